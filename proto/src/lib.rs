@@ -1,0 +1,21 @@
+//! Wire and log formats, and the only conversions between them and the types of the product.
+//!
+//! Messages are generated from `hessra/v1/*.proto`; services exist behind the feature `grpc`.
+#![allow(missing_docs)]
+
+/// `hessra.v1`: what operators ask of the cluster.
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/hessra.v1.rs"));
+    /// `hessra.v1.log`: what a node keeps on disk and replicates.
+    pub mod log {
+        include!(concat!(env!("OUT_DIR"), "/hessra.v1.log.rs"));
+    }
+    /// `hessra.v1.raft`: between the members of one cluster.
+    pub mod raft {
+        include!(concat!(env!("OUT_DIR"), "/hessra.v1.raft.rs"));
+    }
+    /// `hessra.v1.feed`: how verifiers follow.
+    pub mod feed {
+        include!(concat!(env!("OUT_DIR"), "/hessra.v1.feed.rs"));
+    }
+}
