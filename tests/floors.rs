@@ -1,0 +1,134 @@
+//! The floors of the house: arrows between crates go downwards only, and every crate is placed by hand.
+//!
+//! Reads the manifests, so that a new crate or a new arrow cannot slip in. ARCHITECTURE.md draws the same picture.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every crate of the workspace, its floor, and the crates of ours that it may use. Place a new crate here.
+const HOUSE: &[(&str, u8, &[&str])] = &[
+    ("hessra-revocation", 0, &[]),
+    ("hessra-proto", 1, &["hessra-revocation"]),
+    ("hessra-state", 1, &["hessra-revocation"]),
+    ("hessra-sdk-core", 1, &["hessra-revocation"]),
+    ("hessra-sled", 2, &["hessra-revocation", "hessra-proto", "hessra-state"]),
+    ("hessra-sdk-rust", 2, &["hessra-revocation", "hessra-proto", "hessra-sdk-core"]),
+    (
+        "hessra-node",
+        3,
+        &["hessra-revocation", "hessra-proto", "hessra-state", "hessra-sdk-core", "hessra-sled"],
+    ),
+    ("hessra-cli", 3, &["hessra-sdk-rust"]),
+    ("hessra-tests", 4, ANY),
+    ("hessra-simulation", 4, ANY),
+];
+
+/// The top floor may use all of ours.
+const ANY: &[&str] = &["*"];
+
+/// Crates that must stay without async, IO, clocks and randomness, and what they may use from outside.
+const PURE: &[(&str, &[&str])] = &[
+    ("hessra-revocation", &["sha2", "thiserror"]),
+    ("hessra-state", &["sha2", "thiserror", "imbl"]),
+];
+
+struct Crate {
+    name: String,
+    folder: PathBuf,
+    ours: Vec<String>,
+    outside: Vec<String>,
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
+}
+
+fn manifest(folder: &Path) -> toml::Table {
+    let path = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn crates() -> Vec<Crate> {
+    let root = workspace();
+    let members = manifest(&root)["workspace"]["members"].as_array().expect("members").clone();
+    members
+        .iter()
+        .map(|member| {
+            let folder = root.join(member.as_str().expect("a member is a path"));
+            let table = manifest(&folder);
+            let used = dependencies(&table);
+            let (ours, outside) = used.into_iter().partition(|name| name.starts_with("hessra-"));
+            Crate { name: table["package"]["name"].as_str().expect("a name").to_owned(), folder, ours, outside }
+        })
+        .collect()
+}
+
+/// Normal and build dependencies: tests of a crate may reach further.
+fn dependencies(table: &toml::Table) -> Vec<String> {
+    let section = table.get("dependencies").and_then(toml::Value::as_table);
+    section.map(|section| section.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn house() -> BTreeMap<&'static str, (u8, &'static [&'static str])> {
+    HOUSE.iter().map(|(name, floor, may_use)| (*name, (*floor, *may_use))).collect()
+}
+
+#[test]
+fn every_crate_of_the_workspace_has_a_place_in_the_house() {
+    let house = house();
+    for found in crates() {
+        assert!(
+            house.contains_key(found.name.as_str()),
+            "`{}` has no floor. Decide where it lives and place it in tests/floors.rs and ARCHITECTURE.md.",
+            found.name
+        );
+    }
+}
+
+#[test]
+fn arrows_between_crates_go_downwards_only() {
+    let house = house();
+    for found in crates() {
+        let (floor, may_use) = house[found.name.as_str()];
+        for used in &found.ours {
+            let (below, _) = house[used.as_str()];
+            let top = may_use == ANY && below <= floor;
+            assert!(
+                top || below < floor,
+                "`{}` (floor {floor}) uses `{used}` (floor {below}): an arrow upwards or sideways. Move the shared \
+                 part down, or the user up.",
+                found.name
+            );
+            assert!(
+                top || may_use.contains(&used.as_str()),
+                "`{}` uses `{used}`, an arrow that tests/floors.rs does not know. If it is meant, add it there.",
+                found.name
+            );
+        }
+    }
+}
+
+#[test]
+fn pure_crates_use_only_what_they_are_allowed_from_outside() {
+    for (name, allowed) in PURE {
+        let all = crates();
+        let found = all.iter().find(|found| found.name == *name).expect("a pure crate is in the workspace");
+        for used in &found.outside {
+            assert!(allowed.contains(&used.as_str()), "`{name}` is pure and may not use `{used}`.");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
+    for name in ["hessra-revocation", "hessra-state", "hessra-sdk-core"] {
+        let all = crates();
+        let found = all.iter().find(|found| found.name == name).expect("a pure crate is in the workspace");
+        let path = found.folder.join("clippy.toml");
+        let rules = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for forbidden in ["SystemTime::now", "Instant::now", "HashMap", "HashSet"] {
+            assert!(rules.contains(forbidden), "{} must forbid {forbidden}", path.display());
+        }
+    }
+}
