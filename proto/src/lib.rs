@@ -1,9 +1,16 @@
 //! Wire and log formats, and the only conversions between them and the types of the product.
 //!
 //! Messages are generated from `hessra/v1/*.proto`; services exist behind the feature `grpc`.
-#![allow(missing_docs)]
+
+pub mod convert;
+pub mod status;
+
+pub use convert::{Acknowledgement, ConvertError, Greeting, Said, VerifierId, to_downstream};
+pub use status::{Failure, Reason};
 
 /// `hessra.v1`: what operators ask of the cluster.
+// Generated: what a field is for is said in the proto file.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/hessra.v1.rs"));
     /// `hessra.v1.log`: what a node keeps on disk and replicates.

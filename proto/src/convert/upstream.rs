@@ -1,0 +1,163 @@
+//! What a verifier says on its stream: once hello, then acknowledgements.
+
+use std::fmt;
+
+use super::{ConvertError, Epoch, FeedId, Hash, Hello, Revision, array, at_most, feed, hashes};
+
+/// Bucket roots in a hello: all or none.
+const BUCKETS: usize = 256;
+/// Capabilities a verifier may announce: there is one now.
+const CAPABILITIES_MAX: usize = 16;
+/// Bytes of one capability, and of the client's name and version.
+const WORD_BYTES_MAX: usize = 128;
+
+/// Name of a verifier: 1 to 64 of `[A-Za-z0-9._-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerifierId(String);
+
+impl VerifierId {
+    /// Accepts the grammar only.
+    ///
+    /// # Errors
+    /// [`ConvertError::Rule`] with the grammar.
+    pub fn parse(text: &str) -> Result<Self, ConvertError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        let rule = "a verifier id has 1 to 64 letters, digits, `.`, `_` or `-`".to_owned();
+        Err(ConvertError::Rule { field: "verifier_id", rule })
+    }
+
+    /// As it was spelled.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VerifierId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A hello with who says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// What the verifier holds.
+    pub hello: Hello,
+    /// Its name.
+    pub verifier_id: VerifierId,
+    /// What it can do beyond version 1 of the protocol.
+    pub capabilities: Vec<String>,
+    /// Name and version of the program, for people.
+    pub client: String,
+}
+
+impl From<Greeting> for feed::Hello {
+    fn from(greeting: Greeting) -> Self {
+        let Greeting { hello, verifier_id, capabilities, client } = greeting;
+        Self {
+            verifier_id: verifier_id.0,
+            feed_id: hello.feed_id.map(|id| id.0.to_vec()).unwrap_or_default(),
+            epoch: hello.epoch.0,
+            from_revision: hello.from.0,
+            log_root: hello.log_root.to_vec(),
+            bucket_roots: hello.bucket_roots.iter().map(|root| root.to_vec()).collect(),
+            capabilities,
+            client,
+        }
+    }
+}
+
+impl TryFrom<feed::Hello> for Greeting {
+    type Error = ConvertError;
+
+    fn try_from(wire: feed::Hello) -> Result<Self, ConvertError> {
+        at_most("hello.capabilities", CAPABILITIES_MAX, wire.capabilities.len())?;
+        for word in wire.capabilities.iter().chain([&wire.client]) {
+            at_most("hello.client", WORD_BYTES_MAX, word.len())?;
+        }
+        Ok(Self {
+            verifier_id: VerifierId::parse(&wire.verifier_id)?,
+            hello: hello(&wire)?,
+            capabilities: wire.capabilities,
+            client: wire.client,
+        })
+    }
+}
+
+fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
+    let roots = wire.bucket_roots.len();
+    if roots != 0 && roots != BUCKETS {
+        return Err(ConvertError::Length { field: "hello.bucket_roots", expected: BUCKETS, actual: roots });
+    }
+    let feed_id = match wire.feed_id.as_slice() {
+        [] => None,
+        bytes => Some(FeedId(array("hello.feed_id", bytes)?)),
+    };
+    Ok(Hello {
+        feed_id,
+        epoch: Epoch(wire.epoch),
+        from: Revision(wire.from_revision),
+        log_root: array("hello.log_root", &wire.log_root)?,
+        bucket_roots: hashes("hello.bucket_roots", &wire.bucket_roots)?,
+    })
+}
+
+/// A verifier's proof that it holds a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Everything through this revision denies.
+    pub revision: Revision,
+    /// Root over what it holds: proves content, not a number.
+    pub state_root: Hash,
+}
+
+impl From<Acknowledgement> for feed::Ack {
+    fn from(ack: Acknowledgement) -> Self {
+        Self { applied_revision: ack.revision.0, state_root: ack.state_root.to_vec() }
+    }
+}
+
+impl TryFrom<feed::Ack> for Acknowledgement {
+    type Error = ConvertError;
+
+    fn try_from(wire: feed::Ack) -> Result<Self, ConvertError> {
+        let state_root = array("ack.state_root", &wire.state_root)?;
+        Ok(Self { revision: Revision(wire.applied_revision), state_root })
+    }
+}
+
+/// One message of a verifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// First, once.
+    Hello(Greeting),
+    /// From then on.
+    Ack(Acknowledgement),
+}
+
+impl From<Said> for feed::Upstream {
+    fn from(said: Said) -> Self {
+        use feed::upstream::Message;
+        let message = match said {
+            Said::Hello(greeting) => Message::Hello(greeting.into()),
+            Said::Ack(ack) => Message::Ack(ack.into()),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<feed::Upstream> for Said {
+    type Error = ConvertError;
+
+    fn try_from(wire: feed::Upstream) -> Result<Self, ConvertError> {
+        use feed::upstream::Message;
+        match wire.message.ok_or(ConvertError::Missing("upstream.message"))? {
+            Message::Hello(hello) => hello.try_into().map(Self::Hello),
+            Message::Ack(ack) => ack.try_into().map(Self::Ack),
+        }
+    }
+}

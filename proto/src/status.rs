@@ -1,0 +1,308 @@
+//! Why a request failed, said the same way everywhere.
+//!
+//! One enum gives the `reason` of the command line's JSON errors, of gRPC's `ErrorInfo` and of HTTP problem bodies,
+//! with the exit code, the gRPC code and the HTTP status that go with it:
+//!
+//! ```
+//! use hessra_proto::status::{Failure, Reason};
+//! let failure = Failure::new(Reason::NoLeader, "no leader is known").hint("try again in a second");
+//! assert_eq!(failure.reason.as_str(), "no_leader");
+//! assert_eq!(failure.reason.exit_code(), 8);
+//! assert!(failure.retryable);
+//! ```
+//!
+//! What a stranger may read is in [`Failure`]; context for operators belongs into the log and is never put here.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Domain of every `google.rpc.ErrorInfo` of ours.
+pub const DOMAIN: &str = "hessra";
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal, exit $exit:literal, http $http:literal, $retry:literal;)*) => {
+        /// Kind of a failure. Numbers and strings are stable: they are wire format and other languages' constants.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Reason { $($(#[$doc])* $name = $number,)* }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable string: `not_permitted`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Exit code of the command line, as `hessra help exit-codes` lists them.
+            #[must_use]
+            pub fn exit_code(self) -> u8 {
+                match self { $(Self::$name => $exit,)* }
+            }
+
+            /// HTTP status of the same refusal.
+            #[must_use]
+            pub fn http_status(self) -> u16 {
+                match self { $(Self::$name => $http,)* }
+            }
+
+            /// May the same request, with the same request id, succeed a little later or at another node?
+            #[must_use]
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$name => $retry,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Failed, unclassified.
+    Internal = 1, "internal", exit 1, http 500, false;
+    /// The request itself is wrong: no node can serve it.
+    InvalidArgument = 2, "invalid_argument", exit 2, http 400, false;
+    /// The question was answered: no.
+    Denied = 3, "denied", exit 3, http 403, false;
+    /// Who asks is not known: no certificate, or one that names nobody.
+    Unauthenticated = 4, "unauthenticated", exit 4, http 401, false;
+    /// Who asks is known, and may not.
+    NotPermitted = 5, "not_permitted", exit 5, http 403, false;
+    /// Nothing has that name or id.
+    NotFound = 6, "not_found", exit 6, http 404, false;
+    /// Something else is already there, or the state the request was based on is gone.
+    Conflict = 7, "conflict", exit 7, http 409, false;
+    /// The change would leave the cluster without a quorum.
+    QuorumLost = 8, "quorum_lost", exit 7, http 409, false;
+    /// No node can serve it now.
+    Unavailable = 9, "unavailable", exit 8, http 503, true;
+    /// No leader is known: an election is going on, or a quorum is missing.
+    NoLeader = 10, "no_leader", exit 8, http 503, true;
+    /// Time ran out; a write may or may not have happened.
+    Deadline = 11, "deadline", exit 8, http 504, true;
+    /// A limit on size, rate or number was met.
+    Limit = 12, "limit", exit 8, http 429, true;
+    /// Committed, but not confirmed everywhere that was asked for; or a part of the cluster is down.
+    Degraded = 13, "degraded", exit 9, http 200, false;
+    /// The answer cannot be told: what is known is too old.
+    Stale = 14, "stale", exit 10, http 503, true;
+    /// Asks for something that this version does not know.
+    Unsupported = 15, "unsupported", exit 1, http 501, false;
+    /// The person stopped it.
+    Interrupted = 16, "interrupted", exit 130, http 499, false;
+}
+
+impl Reason {
+    /// From the stable string; `None` for one that a newer node made.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+
+    /// The stable number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure as a stranger may read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its kind.
+    pub reason: Reason,
+    /// What happened: one line, lower case, user input in backticks.
+    pub message: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub hint: String,
+    /// May the same request succeed later or elsewhere? From the reason unless set otherwise.
+    pub retryable: bool,
+    /// How long to wait before trying again, when the node knows.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure without a hint, retryable when its reason is.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { reason, message, hint: String::new(), retryable: reason.retryable(), retry_after: None }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Overrides what the reason says about trying again.
+    #[must_use]
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+
+    /// Says when to try again, which makes it retryable.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self.retryable = true;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, ". {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(feature = "grpc")]
+mod grpc {
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    use super::{DOMAIN, Duration, Failure, Reason};
+
+    impl Reason {
+        /// The gRPC code of a failure: what proxies and foreign clients act on.
+        #[must_use]
+        pub fn code(self) -> Code {
+            match self {
+                Self::Internal => Code::Internal,
+                Self::InvalidArgument => Code::InvalidArgument,
+                // Precondition rather than `Aborted`: generic clients retry the latter, and these need a person.
+                Self::Denied | Self::Conflict | Self::QuorumLost | Self::Degraded => Code::FailedPrecondition,
+                Self::Unauthenticated => Code::Unauthenticated,
+                Self::NotPermitted => Code::PermissionDenied,
+                Self::NotFound => Code::NotFound,
+                Self::Unavailable | Self::NoLeader | Self::Stale => Code::Unavailable,
+                Self::Deadline => Code::DeadlineExceeded,
+                Self::Limit => Code::ResourceExhausted,
+                Self::Unsupported => Code::Unimplemented,
+                Self::Interrupted => Code::Cancelled,
+            }
+        }
+
+        /// Best reading of a code that came without our details: from a proxy, the transport, or a newer node.
+        #[must_use]
+        pub fn of_code(code: Code) -> Self {
+            match code {
+                Code::InvalidArgument | Code::OutOfRange => Self::InvalidArgument,
+                Code::Unauthenticated => Self::Unauthenticated,
+                Code::PermissionDenied => Self::NotPermitted,
+                Code::NotFound => Self::NotFound,
+                Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Self::Conflict,
+                Code::Unavailable => Self::Unavailable,
+                Code::DeadlineExceeded => Self::Deadline,
+                Code::ResourceExhausted => Self::Limit,
+                Code::Unimplemented => Self::Unsupported,
+                Code::Cancelled => Self::Interrupted,
+                Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
+            }
+        }
+    }
+
+    impl From<&Status> for Reason {
+        fn from(status: &Status) -> Self {
+            let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+            info.and_then(|info| Self::parse(&info.reason)).unwrap_or_else(|| Self::of_code(status.code()))
+        }
+    }
+
+    impl From<Failure> for Status {
+        fn from(failure: Failure) -> Self {
+            let facts = [
+                ("hint".to_owned(), failure.hint),
+                ("retryable".to_owned(), failure.retryable.to_string()),
+            ];
+            let mut details = ErrorDetails::new();
+            details.set_error_info(failure.reason.as_str(), DOMAIN, facts);
+            if let Some(delay) = failure.retry_after {
+                details.set_retry_info(Some(delay));
+            }
+            Self::with_error_details(failure.reason.code(), failure.message, details)
+        }
+    }
+
+    impl From<&Status> for Failure {
+        fn from(status: &Status) -> Self {
+            let reason = Reason::from(status);
+            let details = status.get_error_details();
+            let ours = details.error_info().filter(|info| info.domain == DOMAIN);
+            let fact = |name: &str| ours.and_then(|info| info.metadata.get(name));
+            Self {
+                reason,
+                message: status.message().to_owned(),
+                hint: fact("hint").cloned().unwrap_or_default(),
+                retryable: fact("retryable").map_or(reason.retryable(), |text| text == "true"),
+                retry_after: details.retry_info().and_then(|info| info.retry_delay).map(bounded),
+            }
+        }
+    }
+
+    /// A delay named by a peer, at most one minute: nobody may park a client for ever.
+    fn bounded(delay: Duration) -> Duration {
+        delay.min(Duration::from_secs(60))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_failure_crosses_the_wire_unchanged() {
+            for reason in Reason::ALL {
+                let failure = Failure::new(*reason, "`x` is wrong").hint("use `y`").retry_after(Duration::from_secs(2));
+                assert_eq!(Failure::from(&Status::from(failure.clone())), failure);
+            }
+        }
+
+        #[test]
+        fn a_status_of_somebody_else_gets_the_reason_of_its_code() {
+            let status = Status::permission_denied("proxy says no");
+            assert_eq!(Reason::from(&status), Reason::NotPermitted);
+            assert!(!Failure::from(&status).retryable);
+        }
+
+        #[test]
+        fn a_reason_of_a_newer_node_falls_back_to_its_code() {
+            let mut details = ErrorDetails::new();
+            details.set_error_info("not_invented_yet", DOMAIN, std::collections::HashMap::new());
+            let status = Status::with_error_details(Code::Unavailable, "later", details);
+            assert_eq!(Reason::from(&status), Reason::Unavailable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_found_by_its_string_and_numbers_are_dense() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+            assert_eq!(usize::from(reason.number()), index + 1);
+        }
+    }
+
+    #[test]
+    fn a_failure_reads_as_one_line_that_ends_with_what_to_do() {
+        let failure = Failure::new(Reason::NotFound, "no revocation `rv_7`").hint("See `hessra revocations list`.");
+        assert_eq!(failure.to_string(), "no revocation `rv_7`. See `hessra revocations list`.");
+    }
+}
