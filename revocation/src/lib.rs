@@ -1,1 +1,41 @@
-//! What a revocation is.
+//! What a revocation is, which tokens it covers, and how a feed of them is followed and served without a hole.
+//!
+//! Pure: no sockets, no clock, no randomness, no async. `now` is always an argument.
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`id`] | identities as canonical segment paths |
+//! | [`time`] | revisions, epochs, instants: what "before" means |
+//! | [`rule`] | what is revoked, as people name it ([`Target`]) and as verifiers hold it ([`Rule`]) |
+//! | [`set`] | all rules at one revision: look-ups, buckets, `state_root` |
+//! | [`entry`] | the feed's log: one entry per revision |
+//! | [`view`] | set + keys + position: what a feed has said up to one revision |
+//! | [`merkle`] | RFC 6962 right frontier for `log_root` |
+//! | [`checkpoint`] | the signed statement "complete through R as of this instant" |
+//! | [`publisher`] | the serving half of the protocol |
+//! | [`follower`] | the verifier's half |
+
+mod bytes;
+pub mod checkpoint;
+pub mod entry;
+pub mod follower;
+pub mod id;
+pub mod merkle;
+pub mod publisher;
+pub mod rule;
+pub mod set;
+pub mod time;
+pub mod view;
+
+pub use checkpoint::{Checkpoint, SignedCheckpoint};
+pub use entry::{Change, DecodeError, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
+pub use follower::{Action, Alarm, Event, Follower, Freshness, VerifySignature};
+pub use id::{Identity, IdentityError};
+pub use publisher::{History, Publisher};
+pub use rule::{Cutoff, Digest, FeedSalt, Rule, RuleKind, Target, TokenId, TokenIdError};
+pub use set::{Denial, Query, RevocationSet};
+pub use time::{Epoch, FeedId, Monotonic, Revision, UnixMillis, UnixSeconds};
+pub use view::{View, ViewError};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];

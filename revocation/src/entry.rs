@@ -1,0 +1,210 @@
+//! The feed's log: one entry per revision, everything a verifier needs, in one order.
+//!
+//! Canonical bytes, all numbers big-endian: `revision u64, at u64, variant u8`, then by variant: 1 put: a canonical
+//! rule; 2 remove: `kind u8, digest 16`; 3 key: a canonical key (38 bytes); 4 policy: `digest 32`; 5 restore:
+//! `epoch u64`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves of `log_root`.
+
+use crate::bytes::Reader;
+use crate::{Digest, Epoch, Hash, Revision, Rule, RuleKind, UnixSeconds};
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyPurpose {
+    /// Signs tokens; its id is the `root_key_id` of a token.
+    Token,
+    /// Signs checkpoints.
+    Feed,
+}
+
+/// SPIRE's words. Prepared, active and retired token keys verify; revoked ones do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyState {
+    /// Known everywhere, does not sign yet.
+    Prepared,
+    /// Signs.
+    Active,
+    /// Signs no longer; what it signed stands.
+    Retired,
+    /// Nothing that it signed stands.
+    Revoked,
+}
+
+/// Public half of a key, as the feed carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKeyRecord {
+    /// Key id; unique over both purposes.
+    pub id: u32,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Ed25519.
+    pub public_key: [u8; 32],
+}
+
+impl PublicKeyRecord {
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.id.to_be_bytes());
+        to.push(match self.purpose {
+            KeyPurpose::Token => 1,
+            KeyPurpose::Feed => 2,
+        });
+        to.push(match self.state {
+            KeyState::Prepared => 1,
+            KeyState::Active => 2,
+            KeyState::Retired => 3,
+            KeyState::Revoked => 4,
+        });
+        to.extend(self.public_key);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let id = reader.u32()?;
+        let purpose = match reader.u8()? {
+            1 => KeyPurpose::Token,
+            2 => KeyPurpose::Feed,
+            other => return Err(DecodeError::Unknown(other)),
+        };
+        let state = match reader.u8()? {
+            1 => KeyState::Prepared,
+            2 => KeyState::Active,
+            3 => KeyState::Retired,
+            4 => KeyState::Revoked,
+            other => return Err(DecodeError::Unknown(other)),
+        };
+        Ok(Self {
+            id,
+            purpose,
+            state,
+            public_key: reader.array()?,
+        })
+    }
+}
+
+/// What one revision changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A rule, in place of what stood under its kind and digest.
+    Put(Rule),
+    /// A rule goes: a lift, or garbage collection.
+    Remove {
+        /// Kind of the rule.
+        kind: RuleKind,
+        /// Digest of the rule.
+        digest: Digest,
+    },
+    /// A key, in place of what stood under its id.
+    Key(PublicKeyRecord),
+    /// Another policy is in force.
+    Policy {
+        /// SHA-256 of its texts.
+        digest: Hash,
+    },
+    /// A backup was restored: a new epoch began.
+    Restore {
+        /// Above the one before.
+        epoch: Epoch,
+    },
+}
+
+impl Change {
+    fn variant(&self) -> u8 {
+        match self {
+            Self::Put(_) => 1,
+            Self::Remove { .. } => 2,
+            Self::Key(_) => 3,
+            Self::Policy { .. } => 4,
+            Self::Restore { .. } => 5,
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.push(self.variant());
+        match self {
+            Self::Put(rule) => rule.write(to),
+            Self::Remove { kind, digest } => {
+                to.push(kind.number());
+                to.extend(digest.0);
+            }
+            Self::Key(key) => key.write(to),
+            Self::Policy { digest } => to.extend(digest),
+            Self::Restore { epoch } => to.extend(epoch.0.to_be_bytes()),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            1 => Rule::read(reader).map(Self::Put),
+            2 => Ok(Self::Remove {
+                kind: RuleKind::from_number(reader.u8()?),
+                digest: Digest(reader.array()?),
+            }),
+            3 => PublicKeyRecord::read(reader).map(Self::Key),
+            4 => Ok(Self::Policy {
+                digest: reader.array()?,
+            }),
+            5 => Ok(Self::Restore {
+                epoch: Epoch(reader.u64()?),
+            }),
+            other => Err(DecodeError::Unknown(other)),
+        }
+    }
+}
+
+/// One revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// Its place in the order.
+    pub revision: Revision,
+    /// The state's clock when it was accepted; for people, nothing is decided by it.
+    pub at: UnixSeconds,
+    /// What changed.
+    pub change: Change,
+}
+
+impl FeedEntry {
+    /// Canonical bytes: the leaf of `log_root`, and what the wire and the disk carry. At most 55 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(55);
+        bytes.extend(self.revision.0.to_be_bytes());
+        bytes.extend(self.at.0.to_be_bytes());
+        self.change.write(&mut bytes);
+        bytes
+    }
+
+    /// Strict inverse of [`Self::to_bytes`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Unknown`] when a newer cluster made it; the other kinds when no cluster did.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let revision = Revision(reader.u64()?);
+        let at = UnixSeconds(reader.u64()?);
+        let change = Change::read(&mut reader)?;
+        reader.end()?;
+        Ok(Self {
+            revision,
+            at,
+            change,
+        })
+    }
+}
+
+/// Why bytes from outside are not what they should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// They end before the value does.
+    #[error(
+        "the bytes end too early: the sender or the carrier is broken, take them from another node"
+    )]
+    Truncated,
+    /// Made by a newer version. Never skipped: what is not understood may be a denial.
+    #[error("variant {0} is not known to this version: upgrade it")]
+    Unknown(u8),
+    /// They break a rule of the format, which no version does.
+    #[error(
+        "the bytes are not canonical ({0}): the sender or the carrier is broken, take them from another node"
+    )]
+    Invalid(&'static str),
+}

@@ -1,0 +1,210 @@
+//! Identities as canonical segment paths.
+//!
+//! `urn:hessra:alice:agent` has four segments; its ancestors are `urn`, `urn:hessra` and `urn:hessra:alice`. A rule
+//! about an ancestor covers everything below it *by whole segments*: `urn:h:a` covers `urn:h:a:b`, never `urn:h:ab`.
+//!
+//! There is one canonical form, and what does not meet it is refused, never repaired: a holder can invent names
+//! offline, and two spellings of one name would be a way around a rule. Nothing is folded: `URN:h` is not `urn:h`.
+//! The one exception is a leading `uri:`, which published clients write or omit; [`Identity::path`] is without it.
+
+use std::fmt;
+
+/// Most segments of a path. Origin: the design's limit; real names have three to eight.
+pub const SEGMENTS_MAX: usize = 16;
+/// Most bytes of an identity as spelled, with a leading `uri:`.
+pub const IDENTITY_BYTES_MAX: usize = 512;
+
+/// An identity in canonical form: 1 to 16 non-empty segments of `[A-Za-z0-9._~@/-]` joined by `:`, at most 512 bytes.
+///
+/// Compared byte-wise; a leading segment `uri` (any case) is a spelling of the same path, see [`Identity::path`].
+///
+/// ```
+/// use hessra_revocation::Identity;
+/// let agent = Identity::parse("uri:urn:h:alice:agent")?;
+/// assert_eq!(agent.path(), "urn:h:alice:agent");
+/// assert!(agent.is_at_or_below(&Identity::parse("urn:h:alice")?));
+/// assert!(!agent.is_at_or_below(&Identity::parse("urn:h:ali")?));
+/// # Ok::<(), hessra_revocation::IdentityError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(Box<str>);
+
+impl Identity {
+    /// Accepts the canonical form only; never repairs.
+    ///
+    /// # Errors
+    /// One [`IdentityError`] for each rule of the form, the first that is broken.
+    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+        check_ends(text)?;
+        let path = without_uri(text);
+        let count = path.split(':').count();
+        if count > SEGMENTS_MAX {
+            return Err(IdentityError::TooManySegments { count });
+        }
+        for (index, segment) in path.split(':').enumerate() {
+            check_segment(segment, index + 1)?;
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// As it was spelled.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path that rules are about: the spelling without a leading `uri:` (any case).
+    #[must_use]
+    pub fn path(&self) -> &str {
+        without_uri(&self.0)
+    }
+
+    /// Number of segments of the path, 1 to 16.
+    #[must_use]
+    pub fn depth(&self) -> u8 {
+        u8::try_from(self.path().split(':').count()).expect("parse allows at most 16 segments")
+    }
+
+    /// Last segment.
+    #[must_use]
+    pub fn last_segment(&self) -> &str {
+        self.path().rsplit(':').next().unwrap_or_default()
+    }
+
+    /// Paths of this identity and of all its ancestors, root first: (depth, path prefix).
+    pub fn ancestors_and_self(&self) -> impl Iterator<Item = (u8, &str)> {
+        let path = self.path();
+        let ends = path
+            .match_indices(':')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
+        (1u8..).zip(ends.map(move |end| &path[..end]))
+    }
+
+    /// True when `self` is `ancestor` or below it, by whole segments.
+    #[must_use]
+    pub fn is_at_or_below(&self, ancestor: &Identity) -> bool {
+        match self.path().strip_prefix(ancestor.path()) {
+            Some(rest) => rest.is_empty() || rest.starts_with(':'),
+            None => false,
+        }
+    }
+
+    /// One segment up, in the same spelling; `None` at the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Identity> {
+        if self.depth() == 1 {
+            return None;
+        }
+        self.0
+            .rsplit_once(':')
+            .map(|(parent, _)| Self(parent.into()))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Identity {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        Self::parse(text)
+    }
+}
+
+/// Why a text is not an identity: one variant per rule of the canonical form.
+///
+/// Input above the size limit is not repeated; a segment is, because it then has at most 512 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// No text at all.
+    #[error(
+        "an identity cannot be empty: write segments joined by `:`, such as `urn:hessra:alice`"
+    )]
+    Empty,
+    /// Above [`IDENTITY_BYTES_MAX`].
+    #[error(
+        "an identity has at most {IDENTITY_BYTES_MAX} bytes, this one has {length}: shorten its segments"
+    )]
+    TooLong {
+        /// Bytes of the text.
+        length: usize,
+    },
+    /// Above [`SEGMENTS_MAX`].
+    #[error(
+        "an identity has at most {SEGMENTS_MAX} segments, this one has {count}: use fewer levels"
+    )]
+    TooManySegments {
+        /// Segments of the path.
+        count: usize,
+    },
+    /// The text starts with `:`.
+    #[error("an identity cannot start with `:`: remove it")]
+    LeadingColon,
+    /// The text ends with `:`.
+    #[error("an identity cannot end with `:`: remove it")]
+    TrailingColon,
+    /// Two `:` in a row.
+    #[error("segment {index} of the identity is empty: write a single `:` between segments")]
+    EmptySegment {
+        /// Counted from 1, without a leading `uri`.
+        index: usize,
+    },
+    /// A byte outside the alphabet.
+    #[error(
+        "`{character}` is not allowed in segment `{segment}`: use letters, digits and any of `.` `_` `~` `@` `/` `-`; \
+         nothing is escaped"
+    )]
+    Character {
+        /// What was met, escaped when it cannot be printed.
+        character: String,
+        /// Where, escaped likewise.
+        segment: String,
+    },
+}
+
+fn check_ends(text: &str) -> Result<(), IdentityError> {
+    if text.is_empty() {
+        return Err(IdentityError::Empty);
+    }
+    if text.len() > IDENTITY_BYTES_MAX {
+        return Err(IdentityError::TooLong { length: text.len() });
+    }
+    if text.starts_with(':') {
+        return Err(IdentityError::LeadingColon);
+    }
+    if text.ends_with(':') {
+        return Err(IdentityError::TrailingColon);
+    }
+    Ok(())
+}
+
+fn check_segment(segment: &str, index: usize) -> Result<(), IdentityError> {
+    if segment.is_empty() {
+        return Err(IdentityError::EmptySegment { index });
+    }
+    match segment.chars().find(|character| !is_allowed(*character)) {
+        None => Ok(()),
+        Some(character) => Err(IdentityError::Character {
+            character: character.escape_default().to_string(),
+            segment: segment.escape_default().to_string(),
+        }),
+    }
+}
+
+fn is_allowed(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '~' | '@' | '/' | '-')
+}
+
+/// Strips one leading `uri:`. A lone `uri` is a path of its own: there would be nothing left of it.
+fn without_uri(text: &str) -> &str {
+    match text.split_once(':') {
+        Some((scheme, path)) if scheme.eq_ignore_ascii_case("uri") => path,
+        _ => text,
+    }
+}

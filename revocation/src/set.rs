@@ -1,0 +1,324 @@
+//! All rules at one revision: which tokens they cover, and the root that says which rules they are.
+//!
+//! A check hashes the names a token shows and looks the digests up; no rule is ever walked through. It asks *does any
+//! rule deny*, so the order of the questions decides only which rule is named when several do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bytes::Reader;
+use crate::{
+    DecodeError, Digest, FeedSalt, Hash, Identity, Revision, Rule, RuleKind, TokenId, UnixSeconds,
+};
+
+mod tree;
+
+use tree::{Bucket, Node, Tree, empty_bucket_root, leaf_number};
+
+/// Buckets of a set, by the first byte of the digest.
+pub const BUCKETS: usize = 256;
+
+/// The rules of one revision, with their hash tree.
+///
+/// Cheap to clone: clones share everything until they change.
+#[derive(Clone, Debug)]
+pub struct RevocationSet {
+    salt: FeedSalt,
+    tree: Tree,
+    size: usize,
+    /// How many rules descend from each depth, 1 to 16, by kind.
+    subtree_depths: Depths,
+    lock_depths: Depths,
+    /// Rules of unknown kinds: while there is one, everything is denied.
+    unknown: Arc<BTreeMap<(u8, Digest), Rule>>,
+}
+
+impl RevocationSet {
+    /// No rules.
+    #[must_use]
+    pub fn new(salt: FeedSalt) -> Self {
+        Self {
+            salt,
+            tree: Tree::default(),
+            size: 0,
+            subtree_depths: Depths::default(),
+            lock_depths: Depths::default(),
+            unknown: Arc::default(),
+        }
+    }
+
+    /// The feed's salt.
+    #[must_use]
+    pub fn salt(&self) -> &FeedSalt {
+        &self.salt
+    }
+
+    /// Puts a rule as it is, replacing what stood under its kind and digest.
+    pub fn put(&mut self, rule: Rule) {
+        let replaced = self
+            .tree
+            .change(leaf_number(&rule.digest), |leaf| leaf.put(rule));
+        if let Some(replaced) = replaced {
+            self.forget(&replaced);
+        }
+        self.remember(&rule);
+    }
+
+    /// Removes a rule; `None` when there was none.
+    pub fn remove(&mut self, kind: RuleKind, digest: &Digest) -> Option<Rule> {
+        let order = (kind.number(), *digest);
+        // Asked first, so that removing nothing does not make nodes.
+        self.rule(kind, digest)?;
+        let removed = self
+            .tree
+            .change(leaf_number(digest), |leaf| leaf.remove(order))?;
+        self.forget(&removed);
+        Some(removed)
+    }
+
+    /// The rule about one target.
+    #[must_use]
+    pub fn rule(&self, kind: RuleKind, digest: &Digest) -> Option<Rule> {
+        self.tree
+            .leaf(leaf_number(digest))?
+            .rule((kind.number(), *digest))
+            .copied()
+    }
+
+    /// First rule that denies; `None` = no rule covers it. Does not allocate.
+    ///
+    /// A rule of an unknown kind denies everything: what a newer cluster meant by it cannot be known here.
+    #[must_use]
+    pub fn check(&self, query: &Query<'_>) -> Option<Denial> {
+        self.unknown
+            .values()
+            .next()
+            .copied()
+            .or_else(|| {
+                query
+                    .token_ids
+                    .iter()
+                    .find_map(|id| self.denying(RuleKind::Token, id.as_bytes(), query))
+            })
+            .or_else(|| self.denying_path(RuleKind::Subtree, &self.subtree_depths, query))
+            .or_else(|| self.denying_path(RuleKind::Lock, &self.lock_depths, query))
+            .or_else(|| {
+                query
+                    .actor
+                    .and_then(|actor| self.denying(RuleKind::Exact, actor.path().as_bytes(), query))
+            })
+            .or_else(|| {
+                query
+                    .root_key
+                    .and_then(|id| self.denying(RuleKind::Key, &id.to_be_bytes(), query))
+            })
+            .or_else(|| {
+                query
+                    .third_party_keys
+                    .iter()
+                    .find_map(|key| self.denying(RuleKind::Key, key, query))
+            })
+            .or_else(|| {
+                query
+                    .certificate
+                    .and_then(|print| self.denying(RuleKind::Certificate, &print, query))
+            })
+            .map(|rule| Denial { rule })
+    }
+
+    /// Number of rules.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.size
+    }
+
+    /// No rule at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// Rules in canonical order: by the first 16 bits of the digest, then kind number, then digest.
+    pub fn iter(&self) -> impl Iterator<Item = Rule> + '_ {
+        self.tree
+            .leaves()
+            .flat_map(|leaf| leaf.rules().iter().copied())
+    }
+
+    /// Root of the hash tree over the rules. Cost: the parts changed since the last call.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.tree.hash()
+    }
+
+    /// The 256 roots below [`Self::root`], by first digest byte: what two holders compare.
+    #[must_use]
+    pub fn bucket_roots(&self) -> Vec<Hash> {
+        let root = |number| {
+            self.bucket_node(number)
+                .map_or_else(empty_bucket_root, Node::hash)
+        };
+        (0..=u8::MAX).map(root).collect()
+    }
+
+    /// Canonical bytes of the rules of one bucket, in canonical order.
+    #[must_use]
+    pub fn bucket(&self, number: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for leaf in self.bucket_node(number).into_iter().flat_map(Node::leaves) {
+            leaf.write(&mut bytes);
+        }
+        bytes
+    }
+
+    /// Replaces whole buckets by the rules given: what [`Self::bucket`] of each returned, concatenated.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when `numbers` or the rules are not strictly ascending, or a rule belongs to none of the
+    /// buckets. The set is then changed in part and must be thrown away: replace on a clone.
+    pub fn replace_buckets(&mut self, numbers: &[u8], rules: &[u8]) -> Result<(), DecodeError> {
+        if !numbers.is_sorted_by(|one, next| one < next) {
+            return Err(DecodeError::Invalid("buckets are not in ascending order"));
+        }
+        numbers.iter().for_each(|number| self.clear_bucket(*number));
+        let mut last = None;
+        let mut reader = Reader::new(rules);
+        while !reader.is_empty() {
+            let rule = Rule::read(&mut reader)?;
+            let place = Some((leaf_number(&rule.digest), rule.order()));
+            if place <= last {
+                return Err(DecodeError::Invalid("rules are not in ascending order"));
+            }
+            if numbers.binary_search(&rule.digest.0[0]).is_err() {
+                return Err(DecodeError::Invalid("a rule does not belong to its bucket"));
+            }
+            last = place;
+            self.put(rule);
+        }
+        Ok(())
+    }
+
+    fn denying(&self, kind: RuleKind, canonical: &[u8], query: &Query<'_>) -> Option<Rule> {
+        let rule = self.rule(kind, &Digest::of(&self.salt, kind, canonical))?;
+        rule.denies(query.rev, query.now, query.skew_seconds)
+            .then_some(rule)
+    }
+
+    fn denying_path(&self, kind: RuleKind, depths: &Depths, query: &Query<'_>) -> Option<Rule> {
+        if depths.mask == 0 {
+            return None;
+        }
+        let paths = query
+            .identities
+            .iter()
+            .flat_map(Identity::ancestors_and_self);
+        let mut worth_hashing = paths.filter(|(depth, _)| depths.occurs(*depth));
+        worth_hashing.find_map(|(_, path)| self.denying(kind, path.as_bytes(), query))
+    }
+
+    fn bucket_node(&self, number: u8) -> Option<&Bucket> {
+        self.tree
+            .child(usize::from(number >> 4))?
+            .child(usize::from(number & 15))
+    }
+
+    fn clear_bucket(&mut self, number: u8) {
+        if self.bucket_node(number).is_none() {
+            return;
+        }
+        let (high, low) = (usize::from(number >> 4), usize::from(number & 15));
+        let bucket = self.tree.change_child(high, |branch| branch.take(low));
+        for rule in bucket
+            .iter()
+            .flat_map(|bucket| bucket.leaves())
+            .flat_map(|leaf| leaf.rules())
+        {
+            self.forget(rule);
+        }
+    }
+
+    fn remember(&mut self, rule: &Rule) {
+        self.size += 1;
+        match rule.kind {
+            RuleKind::Subtree => self.subtree_depths.add(rule.depth),
+            RuleKind::Lock => self.lock_depths.add(rule.depth),
+            RuleKind::Unknown(_) => {
+                Arc::make_mut(&mut self.unknown).insert(rule.order(), *rule);
+            }
+            RuleKind::Token | RuleKind::Exact | RuleKind::Key | RuleKind::Certificate => {}
+        }
+    }
+
+    fn forget(&mut self, rule: &Rule) {
+        self.size -= 1;
+        match rule.kind {
+            RuleKind::Subtree => self.subtree_depths.subtract(rule.depth),
+            RuleKind::Lock => self.lock_depths.subtract(rule.depth),
+            RuleKind::Unknown(_) => {
+                Arc::make_mut(&mut self.unknown).remove(&rule.order());
+            }
+            RuleKind::Token | RuleKind::Exact | RuleKind::Key | RuleKind::Certificate => {}
+        }
+    }
+}
+
+/// What a token shows to the rules; every part that [`RevocationSet::check`] must look at.
+#[derive(Clone, Debug, Default)]
+pub struct Query<'a> {
+    /// Actor, base subject, and every `right` subject.
+    pub identities: &'a [Identity],
+    /// The actor alone: `exact` rules match it only.
+    pub actor: Option<&'a Identity>,
+    /// Every block id and every recorded ancestor id.
+    pub token_ids: &'a [TokenId],
+    /// Root key id, when the token names one.
+    pub root_key: Option<u32>,
+    /// Keys of third-party blocks, canonical bytes (algorithm number, then key).
+    pub third_party_keys: &'a [Vec<u8>],
+    /// Fingerprint of the client certificate the token was issued over.
+    pub certificate: Option<[u8; 32]>,
+    /// The token's own `rev` fact, authority block only.
+    pub rev: Option<Revision>,
+    /// Wall clock, for locks.
+    pub now: UnixSeconds,
+    /// How far clocks may differ: a lock lasts so much longer.
+    pub skew_seconds: u64,
+}
+
+/// Which rule denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// As the verifier holds it.
+    pub rule: Rule,
+}
+
+/// How many rules stand at each depth, and a mask of the depths that occur.
+#[derive(Clone, Debug, Default)]
+struct Depths {
+    counts: [u32; 17],
+    mask: u32,
+}
+
+impl Depths {
+    fn occurs(&self, depth: u8) -> bool {
+        self.mask >> depth & 1 == 1
+    }
+
+    // INVARIANT: depths are 1 to 16: rules are made by `Rule::new` or read by `Rule::read`, which both see to it.
+    fn add(&mut self, depth: u8) {
+        debug_assert!((1..=16).contains(&depth), "a rule of depth {depth}");
+        if let Some(count) = self.counts.get_mut(usize::from(depth)) {
+            *count += 1;
+            self.mask |= 1 << depth;
+        }
+    }
+
+    fn subtract(&mut self, depth: u8) {
+        if let Some(count) = self.counts.get_mut(usize::from(depth)) {
+            *count -= 1;
+            if *count == 0 {
+                self.mask &= !(1 << depth);
+            }
+        }
+    }
+}
