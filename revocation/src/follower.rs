@@ -1,15 +1,43 @@
 //! The verifier's half: applies every revision in order or knows that it has not, never goes backwards, and knows
 //! how old its knowledge is.
 //!
+//! ```text
+//! Connected ─ hello ─► Welcome ─► [SnapshotChunk… SnapshotEnd] ─► Delta, Heartbeat, Delta, …
+//! ```
+//! Whatever does not fit (a hole, a root that differs, a false signature, a message out of turn) changes nothing: the
+//! follower says what is wrong and asks for another stream. What it knows stays, and ages.
+//!
 //! Freshness needs no shared clock. The hello was sent at `h` on our monotonic clock; the welcome names the node's
 //! tick `t0` when it read the hello, which is not before `h`. A checkpoint of tick `t` therefore states knowledge as
-//! of `h + (t - t0)` or later, on our clock. A delayed message cannot look fresher than it is.
-use crate::publisher::{Hello, ResetReason};
-use crate::{
-    Checkpoint, Epoch, FeedId, FeedSalt, Hash, Monotonic, Revision, SignedCheckpoint, View,
-};
+//! of `h + (t - t0)` or later, on our clock. A delayed message cannot look fresher than it is. The welcome is not
+//! signed: that it comes from the node itself is the business of the stream's TLS.
+//!
+//! It does not connect, wait, verify signatures or write files: the driver does.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::publisher::{DELTA_ENTRIES_MAX, Hello, ResetReason};
+use crate::{
+    Checkpoint, DecodeError, Epoch, FeedEntry, Hash, KeyState, Monotonic, Revision, RevocationSet,
+    SignedCheckpoint, View,
+};
+
+mod loading;
+mod messages;
+
+use loading::Loading;
+pub use loading::SNAPSHOT_BYTES_MAX;
+pub use messages::{Action, Alarm, Event, Freshness, Mode, Welcome};
+
+/// Delay after the first failure; doubled by each further one. Origin: two hundred milliseconds of jitter spread the
+/// verifiers of a node that died over the others, and are nothing beside a freshness of 5 s.
+pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
+/// Longest delay between attempts. Origin: below the five seconds within which the verifiers of a healed cluster are to
+/// be fresh again.
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
+/// Longest wait a node may ask for; more is not believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
 pub trait VerifySignature {
@@ -17,130 +45,540 @@ pub trait VerifySignature {
     fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
 }
 
-/// What happened.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub enum Event {
-    /// A stream to some node is open. Answered with [`Action::Hello`].
-    Connected,
-    Welcome(Welcome),
-    SnapshotChunk {
-        buckets: Vec<u8>,
-        rules: Vec<u8>,
-        keys: Vec<u8>,
-    },
-    SnapshotEnd {
-        checkpoint: SignedCheckpoint,
-        frontier: Vec<Hash>,
-        policy_digest: Hash,
-    },
-    Delta {
-        from: Revision,
-        to: Revision,
-        entries: Vec<Vec<u8>>,
-        checkpoint: SignedCheckpoint,
-    },
-    Heartbeat(SignedCheckpoint),
-    Reset {
-        reason: ResetReason,
-        retry_after: Duration,
-    },
-    Disconnected,
-}
-/// The server's first message.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct Welcome {
-    pub feed_id: FeedId,
-    pub salt: FeedSalt,
-    pub epoch: Epoch,
-    pub head: Revision,
-    pub floor: Revision,
-    pub mode: Mode,
-    pub tick_ms: u64,
-    pub node: u64,
-    pub feed_keys: BTreeMap<u32, [u8; 32]>,
-}
-/// What follows the welcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Mode {
-    Deltas,
-    Snapshot,
-    Buckets,
-}
-
-/// What the driver must do, in order.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub enum Action {
-    SendHello(Hello),
-    SendAck {
-        revision: Revision,
-        state_root: Hash,
-    },
-    /// [`Follower::view`] changed: make it visible to checks *before* sending the ack that follows.
-    Publish,
-    /// Write view and high-water mark to disk when convenient.
-    Persist,
-    /// Close this stream; connect again after the delay, to another node when `elsewhere`.
-    Reconnect {
-        after: Duration,
-        elsewhere: bool,
-    },
-    /// Never silent: log as error, count, tell the operator.
-    Alarm(Alarm),
-}
-/// What must wake a person.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Alarm {
-    #[error("fork at revision {revision}: this verifier and the node have different roots")]
-    Fork { revision: Revision },
-}
-
-/// How old the knowledge is, by this verifier's own monotonic clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Freshness {
-    /** Complete through the view's revision as of this instant; `None` = never confirmed in this process. */
-    pub as_of: Option<Monotonic>,
-    pub fresh_for: Duration,
-}
-impl Freshness {
-    /// Age of the knowledge at `now`; `None` = unknown.
-    pub fn age(&self, now: Monotonic) -> Option<Duration> {
-        todo!()
-    }
-}
-
 /// The protocol's verifier half. Drive it with events; do what it returns.
+///
+/// After each event ask [`Self::freshness`] again: a heartbeat moves it without changing the view.
+#[derive(Debug)]
 pub struct Follower<V> {
     verify: V,
+    pinned: BTreeMap<u32, [u8; 32]>,
+    view: Option<View>,
+    checkpoint: Option<(Checkpoint, SignedCheckpoint)>,
+    freshness: Freshness,
+    stage: Stage,
+    /// Streams since the last fresh checkpoint that ended in trouble.
+    failures: u32,
+    /// Through this revision the feed has something that is not understood here: below it nothing is fresh.
+    needs_upgrade: Option<(Epoch, Revision)>,
+    /// The last snapshot made of our buckets did not come out right: take a whole one.
+    whole_snapshot: bool,
 }
+
+/// How far the current stream has come.
+#[derive(Debug)]
+enum Stage {
+    /// There is none, or we asked for it to be closed: what still arrives is left over.
+    Closed,
+    Greeting {
+        hello_sent: Monotonic,
+    },
+    Loading(Stream, Box<Loading>),
+    Following(Stream),
+}
+
+/// What of the greeting is needed later.
+#[derive(Clone, Debug)]
+struct Stream {
+    hello_sent: Monotonic,
+    welcome: Welcome,
+}
+
+/// Why a stream is given up.
+#[derive(Debug)]
+enum Trouble {
+    /// Nobody need know.
+    Again { elsewhere: bool, after: Duration },
+    /// Somebody must.
+    Alarm(Alarm),
+}
+
+impl Trouble {
+    /// This node or the way to it is of no use now: above all when it does not keep to the protocol.
+    const ELSEWHERE: Self = Self::Again {
+        elsewhere: true,
+        after: Duration::ZERO,
+    };
+    /// Something is missing; a new hello makes up for it.
+    const RESUME: Self = Self::Again {
+        elsewhere: false,
+        after: Duration::ZERO,
+    };
+}
+
 impl<V: VerifySignature> Follower<V> {
-    /// Knows nothing. `pinned`: feed keys to trust; empty = those of the first welcome (over authenticated TLS only).
+    /// Knows nothing. `pinned`: feed keys to trust; empty = those of the welcome that brings the first snapshot (over
+    /// authenticated TLS only).
     pub fn new(verify: V, pinned: BTreeMap<u32, [u8; 32]>) -> Self {
-        todo!()
+        Self {
+            verify,
+            pinned,
+            view: None,
+            checkpoint: None,
+            freshness: Freshness::default(),
+            stage: Stage::Closed,
+            failures: 0,
+            needs_upgrade: None,
+            whole_snapshot: false,
+        }
     }
+
     /// Continues from a stored view; its position is the high-water mark below which it never goes.
+    ///
+    /// Its age is unknown until the first fresh checkpoint, whatever its file says: this process has no clock that
+    /// was running when the view was made.
     pub fn resume(verify: V, pinned: BTreeMap<u32, [u8; 32]>, view: View) -> Self {
-        todo!()
+        Self {
+            view: Some(view),
+            ..Self::new(verify, pinned)
+        }
     }
-    /// One step.
+
+    /// One step. Any event is allowed at any time: what does not fit ends the stream, never the process.
     pub fn handle(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
-        todo!()
+        match self.step(event, now) {
+            Ok(actions) => actions,
+            Err(trouble) => self.give_up(trouble),
+        }
     }
+
     /// Current knowledge; `None` before the first snapshot.
     pub fn view(&self) -> Option<&View> {
-        todo!()
+        self.view.as_ref()
     }
+
     /// How old it is.
     pub fn freshness(&self) -> Freshness {
-        todo!()
+        self.freshness
     }
-    /// Last verified checkpoint.
+
+    /// Last verified checkpoint that was about our own view.
     pub fn checkpoint(&self) -> Option<&(Checkpoint, SignedCheckpoint)> {
-        todo!()
+        self.checkpoint.as_ref()
+    }
+
+    fn step(&mut self, event: Event, now: Monotonic) -> Result<Vec<Action>, Trouble> {
+        match (std::mem::replace(&mut self.stage, Stage::Closed), event) {
+            (_, Event::Connected) => Ok(self.greet(now)),
+            (_, Event::Disconnected) => Err(Trouble::ELSEWHERE),
+            (Stage::Closed, _) => Ok(Vec::new()),
+            (
+                _,
+                Event::Reset {
+                    reason,
+                    retry_after,
+                },
+            ) => Err(self.reset(reason, retry_after)),
+            (Stage::Greeting { hello_sent }, Event::Welcome(welcome)) => self.welcome(Stream {
+                hello_sent,
+                welcome,
+            }),
+            (
+                Stage::Loading(stream, mut loading),
+                Event::SnapshotChunk {
+                    buckets,
+                    rules,
+                    keys,
+                },
+            ) => {
+                loading.add(&buckets, &rules, &keys)?;
+                self.stage = Stage::Loading(stream, loading);
+                Ok(Vec::new())
+            }
+            (
+                Stage::Loading(stream, loading),
+                Event::SnapshotEnd {
+                    checkpoint,
+                    frontier,
+                    policy_digest,
+                },
+            ) => {
+                let parts = SnapshotParts {
+                    loading: *loading,
+                    frontier,
+                    policy_digest,
+                };
+                self.snapshot(stream, parts, checkpoint, now)
+            }
+            (
+                Stage::Following(stream),
+                Event::Delta {
+                    from,
+                    to,
+                    entries,
+                    checkpoint,
+                },
+            ) => self.delta(
+                stream,
+                &Entries {
+                    from,
+                    to,
+                    bytes: &entries,
+                },
+                checkpoint,
+                now,
+            ),
+            (Stage::Following(stream), Event::Heartbeat(checkpoint)) => {
+                self.heartbeat(stream, checkpoint, now)
+            }
+            _ => Err(Trouble::ELSEWHERE),
+        }
+    }
+
+    fn greet(&mut self, now: Monotonic) -> Vec<Action> {
+        self.stage = Stage::Greeting { hello_sent: now };
+        let view = self.view.as_ref();
+        let bucket_roots = view
+            .filter(|_| !self.whole_snapshot)
+            .map(|view| view.set.bucket_roots());
+        vec![Action::SendHello(Hello {
+            feed_id: view.map(|view| view.feed_id),
+            epoch: view.map_or(Epoch(0), |view| view.epoch),
+            from: view.map_or(Revision(0), |view| view.revision),
+            log_root: view.map_or([0; 32], View::log_root),
+            bucket_roots: bucket_roots.unwrap_or_default(),
+        })]
+    }
+
+    fn welcome(&mut self, stream: Stream) -> Result<Vec<Action>, Trouble> {
+        let welcome = &stream.welcome;
+        if let Some(view) = &self.view {
+            if view.feed_id != welcome.feed_id {
+                return Err(Trouble::Alarm(Alarm::OtherFeed {
+                    expected: view.feed_id,
+                    got: welcome.feed_id,
+                }));
+            }
+            if *view.set.salt() != welcome.salt || welcome.epoch < view.epoch {
+                return Err(Trouble::ELSEWHERE);
+            }
+        }
+        let same_epoch = self
+            .view
+            .as_ref()
+            .filter(|view| view.epoch == welcome.epoch);
+        self.stage = match (welcome.mode, same_epoch) {
+            (Mode::Deltas, Some(_)) => Stage::Following(stream),
+            (Mode::Buckets, Some(view)) => {
+                Stage::Loading(stream, Box::new(Loading::on_top_of(view.set.clone())))
+            }
+            (Mode::Snapshot, _) => {
+                let set = RevocationSet::new(welcome.salt);
+                Stage::Loading(stream, Box::new(Loading::on_top_of(set)))
+            }
+            (Mode::Deltas | Mode::Buckets, None) => return Err(Trouble::ELSEWHERE),
+        };
+        Ok(Vec::new())
+    }
+
+    fn snapshot(
+        &mut self,
+        stream: Stream,
+        parts: SnapshotParts,
+        signed: SignedCheckpoint,
+        now: Monotonic,
+    ) -> Result<Vec<Action>, Trouble> {
+        let checkpoint = self.believe(&stream, &signed)?;
+        self.refuse_the_past(&checkpoint)?;
+        // Whatever goes wrong from here, the next attempt must not build upon our own buckets again.
+        self.whole_snapshot = true;
+        let SnapshotParts {
+            loading,
+            frontier,
+            policy_digest,
+        } = parts;
+        let (set, keys) = loading.finish();
+        let view = View::from_snapshot(&checkpoint, set, keys, policy_digest, frontier)
+            .map_err(|_| fork_at(checkpoint.revision))?;
+        self.whole_snapshot = false;
+        if self
+            .view
+            .as_ref()
+            .is_some_and(|before| before.epoch != view.epoch)
+        {
+            // What was confirmed of another history says nothing about this one.
+            self.freshness.as_of = None;
+        }
+        Ok(self.accept(stream, view, checkpoint, signed, now))
+    }
+
+    fn delta(
+        &mut self,
+        stream: Stream,
+        entries: &Entries<'_>,
+        signed: SignedCheckpoint,
+        now: Monotonic,
+    ) -> Result<Vec<Action>, Trouble> {
+        let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
+        entries.check_range(view)?;
+        let checkpoint = self.believe(&stream, &signed)?;
+        if checkpoint.epoch != view.epoch {
+            return Err(Trouble::RESUME);
+        }
+        let view = match entries.apply_to(view, &checkpoint) {
+            Err(trouble @ Trouble::Alarm(Alarm::Upgrade { .. } | Alarm::Unreadable { .. })) => {
+                self.needs_upgrade = Some((checkpoint.epoch, checkpoint.revision));
+                return Err(trouble);
+            }
+            applied => applied?,
+        };
+        Ok(self.accept(stream, view, checkpoint, signed, now))
+    }
+
+    fn heartbeat(
+        &mut self,
+        stream: Stream,
+        signed: SignedCheckpoint,
+        now: Monotonic,
+    ) -> Result<Vec<Action>, Trouble> {
+        let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
+        let checkpoint = self.believe(&stream, &signed)?;
+        if (checkpoint.epoch, checkpoint.revision) != (view.epoch, view.revision) {
+            return Err(Trouble::RESUME);
+        }
+        let ack = check_roots(view, &checkpoint)?;
+        let as_of = stream.as_of(&checkpoint, now);
+        let fresh_for = Duration::from_millis(checkpoint.fresh_for_ms.into());
+        self.confirm(&stream, checkpoint, signed, now);
+        if as_of.is_none_or(|as_of| now.since(as_of) > fresh_for) {
+            // The node has not heard from its quorum for too long, or the path to it delays: another may do better.
+            return Err(Trouble::ELSEWHERE);
+        }
+        self.stage = Stage::Following(stream);
+        Ok(vec![ack])
+    }
+
+    /// The one place where the view changes. Publishing comes before the ack, which says that checks see it.
+    fn accept(
+        &mut self,
+        stream: Stream,
+        view: View,
+        checkpoint: Checkpoint,
+        signed: SignedCheckpoint,
+        now: Monotonic,
+    ) -> Vec<Action> {
+        let ack = Action::SendAck {
+            revision: view.revision,
+            state_root: checkpoint.state_root,
+        };
+        self.view = Some(view);
+        self.confirm(&stream, checkpoint, signed, now);
+        self.stage = Stage::Following(stream);
+        vec![Action::Publish, ack, Action::Persist]
+    }
+
+    /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
+    fn believe(&self, stream: &Stream, signed: &SignedCheckpoint) -> Result<Checkpoint, Trouble> {
+        let key_id = signed.key_id;
+        let keys = self.trusted_keys(&stream.welcome);
+        let key = keys
+            .get(&key_id)
+            .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
+        if !self.verify.verify(key, &signed.body, &signed.signature) {
+            return Err(Trouble::Alarm(Alarm::Forged { key_id }));
+        }
+        let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
+        if checkpoint.feed_id != stream.welcome.feed_id {
+            let (expected, got) = (stream.welcome.feed_id, checkpoint.feed_id);
+            return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
+    /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
+    fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
+        let Some(view) = &self.view else {
+            return if self.pinned.is_empty() {
+                welcome.feed_keys.clone()
+            } else {
+                self.pinned.clone()
+            };
+        };
+        let mut keys = view.feed_keys();
+        keys.extend(&self.pinned);
+        keys.retain(|id, _| {
+            view.keys
+                .get(id)
+                .is_none_or(|key| key.state != KeyState::Revoked)
+        });
+        keys
+    }
+
+    fn refuse_the_past(&self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
+        let Some(view) = &self.view else {
+            return Ok(());
+        };
+        let (epoch, revision) = (checkpoint.epoch, checkpoint.revision);
+        match (epoch, revision).cmp(&(view.epoch, view.revision)) {
+            std::cmp::Ordering::Less => Err(Trouble::Alarm(Alarm::Rollback { epoch, revision })),
+            std::cmp::Ordering::Equal => check_roots(view, checkpoint).map(|_| ()),
+            std::cmp::Ordering::Greater => Ok(()),
+        }
+    }
+
+    /// Takes from a verified checkpoint about our own view as of when it is complete.
+    fn confirm(
+        &mut self,
+        stream: &Stream,
+        checkpoint: Checkpoint,
+        signed: SignedCheckpoint,
+        now: Monotonic,
+    ) {
+        let position = (checkpoint.epoch, checkpoint.revision);
+        self.needs_upgrade = self.needs_upgrade.filter(|until| position < *until);
+        self.freshness.fresh_for = Duration::from_millis(checkpoint.fresh_for_ms.into());
+        if self.needs_upgrade.is_none() {
+            // `None` sorts first, so a checkpoint that says nothing about age takes nothing away.
+            self.freshness.as_of = self.freshness.as_of.max(stream.as_of(&checkpoint, now));
+        }
+        if self
+            .freshness
+            .age(now)
+            .is_some_and(|age| age <= self.freshness.fresh_for)
+        {
+            self.failures = 0;
+        }
+        self.checkpoint = Some((checkpoint, signed));
+    }
+
+    fn reset(&self, reason: ResetReason, retry_after: Duration) -> Trouble {
+        let after = retry_after.min(RETRY_AFTER_MAX);
+        match reason {
+            ResetReason::Fork => {
+                fork_at(self.view.as_ref().map_or(Revision(0), |view| view.revision))
+            }
+            ResetReason::Slow | ResetReason::Restored => Trouble::Again {
+                elsewhere: false,
+                after,
+            },
+            ResetReason::Ahead | ResetReason::Shutdown | ResetReason::Overloaded => {
+                Trouble::Again {
+                    elsewhere: true,
+                    after,
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, trouble: Trouble) -> Vec<Action> {
+        self.stage = Stage::Closed;
+        let doubled = RECONNECT_DELAY_MIN.saturating_mul(2u32.saturating_pow(self.failures));
+        let backoff = doubled.min(RECONNECT_DELAY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        match trouble {
+            Trouble::Again { elsewhere, after } => vec![Action::Reconnect {
+                after: after.max(backoff),
+                elsewhere,
+            }],
+            Trouble::Alarm(alarm) => {
+                if matches!(alarm, Alarm::Upgrade { .. } | Alarm::Unreadable { .. }) {
+                    // What is not understood may be a denial of anything: nothing more is permitted.
+                    self.freshness.as_of = None;
+                }
+                vec![
+                    Action::Alarm(alarm),
+                    Action::Reconnect {
+                        after: backoff,
+                        elsewhere: true,
+                    },
+                ]
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by
+    /// another node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
+    fn as_of(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Monotonic> {
+        let since_hello = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
+        let instant = i128::from(self.hello_sent.0) + since_hello;
+        let instant = u64::try_from(instant.min(now.0.into())).ok().map(Monotonic);
+        instant.filter(|_| checkpoint.node == self.welcome.node)
+    }
+}
+
+/// What a snapshot is made of, beside its checkpoint.
+struct SnapshotParts {
+    loading: Loading,
+    frontier: Vec<Hash>,
+    policy_digest: Hash,
+}
+
+/// What a delta brings, beside its checkpoint.
+struct Entries<'a> {
+    from: Revision,
+    to: Revision,
+    bytes: &'a [Vec<u8>],
+}
+
+impl Entries<'_> {
+    /// The next revision first, and one entry for each.
+    fn check_range(&self, view: &View) -> Result<(), Trouble> {
+        let count = self.bytes.len();
+        let last = self
+            .from
+            .0
+            .checked_add(count as u64)
+            .and_then(|after| after.checked_sub(1));
+        if count == 0 || count > DELTA_ENTRIES_MAX || last != Some(self.to.0) {
+            return Err(Trouble::ELSEWHERE);
+        }
+        if self.from != view.revision.next() {
+            Err(Trouble::RESUME)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The view after all of them, or nothing. The log root is compared before anything is read, so that what cannot
+    /// be understood is known to be the cluster's own and not the carrier's invention.
+    fn apply_to(&self, view: &View, checkpoint: &Checkpoint) -> Result<View, Trouble> {
+        let mut log = view.log.clone();
+        self.bytes.iter().for_each(|entry| log.append(entry));
+        if checkpoint.revision != self.to || checkpoint.log_root != log.root() {
+            return Err(fork_at(self.to));
+        }
+        let mut next = view.clone();
+        for bytes in self.bytes {
+            let unreadable = Trouble::Alarm(Alarm::Unreadable {
+                revision: next.revision.next(),
+            });
+            match FeedEntry::from_bytes(bytes).map(|entry| next.apply(&entry)) {
+                Ok(Ok(())) => {}
+                Err(DecodeError::Unknown(variant)) => {
+                    return Err(Trouble::Alarm(Alarm::Upgrade { variant }));
+                }
+                Err(_) | Ok(Err(_)) => return Err(unreadable),
+            }
+        }
+        if next.epoch != view.epoch {
+            // A new epoch is begun by a snapshot only: entries of two histories never meet in one delta.
+            return Err(Trouble::RESUME);
+        }
+        check_roots(&next, checkpoint).map(|_| next)
+    }
+}
+
+fn check_roots(view: &View, checkpoint: &Checkpoint) -> Result<Action, Trouble> {
+    let state_root = view.state_root();
+    if view.log_root() != checkpoint.log_root || state_root != checkpoint.state_root {
+        return Err(fork_at(checkpoint.revision));
+    }
+    Ok(Action::SendAck {
+        revision: view.revision,
+        state_root,
+    })
+}
+
+fn fork_at(revision: Revision) -> Trouble {
+    Trouble::Alarm(Alarm::Fork { revision })
+}
+
+/// Bytes that a trusted key stands for, and that are not understood.
+fn unreadable(error: DecodeError) -> Trouble {
+    match error {
+        DecodeError::Unknown(variant) => Trouble::Alarm(Alarm::Upgrade { variant }),
+        DecodeError::Truncated | DecodeError::Invalid(_) => Trouble::ELSEWHERE,
     }
 }

@@ -3,140 +3,240 @@
 //! The driver encodes and signs a frame once per tick and pushes it here; all subscribers share the bytes. Memory is
 //! O(frames kept) + O(1) per subscriber: who falls behind the kept frames is served from [`History`], and below its
 //! floor is told to resume.
-use crate::{Epoch, FeedEntry, FeedId, Hash, Revision, View, merkle::Frontier};
+//!
+//! ```text
+//! frames kept     [41-43][44][45-52]   heartbeat at 52
+//! cursor at 52    the heartbeat, once
+//! cursor at 43    [44], then [45-52], then the heartbeat
+//! cursor at 41    behind a frame's edge: catch up from 42 out of the history, alone
+//! ```
+//!
+//! It does not encode, sign or send, and knows no subscriber: a subscriber is a [`Cursor`] that its task holds.
+
 use std::collections::VecDeque;
 
-/// The retained entries of a feed with the log root after each: part of the replicated state, so deterministic.
-#[derive(Clone, Debug)]
-pub struct History {/* floor, frontier at floor, VecDeque<(Vec<u8>, Hash)> */}
-impl History {
-    /// Starts after `floor` (nothing retained).
-    pub fn new(floor: Revision, at_floor: Frontier) -> Self {
-        todo!()
+use crate::{Epoch, FeedId, Hash, Revision, View};
+
+mod history;
+
+pub use history::{History, HistoryError};
+
+/// Most entries that are served as deltas to one who resumes; who misses more gets buckets or a snapshot.
+///
+/// Origin: an entry has at most 55 bytes and 2 of framing, so so many fit the 4 MiB that a gRPC message may have.
+pub const DELTA_ENTRIES_MAX: usize = 65_536;
+
+/// Decides how to serve a hello from this view and history.
+///
+/// A verifier that knows more than this node is sent away, and one whose log differs is told of the fork; neither is
+/// ever silently reset, because one of the two has lost or invented a revocation.
+#[must_use]
+pub fn plan(view: &View, history: &History, hello: &Hello) -> Plan {
+    if hello.feed_id != Some(view.feed_id) || hello.epoch < view.epoch {
+        return Plan::Snapshot;
     }
-    /// Appends the next entry; `root` is the log root after it.
-    pub fn push(&mut self, entry: &FeedEntry, root: Hash) {
-        todo!()
+    if hello.epoch > view.epoch || hello.from > view.revision {
+        return Plan::Refuse(ResetReason::Ahead);
     }
-    /// Drops the oldest until at most `max` remain; returns the dropped revisions.
-    pub fn truncate_front(&mut self, max: usize) -> Vec<Revision> {
-        todo!()
+    match history.root_at(hello.from) {
+        Some(root) if root != hello.log_root => Plan::Refuse(ResetReason::Fork),
+        Some(_) if view.revision.0 - hello.from.0 <= DELTA_ENTRIES_MAX as u64 => Plan::Deltas,
+        _ => differing_buckets(view, &hello.bucket_roots),
     }
-    /// Entries above this revision are retained.
-    pub fn floor(&self) -> Revision {
-        todo!()
+}
+
+fn differing_buckets(view: &View, theirs: &[Hash]) -> Plan {
+    let ours = view.set.bucket_roots();
+    if theirs.len() != ours.len() {
+        return Plan::Snapshot;
     }
-    /// Newest revision.
-    pub fn head(&self) -> Revision {
-        todo!()
-    }
-    /// Log root at a retained revision (or at the floor).
-    pub fn root_at(&self, revision: Revision) -> Option<Hash> {
-        todo!()
-    }
-    /// Canonical bytes of the entries in `from..`, at most `max`; `None` when `from` is at or below the floor.
-    pub fn entries_from(&self, from: Revision, max: usize) -> Option<Vec<&[u8]>> {
-        todo!()
-    }
+    let numbers = 0..=u8::MAX;
+    let differ = numbers
+        .zip(ours.iter().zip(theirs))
+        .filter(|(_, (ours, theirs))| ours != theirs);
+    Plan::Buckets(differ.map(|(number, _)| number).collect())
 }
 
 /// What a verifier says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Hello {
+    /// The feed it knows; `None` = none yet.
     pub feed_id: Option<FeedId>,
+    /// Epoch of its view.
     pub epoch: Epoch,
+    /// Revision of its view: what it holds, not what it wants next.
     pub from: Revision,
+    /// Log root of its view.
     pub log_root: Hash,
     /// 256 hashes, or none.
     pub bucket_roots: Vec<Hash>,
 }
 
-/// Why a stream ends. Numbers as in feed.proto.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ResetReason {
-    Slow,
-    Shutdown,
-    Ahead,
-    Fork,
-    Restored,
-    Overloaded,
-}
-
 /// How to serve a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Plan {
+    /// The entries after `Hello::from`.
     Deltas,
+    /// Everything.
     Snapshot,
+    /// These buckets and the key set; the others are the same. May be empty: then only the keys or the log differ.
     Buckets(Vec<u8>),
+    /// A reset, and the end of the stream.
     Refuse(ResetReason),
 }
 
-/// Decides how to serve a hello from this view and history.
-pub fn plan(view: &View, history: &History, hello: &Hello) -> Plan {
-    todo!()
+/// Why a stream ends. Numbers as in feed.proto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// The subscriber fell behind what is kept for it: resume here.
+    Slow,
+    /// The node stops: resume elsewhere.
+    Shutdown,
+    /// The verifier knows more than this node: resume elsewhere.
+    Ahead,
+    /// Equal revision, another root.
+    Fork,
+    /// Another epoch began: start anew.
+    Restored,
+    /// The node has too many subscribers: resume elsewhere.
+    Overloaded,
 }
 
 /// A delta, encoded once, shared by all. `F` is cheap to clone (`Bytes`, `Arc<[u8]>`).
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub struct Frame<F> {
+    /// First revision in it.
     pub from: Revision,
+    /// Last revision in it.
     pub to: Revision,
+    /// As it goes over the wire.
     pub bytes: F,
+    /// Length of `bytes`, for the limit.
     pub size: usize,
 }
 
 /// Where one subscriber stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Cursor {
+    /// Everything through this revision was sent on the stream. The driver moves it after a catch-up.
     pub sent: Revision,
+    /// Number of the last heartbeat sent; 0 = none.
     pub heartbeat: u64,
 }
 
 /// What a subscriber gets next.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<F> {
+    /// These bytes.
     Send(F),
-    /** Frames are gone: encode these revisions from history for this subscriber alone. */
+    /// Frames are gone: encode these revisions from history for this subscriber alone, then move its cursor.
     CatchUp {
+        /// First revision it lacks.
         from: Revision,
     },
+    /// Nothing until the publisher changes.
     Idle,
 }
 
 /// Frames kept for live subscribers.
 #[derive(Debug)]
 pub struct Publisher<F> {
+    /// Without a hole: each begins where the one before ends. The last ends at `head`.
     frames: VecDeque<Frame<F>>,
+    size: usize,
+    head: Revision,
+    frames_max: usize,
+    bytes_max: usize,
+    heartbeat: Option<(Revision, F)>,
+    /// Counts heartbeats, so that each subscriber gets each at most once.
+    heartbeats: u64,
 }
+
 impl<F: Clone> Publisher<F> {
-    /// Keeps at most so many frames and bytes; the head is where the next frame must begin after.
+    /// Keeps at most so many frames and bytes, but always the newest frame; the next frame must begin after `head`.
+    #[must_use]
     pub fn new(head: Revision, frames_max: usize, bytes_max: usize) -> Self {
-        todo!()
+        Self {
+            frames: VecDeque::new(),
+            size: 0,
+            head,
+            frames_max,
+            bytes_max,
+            heartbeat: None,
+            heartbeats: 0,
+        }
     }
+
     /// Newest revision published.
+    #[must_use]
     pub fn head(&self) -> Revision {
-        todo!()
+        self.head
     }
-    /// Adds the next delta. # Errors: the frame as it was, when it does not begin at head + 1.
+
+    /// Adds the next delta.
+    ///
+    /// # Errors
+    /// The frame as it was, when it does not begin at head + 1 or ends before it begins: publishing it would be a
+    /// hole. Make the publisher anew at the state's revision.
     pub fn push(&mut self, frame: Frame<F>) -> Result<(), Frame<F>> {
-        todo!()
+        if frame.from != self.head.next() || frame.to < frame.from {
+            return Err(frame);
+        }
+        self.head = frame.to;
+        self.size += frame.size;
+        self.frames.push_back(frame);
+        self.drop_oldest();
+        Ok(())
     }
-    /// Replaces the heartbeat; valid only for subscribers that were sent everything through `revision`.
+
+    /// Replaces the heartbeat; valid only for subscribers that were sent everything through `revision`, and no more.
     pub fn heartbeat(&mut self, revision: Revision, bytes: F) {
-        todo!()
+        self.heartbeats += 1;
+        self.heartbeat = Some((revision, bytes));
     }
+
     /// A subscriber that was just served everything through `sent`.
+    #[must_use]
     pub fn cursor(&self, sent: Revision) -> Cursor {
-        todo!()
+        Cursor { sent, heartbeat: 0 }
     }
+
     /// Next step; moves the cursor when it returns `Send`.
+    ///
+    /// A delta always precedes the heartbeat that covers it. A subscriber that was served beyond the head, from a
+    /// state newer than the frames, waits until the frames have passed it.
     pub fn next(&self, cursor: &mut Cursor) -> Step<F> {
-        todo!()
+        if cursor.sent < self.head {
+            return self.next_frame(cursor);
+        }
+        match &self.heartbeat {
+            Some((revision, bytes))
+                if *revision == cursor.sent && self.heartbeats > cursor.heartbeat =>
+            {
+                cursor.heartbeat = self.heartbeats;
+                Step::Send(bytes.clone())
+            }
+            _ => Step::Idle,
+        }
+    }
+
+    fn next_frame(&self, cursor: &mut Cursor) -> Step<F> {
+        let from = cursor.sent.next();
+        match self.frames.binary_search_by_key(&from, |frame| frame.from) {
+            Ok(at) => {
+                cursor.sent = self.frames[at].to;
+                Step::Send(self.frames[at].bytes.clone())
+            }
+            Err(_) => Step::CatchUp { from },
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        while self.frames.len() > 1
+            && (self.frames.len() > self.frames_max || self.size > self.bytes_max)
+        {
+            let dropped = self.frames.pop_front().map_or(0, |frame| frame.size);
+            self.size -= dropped;
+        }
     }
 }
