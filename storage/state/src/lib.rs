@@ -1,1 +1,52 @@
-//! The replicated state.
+//! The replicated state of the authority and every command that can change it.
+//!
+//! Pure and total: [`State::apply`] has no clock, no randomness, no IO, no `Result`. A refusal is an [`Applied`] value,
+//! the same on every node. Everything `apply` depends on is in the entry.
+//!
+//! ```text
+//! Stamped { at, by, request, command } ──▶ State::apply ──▶ Applied      what the caller is told
+//!                                               │
+//!                                               └─ take_changes ──▶ Change   what the disk is told
+//! ```
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`command`] | what can be asked, with its time and author inside |
+//! | [`applied`] | what is answered, refusals among it |
+//! | [`state`] | the state, its one way to change, and what readers see |
+//! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
+//! | [`keys`] | keys and the one table of their states |
+//! | [`policy`] | the policy as a version and its content |
+//! | [`requests`] | first answers by request id |
+//! | [`record`] | the state in pieces, for disks and snapshots |
+//! | [`limits`] | every number that bounds something |
+//! | [`version`] | state machine versions |
+//!
+//! What a policy means, who may ask for what, and how keys are sealed is the node's business, not decided here.
+
+pub mod applied;
+mod check;
+pub mod command;
+mod digest;
+pub mod keys;
+pub mod limits;
+mod lookup;
+mod pieces;
+pub mod policy;
+mod rebuild;
+pub mod record;
+pub mod requests;
+pub mod revocations;
+mod revoke;
+pub mod state;
+pub mod version;
+
+pub use applied::{Applied, Refusal, RefusalCode, Revoked};
+pub use command::{Command, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
+pub use keys::SealedKey;
+pub use policy::Policy;
+pub use rebuild::InvalidRecords;
+pub use record::{Change, Meta, Record, RecordKey};
+pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError};
+pub use state::State;
+pub use version::{UpgradeNeeded, supported};

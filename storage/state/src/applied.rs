@@ -1,0 +1,102 @@
+//! What the state machine answers. Answers are remembered for retries and travel in the log's format, so their shapes
+//! and numbers are stable.
+
+use hessra_revocation::{KeyState, Revision};
+
+/// The outcome of one command, equal on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// A Raft entry without a command.
+    Nothing,
+    /// The cluster began.
+    Initialized {
+        /// The last revision that the initialization made.
+        revision: Revision,
+    },
+    /// In the order of the targets.
+    Revoked(Vec<Revoked>),
+    /// A revocation was lifted.
+    Lifted {
+        /// The revision of the lift.
+        revision: Revision,
+        /// Somebody had lifted it before; `revision` is that lift's.
+        already: bool,
+    },
+    /// The policy stands.
+    PolicyApplied {
+        /// The revision of the policy that stands now.
+        revision: Revision,
+    },
+    /// A key has this state now.
+    KeyChanged {
+        /// Which key.
+        id: u32,
+        /// Its state.
+        state: KeyState,
+        /// The revision at which it got this state.
+        revision: Revision,
+    },
+    /// Ended locks were removed.
+    Collected {
+        /// How many. [`crate::limits::COLLECTED_MAX`] means that there may be more.
+        removed: u64,
+    },
+    /// The state machine has this version.
+    VersionRaised(u32),
+    /// Nothing changed, and why.
+    Refused(Refusal),
+}
+
+/// One target's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The revision of the rule that stands.
+    pub revision: Revision,
+    /// An equal or stronger rule stood; `revision` is that rule's.
+    pub already: bool,
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: lower case, ends with what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(RefusalCode::Invalid, message)
+    }
+}
+
+/// The kinds of refusal. Numbers are stable: they are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RefusalCode {
+    /// The cluster has not begun.
+    NotInitialized = 1,
+    /// The cluster has begun already.
+    AlreadyInitialized = 2,
+    /// The command contradicts itself or the state.
+    Invalid = 3,
+    /// What it names does not exist.
+    NotFound = 4,
+    /// Somebody else was first: read again, decide again.
+    Conflict = 5,
+    /// This revocation cannot be undone.
+    NotLiftable = 6,
+    /// The key's state does not allow it.
+    KeyState = 7,
+    /// Too much or too long.
+    Limit = 8,
+}

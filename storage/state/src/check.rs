@@ -1,0 +1,171 @@
+//! What must hold between the records of one state. See [`crate::rebuild`] for when it is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hessra_revocation::{
+    Change as FeedChange, Digest, Epoch, KeyPurpose, KeyState, Revision, RuleKind, UnixSeconds,
+};
+use imbl::OrdMap;
+
+use crate::limits::KEYS_MAX;
+use crate::rebuild::{InvalidRecords, decode, invalid, require};
+use crate::version::NEWEST;
+use crate::{Meta, Policy, SealedKey, State};
+
+pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
+    if meta.version > NEWEST {
+        return Err(InvalidRecords::Upgrade {
+            found: meta.version,
+        });
+    }
+    // A restore from a backup, which begins another epoch, arrives with a newer version.
+    require(meta.version > 0 && meta.epoch == Epoch(1), || {
+        format!(
+            "version {} with epoch {} was never written",
+            meta.version, meta.epoch
+        )
+    })?;
+    require(meta.floor <= meta.revision, || {
+        format!("floor {} is above revision {}", meta.floor, meta.revision)
+    })
+}
+
+pub(crate) fn policy(
+    meta: &Meta,
+    policy: Option<(Revision, Policy)>,
+) -> Result<(Revision, Policy), InvalidRecords> {
+    let initialized = meta.revision > Revision(0);
+    let (revision, policy) = match (initialized, policy) {
+        (true, Some(stored)) => stored,
+        (false, None) => return Ok((Revision(0), Policy::default())),
+        (true, None) => return Err(invalid("its policy is missing")),
+        (false, Some(_)) => {
+            return Err(invalid(
+                "it has a policy although the cluster has not begun",
+            ));
+        }
+    };
+    require(
+        revision == meta.policy_revision && revision <= meta.revision,
+        || {
+            format!(
+                "its policy is of revision {revision}, not {}",
+                meta.policy_revision
+            )
+        },
+    )?;
+    require(
+        policy.digest == meta.policy_digest && policy.check().is_ok(),
+        || "its policy has another digest than the feed says".to_owned(),
+    )?;
+    Ok((revision, policy))
+}
+
+pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), InvalidRecords> {
+    let within = keys.len() <= KEYS_MAX && keys.len() as u64 <= meta.keyset_version;
+    require(within, || {
+        format!(
+            "it has {} keys but key set version {}",
+            keys.len(),
+            meta.keyset_version
+        )
+    })?;
+    for key in keys.values() {
+        let dated = key.changed_at > Revision(0) && key.changed_at <= meta.revision;
+        require(dated, || {
+            format!("key {} changed at revision {}", key.id, key.changed_at)
+        })?;
+        let sealed = key.sealed.is_empty() == (key.state == KeyState::Revoked);
+        require(sealed, || {
+            format!(
+                "key {} has its private half exactly when it must not",
+                key.id
+            )
+        })?;
+    }
+    for purpose in [KeyPurpose::Token, KeyPurpose::Feed] {
+        let active = keys
+            .values()
+            .filter(|key| key.purpose == purpose && key.state == KeyState::Active)
+            .count();
+        require(active <= 1, || {
+            format!("{active} keys are active for {purpose:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Each rule is what its revocations imply, and each target that is revoked has its rule. Only a lock that ended may
+/// have lost its rule, to a collection.
+pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
+    let salt = state.view.set.salt();
+    let mut standing = 0;
+    for (kind, digest) in state.revocations.targets() {
+        let rule = state.view.set.rule(kind, &digest);
+        let live = state
+            .revocations
+            .implied(salt, (kind, digest), state.clock.seconds());
+        let ever = state
+            .revocations
+            .implied(salt, (kind, digest), UnixSeconds(0));
+        let agrees = match (rule, live, ever) {
+            (Some(rule), _, Some((_, ever))) => rule == ever,
+            (None, None, _) => true,
+            (Some(_), _, None) | (None, Some(_), _) => false,
+        };
+        require(agrees, || {
+            format!("rule {kind:?} {digest:?} is not what its revocations imply")
+        })?;
+        standing += usize::from(rule.is_some());
+    }
+    require(standing == state.view.set.len(), || {
+        "it has a rule that no revocation made".to_owned()
+    })
+}
+
+/// What the retained entries said last about a rule, a key or the policy is what stands.
+pub(crate) fn recent(
+    state: &State,
+    entries: &BTreeMap<Revision, Vec<u8>>,
+) -> Result<(), InvalidRecords> {
+    let mut said = BTreeSet::new();
+    for (revision, bytes) in entries.iter().rev() {
+        let change = decode(*revision, bytes)?.change;
+        let (about, stands) = match &change {
+            FeedChange::Put(rule) => {
+                let stands = state.view.set.rule(rule.kind, &rule.digest) == Some(*rule);
+                (About::Rule(rule.kind, rule.digest), stands)
+            }
+            FeedChange::Remove { kind, digest } => (
+                About::Rule(*kind, *digest),
+                state.view.set.rule(*kind, digest).is_none(),
+            ),
+            FeedChange::Key(key) => {
+                let stands = state
+                    .keys
+                    .get(&key.id)
+                    .is_some_and(|known| known.public() == *key && known.changed_at == *revision);
+                (About::Key(key.id), stands)
+            }
+            FeedChange::Policy { digest } => (
+                About::Policy,
+                state.policy.digest == *digest && state.policy_revision == *revision,
+            ),
+            FeedChange::Restore { .. } => {
+                return Err(invalid(format!("feed entry {revision} restores a backup")));
+            }
+        };
+        let is_last = said.insert(about);
+        require(stands || !is_last, || {
+            format!("what feed entry {revision} says does not stand")
+        })?;
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Rule(RuleKind, Digest),
+    Key(u32),
+    Policy,
+}

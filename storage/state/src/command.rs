@@ -1,0 +1,113 @@
+//! Every write, with its time and author inside.
+
+use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
+
+use crate::{Policy, SealedKey};
+
+/// Chosen at random by the client; a retry with the same id has one effect and gets the first answer. The zero id is
+/// refused: it is what a client sends that forgot to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    /// True for the id that nobody chose.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0 == [0; 16]
+    }
+}
+
+/// A command with everything its application depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    /// The proposer's wall clock. The state's clock is the latest of all stamps.
+    pub at: UnixMillis,
+    /// Identity of who asked, as its certificate says; a node's own name for its own commands.
+    pub by: String,
+    /// Names the request, for retries.
+    pub request: RequestId,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What can change the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// First command of a cluster. Anything before it is refused.
+    Init(Init),
+    /// Revokes one to [`crate::limits::TARGETS_MAX`] targets, all or none.
+    Revoke(Revoke),
+    /// Lifts one revocation.
+    Lift(Lift),
+    /// Compare-and-set on the policy's revision.
+    ApplyPolicy {
+        /// Revision of the policy that the new one was made from.
+        based_on: Revision,
+        /// The new policy.
+        policy: Policy,
+    },
+    /// Moves a key through its states.
+    Key(KeyCommand),
+    /// Removes locks that ended before `now`, and before the state's clock.
+    Collect {
+        /// Wall clock of the node that asks.
+        now: UnixSeconds,
+    },
+    /// Switches on the behaviour of a newer state machine.
+    RaiseVersion(u32),
+}
+
+/// How a cluster begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Init {
+    /// Names the feed and the cluster: random, not zero.
+    pub feed_id: FeedId,
+    /// Random, so that digests of names cannot be computed beforehand.
+    pub salt: FeedSalt,
+    /// Exactly one active token key, exactly one active feed key, further keys prepared.
+    pub keys: Vec<SealedKey>,
+    /// The first policy.
+    pub policy: Policy,
+}
+
+/// What to revoke, and what people should know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoke {
+    /// One to [`crate::limits::TARGETS_MAX`]. A [`Target::Lock`] needs `until`; other kinds must not have it.
+    pub targets: Vec<Target>,
+    /// Subtrees and identities: whatever the token carries, not only what was issued so far. Tokens, certificates and
+    /// keys are always revoked for good.
+    pub permanent: bool,
+    /// End of a lock, after the state's clock.
+    pub until: Option<UnixSeconds>,
+    /// A short code, at most [`crate::limits::REASON_BYTES_MAX`] bytes.
+    pub reason: String,
+    /// Where the story is told, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
+    pub ticket: String,
+    /// For those who are denied, at most [`crate::limits::MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+}
+
+/// What to lift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lift {
+    /// The revision that made the revocation.
+    pub revision: Revision,
+    /// Old tokens live again. Needs two people, which this version cannot ask for: refused.
+    pub restore: bool,
+    /// Why, at most [`crate::limits::REASON_BYTES_MAX`] bytes.
+    pub reason: String,
+}
+
+/// What to do to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyCommand {
+    /// A new key, published before it signs.
+    Prepare(SealedKey),
+    /// It signs from now on; the one that signed before retires.
+    Activate(u32),
+    /// It signs no more, what it signed stays valid.
+    Retire(u32),
+    /// Whatever it signed is denied; its private half is forgotten.
+    Revoke(u32),
+}

@@ -1,0 +1,206 @@
+//! One hash of everything: two nodes that applied the same entries compare it, and a difference is an alarm.
+//!
+//! The bytes that are hashed are written here and nowhere else, not by protobuf: the digest must not move when a wire
+//! format gains a field. Every record is a tag and its fields in order; numbers are 8 bytes big-endian, texts come after
+//! their length, options after 0 or 1. So no two states write the same bytes.
+
+use hessra_revocation::{Cutoff, Hash, KeyPurpose, KeyState, Revision, Rule, Target, UnixSeconds};
+use sha2::{Digest as _, Sha256};
+
+use crate::revocations::Lifted;
+use crate::{Applied, Meta, Policy, Record, Revocation, SealedKey, State};
+
+/// Separates these hashes from all others made by this product.
+const DOMAIN: &[u8] = b"hessra authority state v1\n";
+
+impl State {
+    /// SHA-256 over all records in canonical order. Equal logs, equal digests.
+    ///
+    /// Reads the whole state: for tests, simulation and audits, not for every request.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        let mut writer = Writer(Sha256::new_with_prefix(DOMAIN));
+        self.records().for_each(|record| writer.record(&record));
+        writer.0.finalize().into()
+    }
+}
+
+struct Writer(Sha256);
+
+impl Writer {
+    fn record(&mut self, record: &Record) {
+        match record {
+            Record::Meta(meta) => self.tag(1).meta(meta),
+            Record::Rule(rule) => self.tag(2).rule(rule),
+            Record::Revocation(revocation) => self.tag(3).revocation(revocation),
+            Record::Key(key) => self.tag(4).key(key),
+            Record::Policy { revision, policy } => self.tag(5).number(revision.0).policy(policy),
+            Record::Request {
+                id,
+                at,
+                applied,
+                sequence,
+            } => {
+                self.tag(6)
+                    .bytes(&id.0)
+                    .number(at.0)
+                    .number(*sequence)
+                    .applied(applied);
+            }
+            Record::FeedEntry { revision, bytes } => {
+                self.tag(7).number(revision.0).bytes(bytes);
+            }
+        }
+    }
+
+    fn meta(&mut self, meta: &Meta) {
+        self.number(meta.version.into())
+            .bytes(&meta.feed_id.0)
+            .bytes(&meta.salt.0)
+            .number(meta.epoch.0);
+        self.number(meta.revision.0)
+            .number(meta.clock.0)
+            .number(meta.keyset_version);
+        self.bytes(&meta.policy_digest)
+            .number(meta.policy_revision.0);
+        self.number(meta.floor.0)
+            .number(meta.floor_frontier.len() as u64);
+        meta.floor_frontier
+            .iter()
+            .for_each(|peak| _ = self.bytes(peak));
+        self.number(meta.next_sequence);
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.tag(rule.kind.number())
+            .bytes(&rule.digest.0)
+            .tag(rule.depth)
+            .cutoff(rule.cutoff)
+            .until(rule.until);
+    }
+
+    fn revocation(&mut self, revocation: &Revocation) {
+        self.number(revocation.revision.0)
+            .target(&revocation.target)
+            .cutoff(revocation.cutoff)
+            .until(revocation.until);
+        self.number(revocation.at.0)
+            .text(&revocation.by)
+            .text(&revocation.reason);
+        self.text(&revocation.ticket)
+            .text(&revocation.message)
+            .lifted(revocation.lifted.as_ref());
+    }
+
+    fn key(&mut self, key: &SealedKey) {
+        self.number(key.id.into())
+            .tag(purpose(key.purpose))
+            .tag(state(key.state));
+        self.bytes(&key.public_key)
+            .bytes(&key.sealed)
+            .number(key.changed_at.0);
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        self.bytes(&policy.digest)
+            .text(&policy.clients_toml)
+            .text(&policy.resources_toml);
+    }
+
+    fn applied(&mut self, applied: &Applied) {
+        match applied {
+            Applied::Nothing => self.tag(0),
+            Applied::Initialized { revision } => self.tag(1).number(revision.0),
+            Applied::Revoked(answers) => {
+                self.tag(2).number(answers.len() as u64);
+                answers.iter().fold(self, |writer, answer| {
+                    writer.number(answer.revision.0).tag(answer.already.into())
+                })
+            }
+            Applied::Lifted { revision, already } => {
+                self.tag(3).number(revision.0).tag((*already).into())
+            }
+            Applied::PolicyApplied { revision } => self.tag(4).number(revision.0),
+            Applied::KeyChanged {
+                id,
+                state: key_state,
+                revision,
+            } => self
+                .tag(5)
+                .number((*id).into())
+                .tag(state(*key_state))
+                .number(revision.0),
+            Applied::Collected { removed } => self.tag(6).number(*removed),
+            Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
+            Applied::Refused(refusal) => self.tag(8).tag(refusal.code as u8).text(&refusal.message),
+        };
+    }
+
+    fn target(&mut self, target: &Target) -> &mut Self {
+        self.tag(target.kind().number());
+        match target {
+            Target::Token(id) => self.bytes(id.as_bytes()),
+            Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
+                self.text(identity.as_str())
+            }
+            Target::Key(id) => self.number((*id).into()),
+            Target::Certificate(fingerprint) => self.bytes(fingerprint),
+        }
+    }
+
+    fn cutoff(&mut self, cutoff: Cutoff) -> &mut Self {
+        match cutoff {
+            Cutoff::Permanent => self.tag(0),
+            Cutoff::Before(Revision(revision)) => self.tag(1).number(revision),
+        }
+    }
+
+    fn until(&mut self, until: Option<UnixSeconds>) -> &mut Self {
+        match until {
+            None => self.tag(0),
+            Some(UnixSeconds(until)) => self.tag(1).number(until),
+        }
+    }
+
+    fn lifted(&mut self, lifted: Option<&Lifted>) -> &mut Self {
+        match lifted {
+            None => self.tag(0),
+            Some(lifted) => self.tag(1).number(lifted.revision.0).text(&lifted.by),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64).0.update(bytes);
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.0.update(number.to_be_bytes());
+        self
+    }
+
+    fn tag(&mut self, tag: u8) -> &mut Self {
+        self.0.update([tag]);
+        self
+    }
+}
+
+fn purpose(purpose: KeyPurpose) -> u8 {
+    match purpose {
+        KeyPurpose::Token => 1,
+        KeyPurpose::Feed => 2,
+    }
+}
+
+fn state(state: KeyState) -> u8 {
+    match state {
+        KeyState::Prepared => 1,
+        KeyState::Active => 2,
+        KeyState::Retired => 3,
+        KeyState::Revoked => 4,
+    }
+}

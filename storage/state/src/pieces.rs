@@ -1,0 +1,98 @@
+//! The state in pieces: what changed since the disk was last told, and everything, for a snapshot.
+
+use hessra_revocation::Revision;
+
+use crate::requests::FirstAnswer;
+use crate::{Change, Meta, Record, RecordKey, RequestId, State};
+
+impl State {
+    /// What changed since the last call: at most one change per key, in the order of keys.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let changed = std::mem::take(&mut self.changed);
+        let change = |key| self.record(&key).map_or(Change::Delete(key), Change::Put);
+        changed.into_iter().map(change).collect()
+    }
+
+    /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let policy = self.is_initialized().then(|| self.policy_record());
+        std::iter::once(Record::Meta(self.meta()))
+            .chain(self.view.set.iter().map(Record::Rule))
+            .chain(
+                self.revocations
+                    .by_revision()
+                    .values()
+                    .map(|revocation| Record::Revocation((**revocation).clone())),
+            )
+            .chain(self.keys.values().cloned().map(Record::Key))
+            .chain(policy)
+            .chain(
+                self.requests
+                    .iter()
+                    .map(|(id, answer)| request_record(*id, answer)),
+            )
+            .chain(self.entry_records())
+    }
+
+    fn record(&self, key: &RecordKey) -> Option<Record> {
+        match key {
+            RecordKey::Meta => Some(Record::Meta(self.meta())),
+            RecordKey::Rule(kind, digest) => self.view.set.rule(*kind, digest).map(Record::Rule),
+            RecordKey::Revocation(revision) => self
+                .revocations
+                .find(*revision)
+                .map(|revocation| Record::Revocation((**revocation).clone())),
+            RecordKey::Key(id) => self.keys.get(id).cloned().map(Record::Key),
+            RecordKey::Policy => self.is_initialized().then(|| self.policy_record()),
+            RecordKey::Request(id) => self
+                .requests
+                .answer(id)
+                .map(|answer| request_record(*id, answer)),
+            RecordKey::FeedEntry(revision) => self.entry_record(*revision),
+        }
+    }
+
+    fn meta(&self) -> Meta {
+        Meta {
+            version: self.version,
+            feed_id: self.view.feed_id,
+            salt: *self.view.set.salt(),
+            epoch: self.view.epoch,
+            revision: self.view.revision,
+            clock: self.clock,
+            keyset_version: self.view.keyset_version,
+            policy_digest: self.view.policy_digest,
+            policy_revision: self.policy_revision,
+            floor: self.history.floor(),
+            floor_frontier: self.history.floor_frontier().peaks().to_vec(),
+            next_sequence: self.requests.next_sequence(),
+        }
+    }
+
+    fn policy_record(&self) -> Record {
+        Record::Policy {
+            revision: self.policy_revision,
+            policy: (*self.policy).clone(),
+        }
+    }
+
+    fn entry_record(&self, revision: Revision) -> Option<Record> {
+        let bytes = self.history.entries_from(revision, 1)?.first()?.to_vec();
+        Some(Record::FeedEntry { revision, bytes })
+    }
+
+    fn entry_records(&self) -> impl Iterator<Item = Record> + '_ {
+        let first = self.history.floor().next();
+        (first.0..=self.history.head().0)
+            .filter_map(|revision| self.entry_record(Revision(revision)))
+    }
+}
+
+fn request_record(id: RequestId, answer: &FirstAnswer) -> Record {
+    Record::Request {
+        id,
+        at: answer.at,
+        applied: answer.applied.clone(),
+        sequence: answer.sequence,
+    }
+}

@@ -1,0 +1,233 @@
+//! A state from its records: after a restart, and from another node's snapshot.
+//!
+//! A checksum tells that bytes are as they were written, not that they were all written, nor that they belong together.
+//! So everything that can be checked is: there is one of what there must be one of, nothing is there twice, retained feed
+//! entries have no hole and agree with what stands, and the rules are exactly what the revocations imply.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hessra_revocation::merkle::Frontier;
+use hessra_revocation::publisher::HistoryError;
+use hessra_revocation::{Digest, FeedEntry, History, Revision, Rule, RuleKind, UnixSeconds, View};
+use imbl::{OrdMap, OrdSet};
+
+use crate::limits::HISTORY_MAX;
+use crate::requests::{FirstAnswer, Requests};
+use crate::revocations::Revocations;
+use crate::version::NEWEST;
+use crate::{Meta, Policy, Record, RequestId, Revocation, SealedKey, State, check};
+
+/// Why records do not make a state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRecords {
+    /// They contradict each other.
+    #[error(
+        "the stored state contradicts itself: {0}; restore this node from another node's snapshot"
+    )]
+    Invalid(String),
+    /// They come from a newer binary.
+    #[error(
+        "the stored state has version {found}, this binary knows {NEWEST}: upgrade hessra-node on this machine"
+    )]
+    Upgrade {
+        /// Version or epoch format that is not known here.
+        found: u32,
+    },
+}
+
+impl State {
+    /// Rebuilds a state from its records, in any order. The result has the digest of the state they came from, and
+    /// nothing to tell the disk.
+    ///
+    /// # Errors
+    /// [`InvalidRecords::Invalid`] with what contradicts what; [`InvalidRecords::Upgrade`] for records of a newer version.
+    pub fn from_records(records: impl IntoIterator<Item = Record>) -> Result<Self, InvalidRecords> {
+        let mut parts = Parts::default();
+        records
+            .into_iter()
+            .try_for_each(|record| parts.take(record))?;
+        parts.build()
+    }
+}
+
+/// Records by kind, before anything is believed about them.
+#[derive(Default)]
+struct Parts {
+    meta: Option<Meta>,
+    rules: Vec<Rule>,
+    revocations: Vec<Revocation>,
+    keys: OrdMap<u32, SealedKey>,
+    policy: Option<(Revision, Policy)>,
+    requests: Vec<(RequestId, FirstAnswer)>,
+    entries: BTreeMap<Revision, Vec<u8>>,
+}
+
+impl Parts {
+    fn take(&mut self, record: Record) -> Result<(), InvalidRecords> {
+        let key = record.key();
+        let is_second = match record {
+            Record::Meta(meta) => self.meta.replace(meta).is_some(),
+            Record::Rule(rule) => push(&mut self.rules, rule),
+            Record::Revocation(revocation) => push(&mut self.revocations, revocation),
+            Record::Key(sealed) => self.keys.insert(sealed.id, sealed).is_some(),
+            Record::Policy { revision, policy } => {
+                self.policy.replace((revision, policy)).is_some()
+            }
+            Record::Request {
+                id,
+                at,
+                applied,
+                sequence,
+            } => push(
+                &mut self.requests,
+                (
+                    id,
+                    FirstAnswer {
+                        at,
+                        applied,
+                        sequence,
+                    },
+                ),
+            ),
+            Record::FeedEntry { revision, bytes } => self.entries.insert(revision, bytes).is_some(),
+        };
+        require(!is_second, || format!("{key:?} is there twice"))
+    }
+
+    fn build(self) -> Result<State, InvalidRecords> {
+        let meta = self
+            .meta
+            .ok_or_else(|| invalid("its meta record is missing"))?;
+        check::meta(&meta)?;
+        let requests = Requests::rebuild(self.requests, meta.next_sequence, meta.clock)
+            .map_err(InvalidRecords::Invalid)?;
+        let (policy_revision, policy) = check::policy(&meta, self.policy)?;
+        check::keys(&meta, &self.keys)?;
+        let mut view = view(&meta, &self.keys, self.rules)?;
+        let history = replay(&meta, &self.entries, &mut view)?;
+        let state = State {
+            locks: locks(&view),
+            revocations: revocations(&meta, self.revocations)?,
+            view,
+            history,
+            keys: self.keys,
+            policy: Arc::new(policy),
+            policy_revision,
+            requests,
+            clock: meta.clock,
+            version: meta.version,
+            changed: BTreeSet::new(),
+        };
+        check::rules(&state)?;
+        check::recent(&state, &self.entries)?;
+        Ok(state)
+    }
+}
+
+fn view(
+    meta: &Meta,
+    keys: &OrdMap<u32, SealedKey>,
+    rules: Vec<Rule>,
+) -> Result<View, InvalidRecords> {
+    let mut view = View::new(meta.feed_id, meta.epoch, meta.salt);
+    for rule in rules {
+        let twice = view.set.rule(rule.kind, &rule.digest).is_some();
+        require(!twice, || format!("rule {:?} is there twice", rule.digest))?;
+        view.set.put(rule);
+    }
+    view.keys = keys.values().map(|key| (key.id, key.public())).collect();
+    view.revision = meta.revision;
+    view.keyset_version = meta.keyset_version;
+    view.policy_digest = meta.policy_digest;
+    Ok(view)
+}
+
+/// The history on top of its floor, and the view's frontier with it.
+fn replay(
+    meta: &Meta,
+    entries: &BTreeMap<Revision, Vec<u8>>,
+    view: &mut View,
+) -> Result<History, InvalidRecords> {
+    let retained = meta.revision.0 - meta.floor.0;
+    require(
+        entries.len() as u64 == retained && entries.len() <= HISTORY_MAX,
+        || {
+            format!(
+                "{} feed entries are retained, {retained} are expected and {HISTORY_MAX} allowed",
+                entries.len()
+            )
+        },
+    )?;
+    // INVARIANT: the feed log has one leaf per revision, so its size at the floor is the floor.
+    let at_floor = Frontier::from_parts(meta.floor.0, meta.floor_frontier.clone())
+        .ok_or_else(|| invalid(format!("its frontier does not fit revision {}", meta.floor)))?;
+    view.log = at_floor.clone();
+    entries.values().for_each(|bytes| view.log.append(bytes));
+    History::from_entries(meta.floor, at_floor, entries.values().map(Vec::as_slice))
+        .map_err(unreadable)
+}
+
+fn unreadable(error: HistoryError) -> InvalidRecords {
+    match error {
+        HistoryError::Hole { expected, .. } => invalid(format!("feed entry {expected} is missing")),
+        HistoryError::Entry { revision, source } => {
+            invalid(format!("feed entry {revision}: {source}"))
+        }
+    }
+}
+
+pub(crate) fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, InvalidRecords> {
+    let entry = FeedEntry::from_bytes(bytes)
+        .map_err(|error| invalid(format!("feed entry {revision}: {error}")))?;
+    require(entry.revision == revision, || {
+        format!("feed entry {revision} says that it is {}", entry.revision)
+    })?;
+    Ok(entry)
+}
+
+fn revocations(meta: &Meta, stored: Vec<Revocation>) -> Result<Revocations, InvalidRecords> {
+    let mut revocations = Revocations::default();
+    for revocation in stored {
+        let revision = revocation.revision;
+        let newest = revocation
+            .lifted
+            .as_ref()
+            .map_or(revision, |lifted| lifted.revision);
+        require(
+            revision > Revision(0) && revision <= newest && newest <= meta.revision,
+            || format!("revocation {revision} is from the future"),
+        )?;
+        let is_new = revocations.put(&meta.salt, revocation);
+        require(is_new, || format!("revocation {revision} is there twice"))?;
+    }
+    Ok(revocations)
+}
+
+fn locks(view: &View) -> OrdSet<(UnixSeconds, Digest)> {
+    let locks = view.set.iter().filter(|rule| rule.kind == RuleKind::Lock);
+    locks
+        .filter_map(|rule| Some((rule.until?, rule.digest)))
+        .collect()
+}
+
+/// Collects what is checked for duplicates later, where it is indexed.
+fn push<T>(list: &mut Vec<T>, item: T) -> bool {
+    list.push(item);
+    false
+}
+
+pub(crate) fn require(
+    holds: bool,
+    otherwise: impl FnOnce() -> String,
+) -> Result<(), InvalidRecords> {
+    if holds {
+        Ok(())
+    } else {
+        Err(InvalidRecords::Invalid(otherwise()))
+    }
+}
+
+pub(crate) fn invalid(message: impl Into<String>) -> InvalidRecords {
+    InvalidRecords::Invalid(message.into())
+}

@@ -1,0 +1,129 @@
+//! The state as records: the unit of change on disk and of a snapshot.
+
+use hessra_revocation::{
+    Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
+};
+
+use crate::{Applied, Policy, RequestId, Revocation, SealedKey};
+
+/// One piece of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Everything small; there is exactly one.
+    Meta(Meta),
+    /// A rule as verifiers hold it.
+    Rule(Rule),
+    /// A revocation as people see it.
+    Revocation(Revocation),
+    /// A key.
+    Key(SealedKey),
+    /// The policy that stands; exactly one once the cluster began.
+    Policy {
+        /// Revision that put it there.
+        revision: Revision,
+        /// Both texts.
+        policy: Policy,
+    },
+    /// The first answer to a request.
+    Request {
+        /// The request.
+        id: RequestId,
+        /// When, on the state's clock.
+        at: UnixMillis,
+        /// The answer.
+        applied: Applied,
+        /// Order of arrival.
+        sequence: u64,
+    },
+    /// A retained feed entry.
+    FeedEntry {
+        /// Its revision.
+        revision: Revision,
+        /// Canonical bytes of a [`hessra_revocation::FeedEntry`].
+        bytes: Vec<u8>,
+    },
+}
+
+/// Everything small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Version of the state machine.
+    pub version: u32,
+    /// Names feed and cluster; zero before the cluster began.
+    pub feed_id: FeedId,
+    /// Salt of the rules' digests.
+    pub salt: FeedSalt,
+    /// Which history.
+    pub epoch: Epoch,
+    /// Newest revision.
+    pub revision: Revision,
+    /// The latest of all stamps.
+    pub clock: UnixMillis,
+    /// +1 for every key entry.
+    pub keyset_version: u64,
+    /// SHA-256 of the policy.
+    pub policy_digest: Hash,
+    /// Revision of the policy.
+    pub policy_revision: Revision,
+    /// Feed entries above it are retained.
+    pub floor: Revision,
+    /// RFC 6962 frontier of the feed log at the floor: retained entries are replayed on top of it.
+    pub floor_frontier: Vec<Hash>,
+    /// Sequence of the next request.
+    pub next_sequence: u64,
+}
+
+/// Names a record. Changes come in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordKey {
+    /// The only [`Meta`].
+    Meta,
+    /// By kind and digest.
+    Rule(RuleKind, Digest),
+    /// By the revision that made it.
+    Revocation(Revision),
+    /// By key id.
+    Key(u32),
+    /// The only policy.
+    Policy,
+    /// By request id.
+    Request(RequestId),
+    /// By revision.
+    FeedEntry(Revision),
+}
+
+/// What an application changed, for the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This record stands under its key now.
+    Put(Record),
+    /// No record stands under this key any more.
+    Delete(RecordKey),
+}
+
+impl Change {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> RecordKey {
+        match self {
+            Self::Put(record) => record.key(),
+            Self::Delete(key) => *key,
+        }
+    }
+}
+
+impl Record {
+    /// Its name.
+    #[must_use]
+    pub fn key(&self) -> RecordKey {
+        match self {
+            Self::Meta(_) => RecordKey::Meta,
+            Self::Rule(rule) => RecordKey::Rule(rule.kind, rule.digest),
+            Self::Revocation(revocation) => RecordKey::Revocation(revocation.revision),
+            Self::Key(key) => RecordKey::Key(key.id),
+            Self::Policy { .. } => RecordKey::Policy,
+            Self::Request { id, .. } => RecordKey::Request(*id),
+            Self::FeedEntry { revision, .. } => RecordKey::FeedEntry(*revision),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Revocations as people see them, and the rule that all revocations of one target imply together.
+//!
+//! The data plane has one [`Rule`] per target; people have every revocation that was ever made of it, also the lifted
+//! ones. [`implied`] is the only way from these to that, so a lift cannot forget what else was revoked.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use hessra_revocation::{
+    Cutoff, Digest, Epoch, FeedSalt, Revision, Rule, RuleKind, Target, UnixMillis, UnixSeconds,
+};
+use imbl::{OrdMap, OrdSet};
+
+/// One revocation of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The revision that made it.
+    pub revision: Revision,
+    /// What was revoked.
+    pub target: Target,
+    /// From when on tokens escape.
+    pub cutoff: Cutoff,
+    /// End of a lock.
+    pub until: Option<UnixSeconds>,
+    /// When, on the state's clock.
+    pub at: UnixMillis,
+    /// Who revoked.
+    pub by: String,
+    /// A short code.
+    pub reason: String,
+    /// Where the story is told.
+    pub ticket: String,
+    /// For those who are denied.
+    pub message: String,
+    /// Set once somebody lifted it.
+    pub lifted: Option<Lifted>,
+}
+
+impl Revocation {
+    /// How people name it.
+    #[must_use]
+    pub fn id(&self, epoch: Epoch) -> RevocationId {
+        RevocationId {
+            epoch,
+            revision: self.revision,
+        }
+    }
+
+    /// True when it is a lock that ended before `now`.
+    #[must_use]
+    pub fn has_ended(&self, now: UnixSeconds) -> bool {
+        self.until.is_some_and(|until| until < now)
+    }
+
+    /// What this revocation alone says to verifiers, and the revision that says it; `None` for a lifted lock.
+    fn effect(&self) -> Option<(Revision, Cutoff)> {
+        match &self.lifted {
+            None => Some((self.revision, self.cutoff)),
+            Some(_) if self.until.is_some() => None,
+            // Undo never deletes: what was issued before the lift stays dead.
+            Some(lifted) => Some((lifted.revision, Cutoff::Before(lifted.revision))),
+        }
+    }
+}
+
+/// Who lifted a revocation, and when in the order of things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifted {
+    /// Revision of the lift.
+    pub revision: Revision,
+    /// Who.
+    pub by: String,
+}
+
+/// The name of a revocation: `rv_17`, or `rv_2.17` in the history that began with the first restore from a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevocationId {
+    /// The history it belongs to.
+    pub epoch: Epoch,
+    /// The revision that made it.
+    pub revision: Revision,
+}
+
+/// Why a text is not the name of a revocation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a revocation; it looks like `rv_17` or `rv_2.17`, copy it from the list of revocations"
+)]
+pub struct RevocationIdError(String);
+
+const FIRST_EPOCH: Epoch = Epoch(1);
+
+impl fmt::Display for RevocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.epoch == FIRST_EPOCH {
+            write!(f, "rv_{}", self.revision)
+        } else {
+            write!(f, "rv_{}.{}", self.epoch, self.revision)
+        }
+    }
+}
+
+impl FromStr for RevocationId {
+    type Err = RevocationIdError;
+
+    /// Accepts exactly what [`fmt::Display`] writes, so that one revocation has one name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = |number: &str| number.parse::<u64>().ok();
+        let numbers = text.strip_prefix("rv_").unwrap_or_default();
+        let id = match numbers.split_once('.') {
+            Some((epoch, revision)) => parse(epoch).zip(parse(revision)),
+            None => parse(numbers).map(|revision| (FIRST_EPOCH.0, revision)),
+        };
+        id.map(|(epoch, revision)| Self {
+            epoch: Epoch(epoch),
+            revision: Revision(revision),
+        })
+        .filter(|id| id.to_string() == text)
+        .ok_or_else(|| RevocationIdError(text.chars().take(64).collect()))
+    }
+}
+
+/// All revocations, findable by revision and by target. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Revocations {
+    by_revision: OrdMap<Revision, Arc<Revocation>>,
+    by_rule: OrdSet<(RuleKind, Digest, Revision)>,
+}
+
+impl Revocations {
+    pub fn by_revision(&self) -> &OrdMap<Revision, Arc<Revocation>> {
+        &self.by_revision
+    }
+
+    pub fn find(&self, revision: Revision) -> Option<&Arc<Revocation>> {
+        self.by_revision.get(&revision)
+    }
+
+    /// Puts a revocation; `false` when one of this revision was there.
+    pub fn put(&mut self, salt: &FeedSalt, revocation: Revocation) -> bool {
+        let target = &revocation.target;
+        self.by_rule
+            .insert((target.kind(), target.digest(salt), revocation.revision));
+        self.by_revision
+            .insert(revocation.revision, Arc::new(revocation))
+            .is_none()
+    }
+
+    /// All revocations of one target, oldest first.
+    pub fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
+        self.by_rule
+            .range((kind, digest, Revision(0))..=(kind, digest, Revision(u64::MAX)))
+            .filter_map(|(_, _, revision)| self.by_revision.get(revision).map(Arc::as_ref))
+    }
+
+    /// Every target once.
+    pub fn targets(&self) -> impl Iterator<Item = (RuleKind, Digest)> {
+        let mut last = None;
+        self.by_rule.iter().filter_map(move |(kind, digest, _)| {
+            let target = Some((*kind, *digest));
+            (last != target).then(|| last = target).and(target)
+        })
+    }
+
+    /// The rule that the revocations of one target imply together, with the revision it comes from. Locks that ended
+    /// before `now` imply nothing.
+    pub fn implied(
+        &self,
+        salt: &FeedSalt,
+        (kind, digest): (RuleKind, Digest),
+        now: UnixSeconds,
+    ) -> Option<(Revision, Rule)> {
+        implied(
+            salt,
+            self.of(kind, digest)
+                .filter(|revocation| !revocation.has_ended(now)),
+        )
+    }
+}
+
+/// The strongest of several revocations of one target; of equally strong ones the oldest.
+fn implied<'a>(
+    salt: &FeedSalt,
+    revocations: impl Iterator<Item = &'a Revocation>,
+) -> Option<(Revision, Rule)> {
+    revocations.fold(None, |strongest: Option<(Revision, Rule)>, revocation| {
+        let Some((revision, cutoff)) = revocation.effect() else {
+            return strongest;
+        };
+        let rule = Rule::new(salt, &revocation.target, cutoff, revocation.until);
+        match strongest {
+            Some((older, standing)) if standing.merge(rule) == standing => Some((older, standing)),
+            Some((_, standing)) => Some((revision, standing.merge(rule))),
+            None => Some((revision, rule)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_has_one_name() {
+        for text in ["rv_1", "rv_17", "rv_2.17", "rv_18446744073709551615"] {
+            let id: RevocationId = text.parse().unwrap();
+            assert_eq!(id.to_string(), text);
+        }
+        for text in [
+            "", "rv_", "17", "rv_017", "rv_+17", "rv_1.17", "rv_2.", "rv_2.1.7", "RV_17", "rv_17 ",
+        ] {
+            assert!(text.parse::<RevocationId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Revoking, lifting, collecting.
+//!
+//! **Repeating a revoke.** A retry carries the request id of the first try and gets its answer. A *second* revoke, of
+//! somebody else or with a new id, answers `already` only where it would add nothing: a permanent rule stands, or a lock
+//! that ends no sooner, or the target was named twice in this very command. A second cut-off is never `already`: tokens
+//! may have been issued between the two, at the very revision of the first cut-off, and the second means them too. It
+//! gets a revision of its own and makes the cut-off later.
+//!
+//! **Lifting** never deletes history. What remains is what the other revocations of the target imply, and for a
+//! permanent rule the cut-off at the lift: what was issued before stays dead. A lock that is lifted early is gone. A
+//! cut-off cannot be lifted, because all it ever denied is old tokens.
+
+use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
+
+use crate::applied::{Refusal, RefusalCode, Revoked};
+use crate::command::{Lift, Revoke};
+use crate::limits::{
+    COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
+};
+use crate::revocations::{Lifted, Revocation};
+use crate::{Applied, State};
+
+impl State {
+    /// Revokes all targets or none.
+    pub(crate) fn revoke(&mut self, revoke: &Revoke, by: &str) -> Result<Applied, Refusal> {
+        check_texts(revoke)?;
+        check_number(revoke.targets.len())?;
+        revoke
+            .targets
+            .iter()
+            .try_for_each(|target| self.check_target(target, revoke))?;
+        let before = self.view.revision;
+        let answers = revoke
+            .targets
+            .iter()
+            .map(|target| self.revoke_one(target, revoke, by, before))
+            .collect();
+        Ok(Applied::Revoked(answers))
+    }
+
+    /// Lifts one revocation.
+    pub(crate) fn lift(&mut self, lift: &Lift, by: &str) -> Result<Applied, Refusal> {
+        check_length("reason", &lift.reason, REASON_BYTES_MAX)?;
+        let name = lift.revision;
+        let Some(revocation) = self.revocations.find(name).cloned() else {
+            let message =
+                format!("no revocation has revision {name}; copy it from the list of revocations");
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        };
+        if let Some(lifted) = &revocation.lifted {
+            return Ok(Applied::Lifted {
+                revision: lifted.revision,
+                already: true,
+            });
+        }
+        self.check_liftable(&revocation)?;
+        if lift.restore {
+            let message = "restoring tokens issued before needs two people, which this version cannot ask for; \
+                           lift without restore and issue fresh tokens";
+            return Err(Refusal::invalid(message));
+        }
+        let revision = self.view.revision.next();
+        let lifted = Some(Lifted {
+            revision,
+            by: by.to_owned(),
+        });
+        self.put_revocation(Revocation {
+            lifted,
+            ..(*revocation).clone()
+        });
+        self.follow_revocations(&revocation.target);
+        Ok(Applied::Lifted {
+            revision,
+            already: false,
+        })
+    }
+
+    /// Removes the locks that ended longest ago. `now` never reaches beyond the state's own clock: a lock must not end
+    /// early because one node's clock runs ahead.
+    pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
+        let end = now.min(self.clock.seconds());
+        let ended: Vec<_> = self
+            .locks
+            .iter()
+            .take_while(|(until, _)| *until < end)
+            .take(COLLECTED_MAX)
+            .copied()
+            .collect();
+        for (_, digest) in &ended {
+            self.remove_rule(RuleKind::Lock, *digest);
+        }
+        Applied::Collected {
+            removed: ended.len() as u64,
+        }
+    }
+
+    fn revoke_one(
+        &mut self,
+        target: &Target,
+        revoke: &Revoke,
+        by: &str,
+        before: Revision,
+    ) -> Revoked {
+        let revision = self.view.revision.next();
+        let cutoff = if is_permanent(target, revoke) {
+            Cutoff::Permanent
+        } else {
+            Cutoff::Before(revision)
+        };
+        let rule = Rule::new(self.view.set.salt(), target, cutoff, revoke.until);
+        let standing = self.view.set.rule(rule.kind, &rule.digest);
+        if standing.is_some_and(|standing| adds_nothing(&rule, &standing, before)) {
+            let revision = self.find(target).map_or(revision, |(revision, _)| revision);
+            return Revoked {
+                revision,
+                already: true,
+            };
+        }
+        self.put_rule(standing.map_or(rule, |standing| standing.merge(rule)));
+        self.put_revocation(Revocation {
+            revision,
+            target: target.clone(),
+            cutoff,
+            until: revoke.until,
+            at: self.clock,
+            by: by.to_owned(),
+            reason: revoke.reason.clone(),
+            ticket: revoke.ticket.clone(),
+            message: revoke.message.clone(),
+            lifted: None,
+        });
+        Revoked {
+            revision,
+            already: false,
+        }
+    }
+
+    /// Makes the rule of a target what its revocations imply, also when that is what it was: a lift has a revision.
+    fn follow_revocations(&mut self, target: &Target) {
+        let salt = *self.view.set.salt();
+        let (kind, digest) = (target.kind(), target.digest(&salt));
+        match self
+            .revocations
+            .implied(&salt, (kind, digest), self.clock.seconds())
+        {
+            Some((_, rule)) => self.put_rule(rule),
+            None => self.remove_rule(kind, digest),
+        };
+    }
+
+    fn check_target(&self, target: &Target, revoke: &Revoke) -> Result<(), Refusal> {
+        match (target, revoke.until) {
+            (Target::Lock(_), None) => Err(Refusal::invalid("a lock needs an end; say until when")),
+            (Target::Lock(_), Some(_)) if revoke.permanent => Err(Refusal::invalid(
+                "a lock ends by itself and cannot be permanent; drop one of the two",
+            )),
+            (Target::Lock(identity), Some(until)) if until <= self.clock.seconds() => {
+                Err(Refusal::invalid(format!(
+                    "the lock of `{identity}` would have ended at {until}, it is {} now; choose a later end",
+                    self.clock.seconds()
+                )))
+            }
+            (Target::Lock(_), Some(_)) => Ok(()),
+            (_, Some(_)) => Err(Refusal::invalid(
+                "only locks end by themselves; drop the end or lock a subtree",
+            )),
+            (Target::Key(id), None) if self.keys.contains_key(id) => Err(Refusal::invalid(
+                format!("key {id} is a key of this cluster; use `hessra keys revoke {id}`"),
+            )),
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn check_liftable(&self, revocation: &Revocation) -> Result<(), Refusal> {
+        let because = match (&revocation.target, revocation.cutoff) {
+            (Target::Token(_), _) => "a revoked token stays revoked; issue a new one",
+            (Target::Certificate(_), _) => {
+                "a revoked certificate stays revoked; enrol with a new one"
+            }
+            // Who stole a key writes any revision into a token: no cut-off could keep old forgeries dead.
+            (Target::Key(_), _) => "a revoked key stays revoked; use a new one",
+            (Target::Lock(_), _) if revocation.has_ended(self.clock.seconds()) => {
+                "this lock ended by itself; there is nothing to lift"
+            }
+            (Target::Subtree(_) | Target::Exact(_), Cutoff::Before(_)) => {
+                "it denies only what was issued before it, and old tokens stay dead; issue a fresh one, that works"
+            }
+            (Target::Subtree(_) | Target::Exact(_), Cutoff::Permanent) | (Target::Lock(_), _) => {
+                return Ok(());
+            }
+        };
+        let message = format!(
+            "the revocation at revision {} cannot be lifted: {because}",
+            revocation.revision
+        );
+        Err(Refusal::new(RefusalCode::NotLiftable, message))
+    }
+}
+
+fn is_permanent(target: &Target, revoke: &Revoke) -> bool {
+    match target {
+        Target::Subtree(_) | Target::Exact(_) => revoke.permanent,
+        Target::Token(_) | Target::Certificate(_) | Target::Key(_) | Target::Lock(_) => true,
+    }
+}
+
+/// Does `standing` already deny all that `rule` would? `before` is the revision at which this command began: a cut-off
+/// that it made itself is as late as any that it could still make.
+fn adds_nothing(rule: &Rule, standing: &Rule, before: Revision) -> bool {
+    match (standing.cutoff, rule.cutoff) {
+        (Cutoff::Permanent, _) => match (standing.until, rule.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(standing), Some(asked)) => standing >= asked,
+        },
+        (Cutoff::Before(_), Cutoff::Permanent) => false,
+        (Cutoff::Before(standing), Cutoff::Before(_)) => standing > before,
+    }
+}
+
+fn check_number(targets: usize) -> Result<(), Refusal> {
+    match targets {
+        0 => Err(Refusal::invalid(
+            "nothing to revoke; name at least one target",
+        )),
+        1..=TARGETS_MAX => Ok(()),
+        _ => {
+            let message = format!(
+                "{targets} targets, at most {TARGETS_MAX} go into one command; send several"
+            );
+            Err(Refusal::new(RefusalCode::Limit, message))
+        }
+    }
+}
+
+fn check_texts(revoke: &Revoke) -> Result<(), Refusal> {
+    check_length("reason", &revoke.reason, REASON_BYTES_MAX)?;
+    check_length("ticket", &revoke.ticket, TICKET_BYTES_MAX)?;
+    check_length("message", &revoke.message, MESSAGE_BYTES_MAX)
+}
+
+fn check_length(name: &str, text: &str, max: usize) -> Result<(), Refusal> {
+    if text.len() <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "the {name} has {} bytes, at most {max} are kept; shorten it",
+        text.len()
+    );
+    Err(Refusal::new(RefusalCode::Limit, message))
+}

@@ -1,0 +1,336 @@
+//! The state and its one way to change.
+//!
+//! [`State::apply`] first decides, without touching anything, then changes: a refused command has moved the clock and
+//! left its answer for retries, nothing else. Every change of what verifiers must know goes through one private
+//! `append`, which gives it the next revision; so revisions have no holes, and the view is what the feed says.
+//!
+//! A clone costs microseconds whatever the size: readers get one after each applied batch, a snapshot is built from one
+//! while writes go on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hessra_revocation::merkle::Frontier;
+use hessra_revocation::{
+    Change as FeedChange, Digest, Epoch, FeedEntry, FeedId, FeedSalt, History, Revision, Rule,
+    RuleKind, Target, UnixMillis, UnixSeconds, View,
+};
+use imbl::{OrdMap, OrdSet};
+
+use crate::applied::{Refusal, RefusalCode};
+use crate::command::Init;
+use crate::limits::{AUTHOR_BYTES_MAX, HISTORY_MAX};
+use crate::requests::Requests;
+use crate::revocations::Revocations;
+use crate::version::NEWEST;
+use crate::{
+    Applied, Command, KeyCommand, Policy, RecordKey, Revocation, SealedKey, Stamped, keys, policy,
+};
+
+/// What is remembered. Equal logs make equal states, on every machine.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) view: View,
+    pub(crate) history: History,
+    pub(crate) revocations: Revocations,
+    /// Lock rules by their end, for collection. Derived from the view.
+    pub(crate) locks: OrdSet<(UnixSeconds, Digest)>,
+    pub(crate) keys: OrdMap<u32, SealedKey>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) policy_revision: Revision,
+    pub(crate) requests: Requests,
+    pub(crate) clock: UnixMillis,
+    pub(crate) version: u32,
+    pub(crate) changed: BTreeSet<RecordKey>,
+}
+
+impl State {
+    /// Before [`Command::Init`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            view: View::new(FeedId::default(), Epoch(1), FeedSalt::default()),
+            history: History::new(Revision(0), Frontier::default()),
+            revocations: Revocations::default(),
+            locks: OrdSet::new(),
+            keys: OrdMap::new(),
+            policy: Arc::new(Policy::default()),
+            policy_revision: Revision(0),
+            requests: Requests::default(),
+            clock: UnixMillis(0),
+            version: 1,
+            // A disk that was told nothing yet must hear of the record that every state has.
+            changed: BTreeSet::from([RecordKey::Meta]),
+        }
+    }
+
+    /// Applies one committed command and answers it. Total: whatever the command, the answer is a value, and the same on
+    /// every node whose state was equal.
+    ///
+    /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
+    pub fn apply(&mut self, stamped: &Stamped) -> Applied {
+        self.clock = self.clock.max(stamped.at);
+        self.changed.insert(RecordKey::Meta);
+        if stamped.request.is_zero() {
+            let message =
+                "a request needs an id of its own for retries, not zero; choose 16 random bytes";
+            return Applied::Refused(Refusal::invalid(message));
+        }
+        if let Some(first) = self.requests.answer(&stamped.request) {
+            return first.applied.clone();
+        }
+        let applied = self.decide(stamped).unwrap_or_else(Applied::Refused);
+        self.remember(stamped, &applied);
+        self.truncate_history();
+        applied
+    }
+
+    /// [`Command::Init`] was applied.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.view.revision > Revision(0)
+    }
+
+    /// What the feed says; cheap to clone. Revision 0 and a zero feed id before [`Command::Init`].
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Retained feed entries.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Deterministic time: the latest of all stamps.
+    #[must_use]
+    pub fn clock(&self) -> UnixMillis {
+        self.clock
+    }
+
+    /// State machine version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Revocations by the revision that made them, lifted and ended ones among them.
+    #[must_use]
+    pub fn revocations(&self) -> &OrdMap<Revision, Arc<Revocation>> {
+        self.revocations.by_revision()
+    }
+
+    /// Keys by id.
+    #[must_use]
+    pub fn keys(&self) -> &OrdMap<u32, SealedKey> {
+        &self.keys
+    }
+
+    /// The policy and the revision that put it there.
+    #[must_use]
+    pub fn policy(&self) -> (Revision, &Policy) {
+        (self.policy_revision, &self.policy)
+    }
+
+    /// First answers, for those who wait for a request that was applied before.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+}
+
+/// Deciding, and the changes that follow.
+impl State {
+    fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
+        if stamped.by.len() > AUTHOR_BYTES_MAX {
+            let message = format!(
+                "the author has more than {AUTHOR_BYTES_MAX} bytes; ask with a shorter certificate name"
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        match (&stamped.command, self.is_initialized()) {
+            (Command::Init(init), false) => self.initialize(init),
+            (Command::Init(_), true) => Err(Refusal::new(
+                RefusalCode::AlreadyInitialized,
+                format!(
+                    "this cluster began as {}; use it, or begin another with empty data directories",
+                    self.view.feed_id
+                ),
+            )),
+            (_, false) => Err(Refusal::new(
+                RefusalCode::NotInitialized,
+                "the cluster has not begun; initialize it on one node first",
+            )),
+            (Command::Revoke(revoke), true) => self.revoke(revoke, &stamped.by),
+            (Command::Lift(lift), true) => self.lift(lift, &stamped.by),
+            (Command::ApplyPolicy { based_on, policy }, true) => {
+                self.apply_policy(*based_on, policy)
+            }
+            (Command::Key(command), true) => self.change_key(command),
+            (Command::Collect { now }, true) => Ok(self.collect(*now)),
+            (Command::RaiseVersion(version), true) => self.raise_version(*version),
+        }
+    }
+
+    fn initialize(&mut self, init: &Init) -> Result<Applied, Refusal> {
+        if init.feed_id == FeedId::default() {
+            return Err(Refusal::invalid(
+                "a cluster needs a feed id of its own, not zero; choose 16 random bytes",
+            ));
+        }
+        keys::check_first(&init.keys)?;
+        init.policy.check()?;
+        self.view = View::new(init.feed_id, Epoch(1), init.salt);
+        init.keys.iter().for_each(|key| self.put_key(key));
+        self.put_policy(&init.policy);
+        Ok(Applied::Initialized {
+            revision: self.view.revision,
+        })
+    }
+
+    fn apply_policy(&mut self, based_on: Revision, policy: &Policy) -> Result<Applied, Refusal> {
+        policy.check()?;
+        if let Some(standing) = policy::standing_answer(self.policy(), based_on, policy)? {
+            return Ok(standing);
+        }
+        self.put_policy(policy);
+        Ok(Applied::PolicyApplied {
+            revision: self.policy_revision,
+        })
+    }
+
+    fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {
+        let id = keys::id_of(command);
+        if matches!(command, KeyCommand::Prepare(_)) && self.find(&Target::Key(id)).is_some() {
+            let message = format!(
+                "key id {id} is revoked, whoever held it; generate a new key with an unused id"
+            );
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
+        for key in keys::decide(&self.keys, command)? {
+            self.put_key(&key);
+        }
+        let key = self
+            .keys
+            .get(&id)
+            .expect("decide refuses unknown keys and the new one was just put");
+        Ok(Applied::KeyChanged {
+            id,
+            state: key.state,
+            revision: key.changed_at,
+        })
+    }
+
+    fn raise_version(&mut self, version: u32) -> Result<Applied, Refusal> {
+        if version > NEWEST {
+            let message = format!(
+                "version {version} is newer than {NEWEST}, the newest known here; upgrade every node first"
+            );
+            return Err(Refusal::invalid(message));
+        }
+        if version < self.version {
+            let message = format!(
+                "the state machine is at version {}, which never goes down; ask for a later one",
+                self.version
+            );
+            return Err(Refusal::invalid(message));
+        }
+        self.version = version;
+        Ok(Applied::VersionRaised(version))
+    }
+
+    fn put_key(&mut self, key: &SealedKey) {
+        let changed_at = self.append(FeedChange::Key(key.public()));
+        self.changed.insert(RecordKey::Key(key.id));
+        self.keys.insert(
+            key.id,
+            SealedKey {
+                changed_at,
+                ..key.clone()
+            },
+        );
+    }
+
+    fn put_policy(&mut self, policy: &Policy) {
+        self.policy_revision = self.append(FeedChange::Policy {
+            digest: policy.digest,
+        });
+        self.policy = Arc::new(policy.clone());
+        self.changed.insert(RecordKey::Policy);
+    }
+
+    /// Puts a rule as it is to be from now on; the revision that says so.
+    pub(crate) fn put_rule(&mut self, rule: Rule) -> Revision {
+        self.forget_lock(rule.kind, rule.digest);
+        if let (RuleKind::Lock, Some(until)) = (rule.kind, rule.until) {
+            self.locks.insert((until, rule.digest));
+        }
+        self.changed.insert(RecordKey::Rule(rule.kind, rule.digest));
+        self.append(FeedChange::Put(rule))
+    }
+
+    /// Removes a rule that stands; the revision that says so.
+    pub(crate) fn remove_rule(&mut self, kind: RuleKind, digest: Digest) -> Revision {
+        self.forget_lock(kind, digest);
+        self.changed.insert(RecordKey::Rule(kind, digest));
+        self.append(FeedChange::Remove { kind, digest })
+    }
+
+    pub(crate) fn put_revocation(&mut self, revocation: Revocation) {
+        self.changed
+            .insert(RecordKey::Revocation(revocation.revision));
+        self.revocations.put(self.view.set.salt(), revocation);
+    }
+
+    fn forget_lock(&mut self, kind: RuleKind, digest: Digest) {
+        let until = self
+            .view
+            .set
+            .rule(kind, &digest)
+            .and_then(|rule| rule.until);
+        if let (RuleKind::Lock, Some(until)) = (kind, until) {
+            self.locks.remove(&(until, digest));
+        }
+    }
+
+    /// The only way a revision comes about.
+    fn append(&mut self, change: FeedChange) -> Revision {
+        let revision = self.view.revision.next();
+        let entry = FeedEntry {
+            revision,
+            at: self.clock.seconds(),
+            change,
+        };
+        self.view.apply(&entry).expect(
+            "the entry follows the view's revision and its change was decided on this view",
+        );
+        self.history.push(&entry, self.view.log_root());
+        self.changed.insert(RecordKey::FeedEntry(revision));
+        revision
+    }
+
+    fn remember(&mut self, stamped: &Stamped, applied: &Applied) {
+        self.requests
+            .remember(stamped.request, self.clock, applied.clone());
+        self.changed.insert(RecordKey::Request(stamped.request));
+        self.changed.extend(
+            self.requests
+                .forget(self.clock)
+                .into_iter()
+                .map(RecordKey::Request),
+        );
+    }
+
+    fn truncate_history(&mut self) {
+        let dropped = self.history.truncate_front(HISTORY_MAX);
+        self.changed
+            .extend(dropped.into_iter().map(RecordKey::FeedEntry));
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,8 @@
+//! The state through its public door: golden scripts, properties, and records that contradict each other.
+
+#![allow(clippy::unwrap_used)]
+
+mod properties;
+mod rebuilding;
+mod sample;
+mod scripts;
