@@ -19,6 +19,16 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
         });
     }
     // A restore from a backup, which begins another epoch, arrives with a newer version.
+    // Counters that a lifetime of commands cannot reach; near the end of their range the next command would overflow.
+    let plausible = meta
+        .revision
+        .0
+        .max(meta.next_sequence)
+        .max(meta.keyset_version)
+        < 1 << 62;
+    require(plausible, || {
+        format!("revision {} was never reached", meta.revision)
+    })?;
     require(meta.version > 0 && meta.epoch == Epoch(1), || {
         format!(
             "version {} with epoch {} was never written",

@@ -9,6 +9,17 @@
 //!                                               └─ take_changes ──▶ Change   what the disk is told
 //! ```
 //!
+//! ```
+//! use hessra_revocation::UnixMillis;
+//! use hessra_state::{Applied, Command, RefusalCode, RequestId, Stamped, State};
+//!
+//! let mut state = State::new();
+//! let command = Command::RaiseVersion(1);
+//! let asked = Stamped { at: UnixMillis(1_000), by: "node-1".into(), request: RequestId([1; 16]), command };
+//! let Applied::Refused(refusal) = state.apply(&asked) else { panic!("a cluster begins with `Command::Init`") };
+//! assert_eq!(refusal.code, RefusalCode::NotInitialized);
+//! ```
+//!
 //! | module | its story |
 //! |---|---|
 //! | [`command`] | what can be asked, with its time and author inside |

@@ -1,7 +1,7 @@
 //! Revocations as people see them, and the rule that all revocations of one target imply together.
 //!
 //! The data plane has one [`Rule`] per target; people have every revocation that was ever made of it, also the lifted
-//! ones. [`implied`] is the only way from these to that, so a lift cannot forget what else was revoked.
+//! ones. `implied` is the only way from these to that, so a lift cannot forget what else was revoked.
 
 use std::fmt;
 use std::str::FromStr;

@@ -114,7 +114,8 @@ fn a_newer_version_asks_for_an_upgrade() {
 
 #[test]
 fn a_changed_field_of_the_meta_record_is_noticed() {
-    let edits: [fn(&mut hessra_state::Meta); 10] = [
+    let edits: [fn(&mut hessra_state::Meta); 11] = [
+        |meta| meta.next_sequence = u64::MAX,
         |meta| meta.revision = meta.revision.next(),
         |meta| meta.floor = Revision(1),
         |meta| meta.floor_frontier = vec![[1; 32]],
