@@ -1,7 +1,10 @@
 //! Compiles the protos with protox, so that no `protoc` is needed on the machine.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const FILES: [&str; 4] = ["log", "raft", "feed", "authority"];
-    let files: Vec<String> = FILES.iter().map(|name| format!("hessra/v1/{name}.proto")).collect();
+    let files: Vec<String> = FILES
+        .iter()
+        .map(|name| format!("hessra/v1/{name}.proto"))
+        .collect();
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

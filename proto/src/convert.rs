@@ -9,7 +9,8 @@ use std::time::Duration;
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::publisher::{Hello, ResetReason};
 use hessra_revocation::{
-    Epoch, Event, FeedId, FeedSalt, Hash, Identity, IdentityError, Revision, SignedCheckpoint, Target, TokenId,
+    Epoch, Event, FeedId, FeedSalt, Hash, Identity, IdentityError, Revision, SignedCheckpoint,
+    Target, TokenId,
 };
 
 use crate::v1::{self, feed};
@@ -74,11 +75,23 @@ pub enum ConvertError {
 }
 
 fn array<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], ConvertError> {
-    bytes.try_into().map_err(|_| ConvertError::Length { field, expected: N, actual: bytes.len() })
+    bytes.try_into().map_err(|_| ConvertError::Length {
+        field,
+        expected: N,
+        actual: bytes.len(),
+    })
 }
 
 fn at_most(field: &'static str, limit: usize, actual: usize) -> Result<(), ConvertError> {
-    if actual > limit { Err(ConvertError::TooMany { field, limit, actual }) } else { Ok(()) }
+    if actual > limit {
+        Err(ConvertError::TooMany {
+            field,
+            limit,
+            actual,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 fn hashes(field: &'static str, list: &[Vec<u8>]) -> Result<Vec<Hash>, ConvertError> {
@@ -87,7 +100,11 @@ fn hashes(field: &'static str, list: &[Vec<u8>]) -> Result<Vec<Hash>, ConvertErr
 
 impl From<SignedCheckpoint> for feed::Checkpoint {
     fn from(signed: SignedCheckpoint) -> Self {
-        Self { body: signed.body, key_id: signed.key_id, signature: signed.signature.to_vec() }
+        Self {
+            body: signed.body,
+            key_id: signed.key_id,
+            signature: signed.signature.to_vec(),
+        }
     }
 }
 
@@ -97,6 +114,10 @@ impl TryFrom<feed::Checkpoint> for SignedCheckpoint {
     fn try_from(wire: feed::Checkpoint) -> Result<Self, ConvertError> {
         // 1 KiB: a checkpoint's body is about 200 bytes.
         at_most("checkpoint.body", 1024, wire.body.len())?;
-        Ok(Self { signature: array("checkpoint.signature", &wire.signature)?, body: wire.body, key_id: wire.key_id })
+        Ok(Self {
+            signature: array("checkpoint.signature", &wire.signature)?,
+            body: wire.body,
+            key_id: wire.key_id,
+        })
     }
 }

@@ -96,7 +96,10 @@ impl Reason {
     /// From the stable string; `None` for one that a newer node made.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == text)
     }
 
     /// The stable number.
@@ -132,7 +135,13 @@ impl Failure {
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { reason, message, hint: String::new(), retryable: reason.retryable(), retry_after: None }
+        Self {
+            reason,
+            message,
+            hint: String::new(),
+            retryable: reason.retryable(),
+            retry_after: None,
+        }
     }
 
     /// Says what to do.
@@ -185,7 +194,9 @@ mod grpc {
                 Self::Internal => Code::Internal,
                 Self::InvalidArgument => Code::InvalidArgument,
                 // Precondition rather than `Aborted`: generic clients retry the latter, and these need a person.
-                Self::Denied | Self::Conflict | Self::QuorumLost | Self::Degraded => Code::FailedPrecondition,
+                Self::Denied | Self::Conflict | Self::QuorumLost | Self::Degraded => {
+                    Code::FailedPrecondition
+                }
                 Self::Unauthenticated => Code::Unauthenticated,
                 Self::NotPermitted => Code::PermissionDenied,
                 Self::NotFound => Code::NotFound,
@@ -218,8 +229,11 @@ mod grpc {
 
     impl From<&Status> for Reason {
         fn from(status: &Status) -> Self {
-            let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
-            info.and_then(|info| Self::parse(&info.reason)).unwrap_or_else(|| Self::of_code(status.code()))
+            let info = status
+                .get_details_error_info()
+                .filter(|info| info.domain == DOMAIN);
+            info.and_then(|info| Self::parse(&info.reason))
+                .unwrap_or_else(|| Self::of_code(status.code()))
         }
     }
 
@@ -249,7 +263,10 @@ mod grpc {
                 message: status.message().to_owned(),
                 hint: fact("hint").cloned().unwrap_or_default(),
                 retryable: fact("retryable").map_or(reason.retryable(), |text| text == "true"),
-                retry_after: details.retry_info().and_then(|info| info.retry_delay).map(bounded),
+                retry_after: details
+                    .retry_info()
+                    .and_then(|info| info.retry_delay)
+                    .map(bounded),
             }
         }
     }
@@ -266,7 +283,9 @@ mod grpc {
         #[test]
         fn a_failure_crosses_the_wire_unchanged() {
             for reason in Reason::ALL {
-                let failure = Failure::new(*reason, "`x` is wrong").hint("use `y`").retry_after(Duration::from_secs(2));
+                let failure = Failure::new(*reason, "`x` is wrong")
+                    .hint("use `y`")
+                    .retry_after(Duration::from_secs(2));
                 assert_eq!(Failure::from(&Status::from(failure.clone())), failure);
             }
         }
@@ -302,7 +321,11 @@ mod tests {
 
     #[test]
     fn a_failure_reads_as_one_line_that_ends_with_what_to_do() {
-        let failure = Failure::new(Reason::NotFound, "no revocation `rv_7`").hint("See `hessra revocations list`.");
-        assert_eq!(failure.to_string(), "no revocation `rv_7`. See `hessra revocations list`.");
+        let failure = Failure::new(Reason::NotFound, "no revocation `rv_7`")
+            .hint("See `hessra revocations list`.");
+        assert_eq!(
+            failure.to_string(),
+            "no revocation `rv_7`. See `hessra revocations list`."
+        );
     }
 }

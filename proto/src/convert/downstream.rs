@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use feed::downstream::Message;
 
 use super::{
-    ConvertError, Duration, Epoch, Event, FeedId, FeedSalt, Hash, Mode, ResetReason, Revision, SignedCheckpoint,
-    Welcome, array, at_most, feed, hashes,
+    ConvertError, Duration, Epoch, Event, FeedId, FeedSalt, Hash, Mode, ResetReason, Revision,
+    SignedCheckpoint, Welcome, array, at_most, feed, hashes,
 };
 
 /// Feed keys in a welcome: two while one is rotated, and room.
@@ -18,35 +18,66 @@ const BUCKETS_MAX: usize = 256;
 /// A node asks nobody to stay away longer than five minutes.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// The message of an event; `None` for [`Event::Connected`] and [`Event::Disconnected`], which nobody sends.
+/// The message of an event; `None` for what a driver tells itself, which nobody sends: [`Event::Connected`],
+/// [`Event::Disconnected`], [`Event::Malformed`].
 #[must_use]
 pub fn to_downstream(event: Event) -> Option<feed::Downstream> {
     let message = match event {
-        Event::Connected | Event::Disconnected => return None,
+        Event::Connected | Event::Disconnected | Event::Malformed => return None,
         Event::Welcome(welcome) => Message::Welcome(welcome.into()),
-        Event::SnapshotChunk { buckets, rules, keys } => {
+        Event::SnapshotChunk {
+            buckets,
+            rules,
+            keys,
+        } => {
             let buckets = buckets.into_iter().map(u32::from).collect();
-            Message::Snapshot(feed::SnapshotChunk { buckets, rules, keys })
+            Message::Snapshot(feed::SnapshotChunk {
+                buckets,
+                rules,
+                keys,
+            })
         }
-        Event::SnapshotEnd { checkpoint, frontier, policy_digest } => Message::SnapshotEnd(feed::SnapshotEnd {
+        Event::SnapshotEnd {
+            checkpoint,
+            frontier,
+            policy_digest,
+        } => Message::SnapshotEnd(feed::SnapshotEnd {
             checkpoint: Some(checkpoint.into()),
             frontier: frontier.iter().map(|peak| peak.to_vec()).collect(),
             policy_digest: policy_digest.to_vec(),
         }),
-        Event::Delta { from, to, entries, checkpoint } => {
-            Message::Delta(feed::Delta { from: from.0, to: to.0, entries, checkpoint: Some(checkpoint.into()) })
-        }
-        Event::Heartbeat(checkpoint) => Message::Heartbeat(feed::Heartbeat { checkpoint: Some(checkpoint.into()) }),
-        Event::Reset { reason, retry_after } => Message::Reset(reset(reason, retry_after)),
+        Event::Delta {
+            from,
+            to,
+            entries,
+            checkpoint,
+        } => Message::Delta(feed::Delta {
+            from: from.0,
+            to: to.0,
+            entries,
+            checkpoint: Some(checkpoint.into()),
+        }),
+        Event::Heartbeat(checkpoint) => Message::Heartbeat(feed::Heartbeat {
+            checkpoint: Some(checkpoint.into()),
+        }),
+        Event::Reset {
+            reason,
+            retry_after,
+        } => Message::Reset(reset(reason, retry_after)),
     };
-    Some(feed::Downstream { message: Some(message) })
+    Some(feed::Downstream {
+        message: Some(message),
+    })
 }
 
 impl TryFrom<feed::Downstream> for Event {
     type Error = ConvertError;
 
     fn try_from(wire: feed::Downstream) -> Result<Self, ConvertError> {
-        match wire.message.ok_or(ConvertError::Missing("downstream.message"))? {
+        match wire
+            .message
+            .ok_or(ConvertError::Missing("downstream.message"))?
+        {
             Message::Welcome(welcome) => welcome.try_into().map(Self::Welcome),
             Message::Snapshot(chunk) => snapshot_chunk(chunk),
             Message::SnapshotEnd(end) => snapshot_end(end),
@@ -63,32 +94,60 @@ fn checkpoint(wire: Option<feed::Checkpoint>) -> Result<SignedCheckpoint, Conver
 
 fn snapshot_chunk(wire: feed::SnapshotChunk) -> Result<Event, ConvertError> {
     at_most("snapshot.buckets", BUCKETS_MAX, wire.buckets.len())?;
-    let bucket =
-        |number: &u32| u8::try_from(*number).map_err(|_| unknown("snapshot.buckets", i64::from(*number)));
+    let bucket = |number: &u32| {
+        u8::try_from(*number).map_err(|_| unknown("snapshot.buckets", i64::from(*number)))
+    };
     let buckets = wire.buckets.iter().map(bucket).collect::<Result<_, _>>()?;
-    Ok(Event::SnapshotChunk { buckets, rules: wire.rules, keys: wire.keys })
+    Ok(Event::SnapshotChunk {
+        buckets,
+        rules: wire.rules,
+        keys: wire.keys,
+    })
 }
 
 fn snapshot_end(wire: feed::SnapshotEnd) -> Result<Event, ConvertError> {
     at_most("snapshot_end.frontier", PEAKS_MAX, wire.frontier.len())?;
     let frontier: Vec<Hash> = hashes("snapshot_end.frontier", &wire.frontier)?;
     let policy_digest = array("snapshot_end.policy_digest", &wire.policy_digest)?;
-    Ok(Event::SnapshotEnd { checkpoint: checkpoint(wire.checkpoint)?, frontier, policy_digest })
+    Ok(Event::SnapshotEnd {
+        checkpoint: checkpoint(wire.checkpoint)?,
+        frontier,
+        policy_digest,
+    })
 }
 
 fn delta_event(wire: feed::Delta) -> Result<Event, ConvertError> {
-    let span = wire.to.checked_sub(wire.from).and_then(|span| span.checked_add(1));
+    let span = wire
+        .to
+        .checked_sub(wire.from)
+        .and_then(|span| span.checked_add(1));
     if span != Some(wire.entries.len() as u64) {
-        let rule = format!("{} entries cannot be the revisions {} to {}", wire.entries.len(), wire.from, wire.to);
-        return Err(ConvertError::Rule { field: "delta.entries", rule });
+        let rule = format!(
+            "{} entries cannot be the revisions {} to {}",
+            wire.entries.len(),
+            wire.from,
+            wire.to
+        );
+        return Err(ConvertError::Rule {
+            field: "delta.entries",
+            rule,
+        });
     }
     let checkpoint = checkpoint(wire.checkpoint)?;
-    Ok(Event::Delta { from: Revision(wire.from), to: Revision(wire.to), entries: wire.entries, checkpoint })
+    Ok(Event::Delta {
+        from: Revision(wire.from),
+        to: Revision(wire.to),
+        entries: wire.entries,
+        checkpoint,
+    })
 }
 
 impl From<Welcome> for feed::Welcome {
     fn from(welcome: Welcome) -> Self {
-        let key = |(id, public_key): (u32, [u8; 32])| feed::FeedKey { id, public_key: public_key.to_vec() };
+        let key = |(id, public_key): (u32, [u8; 32])| feed::FeedKey {
+            id,
+            public_key: public_key.to_vec(),
+        };
         Self {
             feed_id: welcome.feed_id.0.to_vec(),
             salt: welcome.salt.0.to_vec(),
@@ -125,9 +184,15 @@ fn feed_keys(wire: &[feed::FeedKey]) -> Result<BTreeMap<u32, [u8; 32]>, ConvertE
     at_most("welcome.feed_keys", FEED_KEYS_MAX, wire.len())?;
     let mut keys = BTreeMap::new();
     for key in wire {
-        if keys.insert(key.id, array("feed_key.public_key", &key.public_key)?).is_some() {
+        if keys
+            .insert(key.id, array("feed_key.public_key", &key.public_key)?)
+            .is_some()
+        {
             let rule = format!("key {} is named twice", key.id);
-            return Err(ConvertError::Rule { field: "welcome.feed_keys", rule });
+            return Err(ConvertError::Rule {
+                field: "welcome.feed_keys",
+                rule,
+            });
         }
     }
     Ok(keys)
@@ -146,18 +211,27 @@ fn our_mode(number: i32) -> Result<Mode, ConvertError> {
         Ok(feed::welcome::Mode::Deltas) => Ok(Mode::Deltas),
         Ok(feed::welcome::Mode::Snapshot) => Ok(Mode::Snapshot),
         Ok(feed::welcome::Mode::Buckets) => Ok(Mode::Buckets),
-        Ok(feed::welcome::Mode::Unspecified) | Err(_) => Err(unknown("welcome.mode", i64::from(number))),
+        Ok(feed::welcome::Mode::Unspecified) | Err(_) => {
+            Err(unknown("welcome.mode", i64::from(number)))
+        }
     }
 }
 
 fn reset(reason: ResetReason, retry_after: Duration) -> feed::Reset {
-    let retry_after_ms = u32::try_from(retry_after.min(RETRY_AFTER_MAX).as_millis()).unwrap_or(u32::MAX);
-    feed::Reset { reason: wire_reason(reason).into(), retry_after_ms }
+    let retry_after_ms =
+        u32::try_from(retry_after.min(RETRY_AFTER_MAX).as_millis()).unwrap_or(u32::MAX);
+    feed::Reset {
+        reason: wire_reason(reason).into(),
+        retry_after_ms,
+    }
 }
 
 fn reset_event(wire: feed::Reset) -> Result<Event, ConvertError> {
     let retry_after = Duration::from_millis(wire.retry_after_ms.into()).min(RETRY_AFTER_MAX);
-    Ok(Event::Reset { reason: our_reason(wire.reason)?, retry_after })
+    Ok(Event::Reset {
+        reason: our_reason(wire.reason)?,
+        retry_after,
+    })
 }
 
 fn wire_reason(reason: ResetReason) -> feed::reset::Reason {

@@ -8,7 +8,9 @@ impl From<Target> for v1::Target {
         use v1::target::Kind;
         let kind = match target {
             Target::Token(id) => Kind::TokenId(id.as_bytes().to_vec()),
-            Target::Subtree(identity) | Target::Lock(identity) => Kind::Subtree(identity.as_str().to_owned()),
+            Target::Subtree(identity) | Target::Lock(identity) => {
+                Kind::Subtree(identity.as_str().to_owned())
+            }
             Target::Exact(identity) => Kind::Exact(identity.as_str().to_owned()),
             Target::Key(id) => Kind::KeyId(id),
             Target::Certificate(fingerprint) => Kind::Certificate(fingerprint.to_vec()),
@@ -38,5 +40,8 @@ fn identity(field: &'static str, text: &str) -> Result<Identity, ConvertError> {
 
 fn token_id(bytes: &[u8]) -> Result<TokenId, ConvertError> {
     let wrong = |error: hessra_revocation::rule::TokenIdError| error.to_string();
-    TokenId::new(bytes).map_err(|error| ConvertError::Rule { field: "target.token_id", rule: wrong(error) })
+    TokenId::new(bytes).map_err(|error| ConvertError::Rule {
+        field: "target.token_id",
+        rule: wrong(error),
+    })
 }

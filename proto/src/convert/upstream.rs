@@ -26,7 +26,10 @@ impl VerifierId {
             return Ok(Self(text.to_owned()));
         }
         let rule = "a verifier id has 1 to 64 letters, digits, `.`, `_` or `-`".to_owned();
-        Err(ConvertError::Rule { field: "verifier_id", rule })
+        Err(ConvertError::Rule {
+            field: "verifier_id",
+            rule,
+        })
     }
 
     /// As it was spelled.
@@ -57,14 +60,23 @@ pub struct Greeting {
 
 impl From<Greeting> for feed::Hello {
     fn from(greeting: Greeting) -> Self {
-        let Greeting { hello, verifier_id, capabilities, client } = greeting;
+        let Greeting {
+            hello,
+            verifier_id,
+            capabilities,
+            client,
+        } = greeting;
         Self {
             verifier_id: verifier_id.0,
             feed_id: hello.feed_id.map(|id| id.0.to_vec()).unwrap_or_default(),
             epoch: hello.epoch.0,
             from_revision: hello.from.0,
             log_root: hello.log_root.to_vec(),
-            bucket_roots: hello.bucket_roots.iter().map(|root| root.to_vec()).collect(),
+            bucket_roots: hello
+                .bucket_roots
+                .iter()
+                .map(|root| root.to_vec())
+                .collect(),
             capabilities,
             client,
         }
@@ -75,7 +87,11 @@ impl TryFrom<feed::Hello> for Greeting {
     type Error = ConvertError;
 
     fn try_from(wire: feed::Hello) -> Result<Self, ConvertError> {
-        at_most("hello.capabilities", CAPABILITIES_MAX, wire.capabilities.len())?;
+        at_most(
+            "hello.capabilities",
+            CAPABILITIES_MAX,
+            wire.capabilities.len(),
+        )?;
         for word in wire.capabilities.iter().chain([&wire.client]) {
             at_most("hello.client", WORD_BYTES_MAX, word.len())?;
         }
@@ -91,7 +107,11 @@ impl TryFrom<feed::Hello> for Greeting {
 fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
     let roots = wire.bucket_roots.len();
     if roots != 0 && roots != BUCKETS {
-        return Err(ConvertError::Length { field: "hello.bucket_roots", expected: BUCKETS, actual: roots });
+        return Err(ConvertError::Length {
+            field: "hello.bucket_roots",
+            expected: BUCKETS,
+            actual: roots,
+        });
     }
     let feed_id = match wire.feed_id.as_slice() {
         [] => None,
@@ -117,7 +137,10 @@ pub struct Acknowledgement {
 
 impl From<Acknowledgement> for feed::Ack {
     fn from(ack: Acknowledgement) -> Self {
-        Self { applied_revision: ack.revision.0, state_root: ack.state_root.to_vec() }
+        Self {
+            applied_revision: ack.revision.0,
+            state_root: ack.state_root.to_vec(),
+        }
     }
 }
 
@@ -126,7 +149,10 @@ impl TryFrom<feed::Ack> for Acknowledgement {
 
     fn try_from(wire: feed::Ack) -> Result<Self, ConvertError> {
         let state_root = array("ack.state_root", &wire.state_root)?;
-        Ok(Self { revision: Revision(wire.applied_revision), state_root })
+        Ok(Self {
+            revision: Revision(wire.applied_revision),
+            state_root,
+        })
     }
 }
 
@@ -146,7 +172,9 @@ impl From<Said> for feed::Upstream {
             Said::Hello(greeting) => Message::Hello(greeting.into()),
             Said::Ack(ack) => Message::Ack(ack.into()),
         };
-        Self { message: Some(message) }
+        Self {
+            message: Some(message),
+        }
     }
 }
 
@@ -155,7 +183,10 @@ impl TryFrom<feed::Upstream> for Said {
 
     fn try_from(wire: feed::Upstream) -> Result<Self, ConvertError> {
         use feed::upstream::Message;
-        match wire.message.ok_or(ConvertError::Missing("upstream.message"))? {
+        match wire
+            .message
+            .ok_or(ConvertError::Missing("upstream.message"))?
+        {
             Message::Hello(hello) => hello.try_into().map(Self::Hello),
             Message::Ack(ack) => ack.try_into().map(Self::Ack),
         }

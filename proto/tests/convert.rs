@@ -1,0 +1,294 @@
+//! Conversions are inverse to each other, and strict about what comes from outside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hessra_proto::v1::{self, feed};
+use hessra_proto::{Acknowledgement, ConvertError, Greeting, Said, VerifierId, to_downstream};
+use hessra_revocation::follower::{Mode, Welcome};
+use hessra_revocation::publisher::{Hello, ResetReason};
+use hessra_revocation::{
+    Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, Target, TokenId,
+};
+
+fn checkpoint() -> SignedCheckpoint {
+    SignedCheckpoint {
+        body: vec![1, 2, 3],
+        key_id: 7,
+        signature: [9; 64],
+    }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        feed_id: FeedId([1; 16]),
+        salt: FeedSalt([2; 16]),
+        epoch: Epoch(3),
+        head: Revision(40),
+        floor: Revision(4),
+        mode: Mode::Buckets,
+        tick_ms: 5,
+        node: 6,
+        feed_keys: BTreeMap::from([(7, [8; 32]), (9, [10; 32])]),
+    }
+}
+
+fn events() -> Vec<Event> {
+    let entries = vec![vec![1], vec![2, 3]];
+    let mut events = vec![
+        Event::Welcome(welcome()),
+        Event::SnapshotChunk {
+            buckets: vec![0, 255],
+            rules: vec![1, 2],
+            keys: vec![3],
+        },
+        Event::SnapshotEnd {
+            checkpoint: checkpoint(),
+            frontier: vec![[4; 32]],
+            policy_digest: [5; 32],
+        },
+        Event::Delta {
+            from: Revision(6),
+            to: Revision(7),
+            entries,
+            checkpoint: checkpoint(),
+        },
+        Event::Heartbeat(checkpoint()),
+    ];
+    let reasons = [
+        ResetReason::Slow,
+        ResetReason::Shutdown,
+        ResetReason::Ahead,
+        ResetReason::Fork,
+        ResetReason::Restored,
+        ResetReason::Overloaded,
+    ];
+    let reset = |reason| Event::Reset {
+        reason,
+        retry_after: Duration::from_millis(250),
+    };
+    events.extend(reasons.map(reset));
+    events
+}
+
+fn greeting() -> Greeting {
+    Greeting {
+        hello: Hello {
+            feed_id: Some(FeedId([1; 16])),
+            epoch: Epoch(2),
+            from: Revision(3),
+            log_root: [4; 32],
+            bucket_roots: vec![[5; 32]; 256],
+        },
+        verifier_id: VerifierId::parse("orders-1").expect("a name"),
+        capabilities: vec!["x".into()],
+        client: "test 1".into(),
+    }
+}
+
+fn refused(wire: feed::Downstream) -> ConvertError {
+    Event::try_from(wire).expect_err("refused")
+}
+
+fn message(event: Event) -> feed::downstream::Message {
+    to_downstream(event)
+        .expect("sent by nodes")
+        .message
+        .expect("a message")
+}
+
+fn wrap(message: feed::downstream::Message) -> feed::Downstream {
+    feed::Downstream {
+        message: Some(message),
+    }
+}
+
+#[test]
+fn every_event_of_a_node_crosses_the_wire_unchanged() {
+    for event in events() {
+        let said = format!("{event:?}");
+        let wire = to_downstream(event).expect("sent by nodes");
+        assert_eq!(
+            format!("{:?}", Event::try_from(wire).expect("understood")),
+            said
+        );
+    }
+    for own in [Event::Connected, Event::Disconnected, Event::Malformed] {
+        assert!(to_downstream(own).is_none());
+    }
+}
+
+#[test]
+fn everything_a_verifier_says_crosses_the_wire_unchanged() {
+    let ack = Acknowledgement {
+        revision: Revision(5),
+        state_root: [6; 32],
+    };
+    let mut nothing = greeting();
+    nothing.hello.feed_id = None;
+    nothing.hello.bucket_roots = Vec::new();
+    for said in [
+        Said::Hello(greeting()),
+        Said::Hello(nothing),
+        Said::Ack(ack),
+    ] {
+        assert_eq!(Said::try_from(feed::Upstream::from(said.clone())), Ok(said));
+    }
+}
+
+#[test]
+fn a_message_without_a_meaning_is_refused() {
+    assert_eq!(
+        refused(feed::Downstream { message: None }),
+        ConvertError::Missing("downstream.message")
+    );
+    assert!(Said::try_from(feed::Upstream { message: None }).is_err());
+    let heartbeat = feed::downstream::Message::Heartbeat(feed::Heartbeat { checkpoint: None });
+    assert_eq!(
+        refused(wrap(heartbeat)),
+        ConvertError::Missing("checkpoint")
+    );
+}
+
+#[test]
+fn a_field_of_the_wrong_length_is_named() {
+    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(welcome())) else {
+        unreachable!()
+    };
+    wire.salt.pop();
+    let error = refused(wrap(feed::downstream::Message::Welcome(wire)));
+    assert_eq!(
+        error.to_string(),
+        "`welcome.salt` must have 16 bytes, this one has 15"
+    );
+
+    let mut wire = feed::Hello::from(greeting());
+    wire.bucket_roots.pop();
+    assert!(matches!(
+        Greeting::try_from(wire),
+        Err(ConvertError::Length {
+            field: "hello.bucket_roots",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn unknown_numbers_are_not_taken_for_a_default() {
+    let feed::downstream::Message::Welcome(wire) = message(Event::Welcome(welcome())) else {
+        unreachable!()
+    };
+    for mode in [0, 99] {
+        let wire = feed::Welcome {
+            mode,
+            ..wire.clone()
+        };
+        assert!(matches!(
+            refused(wrap(feed::downstream::Message::Welcome(wire))),
+            ConvertError::Unknown { .. }
+        ));
+    }
+    for reason in [0, 99] {
+        let reset = feed::downstream::Message::Reset(feed::Reset {
+            reason,
+            retry_after_ms: 0,
+        });
+        assert!(matches!(refused(wrap(reset)), ConvertError::Unknown { .. }));
+    }
+    let chunk = feed::SnapshotChunk {
+        buckets: vec![256],
+        rules: Vec::new(),
+        keys: Vec::new(),
+    };
+    assert!(matches!(
+        refused(wrap(feed::downstream::Message::Snapshot(chunk))),
+        ConvertError::Unknown { .. }
+    ));
+}
+
+#[test]
+fn a_delta_has_one_entry_for_each_of_its_revisions() {
+    for (from, to, count) in [(5, 6, 1), (6, 5, 1), (0, u64::MAX, 0), (6, 5, 0)] {
+        let (entries, checkpoint) = (vec![vec![1]; count], Some(checkpoint().into()));
+        let delta = feed::Delta {
+            from,
+            to,
+            entries,
+            checkpoint,
+        };
+        assert!(matches!(
+            refused(wrap(feed::downstream::Message::Delta(delta))),
+            ConvertError::Rule { .. }
+        ));
+    }
+}
+
+#[test]
+fn a_feed_key_named_twice_is_refused() {
+    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(welcome())) else {
+        unreachable!()
+    };
+    wire.feed_keys.push(feed::FeedKey {
+        id: 7,
+        public_key: vec![11; 32],
+    });
+    let error = refused(wrap(feed::downstream::Message::Welcome(wire)));
+    assert_eq!(
+        error.to_string(),
+        "`welcome.feed_keys`: key 7 is named twice"
+    );
+}
+
+#[test]
+fn a_node_cannot_send_a_verifier_away_for_ever() {
+    let reset = feed::Reset {
+        reason: feed::reset::Reason::Overloaded.into(),
+        retry_after_ms: u32::MAX,
+    };
+    let event = Event::try_from(wrap(feed::downstream::Message::Reset(reset))).expect("understood");
+    assert!(
+        matches!(event, Event::Reset { retry_after, .. } if retry_after == Duration::from_secs(300))
+    );
+}
+
+#[test]
+fn verifier_ids_have_a_grammar() {
+    for good in ["a", "orders-1", "a.b_C-9", &"x".repeat(64)] {
+        assert_eq!(VerifierId::parse(good).expect("good").as_str(), good);
+    }
+    for bad in ["", "a b", "ä", "a/b", &"x".repeat(65)] {
+        assert!(VerifierId::parse(bad).is_err(), "`{bad}`");
+    }
+}
+
+#[test]
+fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
+    let identity = || Identity::parse("urn:h:alice").expect("canonical");
+    let targets = [
+        Target::Token(TokenId::new(&[3; 64]).expect("an id")),
+        Target::Subtree(identity()),
+        Target::Exact(identity()),
+        Target::Key(5),
+        Target::Certificate([6; 32]),
+    ];
+    for target in targets {
+        assert_eq!(
+            Target::try_from(v1::Target::from(target.clone())),
+            Ok(target)
+        );
+    }
+    assert_eq!(
+        Target::try_from(v1::Target::from(Target::Lock(identity()))),
+        Ok(Target::Subtree(identity())),
+        "that it is a lock is said by `until`"
+    );
+    for bad in ["", "urn:h:", "urn::h", "urn:h:a%20b"] {
+        let kind = v1::target::Kind::Subtree(bad.into());
+        assert!(
+            Target::try_from(v1::Target { kind: Some(kind) }).is_err(),
+            "`{bad}`"
+        );
+    }
+    let kind = v1::target::Kind::Certificate(vec![1; 20]);
+    assert!(Target::try_from(v1::Target { kind: Some(kind) }).is_err());
+}
