@@ -20,7 +20,7 @@ mod target;
 mod upstream;
 
 pub use downstream::to_downstream;
-pub use upstream::{Acknowledgement, Greeting, Said, VerifierId};
+pub use upstream::{Acknowledgement, Greeting, OBSERVER, Said, VerifierId};
 
 /// Why a message from outside is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,9 @@ const CAPABILITIES_MAX: usize = 16;
 /// Bytes of one capability, and of the client's name and version.
 const WORD_BYTES_MAX: usize = 128;
 
+/// Capability of a stream that only looks: nobody waits for it to enforce anything, so it does not enrol.
+pub const OBSERVER: &str = "observer";
+
 /// Name of a verifier: 1 to 64 of `[A-Za-z0-9._-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VerifierId(String);
@@ -56,6 +59,14 @@ pub struct Greeting {
     pub capabilities: Vec<String>,
     /// Name and version of the program, for people.
     pub client: String,
+}
+
+impl Greeting {
+    /// Does it only look?
+    #[must_use]
+    pub fn is_observer(&self) -> bool {
+        self.capabilities.iter().any(|word| word == OBSERVER)
+    }
 }
 
 impl From<Greeting> for feed::Hello {
