@@ -17,18 +17,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::publisher::{DELTA_ENTRIES_MAX, Hello, ResetReason};
-use crate::{
-    Checkpoint, DecodeError, Epoch, FeedEntry, Hash, KeyState, Monotonic, Revision, RevocationSet,
-    SignedCheckpoint, View,
-};
+use crate::publisher::Hello;
+use crate::{Checkpoint, Epoch, Hash, Monotonic, Revision, RevocationSet, SignedCheckpoint, View};
 
+mod believing;
+mod delta;
 mod loading;
 mod messages;
+mod trouble;
 
+use believing::check_roots;
+use delta::Entries;
 use loading::Loading;
 pub use loading::SNAPSHOT_BYTES_MAX;
 pub use messages::{Action, Alarm, Event, Freshness, Mode, Welcome};
+pub use trouble::RETRY_AFTER_MAX;
+use trouble::{Trouble, fork_at};
 
 /// Delay after the first failure; doubled by each further one. Origin: two hundred milliseconds of jitter spread the
 /// verifiers of a node that died over the others, and are nothing beside a freshness of 5 s.
@@ -36,8 +40,6 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
 /// Longest delay between attempts. Origin: below the five seconds within which the verifiers of a healed cluster are to
 /// be fresh again.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
-/// Longest wait a node may ask for; more is not believed.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
 pub trait VerifySignature {
@@ -81,28 +83,6 @@ enum Stage {
 struct Stream {
     hello_sent: Monotonic,
     welcome: Welcome,
-}
-
-/// Why a stream is given up.
-#[derive(Debug)]
-enum Trouble {
-    /// Nobody need know.
-    Again { elsewhere: bool, after: Duration },
-    /// Somebody must.
-    Alarm(Alarm),
-}
-
-impl Trouble {
-    /// This node or the way to it is of no use now: above all when it does not keep to the protocol.
-    const ELSEWHERE: Self = Self::Again {
-        elsewhere: true,
-        after: Duration::ZERO,
-    };
-    /// Something is missing; a new hello makes up for it.
-    const RESUME: Self = Self::Again {
-        elsewhere: false,
-        after: Duration::ZERO,
-    };
 }
 
 impl<V: VerifySignature> Follower<V> {
@@ -167,7 +147,7 @@ impl<V: VerifySignature> Follower<V> {
                     reason,
                     retry_after,
                 },
-            ) => Err(self.reset(reason, retry_after)),
+            ) => Err(Trouble::of_reset(reason, retry_after, self.view.as_ref())),
             (Stage::Greeting { hello_sent }, Event::Welcome(welcome)) => self.welcome(Stream {
                 hello_sent,
                 welcome,
@@ -360,60 +340,21 @@ impl<V: VerifySignature> Follower<V> {
             revision: view.revision,
             state_root: checkpoint.state_root,
         };
+        let mut actions = vec![Action::Publish, ack, Action::Persist];
+        actions.extend(self.newly_unknown(&view));
         self.view = Some(view);
         self.confirm(&stream, checkpoint, signed, now);
         self.stage = Stage::Following(stream);
-        vec![Action::Publish, ack, Action::Persist]
+        actions
     }
 
-    /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
-    fn believe(&self, stream: &Stream, signed: &SignedCheckpoint) -> Result<Checkpoint, Trouble> {
-        let key_id = signed.key_id;
-        let keys = self.trusted_keys(&stream.welcome);
-        let key = keys
-            .get(&key_id)
-            .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
-        if !self.verify.verify(key, &signed.body, &signed.signature) {
-            return Err(Trouble::Alarm(Alarm::Forged { key_id }));
-        }
-        let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
-        if checkpoint.feed_id != stream.welcome.feed_id {
-            let (expected, got) = (stream.welcome.feed_id, checkpoint.feed_id);
-            return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
-        }
-        Ok(checkpoint)
-    }
-
-    /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
-    /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
-    fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
-        let Some(view) = &self.view else {
-            return if self.pinned.is_empty() {
-                welcome.feed_keys.clone()
-            } else {
-                self.pinned.clone()
-            };
-        };
-        let mut keys = view.feed_keys();
-        keys.extend(&self.pinned);
-        keys.retain(|id, _| {
-            view.keys
-                .get(id)
-                .is_none_or(|key| key.state != KeyState::Revoked)
-        });
-        keys
-    }
-
-    fn refuse_the_past(&self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
-        let Some(view) = &self.view else {
-            return Ok(());
-        };
-        let (epoch, revision) = (checkpoint.epoch, checkpoint.revision);
-        match (epoch, revision).cmp(&(view.epoch, view.revision)) {
-            std::cmp::Ordering::Less => Err(Trouble::Alarm(Alarm::Rollback { epoch, revision })),
-            std::cmp::Ordering::Equal => check_roots(view, checkpoint).map(|_| ()),
-            std::cmp::Ordering::Greater => Ok(()),
-        }
+    /// A rule of a newer cluster denies everything from now on: that must not be a riddle to the operator.
+    fn newly_unknown(&self, view: &View) -> Option<Action> {
+        let before = self.view.as_ref().and_then(|view| view.set.unknown_rule());
+        let unknown = view.set.unknown_rule().filter(|_| before.is_none())?;
+        Some(Action::Alarm(Alarm::Upgrade {
+            variant: unknown.kind.number(),
+        }))
     }
 
     /// Takes from a verified checkpoint about our own view as of when it is complete.
@@ -439,25 +380,6 @@ impl<V: VerifySignature> Follower<V> {
             self.failures = 0;
         }
         self.checkpoint = Some((checkpoint, signed));
-    }
-
-    fn reset(&self, reason: ResetReason, retry_after: Duration) -> Trouble {
-        let after = retry_after.min(RETRY_AFTER_MAX);
-        match reason {
-            ResetReason::Fork => {
-                fork_at(self.view.as_ref().map_or(Revision(0), |view| view.revision))
-            }
-            ResetReason::Slow | ResetReason::Restored => Trouble::Again {
-                elsewhere: false,
-                after,
-            },
-            ResetReason::Ahead | ResetReason::Shutdown | ResetReason::Overloaded => {
-                Trouble::Again {
-                    elsewhere: true,
-                    after,
-                }
-            }
-        }
     }
 
     fn give_up(&mut self, trouble: Trouble) -> Vec<Action> {
@@ -503,82 +425,4 @@ struct SnapshotParts {
     loading: Loading,
     frontier: Vec<Hash>,
     policy_digest: Hash,
-}
-
-/// What a delta brings, beside its checkpoint.
-struct Entries<'a> {
-    from: Revision,
-    to: Revision,
-    bytes: &'a [Vec<u8>],
-}
-
-impl Entries<'_> {
-    /// The next revision first, and one entry for each.
-    fn check_range(&self, view: &View) -> Result<(), Trouble> {
-        let count = self.bytes.len();
-        let last = self
-            .from
-            .0
-            .checked_add(count as u64)
-            .and_then(|after| after.checked_sub(1));
-        if count == 0 || count > DELTA_ENTRIES_MAX || last != Some(self.to.0) {
-            return Err(Trouble::ELSEWHERE);
-        }
-        if self.from != view.revision.next() {
-            Err(Trouble::RESUME)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The view after all of them, or nothing. The log root is compared before anything is read, so that what cannot
-    /// be understood is known to be the cluster's own and not the carrier's invention.
-    fn apply_to(&self, view: &View, checkpoint: &Checkpoint) -> Result<View, Trouble> {
-        let mut log = view.log.clone();
-        self.bytes.iter().for_each(|entry| log.append(entry));
-        if checkpoint.revision != self.to || checkpoint.log_root != log.root() {
-            return Err(fork_at(self.to));
-        }
-        let mut next = view.clone();
-        for bytes in self.bytes {
-            let unreadable = Trouble::Alarm(Alarm::Unreadable {
-                revision: next.revision.next(),
-            });
-            match FeedEntry::from_bytes(bytes).map(|entry| next.apply(&entry)) {
-                Ok(Ok(())) => {}
-                Err(DecodeError::Unknown(variant)) => {
-                    return Err(Trouble::Alarm(Alarm::Upgrade { variant }));
-                }
-                Err(_) | Ok(Err(_)) => return Err(unreadable),
-            }
-        }
-        if next.epoch != view.epoch {
-            // A new epoch is begun by a snapshot only: entries of two histories never meet in one delta.
-            return Err(Trouble::RESUME);
-        }
-        check_roots(&next, checkpoint).map(|_| next)
-    }
-}
-
-fn check_roots(view: &View, checkpoint: &Checkpoint) -> Result<Action, Trouble> {
-    let state_root = view.state_root();
-    if view.log_root() != checkpoint.log_root || state_root != checkpoint.state_root {
-        return Err(fork_at(checkpoint.revision));
-    }
-    Ok(Action::SendAck {
-        revision: view.revision,
-        state_root,
-    })
-}
-
-fn fork_at(revision: Revision) -> Trouble {
-    Trouble::Alarm(Alarm::Fork { revision })
-}
-
-/// Bytes that a trusted key stands for, and that are not understood.
-fn unreadable(error: DecodeError) -> Trouble {
-    match error {
-        DecodeError::Unknown(variant) => Trouble::Alarm(Alarm::Upgrade { variant }),
-        DecodeError::Truncated | DecodeError::Invalid(_) => Trouble::ELSEWHERE,
-    }
 }

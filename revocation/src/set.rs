@@ -90,10 +90,7 @@ impl RevocationSet {
     /// A rule of an unknown kind denies everything: what a newer cluster meant by it cannot be known here.
     #[must_use]
     pub fn check(&self, query: &Query<'_>) -> Option<Denial> {
-        self.unknown
-            .values()
-            .next()
-            .copied()
+        self.unknown_rule()
             .or_else(|| {
                 query
                     .token_ids
@@ -124,6 +121,12 @@ impl RevocationSet {
                     .and_then(|print| self.denying(RuleKind::Certificate, &print, query))
             })
             .map(|rule| Denial { rule })
+    }
+
+    /// A rule of a kind that a newer cluster made, if there is one: while it stands, everything is denied.
+    #[must_use]
+    pub fn unknown_rule(&self) -> Option<Rule> {
+        self.unknown.values().next().copied()
     }
 
     /// Number of rules.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Trouble, unreadable};
+use super::trouble::{Trouble, unreadable};
 use crate::view::keys_from_bytes;
 use crate::{PublicKeyRecord, RevocationSet};
 

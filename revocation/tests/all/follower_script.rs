@@ -9,8 +9,8 @@ use hessra_revocation::follower::Mode;
 use hessra_revocation::merkle::Frontier;
 use hessra_revocation::publisher::{Hello, ResetReason};
 use hessra_revocation::{
-    Action, Change, Checkpoint, Cutoff, Epoch, Event, FeedId, Follower, Hash, Identity, KeyState,
-    Monotonic, Query, Revision, SignedCheckpoint,
+    Action, Change, Checkpoint, Cutoff, Digest, Epoch, Event, FeedId, Follower, Hash, Identity,
+    KeyState, Monotonic, Query, Revision, Rule, RuleKind, SignedCheckpoint,
 };
 
 use crate::authority::{Authority, FEED_KEY, StandIn, public_key};
@@ -28,6 +28,8 @@ enum Command {
     OtherCluster,
     /// A subtree is revoked for good.
     Revoke(String),
+    /// A newer cluster puts a rule of a kind that is not known here.
+    RevokeUnknown(u8),
     /// A feed key changes.
     Key {
         id: u32,
@@ -287,6 +289,17 @@ impl Runner for Scene {
             Command::Revoke(name) => {
                 let target = words::target("subtree", name)?;
                 let revision = self.node().put(&target, Cutoff::Permanent);
+                return Ok(format!("revision {revision}\n"));
+            }
+            Command::RevokeUnknown(kind) => {
+                let rule = Rule {
+                    kind: RuleKind::Unknown(*kind),
+                    digest: Digest([*kind; 16]),
+                    depth: 0,
+                    cutoff: Cutoff::Permanent,
+                    until: None,
+                };
+                let revision = self.node().append(Change::Put(rule));
                 return Ok(format!("revision {revision}\n"));
             }
             Command::Key { id, state } => {

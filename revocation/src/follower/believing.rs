@@ -1,0 +1,76 @@
+//! Which checkpoints are believed, and what they must agree with.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::trouble::{Trouble, fork_at, unreadable};
+use super::{Action, Alarm, Follower, Stream, VerifySignature, Welcome};
+use crate::{Checkpoint, KeyState, SignedCheckpoint, View};
+
+impl<V: VerifySignature> Follower<V> {
+    /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
+    pub(super) fn believe(
+        &self,
+        stream: &Stream,
+        signed: &SignedCheckpoint,
+    ) -> Result<Checkpoint, Trouble> {
+        let key_id = signed.key_id;
+        let keys = self.trusted_keys(&stream.welcome);
+        let key = keys
+            .get(&key_id)
+            .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
+        if !self.verify.verify(key, &signed.body, &signed.signature) {
+            return Err(Trouble::Alarm(Alarm::Forged { key_id }));
+        }
+        let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
+        if checkpoint.feed_id != stream.welcome.feed_id {
+            let (expected, got) = (stream.welcome.feed_id, checkpoint.feed_id);
+            return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
+    /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
+    fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
+        let Some(view) = &self.view else {
+            return if self.pinned.is_empty() {
+                welcome.feed_keys.clone()
+            } else {
+                self.pinned.clone()
+            };
+        };
+        let mut keys = view.feed_keys();
+        keys.extend(&self.pinned);
+        keys.retain(|id, _| {
+            view.keys
+                .get(id)
+                .is_none_or(|key| key.state != KeyState::Revoked)
+        });
+        keys
+    }
+
+    pub(super) fn refuse_the_past(&self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
+        let Some(view) = &self.view else {
+            return Ok(());
+        };
+        let (epoch, revision) = (checkpoint.epoch, checkpoint.revision);
+        match (epoch, revision).cmp(&(view.epoch, view.revision)) {
+            Ordering::Less => Err(Trouble::Alarm(Alarm::Rollback { epoch, revision })),
+            Ordering::Equal => check_roots(view, checkpoint).map(|_| ()),
+            Ordering::Greater => Ok(()),
+        }
+    }
+}
+
+/// The view is what the checkpoint is about; then this is how to say so.
+pub(super) fn check_roots(view: &View, checkpoint: &Checkpoint) -> Result<Action, Trouble> {
+    let state_root = view.state_root();
+    if view.log_root() != checkpoint.log_root || state_root != checkpoint.state_root {
+        return Err(fork_at(checkpoint.revision));
+    }
+    Ok(Action::SendAck {
+        revision: view.revision,
+        state_root,
+    })
+}

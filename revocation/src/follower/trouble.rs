@@ -1,0 +1,64 @@
+//! Why a stream is given up, and what follows from it.
+
+use std::time::Duration;
+
+use super::Alarm;
+use crate::publisher::ResetReason;
+use crate::{DecodeError, Revision, View};
+
+/// Longest wait a node may ask for; more is not believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Why a stream is given up.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nobody need know.
+    Again { elsewhere: bool, after: Duration },
+    /// Somebody must.
+    Alarm(Alarm),
+}
+
+impl Trouble {
+    /// This node or the way to it is of no use now: above all when it does not keep to the protocol.
+    pub(super) const ELSEWHERE: Self = Self::Again {
+        elsewhere: true,
+        after: Duration::ZERO,
+    };
+    /// Something is missing; a new hello makes up for it.
+    pub(super) const RESUME: Self = Self::Again {
+        elsewhere: false,
+        after: Duration::ZERO,
+    };
+
+    /// What a reset by the node means for a verifier that holds `view`.
+    pub(super) fn of_reset(
+        reason: ResetReason,
+        retry_after: Duration,
+        view: Option<&View>,
+    ) -> Self {
+        let after = retry_after.min(RETRY_AFTER_MAX);
+        match reason {
+            ResetReason::Fork => fork_at(view.map_or(Revision(0), |view| view.revision)),
+            ResetReason::Slow | ResetReason::Restored => Self::Again {
+                elsewhere: false,
+                after,
+            },
+            ResetReason::Ahead | ResetReason::Shutdown | ResetReason::Overloaded => Self::Again {
+                elsewhere: true,
+                after,
+            },
+        }
+    }
+}
+
+pub(super) fn fork_at(revision: Revision) -> Trouble {
+    Trouble::Alarm(Alarm::Fork { revision })
+}
+
+/// Bytes that a trusted key stands for, and that are not understood.
+pub(super) fn unreadable(error: DecodeError) -> Trouble {
+    match error {
+        DecodeError::Unknown(variant) => Trouble::Alarm(Alarm::Upgrade { variant }),
+        DecodeError::Truncated | DecodeError::Invalid(_) => Trouble::ELSEWHERE,
+    }
+}
