@@ -1,1 +1,43 @@
-//! Under construction.
+//! For services in Rust: get tokens, follow the feed, hold a verifier; administer a cluster.
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`config`] | where the servers are and how they are believed |
+//! | [`identity`] | tokens from the authority, over HTTPS |
+//! | [`admin`] | what operators ask of the cluster, over gRPC |
+//! | [`verifier`] | a verifier for a service, in ten lines |
+//! | [`knowledge`] | what is known now, and who is told when that changes |
+//! | [`cache`] | what a verifier keeps on disk |
+//! | [`token`] | everything that is done with a token without a server |
+//!
+//! This crate is the impure edge: sockets, files, clocks and randomness are here, and decisions are in
+//! `hessra-sdk-core` and `hessra-revocation`, which have none of them.
+
+pub mod admin;
+pub mod cache;
+mod channel;
+pub mod clock;
+pub mod config;
+pub mod error;
+mod failover;
+mod follow;
+pub mod identity;
+mod just_in_time;
+mod keeper;
+pub mod knowledge;
+pub mod verifier;
+
+/// Token operations: parse, verify, delegate, inspect. They need no server.
+pub use hessra_sdk_core as token;
+
+pub use hessra_proto::v1;
+pub use hessra_revocation as revocation;
+
+pub use admin::{Authority, RequestId};
+pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
+pub use error::{ClientError, Reason};
+pub use identity::{Authentication, IdentityClient};
+pub use knowledge::{FeedStatus, News, Standing};
+pub use verifier::{Verifier, VerifierBuilder};
+
+pub use hessra_sdk_core::{Ed25519, PolicyChecks, Request, StalenessPolicy, Verdict};

@@ -1,0 +1,173 @@
+//! A verifier as a process of its own, driven by lines, for tests and for looking at one.
+//!
+//! ```text
+//! > check TOKEN ACTOR                       does the token prove this actor? `-` = whoever it names
+//! < {"at_us":…,"verdict":"deny","reason":"revoked","revision":12,"age_ms":430}
+//! > authz TOKEN SUBJECT RESOURCE OPERATION  does it grant this? SUBJECT `-` = whoever it was issued to
+//! > status                                  where the verifier stands
+//! > exit                                    write what is known to disk, and end
+//! ```
+//!
+//! Whenever standing, revision, server or alarm change it prints, unasked,
+//! `{"event":"status","at_us":…,"standing":"fresh","revision":12,"epoch":1,"age_ms":3,"server":"…","alarm":null}`.
+//! `at_us`: Unix time in microseconds. Configuration: `HESSRA_SERVER`, `HESSRA_CA`, and optionally `HESSRA_PORT`,
+//! `HESSRA_CERT` with `HESSRA_KEY`, `HESSRA_VERIFIER_ID`, `HESSRA_STATE_DIR`, `HESSRA_STALENESS_MS`,
+//! `HESSRA_BEST_EFFORT=1`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hessra_sdk_rust::revocation::Identity;
+use hessra_sdk_rust::{Credentials, Request, StalenessPolicy, Standing, Verdict, Verifier};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let verifier = verifier()?;
+    let mut changes = verifier.subscribe();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            // The verifier outlives the loop, so this never fails.
+            _ = changes.changed() => {
+                changes.mark_unchanged();
+                say(status(&verifier));
+            }
+            line = lines.next_line() => match line?.as_deref().map(str::trim) {
+                None | Some("exit") => break,
+                Some("") => {}
+                Some(line) => say(answer(&verifier, line)),
+            },
+        }
+    }
+    verifier.shutdown().await;
+    Ok(())
+}
+
+fn answer(verifier: &Verifier, line: &str) -> Value {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["status"] => status(verifier),
+        ["check", token, actor] => match named(actor) {
+            Ok(expected) => verdict(
+                verifier,
+                token,
+                &Request::Identity {
+                    expected,
+                    purpose: None,
+                },
+            ),
+            Err(error) => json!({ "error": error }),
+        },
+        ["authz", token, subject, resource, operation] => match named(subject) {
+            Ok(subject) => {
+                let (resource, operation) = ((*resource).to_owned(), (*operation).to_owned());
+                verdict(
+                    verifier,
+                    token,
+                    &Request::Authorization {
+                        subject,
+                        resource,
+                        operation,
+                    },
+                )
+            }
+            Err(error) => json!({ "error": error }),
+        },
+        _ => json!({ "error": "not one of check, authz, status, exit" }),
+    }
+}
+
+fn named(word: &str) -> Result<Option<Identity>, String> {
+    match word {
+        "-" => Ok(None),
+        _ => Identity::parse(word)
+            .map(Some)
+            .map_err(|error| error.to_string()),
+    }
+}
+
+fn verdict(verifier: &Verifier, token: &str, request: &Request) -> Value {
+    let verdict = verifier.check(token, request);
+    let at_us = now_us();
+    let name = match &verdict {
+        Verdict::Allow(_) => "allow",
+        Verdict::Deny(_) => "deny",
+        Verdict::Unknown(_) => "unknown",
+    };
+    let revision = verifier.subscribe().borrow().revision.0;
+    json!({ "at_us": at_us, "verdict": name, "reason": verdict.code(), "revision": revision, "age_ms": age(verifier) })
+}
+
+fn status(verifier: &Verifier) -> Value {
+    let status = verifier.subscribe().borrow().clone();
+    let standing = match status.standing {
+        Standing::Unknown => "unknown",
+        Standing::Fresh => "fresh",
+        Standing::Stale => "stale",
+    };
+    json!({
+        "event": "status",
+        "at_us": now_us(),
+        "standing": standing,
+        "revision": status.revision.0,
+        "epoch": status.epoch.0,
+        "age_ms": age(verifier),
+        "server": status.server.map(|server| server.to_string()),
+        "alarm": status.alarm,
+    })
+}
+
+fn age(verifier: &Verifier) -> Option<u64> {
+    verifier
+        .age()
+        .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn now_us() -> u64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One line, written at once: standard output is line-buffered also into a pipe.
+fn say(line: Value) {
+    println!("{line}");
+}
+
+fn verifier() -> Result<Verifier, Failure> {
+    let server =
+        setting("HESSRA_SERVER").ok_or("set HESSRA_SERVER to HOST:PORT of one or more nodes")?;
+    let ca = setting("HESSRA_CA").ok_or("set HESSRA_CA to the file of the cluster's authority")?;
+    let port = setting("HESSRA_PORT")
+        .unwrap_or_else(|| "443".into())
+        .parse()?;
+    let mut builder = Verifier::builder()
+        .default_port(port)
+        .servers([server])?
+        .ca_file(ca)?;
+    if let (Some(certificate), Some(key)) = (setting("HESSRA_CERT"), setting("HESSRA_KEY")) {
+        builder = builder.credentials(Credentials::files(certificate, key)?);
+    }
+    if let Some(id) = setting("HESSRA_VERIFIER_ID") {
+        builder = builder.id(&id)?;
+    }
+    if let Some(directory) = setting("HESSRA_STATE_DIR") {
+        builder = builder.state_dir(directory);
+    }
+    if let Some(milliseconds) = setting("HESSRA_STALENESS_MS") {
+        let max = Duration::from_millis(milliseconds.parse()?);
+        builder = builder.staleness(StalenessPolicy::Strict { max });
+    }
+    if setting("HESSRA_BEST_EFFORT").is_some() {
+        builder = builder.staleness(StalenessPolicy::BestEffort);
+    }
+    Ok(builder.connect()?)
+}
+
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

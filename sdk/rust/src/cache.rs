@@ -1,0 +1,334 @@
+//! What a verifier keeps on disk, so that a restart forgets no denial and nobody can lead it back in time.
+//!
+//! | file | what | when it is damaged |
+//! |---|---|---|
+//! | `lock` | one process at a time | – |
+//! | `mark` | the high-water mark: feed, epoch, revision, log root | the verifier refuses to start and names the file |
+//! | `view` | the last view, as the signed snapshot a node would send | named, ignored, fetched again; the mark still holds |
+//!
+//! The view is stored in wire format with its signed checkpoint and is taken back through the follower itself, so a
+//! file is believed exactly as far as a stream is. Both files end in a SHA-256 and are replaced as a whole: written
+//! aside, synced, renamed, and the directory synced.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hessra_revocation::follower::{Mode, Welcome};
+use hessra_revocation::{Epoch, Event, FeedId, Follower, Hash, Revision, SignedCheckpoint, View};
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::{ClientError, Ed25519, Reason, clock};
+
+const MARK_TITLE: &str = "hessra high-water mark 1";
+const VIEW_TITLE: &[u8] = b"hessra view 1\n";
+/// A view larger than this is not read: 10^7 rules have about half of it.
+const VIEW_BYTES_MAX: u64 = 1 << 30;
+
+/// The newest position this verifier ever held: it believes nothing older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Which feed.
+    pub feed_id: FeedId,
+    /// Which history of it.
+    pub epoch: Epoch,
+    /// How far.
+    pub revision: Revision,
+    /// What that history was.
+    pub log_root: Hash,
+}
+
+/// How a view stands to the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// At the mark or beyond.
+    Reached,
+    /// Older: its denials hold, nothing is permitted by it.
+    Below,
+    /// Another feed, or another history at the same revision.
+    Foreign,
+}
+
+impl Mark {
+    /// The position of a view.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        Self {
+            feed_id: view.feed_id,
+            epoch: view.epoch,
+            revision: view.revision,
+            log_root: view.log_root(),
+        }
+    }
+
+    /// Compares positions; equal ones must have equal roots.
+    #[must_use]
+    pub fn stands(&self, view: &View) -> Standing {
+        let (there, here) = ((view.epoch, view.revision), (self.epoch, self.revision));
+        match () {
+            () if view.feed_id != self.feed_id => Standing::Foreign,
+            () if there < here => Standing::Below,
+            () if there == here && view.log_root() != self.log_root => Standing::Foreign,
+            () => Standing::Reached,
+        }
+    }
+
+    fn to_text(self) -> String {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let body = format!(
+            "{MARK_TITLE}\nfeed {}\nepoch {}\nrevision {}\nlog_root {}\n",
+            hex(&self.feed_id.0),
+            self.epoch,
+            self.revision,
+            hex(&self.log_root)
+        );
+        format!("{body}sha256 {}\n", hex(&Sha256::digest(&body)))
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let mut value = |name: &str| lines.next()?.strip_prefix(name).map(str::trim);
+        if value(MARK_TITLE) != Some("") {
+            return None;
+        }
+        let mark = Self {
+            feed_id: FeedId(unhex(value("feed ")?)?),
+            epoch: Epoch(value("epoch ")?.parse().ok()?),
+            revision: Revision(value("revision ")?.parse().ok()?),
+            log_root: unhex(value("log_root ")?)?,
+        };
+        // One text for one mark: this also compares the checksum.
+        (mark.to_text() == text).then_some(mark)
+    }
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    data_encoding::HEXLOWER
+        .decode(text.as_bytes())
+        .ok()?
+        .try_into()
+        .ok()
+}
+
+/// A view and the signed statement about it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What is known.
+    pub view: View,
+    /// Signed at exactly this view.
+    pub checkpoint: SignedCheckpoint,
+}
+
+/// What was found on disk.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Believe nothing older.
+    pub mark: Option<Mark>,
+    /// Start from here.
+    pub view: Option<View>,
+    /// Which file was ignored and why, for the log.
+    pub ignored: Option<String>,
+}
+
+/// A directory that belongs to this process as long as this value lives.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDirectory {
+    /// Makes the directory (mode 0700) when it is absent, and locks it.
+    ///
+    /// # Errors
+    /// `conflict` when another process has it, or the reason of the file system.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ClientError> {
+        let path = path.into();
+        let failed =
+            |error: std::io::Error| ClientError::file("open the state directory", &path, &error);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(failed)?;
+        let lock = options()
+            .truncate(false)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Err(TryLockError::WouldBlock) => Err(in_use(&path)),
+        }
+    }
+
+    /// What an earlier process left.
+    ///
+    /// # Errors
+    /// When the high-water mark is damaged: going on without it would make the verifier believe an older feed.
+    pub fn load(&self, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Found, ClientError> {
+        let mark = self.load_mark()?;
+        let (view, ignored) = match self.load_view(pinned) {
+            Ok(view) => (view, None),
+            Err(why) => (
+                None,
+                Some(format!("ignored `{}`: {why}", self.file("view").display())),
+            ),
+        };
+        // A view is written before its mark: without a mark it is its own.
+        let mark = mark.or_else(|| view.as_ref().map(Mark::of));
+        Ok(Found {
+            mark,
+            view,
+            ignored,
+        })
+    }
+
+    fn load_mark(&self) -> Result<Option<Mark>, ClientError> {
+        let path = self.file("mark");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(damaged(&path));
+            }
+            Err(error) => return Err(ClientError::file("read", &path, &error)),
+        };
+        Mark::from_text(&text)
+            .map(Some)
+            .ok_or_else(|| damaged(&path))
+    }
+
+    fn load_view(&self, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Option<View>, String> {
+        let path = self.file("view");
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+            Ok(found) if found.len() > VIEW_BYTES_MAX => {
+                return Err(format!("it has {} bytes", found.len()));
+            }
+            Ok(_) => {}
+        }
+        let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+        decode(&bytes, pinned).map(Some)
+    }
+
+    /// Writes the view, then the mark.
+    ///
+    /// # Errors
+    /// What the file system says; the former files stand.
+    pub fn save(&self, snapshot: &Snapshot) -> std::io::Result<()> {
+        self.replace("view", &encode(snapshot))?;
+        self.replace("mark", Mark::of(&snapshot.view).to_text().as_bytes())
+    }
+
+    /// Written aside, synced, renamed, directory synced: after a power loss there is the old file or the new one.
+    fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let aside = self.file(&format!("{name}.new"));
+        let mut file = options().truncate(true).open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&aside, self.file(name))?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn in_use(path: &Path) -> ClientError {
+    ClientError::new(
+        Reason::Conflict,
+        format!(
+            "state directory `{}` is in use by another process",
+            path.display()
+        ),
+    )
+    .hint("Give every verifier a directory of its own.")
+}
+
+fn damaged(path: &Path) -> ClientError {
+    ClientError::new(Reason::Conflict, format!("high-water mark `{}` is damaged", path.display()))
+        .hint("Without it an older feed would be believed. Restore it, or delete the directory to start anew.")
+}
+
+/// Title, SHA-256 of the rest, then what a node would send: welcome, buckets, end.
+fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let mut body = Vec::new();
+    for event in events(snapshot) {
+        let message = hessra_proto::to_downstream(event).expect("only messages that nodes send");
+        message
+            .encode_length_delimited(&mut body)
+            .expect("a vector grows");
+    }
+    [VIEW_TITLE, &Sha256::digest(&body), &body].concat()
+}
+
+fn events(snapshot: &Snapshot) -> impl Iterator<Item = Event> + '_ {
+    let view = &snapshot.view;
+    let chunk = |number: u8| Event::SnapshotChunk {
+        buckets: vec![number],
+        rules: view.set.bucket(number),
+        keys: if number == 0 {
+            view.keys_bytes()
+        } else {
+            Vec::new()
+        },
+    };
+    let end = Event::SnapshotEnd {
+        checkpoint: snapshot.checkpoint.clone(),
+        frontier: view.log.peaks().to_vec(),
+        policy_digest: view.policy_digest,
+    };
+    std::iter::once(Event::Welcome(welcome(view)))
+        .chain((0..=u8::MAX).map(chunk))
+        .chain([end])
+}
+
+/// As a node would greet us, but of no freshness: tick zero.
+fn welcome(view: &View) -> Welcome {
+    Welcome {
+        feed_id: view.feed_id,
+        salt: *view.set.salt(),
+        epoch: view.epoch,
+        head: view.revision,
+        floor: view.revision,
+        mode: Mode::Snapshot,
+        tick_ms: 0,
+        node: 0,
+        feed_keys: view.feed_keys(),
+    }
+}
+
+fn decode(bytes: &[u8], pinned: &BTreeMap<u32, [u8; 32]>) -> Result<View, String> {
+    let rest = bytes
+        .strip_prefix(VIEW_TITLE)
+        .ok_or("it is not a view of this version")?;
+    let (sum, mut body) = rest.split_at_checked(32).ok_or("it is cut off")?;
+    if Sha256::digest(body).as_slice() != sum {
+        return Err("its checksum differs".into());
+    }
+    let mut follower = Follower::new(Ed25519, pinned.clone());
+    follower.handle(Event::Connected, clock::monotonic());
+    while !body.is_empty() {
+        let message = hessra_proto::v1::feed::Downstream::decode_length_delimited(&mut body)
+            .map_err(|error| error.to_string())?;
+        let event = Event::try_from(message).map_err(|error| error.to_string())?;
+        follower.handle(event, clock::monotonic());
+    }
+    // Signature, roots and order were the follower's business, as on a stream.
+    follower
+        .view()
+        .cloned()
+        .ok_or_else(|| "its signature or its roots are wrong".into())
+}

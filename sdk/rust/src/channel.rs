@@ -1,0 +1,154 @@
+//! gRPC connections to servers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint as Transport};
+
+use crate::failover::{Failed, Failover};
+use crate::{ClientError, Connection, Endpoint, Reason};
+
+/// Pings find a server that vanished without a word: no TCP timeout is that short.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One try at one server.
+pub(crate) struct Attempt {
+    pub channel: Channel,
+    /// What is left of the request's time.
+    pub left: Duration,
+}
+
+/// Connections that are open, reused by every request.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    pub connection: Connection,
+    pub failover: Failover,
+    open: Mutex<BTreeMap<Endpoint, Channel>>,
+}
+
+impl Channels {
+    pub fn new(connection: Connection) -> Self {
+        let failover = Failover::new(connection.servers.clone());
+        Self {
+            connection,
+            failover,
+            open: Mutex::default(),
+        }
+    }
+
+    /// As [`Failover::each`], with a connection to the server.
+    ///
+    /// # Errors
+    /// The last failure, with the server it came from.
+    pub async fn each<A, F>(
+        &self,
+        again: impl Fn(&ClientError) -> bool,
+        attempt: impl Fn(Attempt) -> F,
+    ) -> Result<(Endpoint, A), ClientError>
+    where
+        F: Future<Output = Result<A, ClientError>>,
+    {
+        let attempt = &attempt;
+        let one = |server: Endpoint, left| async move {
+            let channel = self.channel(&server).await.map_err(Failed::NotSent)?;
+            let answer = attempt(Attempt { channel, left }).await;
+            answer.map_err(|error| self.failed(&server, error))
+        };
+        self.failover
+            .each(self.connection.timeout, again, one)
+            .await
+    }
+
+    /// A server that failed in a way that another attempt may cure gets a new connection next time.
+    fn failed(&self, server: &Endpoint, error: ClientError) -> Failed {
+        if error.retryable {
+            self.lock().remove(server);
+        }
+        Failed::Sent(error)
+    }
+
+    async fn channel(&self, server: &Endpoint) -> Result<Channel, ClientError> {
+        if let Some(channel) = self.lock().get(server) {
+            return Ok(channel.clone());
+        }
+        let channel = connect(&self.connection, server).await?;
+        self.lock().insert(server.clone(), channel.clone());
+        Ok(channel)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Channel>> {
+        // Nothing panics while it holds the lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a connection: TCP, TLS and HTTP/2, within the connect timeout.
+///
+/// # Errors
+/// `unavailable`, saying whether the server is unreachable or not believed.
+pub(crate) async fn connect(
+    connection: &Connection,
+    server: &Endpoint,
+) -> Result<Channel, ClientError> {
+    let failed = |error: tonic::transport::Error| unreachable(server, &error);
+    let transport = Transport::from_shared(server.url())
+        .and_then(|transport| transport.tls_config(connection.grpc_tls(server)))
+        .map_err(failed)?
+        .connect_timeout(connection.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let connected = tokio::time::timeout(connection.connect_timeout, transport.connect()).await;
+    connected
+        .map_err(|_| no_answer(server, connection.connect_timeout))?
+        .map_err(failed)
+}
+
+fn no_answer(server: &Endpoint, limit: Duration) -> ClientError {
+    ClientError::new(
+        Reason::Unavailable,
+        format!("`{server}` did not answer within {} s", limit.as_secs_f32()),
+    )
+}
+
+/// A sentence for a failure to connect, with what to look at.
+pub(crate) fn unreachable(server: &Endpoint, error: &dyn std::error::Error) -> ClientError {
+    let cause = root_cause(error);
+    ClientError::new(
+        Reason::Unavailable,
+        format!("cannot connect to `{server}`: {cause}"),
+    )
+    .hint(hint(&cause))
+}
+
+fn hint(cause: &str) -> &'static str {
+    let names = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    match () {
+        () if names(&["UnknownIssuer", "BadSignature"]) => {
+            "Check that the CA file is that of this cluster."
+        }
+        () if names(&["NotValidForName", "not valid for name"]) => {
+            "Check that the server's certificate names this host."
+        }
+        () if names(&["Expired", "NotValidYet"]) => {
+            "Check the server's certificate and both clocks."
+        }
+        () if names(&["alert"]) => {
+            "Check that the client certificate comes from the cluster's client CA and has not expired."
+        }
+        () => "Check the address, and that the node is running.",
+    }
+}
+
+/// The innermost cause: the outer ones say "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,291 @@
+//! Where the servers are and how they are believed: addresses, trust, and the client's own certificate.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), hessra_sdk_rust::ClientError> {
+//! use hessra_sdk_rust::{Connection, Credentials, Trust};
+//! let connection = Connection::new("node1:7443, node2:7443".parse()?, Trust::file("ca.crt")?)
+//!     .credentials(Credentials::files("alice.crt", "alice.key")?);
+//! # Ok(()) }
+//! ```
+//!
+//! Only the given authorities are trusted, never those compiled in or of the system: a Hessra cluster has its own.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use crate::ClientError;
+
+mod endpoint;
+
+pub use endpoint::{Endpoint, Servers};
+
+/// Port of an address that names none: that of HTTPS, as published clients have it.
+pub const PORT_DEFAULT: u16 = 443;
+/// More servers than any cluster has; a list this long is a mistake.
+pub const SERVERS_MAX: usize = 64;
+/// A PEM file larger than this is not one.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The certificate authorities that servers are believed by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Trust {
+    pem: Vec<u8>,
+}
+
+impl Trust {
+    /// From a PEM bundle.
+    ///
+    /// # Errors
+    /// [`crate::Reason::InvalidArgument`] when no certificate is in it.
+    pub fn pem(pem: impl Into<Vec<u8>>) -> Result<Self, ClientError> {
+        let trust = Self { pem: pem.into() };
+        match certificates(&trust.pem) {
+            Some(found) if !found.is_empty() => Ok(trust),
+            _ => Err(ClientError::invalid(
+                "the authority's certificate is not PEM",
+            )),
+        }
+    }
+
+    /// From a PEM file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds no certificate.
+    pub fn file(path: impl AsRef<Path>) -> Result<Self, ClientError> {
+        let path = path.as_ref();
+        let pem = read(path)?;
+        Self::pem(pem.to_vec()).map_err(|error| in_file(error, path))
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trust({} bytes)", self.pem.len())
+    }
+}
+
+/// The client's own certificate chain and private key.
+#[derive(Clone)]
+pub struct Credentials {
+    certificate: Vec<u8>,
+    key: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl Credentials {
+    /// From PEM texts: a certificate chain, leaf first, and an unencrypted PKCS#8, SEC1 or PKCS#1 key.
+    ///
+    /// # Errors
+    /// [`crate::Reason::InvalidArgument`] when either is not what it should be.
+    pub fn pem(
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Result<Self, ClientError> {
+        let this = Self {
+            certificate: certificate.into(),
+            key: Arc::new(Zeroizing::new(key.into())),
+        };
+        if certificates(&this.certificate).is_none_or(|found| found.is_empty()) {
+            return Err(ClientError::invalid("the client certificate is not PEM"));
+        }
+        PrivateKeyDer::from_pem_slice(&this.key)
+            .map_err(|_| ClientError::invalid("the private key is not an unencrypted PEM key"))?;
+        Ok(this)
+    }
+
+    /// From PEM files.
+    ///
+    /// # Errors
+    /// When one cannot be read or parsed, and when others than owner and group may read the key.
+    pub fn files(
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, ClientError> {
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        refuse_readable_by_all(key)?;
+        let certificate_pem = read(certificate)?;
+        let key_pem = read(key)?;
+        Self::pem(certificate_pem.to_vec(), key_pem.to_vec()).map_err(|error| {
+            let path = if error.message.contains("private key") {
+                key
+            } else {
+                certificate
+            };
+            in_file(error, path)
+        })
+    }
+
+    /// The certificate chain as PEM; the key is never given out.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &[u8] {
+        &self.certificate
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .ok()
+}
+
+fn in_file(mut error: ClientError, path: &Path) -> ClientError {
+    error.message = format!("{} (`{}`)", error.message, path.display());
+    error
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    let failed = |error: std::io::Error| ClientError::file("read", path, &error);
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > PEM_BYTES_MAX {
+        return Err(ClientError::invalid(format!(
+            "`{}` has {size} bytes: not a PEM file",
+            path.display()
+        )));
+    }
+    std::fs::read(path).map(Zeroizing::new).map_err(failed)
+}
+
+/// Group-readable stays allowed: that is how service managers hand keys to a service.
+fn refuse_readable_by_all(path: &Path) -> Result<(), ClientError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|error| ClientError::file("read", path, &error))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(ClientError::new(
+        crate::Reason::NotPermitted,
+        format!("private key `{shown}` is open to everybody ({mode:03o})"),
+    )
+    .hint(format!("Run `chmod 600 {shown}`.")))
+}
+
+/// Everything needed to talk to a cluster.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where to start.
+    pub servers: Servers,
+    /// Whom to believe.
+    pub trust: Trust,
+    /// Who we are; without, only what needs no identity can be asked.
+    pub credentials: Option<Credentials>,
+    /// For TCP and TLS together. Default 3 s.
+    pub connect_timeout: Duration,
+    /// For one whole request, all attempts at all servers included. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Connection {
+    /// With default timeouts and without an identity.
+    #[must_use]
+    pub fn new(servers: Servers, trust: Trust) -> Self {
+        let (connect_timeout, timeout) = (Duration::from_secs(3), Duration::from_secs(10));
+        Self {
+            servers,
+            trust,
+            credentials: None,
+            connect_timeout,
+            timeout,
+        }
+    }
+
+    /// Says who we are.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Sets the time for one whole request.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// TLS for gRPC to one server.
+    pub(crate) fn grpc_tls(&self, server: &Endpoint) -> tonic::transport::ClientTlsConfig {
+        let tls = tonic::transport::ClientTlsConfig::new()
+            .ca_certificate(tonic::transport::Certificate::from_pem(&self.trust.pem))
+            .domain_name(server.host());
+        match &self.credentials {
+            None => tls,
+            Some(own) => tls.identity(tonic::transport::Identity::from_pem(
+                &own.certificate,
+                own.key.as_slice(),
+            )),
+        }
+    }
+
+    /// TLS for HTTPS. `identified`: present our certificate.
+    ///
+    /// # Errors
+    /// [`crate::Reason::InvalidArgument`] when certificate and key do not belong together.
+    pub(crate) fn https_tls(&self, identified: bool) -> Result<rustls::ClientConfig, ClientError> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&self.trust.pem).unwrap_or_default());
+        // The provider by name: the process may have installed another, or none.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| {
+                ClientError::new(
+                    crate::Reason::Internal,
+                    format!("TLS cannot be set up: {error}"),
+                )
+            })?
+            .with_root_certificates(roots);
+        let mut config = match self.credentials.as_ref().filter(|_| identified) {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder
+                .with_client_auth_cert(
+                    certificates(&own.certificate).unwrap_or_default(),
+                    own.private_key()?,
+                )
+                .map_err(|error| {
+                    ClientError::invalid(format!("certificate and key do not fit: {error}"))
+                })?,
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+impl Credentials {
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, ClientError> {
+        PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| ClientError::invalid("the private key is not PEM"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_everybody_may_read_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let key = folder.path().join("client.key");
+        std::fs::write(&key, "").expect("written");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("mode");
+        let error =
+            Credentials::files(folder.path().join("client.crt"), &key).expect_err("refused");
+        assert!(
+            error.message.contains("client.key") && error.hint.contains("chmod 600"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! One request, several servers: who is asked, in which order, and when to give up.
+
+use std::future::Future;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::{ClientError, Endpoint, Reason, Servers};
+
+/// First pause after every known server failed; doubles with each round.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// An election takes about a second: a longer pause would only add to it.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why one attempt failed, by what that means for the next.
+pub(crate) enum Failed {
+    /// Nothing was sent: another server may always be asked.
+    NotSent(ClientError),
+    /// It was sent, and may or may not have had an effect.
+    Sent(ClientError),
+}
+
+/// The servers known, and who answered last.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    servers: Servers,
+    /// Asked first: it answered last time.
+    preferred: usize,
+}
+
+impl Failover {
+    pub fn new(servers: Servers) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                servers,
+                preferred: 0,
+            }),
+        }
+    }
+
+    pub fn servers(&self) -> Servers {
+        self.lock().servers.clone()
+    }
+
+    pub fn learn(&self, endpoint: Endpoint) {
+        self.lock().servers.add(endpoint);
+    }
+
+    /// Asks one server after the other until one answers, a failure is not worth another try, or time runs out.
+    ///
+    /// `attempt` gets the server and the time that is left. `again` says whether a retryable failure *after sending*
+    /// may be followed by another attempt.
+    ///
+    /// # Errors
+    /// The last failure, with the server it came from.
+    pub async fn each<A, F>(
+        &self,
+        timeout: Duration,
+        again: impl Fn(&ClientError) -> bool,
+        attempt: impl Fn(Endpoint, Duration) -> F,
+    ) -> Result<(Endpoint, A), ClientError>
+    where
+        F: Future<Output = Result<A, Failed>>,
+    {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let mut last = out_of_time();
+            for (index, server) in self.round() {
+                let answer = tokio::time::timeout(left(), attempt(server.clone(), left())).await;
+                match answer.unwrap_or_else(|_| Err(Failed::Sent(out_of_time()))) {
+                    Ok(answer) => {
+                        self.lock().preferred = index;
+                        return Ok((server, answer));
+                    }
+                    Err(Failed::NotSent(error)) => last = error.at(&server),
+                    Err(Failed::Sent(error)) if error.retryable && again(&error) => {
+                        last = error.at(&server)
+                    }
+                    Err(Failed::Sent(error)) => return Err(error.at(&server)),
+                }
+                if left().is_zero() {
+                    return Err(last);
+                }
+            }
+            let wait = jitter(last.retry_after.unwrap_or(pause).min(PAUSE_MAX));
+            if wait >= left() {
+                return Err(last);
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// All servers, that which answered last first.
+    fn round(&self) -> Vec<(usize, Endpoint)> {
+        let inner = self.lock();
+        let servers = inner.servers.as_slice();
+        let indexes = (0..servers.len()).map(|offset| (inner.preferred + offset) % servers.len());
+        indexes
+            .map(|index| (index, servers[index].clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock, and a list of servers cannot be half changed.
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Between half and all of a pause, so that many clients do not come back at one instant.
+pub(crate) fn jitter(pause: Duration) -> Duration {
+    pause.mul_f64(rand::thread_rng().gen_range(0.5..=1.0))
+}
+
+fn out_of_time() -> ClientError {
+    ClientError::new(Reason::Deadline, "no server answered in time")
+        .hint("Ask again; a write that is given the same request id has one effect only.")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn failover() -> Failover {
+        Failover::new("a:1,b:2,c:3".parse().expect("addresses"))
+    }
+
+    fn unavailable() -> ClientError {
+        ClientError::new(Reason::Unavailable, "down")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_server_is_asked_and_then_preferred() {
+        let servers = failover();
+        let only_b = |server: Endpoint, _| async move {
+            if server.host() == "b" {
+                Ok(())
+            } else {
+                Err(Failed::NotSent(unavailable()))
+            }
+        };
+        let (answered, ()) = servers
+            .each(Duration::from_secs(5), |_| true, only_b)
+            .await
+            .expect("b answers");
+        assert_eq!(answered.host(), "b");
+        assert_eq!(servers.round()[0].1.host(), "b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final_and_names_the_server() {
+        let refuse = |_, _| async {
+            Err::<(), _>(Failed::Sent(ClientError::new(Reason::NotPermitted, "no")))
+        };
+        let error = failover()
+            .each(Duration::from_secs(5), |_| true, refuse)
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            (error.reason, error.server.as_deref()),
+            (Reason::NotPermitted, Some("a:1"))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_had_an_effect_is_not_repeated_unless_that_is_safe() {
+        let sent = AtomicU32::new(0);
+        let lost = |_, _| {
+            sent.fetch_add(1, Ordering::Relaxed);
+            async { Err::<(), _>(Failed::Sent(unavailable())) }
+        };
+        failover()
+            .each(Duration::from_secs(5), |_| false, lost)
+            .await
+            .expect_err("lost");
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_end_with_the_time_and_servers_that_never_answer_do_not_hold_it_up() {
+        let silent = |_, _| std::future::pending::<Result<(), Failed>>();
+        let error = failover()
+            .each(Duration::from_secs(5), |_| true, silent)
+            .await
+            .expect_err("silence");
+        assert_eq!(error.reason, Reason::Deadline);
+    }
+}

@@ -1,0 +1,326 @@
+//! Tokens from the authority, over the published HTTPS contract.
+//!
+//! ```no_run
+//! # async fn example(connection: hessra_sdk_rust::Connection) -> Result<(), hessra_sdk_rust::ClientError> {
+//! use hessra_sdk_rust::identity::{Authentication, IdentityClient};
+//! let client = IdentityClient::new(connection)?;
+//! let identity = client.request_identity_token(None).await?;
+//! let token = client.request_token("api", "read", Authentication::Identity(&identity.token)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Issuing changes nothing in the cluster, so every request here may be repeated at the next server.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::channel::unreachable;
+use crate::failover::{Failed, Failover};
+use crate::{ClientError, Connection, Endpoint, Reason, clock, just_in_time};
+
+mod wire;
+
+use wire::{IdentityAnswer, TokenAnswer, read, refused};
+
+/// How a request says who asks.
+#[derive(Clone, Copy)]
+pub enum Authentication<'a> {
+    /// By the connection's client certificate.
+    Certificate,
+    /// By an identity token, to which a limit of five seconds is added before it leaves this process.
+    Identity(&'a str),
+}
+
+impl fmt::Debug for Authentication<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "Certificate",
+            Self::Identity(_) => "Identity(..)",
+        })
+    }
+}
+
+/// An identity token as it was issued.
+#[derive(Clone)]
+pub struct IdentityToken {
+    /// Padded URL-safe base64.
+    pub token: String,
+    /// Whose it is, as the policy spells it.
+    pub identity: String,
+    /// From now.
+    pub expires_in: Duration,
+}
+
+impl fmt::Debug for IdentityToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "IdentityToken({}, expires in {} s)",
+            self.identity,
+            self.expires_in.as_secs()
+        )
+    }
+}
+
+/// An authorization token as it was issued.
+#[derive(Clone)]
+pub struct AuthorizationToken {
+    /// Padded URL-safe base64.
+    pub token: String,
+    /// From now; absent at servers before Hessra's clusters.
+    pub expires_in: Option<Duration>,
+    /// Who must sign before it is usable; empty for most resources.
+    pub pending_signoffs: Vec<PendingSignoff>,
+}
+
+impl fmt::Debug for AuthorizationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "AuthorizationToken({} pending)",
+            self.pending_signoffs.len()
+        )
+    }
+}
+
+/// A party that must sign a multi-party token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PendingSignoff {
+    /// Its name in the resource's configuration.
+    pub component: String,
+    /// Where to ask.
+    pub authorization_service: String,
+    /// The key it signs with.
+    pub public_key: String,
+}
+
+/// What `/public_key` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PublicKeys {
+    /// The active token-signing key: SPKI PEM.
+    pub public_key: String,
+    /// Every token-signing key; absent at servers before Hessra's clusters.
+    #[serde(default)]
+    pub keys: Vec<PublishedKey>,
+    /// Keys that sign the feed's checkpoints.
+    #[serde(default)]
+    pub feed_keys: Vec<PublishedKey>,
+}
+
+/// One key of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PublishedKey {
+    /// As in a token's root key id.
+    pub id: u32,
+    /// prepared, active, retired or revoked.
+    #[serde(default)]
+    pub state: String,
+    /// SPKI PEM.
+    #[serde(alias = "pem")]
+    pub public_key: String,
+}
+
+/// A client for tokens. Keeps connections open.
+pub struct IdentityClient {
+    failover: Failover,
+    timeout: Duration,
+    anonymous: reqwest::Client,
+    identified: Option<reqwest::Client>,
+}
+
+impl fmt::Debug for IdentityClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityClient")
+            .field("servers", &self.failover.servers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl IdentityClient {
+    /// Connects when first used.
+    ///
+    /// # Errors
+    /// `invalid_argument` when certificate and key do not belong together.
+    pub fn new(connection: Connection) -> Result<Self, ClientError> {
+        let identified = connection
+            .credentials
+            .is_some()
+            .then(|| https(&connection, true))
+            .transpose()?;
+        Ok(Self {
+            anonymous: https(&connection, false)?,
+            identified,
+            timeout: connection.timeout,
+            failover: Failover::new(connection.servers),
+        })
+    }
+
+    /// The keys that tokens are signed with.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub async fn public_keys(&self) -> Result<PublicKeys, ClientError> {
+        self.send(&self.anonymous, "public_key", None::<&()>, None)
+            .await
+    }
+
+    /// The active token-signing key as SPKI PEM.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub async fn public_key(&self) -> Result<String, ClientError> {
+        self.public_keys().await.map(|keys| keys.public_key)
+    }
+
+    /// An identity token for the holder of the client certificate. `ttl`: a wish, bounded by the policy.
+    ///
+    /// # Errors
+    /// `unauthenticated` without a certificate, `not_permitted` when the policy knows no such client, or unavailable.
+    pub async fn request_identity_token(
+        &self,
+        ttl: Option<Duration>,
+    ) -> Result<IdentityToken, ClientError> {
+        #[derive(Serialize)]
+        struct Wish {
+            // The published clients send a wished lifetime here, as digits; there is no field of its own.
+            identifier: Option<String>,
+        }
+        let wish = Wish {
+            identifier: ttl.map(|ttl| ttl.as_secs().max(1).to_string()),
+        };
+        let answer: IdentityAnswer = self
+            .send(
+                self.identified()?,
+                "request_identity_token",
+                Some(&wish),
+                None,
+            )
+            .await?;
+        match (answer.token, answer.expires_in, answer.identity) {
+            (Some(token), Some(seconds), Some(identity)) => Ok(IdentityToken {
+                token,
+                identity,
+                expires_in: Duration::from_secs(seconds),
+            }),
+            _ => Err(refused(answer.response_msg)),
+        }
+    }
+
+    /// A token for one operation on one resource.
+    ///
+    /// # Errors
+    /// `unauthenticated`, `not_permitted`, `not_found`, or unavailable; `invalid_argument` for an identity token that
+    /// cannot be limited (sealed, malformed): it never leaves this process without its five-second limit.
+    pub async fn request_token(
+        &self,
+        resource: &str,
+        operation: &str,
+        authentication: Authentication<'_>,
+    ) -> Result<AuthorizationToken, ClientError> {
+        self.request_token_in(resource, operation, None, authentication)
+            .await
+    }
+
+    /// As [`Self::request_token`], in a domain.
+    ///
+    /// # Errors
+    /// As for [`Self::request_token`].
+    pub async fn request_token_in(
+        &self,
+        resource: &str,
+        operation: &str,
+        domain: Option<&str>,
+        authentication: Authentication<'_>,
+    ) -> Result<AuthorizationToken, ClientError> {
+        #[derive(Serialize)]
+        struct Wish<'a> {
+            resource: &'a str,
+            operation: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            domain: Option<&'a str>,
+        }
+        let wish = Wish {
+            resource,
+            operation,
+            domain,
+        };
+        let answer: TokenAnswer = match authentication {
+            Authentication::Certificate => {
+                self.send(self.identified()?, "request_token", Some(&wish), None)
+                    .await?
+            }
+            Authentication::Identity(token) => {
+                let bearer = just_in_time::limit(token, clock::wall())?;
+                // Without the certificate: a server refuses two identities that differ.
+                self.send(&self.anonymous, "request_token", Some(&wish), Some(&bearer))
+                    .await?
+            }
+        };
+        let token = answer.token.ok_or_else(|| refused(answer.response_msg))?;
+        let expires_in = answer.expires_in.map(Duration::from_secs);
+        Ok(AuthorizationToken {
+            token,
+            expires_in,
+            pending_signoffs: answer.pending_signoffs.unwrap_or_default(),
+        })
+    }
+
+    fn identified(&self) -> Result<&reqwest::Client, ClientError> {
+        self.identified.as_ref().ok_or_else(|| {
+            ClientError::new(
+                Reason::Unauthenticated,
+                "this request needs a client certificate",
+            )
+            .hint("Give a certificate and its key.")
+        })
+    }
+
+    async fn send<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        body: Option<&Q>,
+        bearer: Option<&str>,
+    ) -> Result<A, ClientError> {
+        let one = |server: Endpoint, left: Duration| async move {
+            let url = format!("{}/{path}", server.url());
+            let mut request = body
+                .map_or_else(|| client.get(&url), |body| client.post(&url).json(body))
+                .timeout(left);
+            if let Some(token) = bearer {
+                request = request.bearer_auth(token);
+            }
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| not_sent(&server, &error))?;
+            read(answer).await.map_err(Failed::Sent)
+        };
+        self.failover
+            .each(self.timeout, |_| true, one)
+            .await
+            .map(|(_, answer)| answer)
+    }
+}
+
+fn https(connection: &Connection, identified: bool) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(connection.https_tls(identified)?)
+        .https_only(true)
+        // A token must reach the server that was named, not one that an environment variable or a redirect names.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connection.connect_timeout)
+        .timeout(connection.timeout)
+        .build()
+        .map_err(|error| {
+            ClientError::new(Reason::Internal, format!("cannot set up HTTPS: {error}"))
+        })
+}
+
+fn not_sent(server: &Endpoint, error: &reqwest::Error) -> Failed {
+    Failed::NotSent(unreachable(server, error))
+}

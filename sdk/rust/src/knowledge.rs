@@ -1,0 +1,253 @@
+//! What this process knows right now, and who is told when that changes.
+//!
+//! One pointer is swapped for every change: a check loads it once and sees rules, keys and freshness that belong
+//! together, without a lock. Nothing here talks to a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use hessra_revocation::{
+    Alarm, Checkpoint, Epoch, FeedEntry, Freshness, Monotonic, Revision, View,
+};
+use hessra_sdk_core::Keyring;
+use tokio::sync::{broadcast, watch};
+
+use crate::Endpoint;
+
+/// News kept for a listener that is slow; who falls behind further is told how many it missed.
+const NEWS_MAX: usize = 1024;
+
+/// One state of knowledge.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub held: Option<Arc<Held>>,
+    pub freshness: Freshness,
+}
+
+/// Rules and keys at one revision: shared by all states of knowledge that differ only in age.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub view: View,
+    pub keyring: Keyring,
+}
+
+impl Known {
+    pub fn nothing() -> Self {
+        Self {
+            held: None,
+            freshness: never(),
+        }
+    }
+
+    /// When permission ends unless something is heard; `None` when there is none.
+    fn fresh_until(&self, staleness_max: Duration) -> Option<Monotonic> {
+        self.held.as_ref()?;
+        let limit = match self.freshness.fresh_for {
+            Duration::ZERO => staleness_max,
+            cluster => staleness_max.min(cluster),
+        };
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Some(Monotonic(self.freshness.as_of?.0.saturating_add(limit)))
+    }
+}
+
+/// Never confirmed.
+pub(crate) fn never() -> Freshness {
+    Freshness {
+        as_of: None,
+        fresh_for: Duration::ZERO,
+    }
+}
+
+/// May this verifier permit anything?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was confirmed in this process yet: denials of an earlier one hold, everything else is unknown.
+    Unknown,
+    /// Knowledge is younger than the bound.
+    Fresh,
+    /// Knowledge is older than the bound: denials hold, everything else is unknown.
+    Stale,
+}
+
+/// Where a verifier stands. Changes are announced; age is not in it, because it changes always.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// May it permit?
+    pub standing: Standing,
+    /// Which history it follows; 0 = none yet.
+    pub epoch: Epoch,
+    /// How far it knows; 0 = nothing.
+    pub revision: Revision,
+    /// Whose stream is open.
+    pub server: Option<Endpoint>,
+    /// The last alarm, until the feed is fresh again.
+    pub alarm: Option<String>,
+}
+
+/// What was heard, for whoever wants to watch.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A stream is open.
+    Connected(Endpoint),
+    /// The stream is closed, or could not be opened.
+    Disconnected {
+        /// Whose.
+        server: Endpoint,
+        /// Why, as a sentence.
+        why: String,
+    },
+    /// Everything, or what differed, was taken over.
+    Snapshot(Revision),
+    /// These revisions were applied.
+    Entries(Vec<FeedEntry>),
+    /// The signed statement that was last believed.
+    Checkpoint(Checkpoint),
+    /// Someone must look at this.
+    Alarm(Alarm),
+}
+
+/// The one place where knowledge is published.
+#[derive(Debug)]
+pub(crate) struct Published {
+    known: ArcSwap<Known>,
+    status: watch::Sender<FeedStatus>,
+    news: broadcast::Sender<News>,
+    staleness_max: Duration,
+}
+
+impl Published {
+    /// `staleness_max`: beyond this age, or beyond what the cluster allows, the standing is [`Standing::Stale`].
+    pub fn new(staleness_max: Duration) -> Self {
+        let nothing = FeedStatus {
+            standing: Standing::Unknown,
+            epoch: Epoch(0),
+            revision: Revision(0),
+            server: None,
+            alarm: None,
+        };
+        Self {
+            known: ArcSwap::from_pointee(Known::nothing()),
+            status: watch::Sender::new(nothing),
+            news: broadcast::Sender::new(NEWS_MAX),
+            staleness_max,
+        }
+    }
+
+    /// What is known: one load, no lock.
+    pub fn known(&self) -> Guard<Arc<Known>> {
+        self.known.load()
+    }
+
+    pub fn status(&self) -> watch::Receiver<FeedStatus> {
+        self.status.subscribe()
+    }
+
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Does anybody listen? Entries are decoded only then.
+    pub fn has_listeners(&self) -> bool {
+        self.news.receiver_count() > 0
+    }
+
+    pub fn tell(&self, news: News) {
+        // Nobody listening is not an error.
+        let _ = self.news.send(news);
+    }
+
+    /// Makes it visible to every check that begins from now on, then announces it.
+    pub fn publish(&self, known: Known, now: Monotonic) {
+        self.known.store(Arc::new(known));
+        self.refresh(now);
+    }
+
+    pub fn connected(&self, server: Option<Endpoint>) {
+        self.status.send_if_modified(|status| {
+            let changed = status.server != server;
+            status.server = server;
+            changed
+        });
+    }
+
+    pub fn alarm(&self, alarm: &Alarm) {
+        self.status
+            .send_modify(|status| status.alarm = Some(alarm.to_string()));
+        self.tell(News::Alarm(alarm.clone()));
+    }
+
+    /// Announces what time alone has changed. Returns when to look again.
+    pub fn refresh(&self, now: Monotonic) -> Option<Duration> {
+        let known = self.known.load();
+        let until = known.fresh_until(self.staleness_max);
+        let standing = match until {
+            None => Standing::Unknown,
+            Some(until) if now <= until => Standing::Fresh,
+            Some(_) => Standing::Stale,
+        };
+        self.status
+            .send_if_modified(|status| update(status, &known, standing));
+        // One millisecond more: at `until` itself it is still fresh.
+        let left = until
+            .filter(|_| standing == Standing::Fresh)
+            .map(|until| until.since(now));
+        left.map(|left| left + Duration::from_millis(1))
+    }
+}
+
+fn update(status: &mut FeedStatus, known: &Known, standing: Standing) -> bool {
+    let before = status.clone();
+    status.standing = standing;
+    if let Some(held) = &known.held {
+        (status.epoch, status.revision) = (held.view.epoch, held.view.revision);
+    }
+    if standing == Standing::Fresh {
+        status.alarm = None;
+    }
+    *status != before
+}
+
+#[cfg(test)]
+mod tests {
+    use hessra_revocation::{FeedId, FeedSalt};
+
+    use super::*;
+
+    fn known(as_of: u64) -> Known {
+        let view = View::new(FeedId([1; 16]), Epoch(1), FeedSalt::default());
+        let keyring = Keyring::from_view(&view);
+        let freshness = Freshness {
+            as_of: Some(Monotonic(as_of)),
+            fresh_for: Duration::from_secs(5),
+        };
+        Known {
+            held: Some(Arc::new(Held { view, keyring })),
+            freshness,
+        }
+    }
+
+    #[test]
+    fn standing_is_stale_one_millisecond_after_the_bound_and_not_before() {
+        let published = Published::new(Duration::from_secs(5));
+        published.publish(known(1000), Monotonic(1000));
+        assert_eq!(
+            published.refresh(Monotonic(6000)),
+            Some(Duration::from_millis(1))
+        );
+        assert_eq!(published.status().borrow().standing, Standing::Fresh);
+        assert_eq!(published.refresh(Monotonic(6001)), None);
+        assert_eq!(published.status().borrow().standing, Standing::Stale);
+    }
+
+    #[test]
+    fn nothing_is_announced_when_nothing_changed() {
+        let published = Published::new(Duration::from_secs(5));
+        published.publish(known(1000), Monotonic(1000));
+        let mut status = published.status();
+        status.mark_unchanged();
+        published.publish(known(2000), Monotonic(2000));
+        assert!(!status.has_changed().expect("open"));
+    }
+}

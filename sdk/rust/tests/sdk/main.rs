@@ -1,0 +1,6 @@
+//! The crate through its public door, against servers that run in the test.
+
+mod authority;
+mod feed;
+mod https;
+mod node;
