@@ -21,6 +21,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-cli", 3, &["hessra-sdk-rust"]),
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
+    ("hessra-bench", 4, ANY),
 ];
 
 /// The top floor may use all of ours.

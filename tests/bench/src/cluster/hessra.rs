@@ -1,0 +1,112 @@
+//! Three `hessra-node` processes, with the settings and certificates of a development cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Cluster, Member, Side, Tls};
+use crate::failure::Failure;
+use crate::process::Process;
+
+/// Starts a cluster with its data below `directory`.
+///
+/// # Errors
+/// The binary is missing, cannot prepare a cluster, or a node does not become ready.
+pub fn start(directory: &Path) -> Result<Cluster, Failure> {
+    let node = binary()?;
+    prepare(&node, directory)?;
+    let described = read(&directory.join("nodes.json"))?;
+    let described: Vec<serde_json::Value> =
+        serde_json::from_str(&described).map_err(|_| strange())?;
+    let members: Result<Vec<Member>, Failure> = described
+        .iter()
+        .map(|described| member(&node, directory, described))
+        .collect();
+    let pem = |name: &str| read(&directory.join(name));
+    let tls = Tls {
+        authority: pem("ca.crt")?,
+        certificate: pem("clients/operator.crt")?,
+        key: pem("clients/operator.key")?,
+    };
+    Cluster {
+        side: Side::Hessra,
+        members: members?,
+        tls,
+        directory: directory.to_owned(),
+    }
+    .until_ready()
+}
+
+/// Beside this executable, in the same profile.
+fn binary() -> Result<PathBuf, Failure> {
+    let here =
+        std::env::current_exe().map_err(|error| Failure::Tool(format!("where am I? {error}")))?;
+    let folder = here
+        .ancestors()
+        .find(|folder| folder.join(".fingerprint").is_dir())
+        .or(here.parent());
+    let path = folder.unwrap_or(Path::new(".")).join("hessra-node");
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Failure::Binary { path })
+    }
+}
+
+fn prepare(node: &Path, directory: &Path) -> Result<(), Failure> {
+    let mut command = Command::new(node);
+    command
+        .args([
+            "dev",
+            "--prepare",
+            "--base-port",
+            "0",
+            "--nodes",
+            "3",
+            "--dir",
+        ])
+        .arg(directory);
+    let prepared = command
+        .output()
+        .map_err(|error| Failure::Prepare(error.to_string()))?;
+    if prepared.status.success() {
+        return Ok(());
+    }
+    Err(Failure::Prepare(
+        String::from_utf8_lossy(&prepared.stderr).trim().to_owned(),
+    ))
+}
+
+fn member(node: &Path, directory: &Path, described: &serde_json::Value) -> Result<Member, Failure> {
+    let text = |key: &str| {
+        described[key]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(strange)
+    };
+    let id = described["id"].as_u64().ok_or_else(strange)?;
+    let folder = directory.join(format!("node-{id}"));
+    let mut command = Command::new(node);
+    command
+        .args(["run", "--config"])
+        .arg(folder.join("node.toml"))
+        .env("HESSRA_LOG", "warn");
+    Ok(Member {
+        process: Process::start(
+            format!("hessra {id}"),
+            &mut command,
+            &folder.join("bench.log"),
+        )?,
+        public: text("public")?,
+        operations: text("ops")?.parse().map_err(|_| strange())?,
+    })
+}
+
+fn strange() -> Failure {
+    Failure::Prepare(
+        "nodes.json is not what this bench knows. Build both from one source".to_owned(),
+    )
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
+}

@@ -1,0 +1,144 @@
+//! How often a write waits for the disk: system calls counted by strace, in a turn of their own.
+//!
+//! strace stops a process at every system call, so the rate of that turn means nothing; how many calls one write needs
+//! does. Slower processes coalesce more, so the count is a lower bound of that at full speed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+
+/// What makes data durable, or claims to.
+const CALLS: &str = "fsync,fdatasync,sync_file_range,msync";
+/// Attaching to some dozens of threads takes a moment.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Counts while it lives.
+pub struct Counting {
+    strace: Child,
+    output: PathBuf,
+}
+
+/// Calls of all members together, by name.
+pub type Counts = Vec<(String, u64)>;
+
+/// Is there an strace?
+pub fn available() -> bool {
+    let version = Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    version.is_ok_and(|status| status.success())
+}
+
+impl Counting {
+    /// Attaches to every member.
+    ///
+    /// # Errors
+    /// strace may not: it needs root, or a kernel that lets a process trace its siblings.
+    pub fn start(cluster: &Cluster, directory: &Path) -> Result<Self, Failure> {
+        let output = directory.join(format!("strace-{}.txt", cluster.side));
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-c", "-e", &format!("trace={CALLS}"), "-o"])
+            .arg(&output);
+        for member in &cluster.members {
+            command.args(["-p", &member.process.id().to_string()]);
+        }
+        let strace = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let strace =
+            strace.map_err(|error| Failure::Tool(format!("strace cannot be started: {error}")))?;
+        let mut counting = Self { strace, output };
+        counting.until_attached(cluster)?;
+        Ok(counting)
+    }
+
+    fn until_attached(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+        let began = Instant::now();
+        while !cluster
+            .members
+            .iter()
+            .all(|member| is_traced(member.process.id()))
+        {
+            let ended = self.strace.try_wait().is_ok_and(|status| status.is_some());
+            if ended || began.elapsed() > ATTACH_TIMEOUT {
+                return Err(Failure::Tool(
+                    "strace cannot attach. Run as root to count system calls".to_owned(),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Detaches and counts.
+    ///
+    /// # Errors
+    /// strace left no summary.
+    pub fn stop(mut self) -> Result<Counts, Failure> {
+        // A process that strace lets go of on SIGINT runs on; one whose strace was killed may stay stopped.
+        let id = i32::try_from(self.strace.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
+        }
+        let _ = self.strace.wait();
+        let text = std::fs::read_to_string(&self.output)
+            .map_err(|error| Failure::file(&self.output, &error))?;
+        Ok(summary(&text))
+    }
+}
+
+fn is_traced(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
+/// Lines `% time  seconds  usecs/call  calls  [errors]  syscall`, under a rule and above a total.
+fn summary(text: &str) -> Counts {
+    let rows = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let calls = rows.filter_map(|fields| {
+        let name = *fields.last()?;
+        let count = fields.get(3)?.parse().ok()?;
+        CALLS
+            .split(',')
+            .any(|known| known == name)
+            .then(|| (name.to_owned(), count))
+    });
+    calls.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_of_strace_is_read_with_and_without_errors() {
+        let text = "\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 80.00    0.800000         400      2000           fdatasync
+ 20.00    0.200000         400       500         3 sync_file_range
+------ ----------- ----------- --------- --------- ----------------
+100.00    1.000000         400      2500         3 total
+";
+        let expected = vec![
+            ("fdatasync".to_owned(), 2000),
+            ("sync_file_range".to_owned(), 500),
+        ];
+        assert_eq!(summary(text), expected);
+    }
+}

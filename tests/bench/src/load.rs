@@ -1,0 +1,201 @@
+//! Many clients, each with one request under way: the load of one turn, and what it cost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::process::{Usage, own_usage};
+use crate::writer::{Names, Writer};
+
+/// Connections of all clients together, the same for both sides: two to every member.
+const CONNECTIONS_MAX: usize = 6;
+/// A write that takes longer than a minute is counted as a minute.
+const MICROSECONDS_MAX: u64 = 60_000_000;
+
+/// What one turn does.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Each with one request under way.
+    pub clients: usize,
+    /// Not measured.
+    pub warm_up: Duration,
+    /// Measured.
+    pub duration: Duration,
+}
+
+/// What one turn came to.
+pub struct Turn {
+    /// Of the writes that ended while it was measured, in microseconds.
+    pub latencies: Histogram<u64>,
+    /// Measured.
+    pub seconds: f64,
+    /// Writes that failed, warm-up included.
+    pub failures: u64,
+    /// What the first of them said.
+    pub failure: Option<String>,
+    /// Every write that was answered, warm-up included.
+    pub answered: u64,
+    /// Member by member, in their order; the clients last.
+    pub usage: Vec<Usage>,
+    /// Position of the leader.
+    pub leader: usize,
+}
+
+/// Numbers of writes: every write of a run has its own.
+#[derive(Clone)]
+pub struct Numbers {
+    names: Names,
+    next: Arc<AtomicU64>,
+}
+
+impl Numbers {
+    /// Starts at 1.
+    pub fn new(names: Names) -> Self {
+        Self {
+            names,
+            next: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// The next write.
+    pub fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What they name.
+    pub fn names(&self) -> Names {
+        self.names
+    }
+}
+
+/// A histogram for latencies in microseconds, three significant digits.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MICROSECONDS_MAX, 3)
+        .expect("one is below a minute, and three digits are allowed")
+}
+
+/// As recorded in it.
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros())
+        .unwrap_or(u64::MAX)
+        .clamp(1, MICROSECONDS_MAX)
+}
+
+impl Turn {
+    /// Writes per second.
+    pub fn rate(&self) -> f64 {
+        self.latencies.len() as f64 / self.seconds
+    }
+}
+
+/// Runs one turn.
+///
+/// # Errors
+/// The cluster cannot be reached. Writes that fail are counted, not returned.
+pub async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Turn, Failure> {
+    let everyone: Vec<usize> = (0..cluster.members.len()).collect();
+    let channels = cluster
+        .channels(plan.clients.min(CONNECTIONS_MAX), &everyone)
+        .await?;
+    let begin = Instant::now() + plan.warm_up;
+    let end = begin + plan.duration;
+    let clients: Vec<_> = (0..plan.clients)
+        .map(|client| {
+            let writer = Writer::new(cluster.side, channels[client % channels.len()].clone());
+            tokio::spawn(Client::new(begin, end).run(writer, numbers.clone()))
+        })
+        .collect();
+    sleep_until(begin).await;
+    let (before, began) = (usage(cluster), Instant::now());
+    sleep_until(end).await;
+    let (after, seconds) = (usage(cluster), began.elapsed().as_secs_f64());
+    let used = after
+        .into_iter()
+        .zip(before)
+        .map(|(after, before)| after.since(before))
+        .collect();
+    let mut whole = Client::new(begin, end);
+    for client in clients {
+        whole.add(
+            client
+                .await
+                .map_err(|error| Failure::Tool(format!("a client ended: {error}")))?,
+        );
+    }
+    Ok(Turn {
+        latencies: whole.latencies,
+        seconds,
+        failures: whole.failures,
+        failure: whole.failure,
+        answered: whole.answered,
+        usage: used,
+        leader: cluster.leader(),
+    })
+}
+
+fn usage(cluster: &Cluster) -> Vec<Usage> {
+    let members = cluster.members.iter().map(|member| member.process.usage());
+    members.chain([own_usage()]).collect()
+}
+
+struct Client {
+    begin: Instant,
+    end: Instant,
+    latencies: Histogram<u64>,
+    answered: u64,
+    failures: u64,
+    failure: Option<String>,
+}
+
+impl Client {
+    fn new(begin: Instant, end: Instant) -> Self {
+        Self {
+            begin,
+            end,
+            latencies: histogram(),
+            answered: 0,
+            failures: 0,
+            failure: None,
+        }
+    }
+
+    async fn run(mut self, mut writer: Writer, numbers: Numbers) -> Self {
+        /// A server that refuses at once must not be asked a million times a second.
+        const PAUSE: Duration = Duration::from_millis(10);
+        while Instant::now() < self.end {
+            let asked = Instant::now();
+            match writer.write(numbers.names(), numbers.next()).await {
+                Ok(()) => self.answered(asked, Instant::now()),
+                Err(status) => {
+                    self.failures += 1;
+                    self.failure.get_or_insert_with(|| {
+                        format!("{:?}: {}", status.code(), status.message())
+                    });
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        self
+    }
+
+    fn answered(&mut self, asked: Instant, answered: Instant) {
+        self.answered += 1;
+        if self.begin <= answered && answered < self.end {
+            self.latencies
+                .saturating_record(microseconds(answered - asked));
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        // Both have the same bounds.
+        let _ = self.latencies.add(&other.latencies);
+        self.answered += other.answered;
+        self.failures += other.failures;
+        self.failure = self.failure.take().or(other.failure);
+    }
+}

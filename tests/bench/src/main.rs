@@ -1,0 +1,286 @@
+//! What it costs, beside what a user would pick instead.
+//!
+//! ```text
+//! bench revoke       durable revokes/s and their latency        beside puts into a three-node etcd
+//! bench propagation  revoke asked → verifiers deny              beside etcd's put → watchers
+//! bench verify       one check of a delegated token             beside biscuit-auth alone
+//! ```
+//! Every figure is a ratio in one run on one machine: both sides take turns, with TLS on all links, on the same disk,
+//! under the same clients. Nothing here asserts a time, and a lost run is reported, not dropped.
+
+mod cluster;
+mod failure;
+mod fsync;
+mod load;
+mod machine;
+mod process;
+mod profile;
+mod propagation;
+mod report;
+mod revoke;
+mod verify;
+mod writer;
+
+/// The part of etcd's protocol that is compared with.
+// Generated: what a field is for is said in the proto file.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+mod etcd {
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
+}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::load::Numbers;
+use crate::writer::Names;
+
+#[derive(Parser)]
+#[command(
+    about = "What Hessra costs on this machine, beside what you would pick instead",
+    version
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Durable revokes/s and their latency, beside puts into a three-node etcd
+    Revoke(RevokeArguments),
+    /// From asking for a revoke until verifiers deny, beside etcd's put until watchers see it
+    Propagation(PropagationArguments),
+    /// One check of a delegated token, beside biscuit-auth alone
+    Verify(VerifyArguments),
+}
+
+#[derive(Args)]
+struct Shared {
+    /// Turns of each side, in alternating order
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Directory for the data of both sides [default: below the target directory, removed afterwards]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Only shows that it runs: one round of two seconds
+    #[arg(long)]
+    short: bool,
+}
+
+#[derive(Args)]
+struct RevokeArguments {
+    /// Clients at once, each with one request under way; several numbers give several tables
+    #[arg(long, value_delimiter = ',', default_value = "1,64,256", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    clients: Vec<u16>,
+    /// Seconds measured in every turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// One more turn of each side under perf: the functions that the time goes to
+    #[arg(long)]
+    profile: bool,
+    /// One side alone
+    #[arg(long)]
+    only: Option<cluster::Side>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Args)]
+struct PropagationArguments {
+    /// Writes of each side, one after the other, all rounds together
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    revokes: u32,
+    /// Verifiers (and etcd watchers) at once; several numbers give several tables
+    #[arg(long, value_delimiter = ',', default_value = "1,100", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    verifiers: Vec<u16>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Args)]
+struct VerifyArguments {
+    /// Checks of every kind in every round
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    checks: u32,
+    /// Delegations in the token; several numbers give several tables
+    #[arg(long, value_delimiter = ',', default_value = "0,1,3", value_parser = clap::value_parser!(u8).range(0..=10))]
+    delegations: Vec<u8>,
+    /// Rounds, in which the kinds take turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Only shows that it runs: one round of 100 checks
+    #[arg(long)]
+    short: bool,
+}
+
+/// What a run works in, and what it names things.
+struct Workplace {
+    directory: PathBuf,
+    // Removed with the value, when nobody named a directory.
+    _temporary: Option<tempfile::TempDir>,
+    numbers: Numbers,
+}
+
+impl Workplace {
+    fn open(shared: &Shared) -> Result<Self, Failure> {
+        let numbers = Numbers::new(Names::new(rand::random()));
+        if let Some(directory) = &shared.dir {
+            std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+            return Ok(Self {
+                directory: directory.clone(),
+                _temporary: None,
+                numbers,
+            });
+        }
+        // Beside the executable: a temporary directory may be in memory, where fsync costs nothing.
+        let here = std::env::current_exe().unwrap_or_default();
+        let folder = here
+            .parent()
+            .map_or_else(|| PathBuf::from("."), PathBuf::from);
+        let temporary = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&folder);
+        let temporary = temporary.map_err(|error| Failure::file(&folder, &error))?;
+        Ok(Self {
+            directory: temporary.path().to_owned(),
+            _temporary: Some(temporary),
+            numbers,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    // One provider for the whole process, by name.
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        prose(format_args!("a TLS provider is installed already"));
+    }
+    raise_descriptor_limit();
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A thousand verifiers have a thousand connections, and the usual soft limit is 1,024; the hard one is far above. Nodes
+/// inherit it.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .is_err()
+    {
+        prose(format_args!("the limit of open files stays as it is"));
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new();
+    let runtime = runtime.map_err(|error| Failure::Tool(format!("no runtime: {error}")))?;
+    match command {
+        Command::Revoke(arguments) => {
+            let workplace = Workplace::open(&arguments.shared)?;
+            runtime.block_on(revoke::run(
+                &revoke_options(&arguments, &workplace),
+                &workplace.numbers,
+            ))
+        }
+        Command::Propagation(arguments) => {
+            let workplace = Workplace::open(&arguments.shared)?;
+            runtime.block_on(propagation::run(
+                &propagation_options(&arguments, &workplace),
+                &workplace.numbers,
+            ))
+        }
+        Command::Verify(arguments) => verify::run(&verify_options(&arguments)),
+    }
+}
+
+fn revoke_options(arguments: &RevokeArguments, workplace: &Workplace) -> revoke::Options {
+    let short = arguments.shared.short;
+    revoke::Options {
+        clients: if short {
+            vec![4]
+        } else {
+            arguments.clients.iter().copied().map(usize::from).collect()
+        },
+        duration: Duration::from_secs(if short { 2 } else { arguments.seconds.into() }),
+        warm_up: Duration::from_secs(1),
+        rounds: if short {
+            1
+        } else {
+            arguments.shared.rounds.into()
+        },
+        profile: arguments.profile,
+        only: arguments.only,
+        directory: workplace.directory.clone(),
+    }
+}
+
+fn propagation_options(
+    arguments: &PropagationArguments,
+    workplace: &Workplace,
+) -> propagation::Options {
+    let short = arguments.shared.short;
+    propagation::Options {
+        writes: if short {
+            20
+        } else {
+            usize::try_from(arguments.revokes).unwrap_or(usize::MAX)
+        },
+        followers: if short {
+            vec![2]
+        } else {
+            arguments
+                .verifiers
+                .iter()
+                .copied()
+                .map(usize::from)
+                .collect()
+        },
+        rounds: if short {
+            1
+        } else {
+            arguments.shared.rounds.into()
+        },
+        directory: workplace.directory.clone(),
+    }
+}
+
+fn verify_options(arguments: &VerifyArguments) -> verify::Options {
+    let short = arguments.short;
+    verify::Options {
+        checks: if short {
+            100
+        } else {
+            usize::try_from(arguments.checks).unwrap_or(usize::MAX)
+        },
+        rounds: if short { 1 } else { arguments.rounds.into() },
+        delegations: arguments
+            .delegations
+            .iter()
+            .copied()
+            .map(usize::from)
+            .collect(),
+    }
+}
+
+/// For a person who waits: stdout is the result alone.
+fn prose(text: std::fmt::Arguments<'_>) {
+    eprintln!("{text}");
+}

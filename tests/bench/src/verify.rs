@@ -1,0 +1,380 @@
+//! `bench verify`: one whole check of a delegated identity token, beside biscuit-auth alone and the signatures alone.
+//!
+//! *biscuit-auth alone* is what published verifiers do: parse, verify the signatures, run the checks against the time
+//! and the claimed actor. It asks nobody about revocations. *Signatures alone* is the floor of any verifier: as many
+//! Ed25519 verifications as the token has signatures. No network, one thread.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use biscuit_auth::macros::authorizer;
+use biscuit_auth::{Algorithm, AuthorizerLimits, Biscuit, PublicKey};
+use hdrhistogram::Histogram;
+use hessra_revocation::{
+    Cutoff, Epoch, FeedId, FeedSalt, Freshness, Identity, KeyPurpose, KeyState, Monotonic,
+    PublicKeyRecord, Revision, Rule, Target, UnixSeconds, View,
+};
+use hessra_sdk_core::{
+    Delegation, IdentityParameters, Keyring, Knowledge, Now, Request, Signer, SignerError, Verdict,
+    Verified, Verifier, VerifierConfig, delegate, mint_identity, verify_ed25519,
+};
+use rand::rngs::OsRng;
+
+use crate::failure::Failure;
+use crate::load::histogram;
+use crate::machine;
+use crate::process::own_usage;
+use crate::report::{Spread, Table, mebibytes};
+
+/// Any instant does: no clock is read.
+const NOW: Now = Now {
+    wall: UnixSeconds(1_800_000_000),
+    monotonic: Monotonic(1_000_000),
+};
+const TOKEN_LIFE_SECONDS: u64 = 3600;
+const KEY_ID: u32 = 1;
+/// As many rules as a large cluster has; none of them is about the token.
+const RULES: u64 = 100_000;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of every kind, in every round.
+    pub checks: usize,
+    /// Rounds; the kinds take turns within each.
+    pub rounds: usize,
+    /// Numbers of delegations, each a table.
+    pub delegations: Vec<usize>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Signatures,
+    Biscuit,
+    Hessra,
+    HessraManyRules,
+    HessraAgain,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind::Signatures,
+    Kind::Biscuit,
+    Kind::Hessra,
+    Kind::HessraManyRules,
+    Kind::HessraAgain,
+];
+
+/// A token and everything that a check of it needs.
+struct Bench {
+    token: String,
+    actor: Identity,
+    key: PublicKey,
+    signatures: usize,
+    signed: ([u8; 32], Vec<u8>, [u8; 64]),
+    verifier: Verifier,
+    keyring: Keyring,
+    no_rules: View,
+    many_rules: View,
+    verified: Verified,
+}
+
+struct Key(ed25519_dalek::SigningKey);
+
+impl Signer for Key {
+    fn key_id(&self) -> u32 {
+        KEY_ID
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
+        use ed25519_dalek::Signer as _;
+        Ok(self.0.sign(payload).to_bytes())
+    }
+}
+
+/// Runs it and prints what came of it.
+///
+/// # Errors
+/// A token cannot be made, or a check says no.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    println!(
+        "# One check, beside biscuit-auth alone\n\n{}",
+        machine::description(std::path::Path::new("."))
+    );
+    println!("load average before: {}", machine::load_average());
+    let (before, began) = (own_usage(), Instant::now());
+    for delegations in &options.delegations {
+        let bench = Bench::new(*delegations)?;
+        bench.print(options, *delegations)?;
+    }
+    let used = own_usage().since(before);
+    let busy = 100.0 * used.cpu() / began.elapsed().as_secs_f64();
+    println!(
+        "\nthis process: {busy:.0} % of one core, {}",
+        mebibytes(used.resident)
+    );
+    println!("load average after: {}", machine::load_average());
+    Ok(())
+}
+
+impl Bench {
+    fn new(delegations: usize) -> Result<Self, Failure> {
+        let key = Key(ed25519_dalek::SigningKey::generate(&mut OsRng));
+        let public = key.public_key();
+        let record = PublicKeyRecord {
+            id: KEY_ID,
+            purpose: KeyPurpose::Token,
+            state: KeyState::Active,
+            public_key: public,
+        };
+        let keyring = Keyring::from_records([&record]);
+        let (token, actor) = token(&key, &keyring, delegations)?;
+        let verifier = Verifier::new(VerifierConfig::default());
+        let (no_rules, many_rules) = (view(record, 0)?, view(record, RULES)?);
+        let verified = allowed(verifier.verify(
+            &token,
+            &Request::bearer(),
+            &knowledge(&keyring, &no_rules),
+            NOW,
+        ))?;
+        let message = token.clone().into_bytes();
+        let signature = key
+            .sign(&message)
+            .map_err(|error| Failure::Token(error.to_string()))?;
+        let key = PublicKey::from_bytes(&public, Algorithm::Ed25519)
+            .map_err(|error| Failure::Token(error.to_string()))?;
+        Ok(Self {
+            token,
+            actor,
+            key,
+            // Every block has one, and every delegation another one of its throw-away key.
+            signatures: 1 + 2 * delegations,
+            signed: (public, message, signature),
+            verifier,
+            keyring,
+            no_rules,
+            many_rules,
+            verified,
+        })
+    }
+
+    fn print(&self, options: &Options, delegations: usize) -> Result<(), Failure> {
+        let mut all: Vec<Vec<Histogram<u64>>> = KINDS.iter().map(|_| Vec::new()).collect();
+        for round in 0..options.rounds {
+            for position in 0..KINDS.len() {
+                let position = (position + round) % KINDS.len();
+                all[position].push(self.round(KINDS[position], options.checks)?);
+            }
+        }
+        let mut table = Table::new(&["check", "p50 µs", "p99 µs", "max µs", "p50 / biscuit-auth"]);
+        for (kind, rounds) in KINDS.iter().zip(&all) {
+            let quantile = |quantile: f64| {
+                Spread::of(
+                    rounds
+                        .iter()
+                        .map(|it| it.value_at_quantile(quantile) as f64 / 1e3),
+                )
+            };
+            let max = rounds.iter().map(Histogram::max).max().unwrap_or_default();
+            let pairs = rounds.iter().zip(&all[1]);
+            let ratio = Spread::of(pairs.map(|(ours, theirs)| {
+                ours.value_at_quantile(0.5) as f64 / theirs.value_at_quantile(0.5) as f64
+            }));
+            table.row([
+                self.name(*kind),
+                format!("{:.1}", quantile(0.5)),
+                format!("{:.1}", quantile(0.99)),
+                format!("{:.0}", max as f64 / 1e3),
+                format!("{ratio:.3}"),
+            ]);
+        }
+        table.print(&format!(
+            "{delegations} delegations, {} bytes",
+            self.token.len()
+        ));
+        Ok(())
+    }
+
+    fn name(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Signatures => format!("signatures alone ({})", self.signatures),
+            Kind::Biscuit => "biscuit-auth alone".to_owned(),
+            Kind::Hessra => "hessra, no rules".to_owned(),
+            Kind::HessraManyRules => format!("hessra, {RULES} rules"),
+            Kind::HessraAgain => format!("hessra, {RULES} rules, verified before"),
+        }
+    }
+
+    /// Latencies in nanoseconds, after a tenth of them unmeasured.
+    fn round(&self, kind: Kind, checks: usize) -> Result<Histogram<u64>, Failure> {
+        for _ in 0..checks / 10 {
+            self.once(kind)?;
+        }
+        let mut latencies = histogram();
+        for _ in 0..checks {
+            let began = Instant::now();
+            self.once(kind)?;
+            latencies
+                .saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        Ok(latencies)
+    }
+
+    fn once(&self, kind: Kind) -> Result<(), Failure> {
+        let request = || Request::identity(self.actor.clone());
+        let check = |view: &View| {
+            let knowledge = knowledge(&self.keyring, view);
+            allowed(
+                self.verifier
+                    .verify(black_box(&self.token), &request(), &knowledge, NOW),
+            )
+            .map(|_| ())
+        };
+        match kind {
+            Kind::Signatures => self.verify_signatures(),
+            Kind::Biscuit => self.verify_published(),
+            Kind::Hessra => check(&self.no_rules),
+            Kind::HessraManyRules => check(&self.many_rules),
+            Kind::HessraAgain => {
+                let knowledge = knowledge(&self.keyring, &self.many_rules);
+                match self
+                    .verifier
+                    .recheck(black_box(&self.verified), &knowledge, NOW)
+                {
+                    Some(verdict) => allowed(verdict).map(|_| ()),
+                    None => Err(Failure::Token("it cannot be checked again".to_owned())),
+                }
+            }
+        }
+    }
+
+    fn verify_signatures(&self) -> Result<(), Failure> {
+        let (key, message, signature) = &self.signed;
+        let verify = |_| verify_ed25519(black_box(key), black_box(message), black_box(signature));
+        let all = (0..self.signatures).all(verify);
+        all.then_some(())
+            .ok_or_else(|| Failure::Token("a signature is not verified".to_owned()))
+    }
+
+    fn verify_published(&self) -> Result<(), Failure> {
+        let failed = |error: biscuit_auth::error::Token| Failure::Token(error.to_string());
+        let biscuit = Biscuit::from_base64(black_box(&self.token), self.key).map_err(failed)?;
+        let now = i64::try_from(NOW.wall.0).unwrap_or(i64::MAX);
+        // Published verifiers allow 1 ms or 50 ms; with 1 ms, a busy machine refuses valid tokens.
+        let limits = AuthorizerLimits {
+            max_time: std::time::Duration::from_millis(100),
+            ..AuthorizerLimits::default()
+        };
+        let authorizer = authorizer!(
+            "time({now}); actor({actor}); allow if true;",
+            now = now,
+            actor = self.actor.as_str(),
+        );
+        let mut authorizer = authorizer
+            .set_limits(limits)
+            .build(&biscuit)
+            .map_err(failed)?;
+        authorizer.authorize().map(|_| ()).map_err(failed)
+    }
+}
+
+fn token(key: &Key, keyring: &Keyring, delegations: usize) -> Result<(String, Identity), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Token(error.to_string());
+    let mut actor = Identity::parse("urn:hessra:alice").map_err(|error| failed(&error))?;
+    let expires_at = UnixSeconds(NOW.wall.0 + TOKEN_LIFE_SECONDS);
+    let parameters = IdentityParameters {
+        subject: actor.clone(),
+        delegatable: true,
+        expires_at,
+        issued_at: NOW.wall,
+        rev: Revision(0),
+        cert: None,
+    };
+    let mut token = mint_identity(key, &parameters, &mut OsRng)
+        .map_err(|error| failed(&error))?
+        .token;
+    for depth in 1..=delegations {
+        actor =
+            Identity::parse(&format!("{actor}:agent-{depth}")).map_err(|error| failed(&error))?;
+        let delegation = Delegation {
+            child: actor.clone(),
+            expires_at,
+            checks: None,
+        };
+        let delegated = delegate(&token, keyring, &delegation, NOW.wall, &mut OsRng);
+        token = delegated.map_err(|error| failed(&error))?.token;
+    }
+    Ok((token, actor))
+}
+
+/// Subtrees of another root, at every depth that the token's own path has.
+fn view(key: PublicKeyRecord, rules: u64) -> Result<View, Failure> {
+    let salt = FeedSalt([7; 16]);
+    let mut view = View::new(FeedId([1; 16]), Epoch(1), salt);
+    view.keys.insert(key.id, key);
+    for number in 0..rules {
+        let depth = usize::try_from(number % 3).unwrap_or_default();
+        let path = format!(
+            "urn:hessra:other:service{}:agent-{number}",
+            ":team".repeat(depth)
+        );
+        let identity = Identity::parse(&path).map_err(|error| Failure::Token(error.to_string()))?;
+        view.set.put(Rule::new(
+            &salt,
+            &Target::Subtree(identity),
+            Cutoff::Permanent,
+            None,
+        ));
+    }
+    Ok(view)
+}
+
+fn knowledge<'a>(keyring: &'a Keyring, view: &'a View) -> Knowledge<'a> {
+    let freshness = Freshness {
+        as_of: Some(NOW.monotonic),
+        fresh_for: std::time::Duration::from_secs(5),
+    };
+    Knowledge {
+        keyring,
+        view: Some(view),
+        freshness: Some(freshness),
+    }
+}
+
+fn allowed(verdict: Verdict) -> Result<Verified, Failure> {
+    match verdict {
+        Verdict::Allow(verified) => Ok(verified),
+        Verdict::Deny(reason) => Err(Failure::Token(format!("the check says no: {reason}"))),
+        Verdict::Unknown(reason) => Err(Failure::Token(format!("the check cannot tell: {reason}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_check_accepts_the_token_that_it_measures() {
+        let bench = Bench::new(2).expect("a token");
+        for kind in KINDS {
+            bench.once(kind).expect("accepted");
+        }
+    }
+
+    #[test]
+    fn a_token_below_a_revoked_subtree_is_not_measured_as_allowed() {
+        let mut bench = Bench::new(1).expect("a token");
+        let target = Target::Subtree(bench.actor.clone());
+        bench.no_rules.set.put(Rule::new(
+            &FeedSalt([7; 16]),
+            &target,
+            Cutoff::Permanent,
+            None,
+        ));
+        assert!(bench.once(Kind::Hessra).is_err());
+    }
+}
