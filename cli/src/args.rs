@@ -1,0 +1,173 @@
+//! The grammar: every command, option and environment variable, and nothing that decides.
+//!
+//! ```text
+//! hessra [CONNECTION] [OUTPUT] identity|authorize|revoke|revocations|status|cluster|feed|doctor|completion|help …
+//! ```
+//!
+//! Connection and output options may stand anywhere. Where a published command uses a short option for something
+//! else (`authorize request -o OPERATION`), that command declares the global option again without its short form:
+//! clap keeps the inner declaration.
+
+mod authorize;
+mod cluster;
+mod feed;
+mod global;
+mod identity;
+mod revocations;
+mod revoke;
+mod values;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+
+pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify};
+pub use cluster::{AddMember, ClusterCommand, RemoveMember};
+pub use feed::FeedCommand;
+pub use global::{ColorWhen, Confirmation, ConnectionArguments, Format, OutputArguments};
+pub use identity::{
+    Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens,
+    PublicKeyArguments, StoredTokenArguments, VerifyIdentity,
+};
+pub use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
+pub use revoke::{RevokeArguments, TargetArguments};
+pub use values::{WaitFor, WaitShare};
+
+/// Revoke, issue and delegate identities, and look after the cluster that does it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hessra",
+    version,
+    about,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+#[command(after_help = "Exit codes: `hessra help exit-codes`.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(subcommand)]
+    pub command: Command,
+    /// The client certificate was named on the command line, not by the environment.
+    #[arg(skip)]
+    pub certificate_named: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Identity tokens: get, delegate, verify, list, inspect.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Authorization tokens: request, verify.
+    #[command(subcommand)]
+    Authorize(AuthorizeCommand),
+    /// Deny tokens from now on: a subtree of identities, one identity, a token, a certificate.
+    Revoke(Box<RevokeArguments>),
+    /// What has been revoked: list, show, watch, lift.
+    #[command(subcommand)]
+    Revocations(RevocationsCommand),
+    /// Is the cluster healthy? Exit 0 healthy, 9 degraded, 8 nobody answers.
+    Status,
+    /// Members of the cluster: list, add, promote, remove, transfer leadership.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// How revocations reach verifiers: status, verifiers, watch.
+    #[command(subcommand)]
+    Feed(FeedCommand),
+    /// Check this computer's setup and its way to the cluster, and say what to do.
+    Doctor,
+    /// Print the completion script of a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Help about a command, or `exit-codes`.
+    Help {
+        /// The command, or `exit-codes`.
+        topic: Vec<String>,
+    },
+}
+
+impl Arguments {
+    /// The command line of this process. Ends the process with a usage text when it is wrong (exit 2).
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let named = matches.value_source("cert") == Some(ValueSource::CommandLine);
+        let arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Self {
+            certificate_named: named,
+            ..arguments
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_grammar_has_no_contradiction() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_published_form_is_understood() {
+        for line in [
+            "hessra identity authenticate --server s --cert c --key k --ca a --ttl 86400 --save-as n",
+            "hessra identity authenticate -s s -p 7401",
+            "hessra identity delegate --from-token x --identity urn:h:a:b --ttl 3600 --token-only",
+            "hessra identity delegate -i urn:h:a:b --save-as n --public-key-file f",
+            "hessra identity verify --token-name n --identity urn:h:a:b --verbose",
+            "hessra identity verify --token-file f --check-expiry --min-ttl 10m",
+            "hessra identity list --details",
+            "hessra identity inspect --token-name n -v",
+            "hessra identity delete n",
+            "hessra authorize request -r api -o read -i agent --token-only",
+            "hessra authorize request --resource api --operation read -t file",
+            "hessra authorize verify --token t -s urn:h:a -r api -o read --server x",
+            "hessra --json -v identity list",
+            "hessra status -o json",
+            "hessra revoke urn:h:a:b --yes -o json",
+            "hessra revoke --subtree urn:h:a:b --until 2h --reason compromised --ticket T-1 -m text --wait verifiers:95%",
+            "hessra revocations list --since 24h",
+            "hessra cluster transfer --to 2",
+            "hessra feed watch --from 7 -o jsonl",
+            "hessra help exit-codes",
+        ] {
+            assert!(
+                parse(line).is_ok(),
+                "{line}: {}",
+                parse(line).expect_err("refused")
+            );
+        }
+    }
+
+    #[test]
+    fn the_operation_of_authorize_is_not_the_output_format() {
+        let arguments =
+            parse("hessra authorize request -r api -o read --output json").expect("understood");
+        assert_eq!(arguments.output.format(), Format::Json);
+        let Command::Authorize(AuthorizeCommand::Request(request)) = arguments.command else {
+            panic!("authorize request is authorize request");
+        };
+        assert_eq!(request.operation, "read");
+    }
+
+    #[test]
+    fn servers_repeat_and_take_commas() {
+        let arguments = parse("hessra status -s a,b:7 -s c").expect("understood");
+        assert_eq!(arguments.connection.server, ["a", "b:7", "c"]);
+    }
+
+    #[test]
+    fn a_revocation_has_exactly_one_target() {
+        assert!(parse("hessra revoke").is_err());
+        assert!(parse("hessra revoke urn:a:b:c --token-id 00").is_err());
+        assert!(parse("hessra revoke --permanent --until 2h urn:a:b:c").is_err());
+    }
+}

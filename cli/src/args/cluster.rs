@@ -1,0 +1,59 @@
+//! `hessra cluster …`
+
+use clap::{Args, Subcommand};
+
+use super::Confirmation;
+
+/// What to do with members.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Members, their roles and addresses.
+    Members,
+    /// Add a node that has no vote yet and let it catch up.
+    Add(AddMember),
+    /// Give a node that has caught up a vote.
+    Promote(MemberArguments),
+    /// Take a node out. Refused when the rest would have no quorum.
+    Remove(RemoveMember),
+    /// Hand leadership to another voter.
+    Transfer(TransferLeadership),
+}
+
+/// `cluster add`
+#[derive(Debug, Args)]
+pub struct AddMember {
+    /// Number of the new node, as in its configuration.
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub id: u64,
+    /// Where the other nodes reach it, `HOST:PORT`.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: String,
+    /// Where clients reach it, `HOST:PORT`.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub public: String,
+}
+
+/// `cluster promote`
+#[derive(Debug, Args)]
+pub struct MemberArguments {
+    /// Number of the node.
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub id: u64,
+}
+
+/// `cluster remove`
+#[derive(Debug, Args)]
+pub struct RemoveMember {
+    #[command(flatten)]
+    pub member: MemberArguments,
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}
+
+/// `cluster transfer`
+#[derive(Debug, Args)]
+pub struct TransferLeadership {
+    /// Number of the voter that shall lead.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub to: u64,
+}

@@ -1,0 +1,134 @@
+//! Options that every command takes: how to reach the cluster, and how to answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::duration;
+
+/// How to reach the cluster. A value given here wins over the environment, that over the context in
+/// `config.toml`, that over the default.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArguments {
+    /// A node, `HOST[:PORT]`; more with commas or by repeating. One is enough: it knows the others.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HESSRA_SERVER",
+        value_delimiter = ',',
+        value_name = "HOST[:PORT]"
+    )]
+    pub server: Vec<String>,
+    /// Port of servers named without one [default: 443].
+    #[arg(short, long, global = true, env = "HESSRA_PORT")]
+    pub port: Option<u16>,
+    /// Client certificate (PEM file).
+    #[arg(long, global = true, env = "HESSRA_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Private key of the client certificate (PEM file).
+    #[arg(long, global = true, env = "HESSRA_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Certificate authority of the servers (PEM file).
+    #[arg(long, global = true, env = "HESSRA_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// A context of `config.toml`.
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        env = "HESSRA_CONTEXT",
+        value_name = "NAME"
+    )]
+    pub context: Option<String>,
+    /// How long to wait for an answer [default: 10s].
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
+    /// Identity token to ask with, a stored name or `@FILE`; HESSRA_IDENTITY holds a token itself.
+    #[arg(long, global = true, value_name = "NAME|@FILE")]
+    pub identity_token: Option<String>,
+}
+
+/// How to answer.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArguments {
+    /// Form of the answer on stdout [default: text].
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HESSRA_OUTPUT",
+        value_name = "FORMAT"
+    )]
+    pub output: Option<Format>,
+    /// The same as `--output json`.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Say only what failed.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Colour in text [default: auto].
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub color: Option<ColorWhen>,
+    /// Never ask; fail instead.
+    #[arg(long, global = true)]
+    pub no_input: bool,
+}
+
+impl OutputArguments {
+    /// `--json` wins over `--output`, because it can only have been typed.
+    pub fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            self.output.unwrap_or_default()
+        }
+    }
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON value.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+    /// A token and nothing else.
+    Token,
+}
+
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How a destructive command is confirmed.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Confirmation")]
+pub struct Confirmation {
+    /// Show what would happen, change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Confirm by name, for scripts: the word that would have to be typed.
+    #[arg(long, value_name = "NAME", conflicts_with = "yes")]
+    pub confirm: Option<String>,
+}

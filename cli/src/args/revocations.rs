@@ -1,0 +1,60 @@
+//! `hessra revocations …`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::Confirmation;
+use crate::duration;
+
+/// What to do with revocations.
+#[derive(Debug, Subcommand)]
+pub enum RevocationsCommand {
+    /// Newest last.
+    List(ListArguments),
+    /// One, with everything known about it.
+    Show {
+        /// `rv_…`, or what was revoked.
+        id: String,
+    },
+    /// How far one has got; without an id, every new one as it is made.
+    Watch(WatchArguments),
+    /// Permit again what is issued from now on. What was issued before stays denied.
+    Lift(LiftArguments),
+}
+
+/// `revocations list`
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Only those made in this time.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub since: Option<Duration>,
+    /// Also those lifted.
+    #[arg(long)]
+    pub all: bool,
+    /// At most this many.
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// `revocations watch`
+#[derive(Debug, Args)]
+pub struct WatchArguments {
+    /// `rv_…`
+    pub id: Option<String>,
+    /// Stop after this time [default: with an id 30s, else never].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub wait_timeout: Option<Duration>,
+}
+
+/// `revocations lift`
+#[derive(Debug, Args)]
+pub struct LiftArguments {
+    /// `rv_…`, or what was revoked.
+    pub id: String,
+    /// Why.
+    #[arg(long, default_value = "unspecified", value_name = "WORD")]
+    pub reason: String,
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}

@@ -1,0 +1,44 @@
+//! The commands: each reads its arguments, asks the SDK, and hands one answer to the console.
+
+mod authorize;
+mod cluster;
+mod completion;
+mod confirm;
+mod doctor;
+mod feed;
+mod help;
+mod identity;
+mod revocations;
+mod revoke;
+mod status;
+
+use crate::args::{Arguments, Command};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Console;
+
+/// Runs the command that was asked for.
+pub async fn run(arguments: Arguments, console: Console) -> Outcome {
+    // Help must work when nothing else does.
+    match &arguments.command {
+        Command::Help { topic } => return help::run(console, topic),
+        Command::Completion { shell } => return completion::run(console, *shell),
+        Command::Doctor => return doctor::run(&arguments.connection, console).await,
+        _ => (),
+    }
+    let context = Context::resolve(&arguments.connection)?;
+    match arguments.command {
+        Command::Identity(command) => identity::run(&context, console, command).await,
+        Command::Authorize(command) => {
+            let identity =
+                authorize::Identity::chosen(&arguments.connection, arguments.certificate_named);
+            authorize::run(&context, console, identity, command).await
+        }
+        Command::Revoke(arguments) => revoke::run(&context, console, &arguments).await,
+        Command::Revocations(command) => revocations::run(&context, console, command).await,
+        Command::Status => status::run(&context, console).await,
+        Command::Cluster(command) => cluster::run(&context, console, command).await,
+        Command::Feed(command) => feed::run(&context, console, command).await,
+        Command::Help { .. } | Command::Completion { .. } | Command::Doctor => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! `hessra cluster …`: who is a member, and changing that one step at a time.
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{AddMemberRequest, MemberInfo, MembershipResponse, NodeStatus};
+use serde_json::{Value, json};
+
+use super::confirm::{self, Decided};
+use crate::args::{AddMember, ClusterCommand, RemoveMember};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, Table};
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: ClusterCommand) -> Outcome {
+    let authority = Authority::new(context.authenticated_connection()?);
+    match command {
+        ClusterCommand::Members => members(&authority, console).await,
+        ClusterCommand::Add(arguments) => add(&authority, console, arguments).await,
+        ClusterCommand::Promote(member) => {
+            let answer = authority.promote_member(member.id).await?;
+            changed(console, &answer, &format!("Node {} has a vote", member.id))
+        }
+        ClusterCommand::Remove(arguments) => remove(&authority, console, &arguments).await,
+        ClusterCommand::Transfer(arguments) => {
+            let answer = authority.transfer_leadership(arguments.to).await?;
+            changed(console, &answer, &format!("Node {} leads", arguments.to))
+        }
+    }
+}
+
+async fn members(authority: &Authority, console: Console) -> Outcome {
+    let status = authority.status().await?;
+    let items: Vec<Value> = status.nodes.iter().map(member_status_json).collect();
+    let whole = json!({"cluster_id": status.cluster_id, "members": items});
+    console.answer_list(&whole, &items, || {
+        let mut table = Table::new(&["node", "role", "state", "public", "peer"]);
+        for node in &status.nodes {
+            let words = [
+                &node.id.to_string(),
+                &node.role,
+                &node.state,
+                &node.public_address,
+                &node.peer_address,
+            ];
+            table.row(words.into_iter().cloned());
+        }
+        table.text()
+    })
+}
+
+async fn add(authority: &Authority, console: Console, arguments: AddMember) -> Outcome {
+    let id = arguments.id;
+    let request = AddMemberRequest {
+        id,
+        peer_address: arguments.peer,
+        public_address: arguments.public,
+    };
+    let answer = authority.add_member(request).await?;
+    changed(
+        console,
+        &answer,
+        &format!("Node {id} is a member without a vote"),
+    )?;
+    console.note(&format!(
+        "  When `hessra status` shows no lag: hessra cluster promote {id}"
+    ));
+    Ok(())
+}
+
+async fn remove(authority: &Authority, console: Console, arguments: &RemoveMember) -> Outcome {
+    let id = arguments.member.id;
+    let node = find(authority, id).await?;
+    console.note(&format!(
+        "Removes node {id} ({}, {}) for ever.",
+        node.role, node.public_address
+    ));
+    if arguments.confirmation.dry_run {
+        return console.answer(
+            &json!({"dry_run": true, "id": id, "role": node.role}),
+            String::new,
+        );
+    }
+    let word = id.to_string();
+    if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
+        confirm::ask(&word, "remove it")?;
+    }
+    let answer = authority.remove_member(id).await?;
+    changed(
+        console,
+        &answer,
+        &format!("Node {id} is no member any more"),
+    )
+}
+
+async fn find(authority: &Authority, id: u64) -> Outcome<NodeStatus> {
+    let status = authority.status().await?;
+    let found = status.nodes.into_iter().find(|node| node.id == id);
+    found.ok_or_else(|| {
+        Failure::not_found(format!("no member has the number {id}"))
+            .hint("See `hessra cluster members`.")
+    })
+}
+
+fn changed(console: Console, answer: &MembershipResponse, what: &str) -> Outcome {
+    let members: Vec<Value> = answer.members.iter().map(member_json).collect();
+    console.success(what);
+    console.answer(
+        &json!({"members": members, "log_index": answer.log_index}),
+        String::new,
+    )
+}
+
+fn member_json(member: &MemberInfo) -> Value {
+    json!({"id": member.id, "address": member.public_address, "peer": member.peer_address, "voter": member.voter})
+}
+
+fn member_status_json(node: &NodeStatus) -> Value {
+    json!({
+        "id": node.id,
+        "address": node.public_address,
+        "peer": node.peer_address,
+        "role": node.role,
+        "state": node.state,
+        "voter": node.role != "learner",
+        "reachable": node.reachable,
+    })
+}

@@ -1,0 +1,60 @@
+//! Making sure that somebody means it: a word to type, or given beforehand in a script.
+
+use dialoguer::Input;
+use dialoguer::theme::SimpleTheme;
+
+use crate::args::Confirmation;
+use crate::failure::{Failure, Outcome};
+use crate::output::Console;
+
+/// What has been decided before anybody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// Confirmed on the command line.
+    Yes,
+    /// Somebody can be asked.
+    Ask,
+}
+
+/// Is it confirmed by the command line, or can it be asked?
+///
+/// # Errors
+/// Usage: the given word is another one, or nobody can be asked.
+pub fn decided(console: Console, given: &Confirmation, word: &str) -> Outcome<Decided> {
+    match &given.confirm {
+        _ if given.yes => Ok(Decided::Yes),
+        Some(typed) if typed == word => Ok(Decided::Yes),
+        Some(typed) => Err(differs(typed, word)),
+        None if console.may_ask() => Ok(Decided::Ask),
+        None => Err(
+            Failure::usage("this needs a confirmation, and nobody can be asked").hint(format!(
+                "Add --yes, or --confirm {word}; --dry-run shows what would happen."
+            )),
+        ),
+    }
+}
+
+/// Asks for the word.
+///
+/// # Errors
+/// Interrupted, when another word or nothing is typed.
+pub fn ask(word: &str, to_do: &str) -> Outcome {
+    let prompt = format!("Type `{word}` to {to_do}");
+    let typed: Result<String, _> = Input::with_theme(&SimpleTheme)
+        .with_prompt(prompt)
+        .allow_empty(true)
+        .interact_text();
+    match typed {
+        Ok(typed) if typed.trim() == word => Ok(()),
+        Ok(_) | Err(_) => Err(Failure::interrupted("not confirmed; nothing was changed")),
+    }
+}
+
+fn differs(typed: &str, word: &str) -> Failure {
+    Failure::usage(format!(
+        "--confirm `{typed}` is not the word to confirm with"
+    ))
+    .hint(format!(
+        "The word is `{word}`. Check that this is what you want to change."
+    ))
+}

@@ -1,0 +1,192 @@
+//! What the network says: each node's TLS, clocks, leader, feed, versions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_sdk_rust::revocation::Checkpoint;
+use hessra_sdk_rust::v1::StatusResponse;
+use hessra_sdk_rust::{Authority, Connection, Endpoint};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{Finding, certificates};
+use crate::commands::{feed, status};
+use crate::context::Context;
+use crate::duration;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::{clock, files};
+
+/// Clocks further apart than this make tokens with short lives fail: published clients add a check of 5 s.
+const SKEW_MAX_MS: u64 = 2_000;
+/// Time for one TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Checks the way to the cluster and the cluster itself.
+pub async fn check(context: &Context) -> Vec<Finding> {
+    let Ok(connection) = context.connection() else {
+        return Vec::new();
+    };
+    let authority = Authority::new(connection.clone());
+    let status = ask_status(&connection, &authority).await;
+    let mut findings = Vec::new();
+    for server in authority.servers().as_slice() {
+        findings.push(tls(context, server).await);
+    }
+    findings.extend(check_feed(&authority).await);
+    match status {
+        None => findings.push(Finding::warning(
+            "leader",
+            "not asked: that needs a client certificate",
+            "Give --cert FILE and --key FILE.",
+        )),
+        Some(Err(failure)) => findings.push(Finding::failed("leader", failure)),
+        Some(Ok(status)) => findings.extend([leader(&status), version(&status)]),
+    }
+    findings
+}
+
+/// Asked first, because the answer names the members that were not.
+async fn ask_status(
+    connection: &Connection,
+    authority: &Authority,
+) -> Option<Outcome<StatusResponse>> {
+    connection.credentials.as_ref()?;
+    Some(authority.status().await.map_err(Failure::from))
+}
+
+async fn tls(context: &Context, server: &Endpoint) -> Finding {
+    let handshake = tokio::time::timeout(HANDSHAKE, server_certificate(context, server)).await;
+    let what = format!("certificate of {server}");
+    match handshake {
+        Ok(Ok(validity)) => certificates::judge("node", &what, &[validity], clock::unix_seconds()),
+        Ok(Err(failure)) => Finding::failed("node", failure),
+        Err(_) => Finding::bad(
+            "node",
+            format!("{server} does not answer"),
+            "Check the address and that it runs.",
+        ),
+    }
+}
+
+/// A handshake of our own, because only it shows the certificate.
+async fn server_certificate(
+    context: &Context,
+    server: &Endpoint,
+) -> Outcome<certificates::Validity> {
+    let failed = |error: std::io::Error| {
+        Failure::unavailable(format!("{server}: {error}"))
+            .hint("Check the address, that the node runs, and that --ca is the authority of its certificate.")
+    };
+    let stream = TcpStream::connect((server.host(), server.port()))
+        .await
+        .map_err(failed)?;
+    let name = ServerName::try_from(server.host().to_owned()).map_err(|_| {
+        Failure::usage(format!(
+            "`{}` is not a name that a certificate can have",
+            server.host()
+        ))
+    })?;
+    let tls = TlsConnector::from(client_config(context)?)
+        .connect(name, stream)
+        .await
+        .map_err(failed)?;
+    let (_, session) = tls.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    leaf.and_then(|leaf| certificates::validity(leaf))
+        .ok_or_else(|| {
+            Failure::unavailable(format!("{server} shows no certificate that can be read"))
+        })
+}
+
+fn client_config(context: &Context) -> Outcome<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(ca) = &context.ca {
+        let pem = files::read(ca)?;
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    }
+    Ok(Arc::new(
+        rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    ))
+}
+
+async fn check_feed(authority: &Authority) -> Vec<Finding> {
+    match feed::checkpoint(authority).await {
+        Err(failure) => vec![Finding::failed("feed", failure)],
+        Ok((checkpoint, _)) => {
+            let now = clock::unix_milliseconds();
+            vec![clock_skew(&checkpoint, now), freshness(&checkpoint, now)]
+        }
+    }
+}
+
+/// A checkpoint is at most one heartbeat old, so only a later one or a much older one tells of clocks.
+fn clock_skew(checkpoint: &Checkpoint, now: u64) -> Finding {
+    let ahead = checkpoint.issued_at.0.saturating_sub(now);
+    if ahead > SKEW_MAX_MS {
+        let ahead = duration::display(Duration::from_millis(ahead));
+        let message = format!(
+            "the clock of node {} is {ahead} ahead of this computer's",
+            checkpoint.node
+        );
+        return Finding::warning("clock", message, "Synchronise both clocks (NTP).");
+    }
+    Finding::good("clock", "agrees with the node's")
+}
+
+fn freshness(checkpoint: &Checkpoint, now: u64) -> Finding {
+    let (age, bound) = feed::age_and_bound(checkpoint, now);
+    let (revision, shown) = (checkpoint.revision, duration::display(age));
+    if age <= bound {
+        return Finding::good(
+            "feed",
+            format!("revision {revision}, confirmed {shown} ago"),
+        );
+    }
+    let message = format!(
+        "revision {revision} was confirmed {shown} ago, verifiers trust it for {}",
+        duration::display(bound)
+    );
+    Finding::warning(
+        "feed",
+        message,
+        "The node has lost its quorum, or its clock is behind: see `hessra status`.",
+    )
+}
+
+fn leader(status: &StatusResponse) -> Finding {
+    match status::health(status) {
+        Ok(()) => Finding::good(
+            "leader",
+            format!("node {}, term {}", status.leader, status.term),
+        ),
+        Err(failure) if failure.exit == Exit::Unconfirmed => {
+            Finding::warning("leader", failure.message, failure.hint.unwrap_or_default())
+        }
+        Err(failure) => Finding::failed("leader", failure),
+    }
+}
+
+/// Nodes and this command of one minor version are tested together.
+fn version(status: &StatusResponse) -> Finding {
+    let ours = env!("CARGO_PKG_VERSION");
+    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    let others: Vec<String> = status
+        .nodes
+        .iter()
+        .filter(|node| node.reachable && minor(&node.version) != minor(ours))
+        .map(|node| format!("node {} has {}", node.id, node.version))
+        .collect();
+    if others.is_empty() {
+        return Finding::good("version", format!("{ours}, and all reachable nodes"));
+    }
+    Finding::warning(
+        "version",
+        format!("this command has {ours}, {}", others.join(", ")),
+        "Upgrade the older ones.",
+    )
+}

@@ -1,0 +1,234 @@
+//! `hessra feed …`: how revocations reach verifiers, seen from outside.
+
+mod watch;
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::revocation::Checkpoint;
+use hessra_sdk_rust::v1::VerifierStatus;
+use hessra_sdk_rust::v1::feed::CheckpointResponse;
+use serde_json::{Value, json};
+
+use crate::args::FeedCommand;
+use crate::clock;
+use crate::context::Context;
+use crate::duration;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, Table, clock_time, timestamp};
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: FeedCommand) -> Outcome {
+    match command {
+        FeedCommand::Status => status(&Authority::new(context.connection()?), console).await,
+        FeedCommand::Verifiers => {
+            verifiers(
+                &Authority::new(context.authenticated_connection()?),
+                console,
+            )
+            .await
+        }
+        FeedCommand::Watch { from } => watch::run(context, console, from).await,
+    }
+}
+
+/// The current signed checkpoint of any node.
+pub async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, CheckpointResponse)> {
+    let answer = authority.checkpoint().await?;
+    let body = answer
+        .checkpoint
+        .as_ref()
+        .map(|signed| signed.body.as_slice())
+        .unwrap_or_default();
+    let checkpoint = Checkpoint::from_bytes(body).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            "unsupported",
+            format!("the node's checkpoint is not understood: {error}"),
+        )
+        .hint("Upgrade this command, or check that the address is that of a Hessra node.")
+    })?;
+    Ok((checkpoint, answer))
+}
+
+/// Age of a checkpoint by both wall clocks, and for how long verifiers trust it.
+pub fn age_and_bound(checkpoint: &Checkpoint, now: u64) -> (Duration, Duration) {
+    let age = Duration::from_millis(now.saturating_sub(checkpoint.issued_at.0));
+    (
+        age,
+        Duration::from_millis(u64::from(checkpoint.fresh_for_ms)),
+    )
+}
+
+async fn status(authority: &Authority, console: Console) -> Outcome {
+    let (checkpoint, answer) = checkpoint(authority).await?;
+    let (age, bound) = age_and_bound(&checkpoint, clock::unix_milliseconds());
+    let keys: Vec<Value> = answer
+        .feed_keys
+        .iter()
+        .map(|key| json!({"id": key.id, "public_key": HEXLOWER.encode(&key.public_key)}))
+        .collect();
+    let mut value = checkpoint_json(&checkpoint);
+    value["age_ms"] = json!(age.as_millis());
+    value["feed_keys"] = json!(keys);
+    console.answer(&value, || status_text(&checkpoint, age, &keys))?;
+    if age <= bound {
+        Ok(())
+    } else {
+        Err(stale(age, bound))
+    }
+}
+
+fn stale(age: Duration, bound: Duration) -> Failure {
+    let (age, bound) = (duration::display(age), duration::display(bound));
+    let message = format!("the last confirmation is {age} old, verifiers trust it for {bound}");
+    Failure::new(Exit::Unconfirmed, "degraded", message)
+        .hint("The node has lost its quorum, or its clock is behind: see `hessra status` and `hessra doctor`.")
+}
+
+/// A checkpoint for programs.
+pub fn checkpoint_json(checkpoint: &Checkpoint) -> Value {
+    json!({
+        "feed_id": checkpoint.feed_id.to_string(),
+        "epoch": checkpoint.epoch.0,
+        "revision": checkpoint.revision.0,
+        "floor": checkpoint.floor_revision.0,
+        "log_root": HEXLOWER.encode(&checkpoint.log_root),
+        "state_root": HEXLOWER.encode(&checkpoint.state_root),
+        "keyset_version": checkpoint.keyset_version,
+        "issued_at": timestamp(checkpoint.issued_at.0),
+        "fresh_for_ms": checkpoint.fresh_for_ms,
+        "node": checkpoint.node,
+    })
+}
+
+fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String {
+    let Checkpoint {
+        feed_id,
+        epoch,
+        revision,
+        floor_revision,
+        node,
+        fresh_for_ms,
+        ..
+    } = checkpoint;
+    let fresh_for = duration::display(Duration::from_millis(u64::from(*fresh_for_ms)));
+    let keys: Vec<String> = keys.iter().map(|key| key["id"].to_string()).collect();
+    [
+        ("Feed", format!("{feed_id}, epoch {epoch}")),
+        (
+            "Revision",
+            format!("{revision}, entries kept from above {floor_revision}"),
+        ),
+        (
+            "Confirmed",
+            format!(
+                "{} ago by node {node}, trusted for {fresh_for}",
+                duration::display(age)
+            ),
+        ),
+        ("State root", HEXLOWER.encode(&checkpoint.state_root)),
+        ("Log root", HEXLOWER.encode(&checkpoint.log_root)),
+        ("Keys", keys.join(", ")),
+    ]
+    .iter()
+    .map(|(name, value)| format!("{name:<10}  {value}\n"))
+    .collect()
+}
+
+async fn verifiers(authority: &Authority, console: Console) -> Outcome {
+    let answer = authority.verifiers().await?;
+    let items: Vec<Value> = answer.verifiers.iter().map(verifier_json).collect();
+    let whole = json!({"verifiers": items, "revision": answer.revision});
+    console.answer_list(&whole, &items, || {
+        verifiers_text(&answer.verifiers, answer.revision)
+    })
+}
+
+fn verifiers_text(verifiers: &[VerifierStatus], revision: u64) -> String {
+    let headings = ["verifier", "node", "state", "revision", "age", "client"];
+    let mut table = Table::new(&headings).right(3).right(4);
+    for verifier in verifiers {
+        let age = duration::display(Duration::from_millis(verifier.age_ms));
+        let numbers = [verifier.node.to_string(), verifier.applied.to_string()];
+        let [node, applied] = numbers;
+        table.row([
+            verifier.id.clone(),
+            node,
+            verifier_state(verifier),
+            applied,
+            age,
+            verifier.client.clone(),
+        ]);
+    }
+    let current = verifiers
+        .iter()
+        .filter(|verifier| verifier.applied >= revision)
+        .count();
+    format!(
+        "{}\n{current} of {} hold revision {revision}\n",
+        table.text(),
+        verifiers.len()
+    )
+}
+
+fn verifier_state(verifier: &VerifierStatus) -> String {
+    let closes = Duration::from_millis(verifier.fails_closed_in_ms);
+    match verifier {
+        _ if verifier.root_differs => "ALARM: another state root".to_owned(),
+        _ if !verifier.connected => format!(
+            "offline since {}",
+            clock_time(verifier.since_ms, clock::unix_milliseconds())
+        ),
+        _ if closes.is_zero() => "fails closed".to_owned(),
+        _ => "fresh".to_owned(),
+    }
+}
+
+fn verifier_json(verifier: &VerifierStatus) -> Value {
+    json!({
+        "id": verifier.id,
+        "node": verifier.node,
+        "connected": verifier.connected,
+        "since": timestamp(verifier.since_ms),
+        "applied": verifier.applied,
+        "age_ms": verifier.age_ms,
+        "fails_closed_in_ms": verifier.fails_closed_in_ms,
+        "root_differs": verifier.root_differs,
+        "delay_ms": verifier.delay_ms,
+        "client": verifier.client,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_with_another_root_is_an_alarm_before_anything_else() {
+        let verifier = VerifierStatus {
+            root_differs: true,
+            connected: true,
+            ..VerifierStatus::default()
+        };
+        assert!(verifier_state(&verifier).starts_with("ALARM"));
+        let fresh = VerifierStatus {
+            connected: true,
+            fails_closed_in_ms: 1,
+            ..VerifierStatus::default()
+        };
+        assert_eq!(verifier_state(&fresh), "fresh");
+    }
+
+    #[test]
+    fn the_summary_counts_who_holds_the_revision() {
+        let at = |applied| VerifierStatus {
+            applied,
+            connected: true,
+            ..VerifierStatus::default()
+        };
+        assert!(verifiers_text(&[at(7), at(6), at(8)], 7).ends_with("\n2 of 3 hold revision 7\n"));
+    }
+}

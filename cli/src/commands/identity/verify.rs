@@ -1,0 +1,161 @@
+//! `hessra identity verify`: does a token prove an identity, now?
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use hessra_sdk_rust::Request;
+use serde_json::{Value, json};
+
+use crate::args::VerifyIdentity;
+use crate::clock;
+use crate::context::Context;
+use crate::duration;
+use crate::failure::{Failure, Outcome};
+use crate::judgement::{self, Judgement, Revocation};
+use crate::output::{Console, timestamp};
+use crate::sdk;
+use crate::tokens;
+
+/// Answers on stdout and by the exit code.
+pub async fn run(context: &Context, console: Console, arguments: &VerifyIdentity) -> Outcome {
+    let given = tokens::read_stored(context, &arguments.token)?;
+    let expected = arguments
+        .identity
+        .as_deref()
+        .map(sdk::identity)
+        .transpose()?;
+    let request = expected.map_or_else(Request::bearer, Request::identity);
+    let judged = judgement::judge(
+        context,
+        &given.text,
+        &request,
+        &arguments.public_key,
+        arguments.offline,
+    )
+    .await;
+    let judged = judged.and_then(|judgement| lives_long_enough(arguments, judgement));
+    match judged {
+        Ok(judgement) => {
+            console.answer(&to_json(&judgement), || {
+                to_text(&judgement, console.verbose)
+            })?;
+            if judgement.revocation == Revocation::NotAsked {
+                console.warn(
+                    "Revocation was not checked (--offline): the token may have been revoked.",
+                );
+            }
+            Ok(())
+        }
+        Err(failure) => {
+            refuse(console, arguments, &failure)?;
+            Err(failure)
+        }
+    }
+}
+
+fn lives_long_enough(arguments: &VerifyIdentity, judgement: Judgement) -> Outcome<Judgement> {
+    let left = judgement
+        .verified
+        .expires_at()
+        .0
+        .saturating_sub(clock::unix_seconds());
+    if !arguments.check_expiry || left >= arguments.min_ttl.as_secs() {
+        return Ok(judgement);
+    }
+    let (left, wanted) = (
+        duration::display(Duration::from_secs(left)),
+        duration::display(arguments.min_ttl),
+    );
+    Err(Failure::no(
+        "expires_soon",
+        format!("the token expires in {left}, sooner than in {wanted}"),
+    ))
+}
+
+/// Programs get the answer on stdout also when it is no: `valid` is null when nobody can tell.
+fn refuse(console: Console, arguments: &VerifyIdentity, failure: &Failure) -> Outcome {
+    if !console.for_machines() {
+        return Ok(());
+    }
+    let valid = (failure.exit == crate::exit::Exit::No).then_some(false);
+    let value = json!({
+        "success": false,
+        "valid": valid,
+        "identity": arguments.identity,
+        "reason": failure.reason,
+        "error": failure.message,
+    });
+    console.answer(&value, String::new)
+}
+
+fn to_json(judgement: &Judgement) -> Value {
+    let verified = &judgement.verified;
+    let expires_at = verified.expires_at().0;
+    json!({
+        "success": true,
+        "valid": true,
+        "identity": verified.actor().as_str(),
+        "subject": verified.subject().as_str(),
+        "chain": sdk::chain(verified),
+        "expiry": expires_at,
+        "expires_in": expires_at.saturating_sub(clock::unix_seconds()),
+        "revocation_ids": verified.token_ids().iter().map(|id| HEXLOWER.encode(id.as_bytes())).collect::<Vec<_>>(),
+        "key_id": verified.root_key_id(),
+        "revocation": revocation_json(judgement.revocation),
+    })
+}
+
+/// The object `revocation` of an answer.
+pub fn revocation_json(revocation: Revocation) -> Value {
+    match revocation {
+        Revocation::NotAsked => json!({"checked": false}),
+        Revocation::NotRevoked { revision, age } => {
+            json!({"checked": true, "revision": revision, "age_ms": u64::try_from(age.as_millis()).unwrap_or(u64::MAX)})
+        }
+    }
+}
+
+fn to_text(judgement: &Judgement, verbose: bool) -> String {
+    let verified = &judgement.verified;
+    let expires_at = verified.expires_at().0;
+    let left = duration::display(Duration::from_secs(
+        expires_at.saturating_sub(clock::unix_seconds()),
+    ));
+    let first = format!("✓ Valid: {} (expires in {left})\n", verified.actor());
+    if !verbose {
+        return first;
+    }
+    let revocation = match judgement.revocation {
+        Revocation::NotAsked => "not checked".to_owned(),
+        Revocation::NotRevoked { revision, age } => {
+            format!(
+                "not revoked at revision {revision}, known {} ago",
+                duration::display(age)
+            )
+        }
+    };
+    let mut lines = vec![
+        ("Chain", sdk::chain(verified).join(" → ")),
+        ("Expires", timestamp(expires_at.saturating_mul(1_000))),
+        (
+            "Key id",
+            verified
+                .root_key_id()
+                .map_or_else(|| "none".to_owned(), |id| id.to_string()),
+        ),
+        ("Revocation", revocation),
+    ];
+    let ids = verified
+        .token_ids()
+        .iter()
+        .map(|id| HEXLOWER.encode(id.as_bytes()));
+    lines.extend(
+        ids.enumerate()
+            .map(|(block, id)| ("Block", format!("{block} {id}"))),
+    );
+    first
+        + &lines
+            .iter()
+            .map(|(name, value)| format!("  {name:<11} {value}\n"))
+            .collect::<String>()
+}

@@ -1,0 +1,333 @@
+//! `hessra revocations …`: what has been revoked, how far it has got, and lifting it.
+
+use std::time::Duration;
+
+use hessra_sdk_rust::v1::{
+    LiftRequest, ListRevocationsRequest, ListRevocationsResponse, RevocationInfo,
+};
+use hessra_sdk_rust::{Authority, RequestId};
+use serde_json::{Value, json};
+
+use super::confirm::{self, Decided};
+use super::revoke::containment::{self, Wait};
+use crate::args::{LiftArguments, ListArguments, RevocationsCommand, WaitShare, WatchArguments};
+use crate::clock;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, Table, timestamp};
+
+/// Most that one answer of a node holds.
+const PAGE: u32 = 1_000;
+/// How often new revocations are asked for: people watch, and each answer is one small read.
+const POLL: Duration = Duration::from_secs(1);
+/// How long `watch ID` waits when it is not told.
+const WATCH: Duration = Duration::from_secs(30);
+/// Longest target in a table; JSON has all of it.
+const TARGET_WIDTH: usize = 48;
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: RevocationsCommand) -> Outcome {
+    let authority = Authority::new(context.authenticated_connection()?);
+    match command {
+        RevocationsCommand::List(arguments) => list(&authority, console, &arguments).await,
+        RevocationsCommand::Show { id } => {
+            let found = authority.show_revocation(&id).await?;
+            console.answer(&to_json(&found), || details(&found))
+        }
+        RevocationsCommand::Watch(arguments) => watch(&authority, console, arguments).await,
+        RevocationsCommand::Lift(arguments) => lift(&authority, console, &arguments).await,
+    }
+}
+
+async fn list(authority: &Authority, console: Console, arguments: &ListArguments) -> Outcome {
+    let since_ms = arguments.since.map_or(0, |since| {
+        clock::unix_milliseconds()
+            .saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    });
+    let (found, revision, more) = pages(authority, since_ms, arguments).await?;
+    let items: Vec<Value> = found.iter().map(to_json).collect();
+    console.answer_list(
+        &json!({"revocations": items, "revision": revision}),
+        &items,
+        || table(&found),
+    )?;
+    if more {
+        console.warn(&format!(
+            "only the first {} are shown: use --limit or --since",
+            found.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Oldest first, at most as many as asked for; the revision they were read at; are there more?
+async fn pages(
+    authority: &Authority,
+    since_ms: u64,
+    arguments: &ListArguments,
+) -> Outcome<(Vec<RevocationInfo>, u64, bool)> {
+    let wanted = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    let mut after_revision = 0;
+    loop {
+        let limit = u32::try_from(wanted - found.len())
+            .unwrap_or(PAGE)
+            .min(PAGE);
+        let request = ListRevocationsRequest {
+            since_ms,
+            after_revision,
+            limit,
+            include_lifted: arguments.all,
+        };
+        let ListRevocationsResponse {
+            revocations,
+            next_after,
+            revision,
+        } = authority.list_revocations(request).await?;
+        found.extend(revocations);
+        let done = next_after <= after_revision;
+        if done || found.len() >= wanted {
+            found.truncate(wanted);
+            return Ok((found, revision, !done));
+        }
+        after_revision = next_after;
+    }
+}
+
+async fn watch(authority: &Authority, console: Console, arguments: WatchArguments) -> Outcome {
+    let Some(id) = arguments.id else {
+        let forever = watch_new(authority, console);
+        let Some(limit) = arguments.wait_timeout else {
+            return forever.await;
+        };
+        return tokio::time::timeout(limit, forever).await.unwrap_or(Ok(()));
+    };
+    let found = authority.show_revocation(&id).await?;
+    let limit = arguments.wait_timeout.unwrap_or(WATCH);
+    let (share, revision) = (WaitShare::All, found.revision);
+    let wait = Wait {
+        id: &found.id,
+        revision,
+        share,
+        limit,
+    };
+    let contained = containment::wait(authority, console, &wait).await?;
+    console.answer(
+        &json!({"id": found.id, "revision": found.revision, "wait": contained.to_json()}),
+        || format!("  {}\n", contained.summary()),
+    )?;
+    contained.outcome(limit)
+}
+
+/// Every revocation made from now on, until somebody stops it.
+async fn watch_new(authority: &Authority, console: Console) -> Outcome {
+    let now = ListRevocationsRequest {
+        since_ms: clock::unix_milliseconds(),
+        limit: 1,
+        ..Default::default()
+    };
+    let mut after_revision = authority.list_revocations(now).await?.revision;
+    loop {
+        let request = ListRevocationsRequest {
+            after_revision,
+            limit: PAGE,
+            include_lifted: true,
+            ..Default::default()
+        };
+        match authority.list_revocations(request).await {
+            Ok(page) => {
+                for found in &page.revocations {
+                    console.event(&to_json(found), || one_line(found))?;
+                    after_revision = after_revision.max(found.revision);
+                }
+            }
+            // A watch outlives an election; what it missed comes with the next answer.
+            Err(error) if error.retryable => console.warn(&error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments) -> Outcome {
+    let found = authority.show_revocation(&arguments.id).await?;
+    console.note(&format!("Lifts {}.", one_line(&found)));
+    console.note(
+        "  What is issued from now on is permitted again; what was issued before stays denied.",
+    );
+    if arguments.confirmation.dry_run {
+        return console.answer(
+            &json!({"dry_run": true, "revocation": to_json(&found)}),
+            String::new,
+        );
+    }
+    let word = confirmation_word(&found.target);
+    if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
+        confirm::ask(&word, "lift it")?;
+    }
+    let request_id = RequestId::random();
+    let request = LiftRequest {
+        request_id: request_id.0.to_vec(),
+        id: found.id.clone(),
+        reason: arguments.reason.clone(),
+    };
+    let lifted = authority.lift(request).await;
+    let lifted = lifted.map_err(|error| Failure::from(error).request_id(request_id.to_string()))?;
+    let (id, revision) = (&lifted.id, lifted.revision);
+    let verb = if lifted.already {
+        "was lifted before"
+    } else {
+        "is lifted"
+    };
+    console.answer(
+        &json!({"id": id, "revision": revision, "already": lifted.already}),
+        || format!("{id} {verb} at revision {revision}\n"),
+    )
+}
+
+/// What has to be typed about a target: the last segment of an identity, the last characters of an id.
+pub fn confirmation_word(target: &str) -> String {
+    let last = target.rsplit(':').next().unwrap_or(target);
+    let is_id = !target.contains(':') && target.len() > 16;
+    if is_id {
+        last[last.floor_char_boundary(last.len() - 8)..].to_owned()
+    } else {
+        last.to_owned()
+    }
+}
+
+fn table(found: &[RevocationInfo]) -> String {
+    let mut table = Table::new(&[
+        "id", "revision", "scope", "target", "at", "by", "reason", "state",
+    ])
+    .right(1);
+    for item in found {
+        let revision = item.revision.to_string();
+        let (target, at) = (shortened(&item.target), timestamp(item.at_ms));
+        let words = [
+            &item.id,
+            &revision,
+            &item.scope,
+            &target,
+            &at,
+            &item.by,
+            &item.reason,
+            &state(item),
+        ];
+        table.row(words.into_iter().cloned());
+    }
+    table.text()
+}
+
+fn details(item: &RevocationInfo) -> String {
+    let lines = [
+        ("Id", item.id.clone()),
+        ("Revision", item.revision.to_string()),
+        ("Scope", item.scope.clone()),
+        ("Target", item.target.clone()),
+        ("State", state(item)),
+        ("At", timestamp(item.at_ms)),
+        ("By", item.by.clone()),
+        ("Reason", item.reason.clone()),
+        ("Ticket", item.ticket.clone()),
+        ("Message", item.message.clone()),
+        ("Lifted by", item.lifted_by.clone()),
+    ];
+    let said = lines.iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| format!("{name:<10} {value}\n"))
+        .collect()
+}
+
+fn one_line(item: &RevocationInfo) -> String {
+    let (id, scope, target) = (&item.id, &item.scope, &item.target);
+    format!(
+        "{id} {scope} {target} at revision {} by {} ({}), {}",
+        item.revision,
+        item.by,
+        item.reason,
+        state(item)
+    )
+}
+
+fn state(item: &RevocationInfo) -> String {
+    match item {
+        _ if item.lifted_revision > 0 => format!("lifted at revision {}", item.lifted_revision),
+        _ if item.until > 0 => format!("until {}", timestamp(item.until * 1_000)),
+        _ if item.permanent => "permanent".to_owned(),
+        _ => format!("before revision {}", item.cutoff),
+    }
+}
+
+fn shortened(target: &str) -> String {
+    if target.chars().count() <= TARGET_WIDTH {
+        return target.to_owned();
+    }
+    target.chars().take(TARGET_WIDTH - 1).chain(['…']).collect()
+}
+
+fn to_json(item: &RevocationInfo) -> Value {
+    json!({
+        "id": item.id,
+        "revision": item.revision,
+        "scope": item.scope,
+        "target": item.target,
+        "permanent": item.permanent,
+        "cutoff": item.cutoff,
+        "until": (item.until > 0).then(|| timestamp(item.until * 1_000)),
+        "at": timestamp(item.at_ms),
+        "by": item.by,
+        "reason": item.reason,
+        "ticket": item.ticket,
+        "message": item.message,
+        "lifted_revision": (item.lifted_revision > 0).then_some(item.lifted_revision),
+        "lifted_by": (item.lifted_revision > 0).then(|| item.lifted_by.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_to_confirm_is_the_end_of_the_target() {
+        assert_eq!(confirmation_word("urn:hessra:alice:agent"), "agent");
+        assert_eq!(
+            confirmation_word("00112233445566778899aabbccddeeff"),
+            "ccddeeff"
+        );
+    }
+
+    #[test]
+    fn the_state_says_what_is_denied() {
+        let item = RevocationInfo {
+            cutoff: 7,
+            ..RevocationInfo::default()
+        };
+        assert_eq!(state(&item), "before revision 7");
+        assert_eq!(
+            state(&RevocationInfo {
+                permanent: true,
+                ..item.clone()
+            }),
+            "permanent"
+        );
+        assert_eq!(
+            state(&RevocationInfo {
+                lifted_revision: 9,
+                permanent: true,
+                ..item
+            }),
+            "lifted at revision 9"
+        );
+    }
+
+    #[test]
+    fn a_long_target_is_shortened_in_the_table_only() {
+        let item = RevocationInfo {
+            target: "ab".repeat(64),
+            ..RevocationInfo::default()
+        };
+        assert!(table(std::slice::from_ref(&item)).contains('…'));
+        assert_eq!(to_json(&item)["target"], "ab".repeat(64));
+    }
+}

@@ -1,0 +1,198 @@
+//! `hessra revoke`: preview, confirmation, one commit, and the proof that it is enforced.
+//!
+//! ```text
+//! target ─► preview (stderr) ─► confirm ─► commit ─► containment (live on stderr) ─► answer, exit 0 or 9
+//! ```
+//!
+//! Nothing after the commit undoes it: Ctrl-C and lost connections only end the watching, and the text says how to
+//! go on. In an emergency nothing before it may stand in the way: with `--yes` a preview that fails is no obstacle.
+
+pub mod containment;
+mod preview;
+mod progress;
+mod target;
+
+use hessra_sdk_rust::v1::{RevokeRequest, RevokeResponse, RevokedItem};
+use hessra_sdk_rust::{Authority, RequestId};
+use serde_json::{Value, json};
+
+use super::confirm::{self, Decided};
+use crate::args::{RevokeArguments, WaitFor};
+use crate::clock;
+use crate::context::Context;
+use crate::duration;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, timestamp};
+
+use containment::{Containment, Wait};
+use target::RevocationTarget;
+
+/// A revocation that is durable.
+struct Committed {
+    target: RevocationTarget,
+    item: RevokedItem,
+    answer: RevokeResponse,
+}
+
+/// Revokes, and waits as long as asked for.
+pub async fn run(context: &Context, console: Console, arguments: &RevokeArguments) -> Outcome {
+    let target = target::read(context, &arguments.target)?;
+    let request_id = RequestId::random();
+    let request = request(&target, arguments, request_id)?;
+    let authority = Authority::new(context.authenticated_connection()?);
+    if arguments.confirmation.dry_run {
+        return preview::dry_run(&authority, console, &target, request).await;
+    }
+    approve(&authority, console, &target, arguments, &request).await?;
+    let committed = commit(&authority, target, request, request_id).await?;
+    follow(&authority, console, arguments, &committed).await
+}
+
+fn request(
+    target: &RevocationTarget,
+    arguments: &RevokeArguments,
+    request_id: RequestId,
+) -> Outcome<RevokeRequest> {
+    let until = arguments
+        .until
+        .as_deref()
+        .map(|text| duration::parse_until(text, clock::unix_seconds()));
+    Ok(RevokeRequest {
+        request_id: request_id.0.to_vec(),
+        targets: vec![target.wire.clone()],
+        permanent: arguments.permanent,
+        until: until
+            .transpose()
+            .map_err(Failure::usage)?
+            .unwrap_or_default(),
+        reason: arguments.reason.clone(),
+        ticket: arguments.ticket.clone().unwrap_or_default(),
+        message: arguments.message.clone().unwrap_or_default(),
+        force: arguments.force,
+    })
+}
+
+async fn approve(
+    authority: &Authority,
+    console: Console,
+    target: &RevocationTarget,
+    arguments: &RevokeArguments,
+    request: &RevokeRequest,
+) -> Outcome {
+    target
+        .warnings
+        .iter()
+        .for_each(|warning| console.warn(warning));
+    match confirm::decided(console, &arguments.confirmation, &target.word)? {
+        Decided::Ask => {
+            preview::show(authority, console, request).await?;
+            confirm::ask(&target.word, "revoke it")
+        }
+        Decided::Yes if console.for_machines() => Ok(()),
+        Decided::Yes => {
+            if let Err(failure) = preview::show(authority, console, request).await {
+                console.warn(&format!("no preview: {failure}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn commit(
+    authority: &Authority,
+    target: RevocationTarget,
+    request: RevokeRequest,
+    request_id: RequestId,
+) -> Outcome<Committed> {
+    let answer = tokio::select! {
+        answer = authority.revoke(request) => answer.map_err(Failure::from),
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("stopped before an answer came: it may be committed")
+            .hint("Run the same command again: revoking twice changes nothing.")),
+    };
+    let answer = answer.map_err(|failure| failure.request_id(request_id.to_string()))?;
+    let item = answer.items.first().cloned().ok_or_else(no_item)?;
+    Ok(Committed {
+        target,
+        item,
+        answer,
+    })
+}
+
+fn no_item() -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "internal",
+        "the node answered without a revocation",
+    )
+    .hint("See `hessra revocations list`.")
+}
+
+/// Says what is committed, waits, and says how far it has got.
+async fn follow(
+    authority: &Authority,
+    console: Console,
+    arguments: &RevokeArguments,
+    committed: &Committed,
+) -> Outcome {
+    if !console.for_machines() {
+        console.data(&committed.line())?;
+    }
+    let WaitFor::Verifiers(share) = arguments.wait else {
+        return console.answer(&committed.to_json(arguments, None), String::new);
+    };
+    let wait = Wait {
+        id: &committed.item.id,
+        revision: committed.item.revision,
+        share,
+        limit: arguments.wait_timeout,
+    };
+    match containment::wait(authority, console, &wait).await {
+        Ok(contained) => {
+            let value = committed.to_json(arguments, Some(&contained));
+            console.answer(&value, || format!("  {}\n", contained.summary()))?;
+            contained.outcome(wait.limit)
+        }
+        Err(interrupted) => {
+            console.answer(&committed.to_json(arguments, None), String::new)?;
+            Err(interrupted)
+        }
+    }
+}
+
+impl Committed {
+    fn line(&self) -> String {
+        let RevokedItem {
+            id,
+            revision,
+            already,
+        } = &self.item;
+        if *already {
+            return format!("✓ Already revoked at revision {revision} ({id})\n");
+        }
+        let RevokeResponse {
+            nodes_applied,
+            nodes,
+            commit_ms,
+            ..
+        } = &self.answer;
+        format!(
+            "✓ Revocation {id} committed at revision {revision} on {nodes_applied}/{nodes} nodes in {commit_ms:.0} ms\n"
+        )
+    }
+
+    fn to_json(&self, arguments: &RevokeArguments, contained: Option<&Containment>) -> Value {
+        json!({
+            "id": self.item.id,
+            "revision": self.item.revision,
+            "already": self.item.already,
+            "scope": if arguments.until.is_some() { "lock" } else { self.target.scope },
+            "target": self.target.text,
+            "committed_at": timestamp(self.answer.committed_at_ms),
+            "nodes": self.answer.nodes_applied,
+            "nodes_total": self.answer.nodes,
+            "commit_ms": self.answer.commit_ms,
+            "wait": contained.map(Containment::to_json),
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! From committed to enforced: how many verifiers hold a revision, who does not, and when those fail closed.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{AppliedProgress, VerifierStatus, WatchAppliedRequest};
+use serde_json::{Value, json};
+
+use super::progress::Display;
+use crate::args::WaitShare;
+use crate::clock;
+use crate::duration;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, clock_time};
+
+/// Pause before a broken watch is taken up again: an election takes about a second.
+const RESUME: Duration = Duration::from_millis(250);
+/// Most stragglers that are named in text.
+const NAMES_MAX: usize = 5;
+
+/// How far a revision had got when the waiting ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Containment {
+    /// What was heard last; `None` = nothing.
+    progress: Option<AppliedProgress>,
+    /// Why nobody would say.
+    refusal: Option<String>,
+}
+
+/// What to wait for, and how long.
+pub struct Wait<'a> {
+    pub id: &'a str,
+    pub revision: u64,
+    pub share: WaitShare,
+    pub limit: Duration,
+}
+
+/// Waits until enough verifiers hold a revision, or as long as is allowed.
+///
+/// # Errors
+/// Interrupted by Ctrl-C, with how to go on watching. Everything else that goes wrong is in the answer, because the
+/// revocation is made and the person must hear that first: see [`Containment::outcome`].
+pub async fn wait(
+    authority: &Authority,
+    console: Console,
+    wait: &Wait<'_>,
+) -> Outcome<Containment> {
+    let mut display = Display::new(console);
+    let mut contained = Containment::default();
+    tokio::select! {
+        () = follow(authority, wait, &mut contained, &mut display) => Ok(contained),
+        () = tokio::time::sleep(wait.limit) => Ok(contained),
+        _ = tokio::signal::ctrl_c() => Err(interrupted(wait.id)),
+    }
+}
+
+/// Until it is done. A broken watch is taken up again: the servers keep the progress.
+async fn follow(
+    authority: &Authority,
+    wait: &Wait<'_>,
+    contained: &mut Containment,
+    display: &mut Display,
+) {
+    loop {
+        match authority.watch_applied(request(wait), wait.limit).await {
+            Ok(mut stream) => {
+                while let Some(Ok(progress)) = stream.next().await {
+                    display.show(&summary(&progress), progress.done);
+                    let done = progress.done;
+                    contained.progress = Some(progress);
+                    if done {
+                        return;
+                    }
+                }
+            }
+            Err(error) if error.retryable => (),
+            Err(error) => {
+                contained.refusal = Some(error.to_string());
+                return;
+            }
+        }
+        tokio::time::sleep(RESUME).await;
+    }
+}
+
+fn request(wait: &Wait<'_>) -> WatchAppliedRequest {
+    let (fraction, count) = match wait.share {
+        WaitShare::All => (0.0, 0),
+        WaitShare::Fraction(fraction) => (fraction, 0),
+        WaitShare::Count(count) => (0.0, count),
+    };
+    WatchAppliedRequest {
+        revision: wait.revision,
+        fraction,
+        count,
+    }
+}
+
+fn interrupted(id: &str) -> Failure {
+    Failure::interrupted("stopped watching; the revocation stays").hint(format!(
+        "Go on watching with `hessra revocations watch {id}`."
+    ))
+}
+
+impl Containment {
+    /// One line for people.
+    pub fn summary(&self) -> String {
+        self.progress
+            .as_ref()
+            .map_or_else(|| "Verifiers enforcing  unknown".to_owned(), summary)
+    }
+
+    /// The object `wait` of `-o json`.
+    pub fn to_json(&self) -> Value {
+        let AppliedProgress {
+            enrolled,
+            applied,
+            p50_ms,
+            p99_ms,
+            laggards,
+            done,
+        } = self.progress.as_ref().unwrap_or(&NOTHING);
+        json!({
+            "enrolled": enrolled,
+            "applied": applied,
+            "p50_ms": p50_ms,
+            "p99_ms": p99_ms,
+            "done": done,
+            "laggards": laggards.iter().map(laggard_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Enforced as asked for, or who does not confirm.
+    ///
+    /// # Errors
+    /// Unconfirmed, naming stragglers and when each fails closed.
+    pub fn outcome(&self, limit: Duration) -> Outcome {
+        let waited = duration::display(limit);
+        let message = match (&self.progress, &self.refusal) {
+            (Some(progress), _) if progress.done => return Ok(()),
+            (_, Some(refusal)) => {
+                format!("committed, but who enforces it cannot be watched: {refusal}")
+            }
+            (None, None) => {
+                format!("committed, but no node could say within {waited} who enforces it")
+            }
+            (Some(progress), None) => {
+                let missing = progress.enrolled.saturating_sub(progress.applied);
+                format!(
+                    "{missing} not confirmed after {waited}: {}",
+                    laggard_names(&progress.laggards)
+                )
+            }
+        };
+        Err(Failure::new(Exit::Unconfirmed, "degraded", message)
+            .hint("See `hessra feed verifiers`. The revocation is durable and reaches them when they reconnect."))
+    }
+}
+
+/// Before anything was heard.
+static NOTHING: AppliedProgress = AppliedProgress {
+    enrolled: 0,
+    applied: 0,
+    p50_ms: 0.0,
+    p99_ms: 0.0,
+    laggards: Vec::new(),
+    done: false,
+};
+
+fn summary(progress: &AppliedProgress) -> String {
+    let AppliedProgress {
+        enrolled,
+        applied,
+        p99_ms,
+        ..
+    } = progress;
+    if *enrolled == 0 {
+        return "No verifier is enrolled".to_owned();
+    }
+    format!("Verifiers enforcing  {applied}/{enrolled}  p99 {p99_ms:.0} ms")
+}
+
+fn laggard_names(laggards: &[VerifierStatus]) -> String {
+    let now = clock::unix_milliseconds();
+    let named = laggards
+        .iter()
+        .take(NAMES_MAX)
+        .map(|laggard| laggard_text(laggard, now));
+    let more = laggards.len().saturating_sub(NAMES_MAX);
+    named
+        .chain((more > 0).then(|| format!("{more} more")))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn laggard_text(laggard: &VerifierStatus, now: u64) -> String {
+    let closes = Duration::from_millis(laggard.fails_closed_in_ms);
+    match laggard {
+        _ if !laggard.connected => format!(
+            "{} (offline since {})",
+            laggard.id,
+            clock_time(laggard.since_ms, now)
+        ),
+        _ if closes.is_zero() => format!("{} (fails closed now)", laggard.id),
+        _ => format!(
+            "{} (fails closed in {})",
+            laggard.id,
+            duration::display(closes)
+        ),
+    }
+}
+
+fn laggard_json(laggard: &VerifierStatus) -> Value {
+    json!({
+        "id": laggard.id,
+        "node": laggard.node,
+        "connected": laggard.connected,
+        "applied": laggard.applied,
+        "age_ms": laggard.age_ms,
+        "fails_closed_in_ms": laggard.fails_closed_in_ms,
+        "root_differs": laggard.root_differs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contained(done: bool) -> Containment {
+        let laggard = |id: &str, connected, fails_closed_in_ms| VerifierStatus {
+            id: id.to_owned(),
+            connected,
+            fails_closed_in_ms,
+            since_ms: 1_000_000_000_000,
+            ..VerifierStatus::default()
+        };
+        let laggards = vec![
+            laggard("pg-report-2", true, 19_000),
+            laggard("edge-fra-7", false, 0),
+        ];
+        let progress = AppliedProgress {
+            enrolled: 120,
+            applied: 118,
+            p50_ms: 80.0,
+            p99_ms: 214.0,
+            laggards,
+            done,
+        };
+        Containment {
+            progress: Some(progress),
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn enforced_is_done() {
+        assert_eq!(contained(true).outcome(Duration::from_secs(30)), Ok(()));
+        assert_eq!(
+            contained(true).summary(),
+            "Verifiers enforcing  118/120  p99 214 ms"
+        );
+    }
+
+    #[test]
+    fn stragglers_are_named_with_when_they_fail_closed() {
+        let failure = contained(false)
+            .outcome(Duration::from_secs(30))
+            .expect_err("not confirmed");
+        assert_eq!(failure.exit, Exit::Unconfirmed);
+        let expected = "2 not confirmed after 30s: pg-report-2 (fails closed in 19s), edge-fra-7 (offline since 2001-";
+        assert!(failure.message.starts_with(expected), "{failure}");
+    }
+
+    #[test]
+    fn hearing_nothing_is_not_the_same_as_nobody_lagging() {
+        let failure = Containment::default()
+            .outcome(Duration::from_secs(1))
+            .expect_err("not confirmed");
+        assert_eq!(
+            failure.message,
+            "committed, but no node could say within 1s who enforces it"
+        );
+    }
+
+    #[test]
+    fn a_refusal_to_watch_does_not_hide_that_it_is_committed() {
+        let refused = Containment {
+            refusal: Some("not permitted".to_owned()),
+            ..Containment::default()
+        };
+        let failure = refused
+            .outcome(Duration::from_secs(1))
+            .expect_err("not confirmed");
+        assert_eq!(failure.exit, Exit::Unconfirmed);
+        assert!(failure.message.starts_with("committed, but"), "{failure}");
+    }
+
+    #[test]
+    fn the_json_has_the_published_keys() {
+        let value = contained(false).to_json();
+        for key in ["enrolled", "applied", "p50_ms", "p99_ms", "laggards"] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        assert_eq!(value["laggards"][1]["id"], "edge-fra-7");
+    }
+
+    #[test]
+    fn ctrl_c_says_how_to_go_on() {
+        let failure = interrupted("rv_7");
+        assert_eq!(failure.exit.code(), 130);
+        assert!(
+            failure
+                .hint
+                .expect("a hint")
+                .contains("hessra revocations watch rv_7")
+        );
+    }
+}

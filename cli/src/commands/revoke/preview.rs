@@ -1,0 +1,158 @@
+//! What a revocation would reach, said before it is made.
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{PreviewItem, PreviewResponse, RevokeRequest};
+use serde_json::{Value, json};
+
+use super::target::RevocationTarget;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::Console;
+
+/// Most names in one line; the count is always said.
+const NAMES_MAX: usize = 8;
+
+/// Says on stderr what it would reach.
+///
+/// # Errors
+/// Not permitted, or nobody could answer.
+pub async fn show(authority: &Authority, console: Console, request: &RevokeRequest) -> Outcome {
+    let preview = authority.preview_revoke(request.clone()).await?;
+    to_text(&preview)
+        .lines()
+        .for_each(|line| console.note(line));
+    refusal(&preview)
+}
+
+/// The whole command with `--dry-run`: the preview is the answer.
+pub async fn dry_run(
+    authority: &Authority,
+    console: Console,
+    target: &RevocationTarget,
+    request: RevokeRequest,
+) -> Outcome {
+    target
+        .warnings
+        .iter()
+        .for_each(|warning| console.warn(warning));
+    let preview = authority.preview_revoke(request).await?;
+    console.answer(&to_json(&preview), || to_text(&preview))?;
+    refusal(&preview)
+}
+
+fn refusal(preview: &PreviewResponse) -> Outcome {
+    if preview.allowed {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::NotPermitted,
+        "not_permitted",
+        preview.refusal.clone(),
+    ))
+}
+
+fn to_text(preview: &PreviewResponse) -> String {
+    let items = preview.items.iter().map(item_text);
+    let verifiers = format!(
+        "  Verifiers    {} online, {} stale\n  Unknown      delegations made offline below it are covered too\n",
+        preview.verifiers_online, preview.verifiers_stale
+    );
+    items.chain([verifiers]).collect()
+}
+
+fn item_text(item: &PreviewItem) -> String {
+    let mut text = format!("Revokes {} {}\n", item.scope, item.target);
+    if item.already {
+        text.push_str(&format!(
+            "  Already      revoked at revision {}\n",
+            item.already_revision
+        ));
+    }
+    if !item.known_below.is_empty() {
+        text.push_str(&format!("  Identities   {}\n", names(&item.known_below)));
+    }
+    if !item.resources.is_empty() {
+        text.push_str(&format!("  Could reach  {}\n", names(&item.resources)));
+    }
+    text
+}
+
+fn names(all: &[String]) -> String {
+    let shown = all
+        .iter()
+        .take(NAMES_MAX)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let more = all.len().saturating_sub(NAMES_MAX);
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
+    }
+}
+
+fn to_json(preview: &PreviewResponse) -> Value {
+    json!({
+        "dry_run": true,
+        "allowed": preview.allowed,
+        "refusal": (!preview.allowed).then_some(&preview.refusal),
+        "revision": preview.revision,
+        "verifiers": {"online": preview.verifiers_online, "stale": preview.verifiers_stale},
+        "items": preview.items.iter().map(item_json).collect::<Vec<_>>(),
+    })
+}
+
+fn item_json(item: &PreviewItem) -> Value {
+    json!({
+        "scope": item.scope,
+        "target": item.target,
+        "known_below": item.known_below,
+        "resources": item.resources,
+        "already": item.already,
+        "already_revision": item.already.then_some(item.already_revision),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preview() -> PreviewResponse {
+        let item = PreviewItem {
+            scope: "subtree".to_owned(),
+            target: "urn:h:a:b".to_owned(),
+            known_below: (0..10).map(|number| format!("n{number}")).collect(),
+            ..PreviewItem::default()
+        };
+        PreviewResponse {
+            items: vec![item],
+            allowed: true,
+            verifiers_online: 3,
+            ..PreviewResponse::default()
+        }
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        assert!(
+            to_text(&preview()).contains("n7 and 2 more"),
+            "{}",
+            to_text(&preview())
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_not_permitted() {
+        let refused = PreviewResponse {
+            allowed: false,
+            refusal: "not yours".to_owned(),
+            ..preview()
+        };
+        assert_eq!(
+            refusal(&refused).expect_err("refused").exit,
+            Exit::NotPermitted
+        );
+        assert_eq!(refusal(&preview()), Ok(()));
+    }
+}

@@ -1,0 +1,225 @@
+//! `hessra status`: is the cluster healthy, and who does what.
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{NodeStatus, StatusResponse};
+use serde_json::{Value, json};
+
+use crate::context::{self, Context};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, Table};
+
+/// Prints the status; the outcome is the health.
+pub async fn run(context: &Context, console: Console) -> Outcome {
+    let authority = Authority::new(context.authenticated_connection()?);
+    let status = authority.status().await?;
+    context::remember_members(context, authority.servers().as_slice());
+    console.answer(&to_json(&status), || to_text(&status))?;
+    health(&status)
+}
+
+/// Healthy, or why not.
+///
+/// # Errors
+/// Unavailable without a leader, else degraded.
+pub fn health(status: &StatusResponse) -> Outcome {
+    if status.leader == 0 {
+        return Err(Failure { retryable: true, ..Failure::new(Exit::Unavailable, "no_leader", "no leader is known") }
+            .hint("An election takes about a second. If it lasts, a quorum of nodes is missing: see the table."));
+    }
+    if status.healthy {
+        Ok(())
+    } else {
+        Err(degraded(status))
+    }
+}
+
+fn degraded(status: &StatusResponse) -> Failure {
+    let troubled = status
+        .nodes
+        .iter()
+        .filter(|node| !node.reachable || node.state != "ready");
+    let names: Vec<String> = troubled
+        .map(|node| format!("node {} ({})", node.id, node_state(node)))
+        .collect();
+    let what = if names.is_empty() {
+        "the cluster is not healthy".to_owned()
+    } else {
+        names.join(", ")
+    };
+    Failure::new(Exit::Unconfirmed, "degraded", format!("degraded: {what}"))
+        .hint("Look at the logs and `/readyz` of the nodes named.")
+}
+
+fn node_state(node: &NodeStatus) -> String {
+    if node.reachable {
+        node.state.clone()
+    } else {
+        "unreachable".to_owned()
+    }
+}
+
+fn to_json(status: &StatusResponse) -> Value {
+    json!({
+        "cluster_id": status.cluster_id,
+        "healthy": status.healthy,
+        "leader": status.leader,
+        "term": status.term,
+        "revision": status.revision,
+        "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
+        "feed": {"subscribers": status.subscribers, "stale": status.stale},
+        "answered_by": status.answered_by,
+    })
+}
+
+fn node_json(node: &NodeStatus) -> Value {
+    json!({
+        "id": node.id,
+        "address": node.public_address,
+        "role": node.role,
+        "state": node_state(node),
+        "version": node.version,
+        "applied": node.applied,
+        "lag": node.lag,
+        "reachable": node.reachable,
+        "revision": node.revision,
+        "subscribers": node.subscribers,
+    })
+}
+
+fn to_text(status: &StatusResponse) -> String {
+    let mut table = Table::new(&[
+        "node",
+        "address",
+        "role",
+        "state",
+        "version",
+        "applied",
+        "lag",
+        "verifiers",
+    ]);
+    for column in [5, 6, 7] {
+        table = table.right(column);
+    }
+    for node in &status.nodes {
+        let numbers =
+            [node.applied, node.lag, u64::from(node.subscribers)].map(|number| number.to_string());
+        let words = [
+            &node.id.to_string(),
+            &node.public_address,
+            &node.role,
+            &node_state(node),
+            &node.version,
+        ];
+        table.row(words.into_iter().cloned().chain(numbers));
+    }
+    format!("{}\n{}\n", table.text(), summary(status))
+}
+
+fn summary(status: &StatusResponse) -> String {
+    let health = if status.healthy {
+        "healthy"
+    } else {
+        "not healthy"
+    };
+    let leader = if status.leader == 0 {
+        "no leader".to_owned()
+    } else {
+        format!("leader {}", status.leader)
+    };
+    let (term, revision) = (status.term, status.revision);
+    let (subscribers, stale) = (status.subscribers, status.stale);
+    format!(
+        "{health}: {leader}, term {term}, revision {revision}, {subscribers} verifiers of which {stale} stale"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> StatusResponse {
+        let node = |id: u64, reachable| NodeStatus {
+            id,
+            public_address: format!("127.0.0.1:740{id}"),
+            role: "follower".to_owned(),
+            state: "ready".to_owned(),
+            version: "0.1.0".to_owned(),
+            reachable,
+            ..NodeStatus::default()
+        };
+        StatusResponse {
+            cluster_id: "c".to_owned(),
+            healthy: true,
+            leader: 1,
+            term: 2,
+            revision: 3,
+            nodes: vec![node(1, true), node(2, false)],
+            ..StatusResponse::default()
+        }
+    }
+
+    #[test]
+    fn the_outcome_is_the_health() {
+        assert_eq!(health(&status()), Ok(()));
+        let degraded = health(&StatusResponse {
+            healthy: false,
+            ..status()
+        })
+        .expect_err("degraded");
+        assert_eq!(degraded.exit, Exit::Unconfirmed);
+        assert!(
+            degraded.message.contains("node 2 (unreachable)"),
+            "{degraded}"
+        );
+        let headless = health(&StatusResponse {
+            leader: 0,
+            ..status()
+        })
+        .expect_err("no leader");
+        assert_eq!(
+            (headless.exit, &*headless.reason),
+            (Exit::Unavailable, "no_leader")
+        );
+    }
+
+    #[test]
+    fn the_json_has_the_published_keys() {
+        let value = to_json(&status());
+        for key in [
+            "cluster_id",
+            "healthy",
+            "leader",
+            "term",
+            "revision",
+            "nodes",
+            "feed",
+        ] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        for key in [
+            "id",
+            "address",
+            "role",
+            "state",
+            "version",
+            "applied",
+            "lag",
+            "reachable",
+        ] {
+            assert!(value["nodes"][0].get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_one_table_and_one_line() {
+        let text = to_text(&status());
+        assert!(text.starts_with("NODE  ADDRESS"), "{text}");
+        assert!(
+            text.ends_with(
+                "\nhealthy: leader 1, term 2, revision 3, 0 verifiers of which 0 stale\n"
+            ),
+            "{text}"
+        );
+    }
+}

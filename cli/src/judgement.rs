@@ -1,0 +1,149 @@
+//! Is a token good now? First what needs nobody, then revocation by the feed.
+//!
+//! ```text
+//! signature, chain, expiry (offline) ──no──► No (3)
+//!        │ yes
+//!        ├─ --offline ─────────────────────► yes, and said in words that revocation was not asked
+//!        ▼
+//! feed of any reachable node ── revoked ───► No (3), even when it is old: denial needs no freshness
+//!        │ fresh ─────────────────────────► yes, with revision and age
+//!        └ nobody answers ────────────────► cannot tell (10)
+//! ```
+
+use std::time::Duration;
+
+use hessra_sdk_rust::token::{UnknownReason, Verified};
+use hessra_sdk_rust::{Request, Verdict, Verifier};
+
+use crate::args::PublicKeyArguments;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::{knowledge, sdk, signing_key};
+
+/// A good token, and what is known about its revocation.
+pub struct Judgement {
+    pub verified: Verified,
+    pub revocation: Revocation,
+}
+
+/// What is known about the revocation of a good token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// Not asked, because the person said so.
+    NotAsked,
+    /// Not revoked at this revision, known this long ago.
+    NotRevoked { revision: u64, age: Duration },
+}
+
+/// Judges a token.
+///
+/// # Errors
+/// No, with the reason; cannot tell; usage.
+pub async fn judge(
+    context: &Context,
+    token: &str,
+    request: &Request,
+    keys: &PublicKeyArguments,
+    offline: bool,
+) -> Outcome<Judgement> {
+    let key_id = sdk::parse(token).map_err(no)?.root_key_id();
+    if offline {
+        let key = signing_key::find(context, keys, key_id).await?;
+        let verified = conclude(sdk::verify_offline(token, request, &key)?)?;
+        return Ok(Judgement {
+            verified,
+            revocation: Revocation::NotAsked,
+        });
+    }
+    // A key that is known here settles most bad tokens at once. One that does not fit settles nothing: the cluster
+    // may have been set up anew.
+    if let Some(key) = signing_key::known(context, keys, key_id)?
+        && let Verdict::Deny(reason) = sdk::verify_offline(token, request, &key)?
+        && !sdk::is_about_the_key(&reason)
+    {
+        return Err(sdk::denied(&reason));
+    }
+    by_the_feed(context, token, request).await
+}
+
+async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outcome<Judgement> {
+    let verifier = knowledge::checker(context).map_err(cannot_ask)?;
+    let waited = tokio::time::timeout(context.timeout, settled(&verifier, token, request)).await;
+    let verdict = waited.unwrap_or_else(|_| verifier.check(token, request));
+    let heard = verifier.age().is_some();
+    verifier.shutdown().await;
+    match verdict {
+        Verdict::Unknown(_) if !heard => Err(nobody_answered(context)),
+        verdict => {
+            let verified = conclude(verdict)?;
+            let revision = verified.checked_at().map_or(0, |revision| revision.0);
+            let age = verified.knowledge_age().unwrap_or_default();
+            Ok(Judgement {
+                verified,
+                revocation: Revocation::NotRevoked { revision, age },
+            })
+        }
+    }
+}
+
+/// The verdict as soon as there is one: when the feed is fresh, and has reached the revision that the token carries.
+/// A denial needs no freshness, so the first snapshot is enough for it.
+async fn settled(verifier: &Verifier, token: &str, request: &Request) -> Verdict {
+    let mut status = verifier.subscribe();
+    loop {
+        match verifier.check(token, request) {
+            // More knowledge will not finish its checks.
+            Verdict::Unknown(UnknownReason::LimitExceeded) => {
+                return Verdict::Unknown(UnknownReason::LimitExceeded);
+            }
+            // The sender lives as long as the verifier.
+            Verdict::Unknown(_) => _ = status.changed().await,
+            verdict => return verdict,
+        }
+    }
+}
+
+fn conclude(verdict: Verdict) -> Outcome<Verified> {
+    match verdict {
+        Verdict::Allow(verified) => Ok(verified),
+        Verdict::Deny(reason) => Err(sdk::denied(&reason)),
+        Verdict::Unknown(reason) => Err(unknown(&reason)),
+    }
+}
+
+fn unknown(reason: &UnknownReason) -> Failure {
+    Failure {
+        retryable: true,
+        ..Failure::new(
+            Exit::CannotTell,
+            reason.code(),
+            format!("cannot tell: {reason}"),
+        )
+    }
+}
+
+/// A text that is no token proves nothing: the answer is no.
+fn no(failure: Failure) -> Failure {
+    Failure::no("malformed", failure.message)
+}
+
+fn cannot_ask(failure: Failure) -> Failure {
+    let hint = "Name a server to ask about revocations, or use --offline to check the rest.";
+    Failure::new(
+        Exit::CannotTell,
+        "never_synced",
+        format!("cannot tell: {}", failure.message),
+    )
+    .hint(hint)
+}
+
+fn nobody_answered(context: &Context) -> Failure {
+    let waited = crate::duration::display(context.timeout);
+    let message = format!("cannot tell: no node said within {waited} whether it is revoked");
+    Failure {
+        retryable: true,
+        ..Failure::new(Exit::CannotTell, "stale", message)
+    }
+    .hint("See `hessra doctor`, or use --offline to check all but revocation.")
+}

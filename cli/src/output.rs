@@ -1,0 +1,197 @@
+//! What goes where: data on stdout, everything said to a person on stderr.
+//!
+//! A command makes one answer and hands it over in the forms it has; [`Console`] prints the one that was asked for.
+//! No colour, prompt or animation when the stream is not a terminal, and none with `NO_COLOR`.
+
+mod table;
+mod when;
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::ColorChoice;
+use serde_json::Value;
+
+use crate::args::{ColorWhen, Format, OutputArguments};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+
+pub use table::Table;
+pub use when::{clock_time, timestamp};
+
+/// Green, for marks of success.
+const GREEN: &str = "\x1b[32m";
+/// Yellow, for what needs a look.
+const YELLOW: &str = "\x1b[33m";
+/// Red, for what failed.
+const RED: &str = "\x1b[31m";
+/// Back to normal.
+const PLAIN: &str = "\x1b[0m";
+
+/// The two streams of this process and how to use them.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    pub format: Format,
+    pub verbose: bool,
+    quiet: bool,
+    no_input: bool,
+    stdout_is_terminal: bool,
+    stderr_is_terminal: bool,
+    stdin_is_terminal: bool,
+}
+
+impl Console {
+    /// The console that the options ask for. Sets the colour choice of the process.
+    pub fn new(arguments: &OutputArguments) -> Self {
+        match arguments.color.unwrap_or_default() {
+            ColorWhen::Auto => ColorChoice::Auto.write_global(),
+            ColorWhen::Always => ColorChoice::Always.write_global(),
+            ColorWhen::Never => ColorChoice::Never.write_global(),
+        }
+        Self {
+            format: arguments.format(),
+            verbose: arguments.verbose,
+            quiet: arguments.quiet,
+            no_input: arguments.no_input,
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: io::stderr().is_terminal(),
+            stdin_is_terminal: io::stdin().is_terminal(),
+        }
+    }
+
+    /// Is stdout read by a person?
+    pub fn stdout_is_terminal(&self) -> bool {
+        self.stdout_is_terminal
+    }
+
+    /// May a question be asked?
+    pub fn may_ask(&self) -> bool {
+        self.stdin_is_terminal && self.stderr_is_terminal && !self.no_input
+    }
+
+    /// May progress be drawn over itself?
+    pub fn may_animate(&self) -> bool {
+        self.stderr_is_terminal && !self.quiet
+    }
+
+    /// Is the answer for a program?
+    pub fn for_machines(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
+    /// A token as it is printed: alone. Only people get the newline; published readers refuse a file that has one.
+    pub fn token_text(&self, token: &str) -> String {
+        if self.stdout_is_terminal {
+            format!("{token}\n")
+        } else {
+            token.to_owned()
+        }
+    }
+
+    /// Prints an answer: `value` for programs, else what `text` makes, which ends its own lines.
+    pub fn answer(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
+        match self.format {
+            Format::Json => self.data(&format!("{value:#}\n")),
+            Format::Jsonl => self.data(&format!("{value}\n")),
+            Format::Text | Format::Token => self.data(&text()),
+        }
+    }
+
+    /// Prints a list: one value with all of them, one line each, or text.
+    pub fn answer_list(
+        &self,
+        whole: &Value,
+        items: &[Value],
+        text: impl FnOnce() -> String,
+    ) -> Outcome {
+        match self.format {
+            Format::Jsonl => items
+                .iter()
+                .try_for_each(|item| self.data(&format!("{item}\n"))),
+            _ => self.answer(whole, text),
+        }
+    }
+
+    /// Prints one event of a stream: programs get one line of JSON in either JSON form.
+    pub fn event(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
+        if self.for_machines() {
+            self.data(&format!("{value}\n"))
+        } else {
+            self.data(&format!("{}\n", text()))
+        }
+    }
+
+    /// Writes to stdout as it is. A reader that went away ends the command quietly.
+    pub fn data(&self, text: &str) -> Outcome {
+        let mut stdout = anstream::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                std::process::exit(i32::from(Exit::Done.code()))
+            }
+            Err(error) => Err(Failure::new(
+                Exit::Failed,
+                "output",
+                format!("cannot write to stdout: {error}"),
+            )),
+        }
+    }
+
+    /// Something good happened.
+    pub fn success(&self, text: &str) {
+        self.note(&format!("{GREEN}✓{PLAIN} {text}"));
+    }
+
+    /// Something needs a look.
+    pub fn warn(&self, text: &str) {
+        say(&format!("{YELLOW}!{PLAIN} {text}"));
+    }
+
+    /// Something said in passing.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
+    /// Said with `--verbose` only.
+    pub fn detail(&self, text: &str) {
+        if self.verbose {
+            say(text);
+        }
+    }
+
+    /// Says how the command failed, in the form that was asked for.
+    pub fn failure(&self, failure: &Failure) {
+        if self.for_machines() {
+            return say(&failure.to_json().to_string());
+        }
+        match failure.exit {
+            Exit::No => say(&format!("{RED}✗{PLAIN} {failure}")),
+            Exit::Unconfirmed | Exit::CannotTell => self.warn(&failure.message),
+            _ => say(&format!("{RED}error:{PLAIN} {failure}")),
+        }
+        failure
+            .hint
+            .iter()
+            .for_each(|hint| say(&format!("  hint: {hint}")));
+        let known = failure.request_id.as_ref().filter(|_| self.verbose);
+        known.iter().for_each(|id| say(&format!("  request: {id}")));
+    }
+}
+
+/// A mark for a line of a report: good, to look at, or bad.
+pub fn mark(exit: Exit) -> String {
+    match exit {
+        Exit::Done => format!("{GREEN}✓{PLAIN}"),
+        Exit::Unconfirmed | Exit::CannotTell => format!("{YELLOW}!{PLAIN}"),
+        _ => format!("{RED}✗{PLAIN}"),
+    }
+}
+
+/// A stderr that cannot be written to is nobody's to hear about.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}

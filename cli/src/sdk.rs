@@ -1,0 +1,112 @@
+//! The SDK's token operations with this command's clock, key texts and failures.
+
+use std::time::Duration;
+
+use hessra_sdk_rust::clock;
+use hessra_sdk_rust::revocation::{Identity, UnixSeconds};
+use hessra_sdk_rust::token::{
+    self, DelegateError, Delegated, DenyReason, Description, Keyring, Limits, PolicyChecks, Token,
+    Verified, Verifier, VerifierConfig,
+};
+use hessra_sdk_rust::{Request, Verdict};
+use rand::rngs::OsRng;
+
+use crate::failure::{Failure, Outcome};
+
+/// What a token is delegated to.
+#[derive(Clone, Copy, Debug)]
+pub struct Delegation<'a> {
+    pub identity: &'a str,
+    pub ttl: Duration,
+    /// Datalog, or none.
+    pub check: Option<&'a str>,
+}
+
+/// Reads a token without believing it.
+///
+/// # Errors
+/// Usage.
+pub fn parse(text: &str) -> Outcome<Token> {
+    Token::parse(text, &Limits::default())
+        .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
+}
+
+/// What a token says, unproven.
+///
+/// # Errors
+/// Usage.
+pub fn describe(text: &str) -> Outcome<Description> {
+    token::inspect(text, &Limits::default())
+        .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
+}
+
+/// Everything but revocation, with one key.
+///
+/// # Errors
+/// Usage: the key is no key.
+pub fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdict> {
+    // Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes them.
+    let config = VerifierConfig {
+        policy_checks: PolicyChecks::Evaluate,
+        ..VerifierConfig::default()
+    };
+    Ok(Verifier::new(config).verify_offline(text, request, &keyring(key)?, clock::wall()))
+}
+
+/// The identities from the subject down to the actor.
+pub fn chain(verified: &Verified) -> Vec<String> {
+    verified.chain().iter().map(ToString::to_string).collect()
+}
+
+/// The answer no, with its reason.
+pub fn denied(reason: &DenyReason) -> Failure {
+    Failure::no(reason.code(), reason.to_string())
+}
+
+/// Does the reason say that another key is needed, rather than that the token is bad?
+pub fn is_about_the_key(reason: &DenyReason) -> bool {
+    matches!(
+        reason,
+        DenyReason::BadSignature | DenyReason::UnknownKey { .. }
+    )
+}
+
+/// Makes a token for an identity below.
+///
+/// # Errors
+/// Usage for what is asked; no, when the token cannot be delegated from.
+pub fn delegate(text: &str, key: &str, wanted: &Delegation<'_>) -> Outcome<Delegated> {
+    let now = clock::wall();
+    let delegation = token::Delegation {
+        child: identity(wanted.identity)?,
+        expires_at: UnixSeconds(now.0.saturating_add(wanted.ttl.as_secs())),
+        checks: wanted.check,
+    };
+    token::delegate(text, &keyring(key)?, &delegation, now, &mut OsRng)
+        .map_err(|error| not_delegated(&error))
+}
+
+fn not_delegated(error: &DelegateError) -> Failure {
+    match error {
+        DelegateError::Refused(_) => Failure::no("refused", error.to_string()),
+        DelegateError::NotDelegatable { .. } => Failure::no("not_delegable", error.to_string()),
+        _ => Failure::usage(error.to_string()),
+    }
+}
+
+/// Reads an identity; refused, not repaired.
+///
+/// # Errors
+/// Usage.
+pub fn identity(text: &str) -> Outcome<Identity> {
+    Identity::parse(text).map_err(|error| {
+        Failure::usage(format!("`{text}` is not an identity: {error}")).hint(
+            "Identities are segments of letters, digits and ._~@/- joined by colons, like urn:hessra:alice:agent.",
+        )
+    })
+}
+
+fn keyring(pem: &str) -> Outcome<Keyring> {
+    Keyring::from_pem(pem)
+        .map_err(|error| Failure::usage(format!("the public key is not one: {error}")))
+}
