@@ -1,1 +1,57 @@
-//! Under construction.
+//! Reads, mints, delegates and checks a token; asks the revocations; answers with a verdict.
+//!
+//! Pure: no sockets, no clock, no randomness of its own. A check is one call with everything it may believe:
+//!
+//! ```
+//! use hessra_sdk_core::{Keyring, Knowledge, Now, Request, Verdict, Verifier, VerifierConfig};
+//! # fn check(token: &str, keyring: &Keyring, now: Now) {
+//! let verifier = Verifier::new(VerifierConfig::default());
+//! match verifier.verify(token, &Request::bearer(), &Knowledge::offline(keyring), now) {
+//!     Verdict::Allow(verified) => println!("{}", verified.actor()),
+//!     Verdict::Deny(reason) => println!("no: {reason}"),
+//!     Verdict::Unknown(reason) => println!("cannot tell: {reason}"),
+//! }
+//! # }
+//! ```
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`token`] | a token taken apart: blocks, ids, what its checks mean |
+//! | [`chain`] | who acts: the actor derived from structure, never from text |
+//! | [`keyring`] | the public keys that a verifier believes |
+//! | [`verifier`] | one token, one request, one verdict |
+//! | [`verdict`] | allow, deny, unknown, and why |
+//! | [`mint`] | authority blocks, signed by whoever holds the key |
+//! | [`delegate`] | a child identity, made offline by the holder |
+//! | [`inspect`] | what a token says, for people; believes nothing |
+//! | [`ed25519`] | strict signature verification |
+//!
+//! Not here: service chains, multi-party signatures, prefixes and designations. A token that asks for one of them is
+//! refused, because a verifier that ignores a demand accepts too much.
+
+pub mod chain;
+pub mod delegate;
+pub mod ed25519;
+pub mod error;
+pub mod inspect;
+pub mod keyring;
+pub mod mint;
+pub mod token;
+pub mod verdict;
+pub mod verifier;
+
+pub use chain::{Chain, ChainError};
+pub use delegate::{Delegated, Delegation, delegate};
+pub use ed25519::{Ed25519, verify_ed25519};
+pub use error::{DelegateError, KeyError, MintError, SignerError, TokenError};
+pub use inspect::{BlockDescription, BlockRole, Description, inspect};
+pub use keyring::Keyring;
+pub use mint::{
+    AuthorizationParameters, IdentityParameters, Minted, Signer, TokenShape, mint_authorization,
+    mint_identity,
+};
+pub use token::{Limits, Right, Token, TokenClass, TokenFacts};
+pub use verdict::{DenyReason, UnknownReason, Verdict, Verified};
+pub use verifier::{
+    Knowledge, Now, PolicyChecks, Purpose, Request, StalenessPolicy, Verifier, VerifierConfig,
+};

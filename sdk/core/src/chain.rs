@@ -1,0 +1,223 @@
+//! Who acts with an identity token: derived from its structure, never from its text.
+//!
+//! The authority block names one subject. Each later block either narrows to a name at or below the one before, or only
+//! bounds the time, or (if the caller says so) holds further checks. Anything else is refused: text inspection is what
+//! lets `alice` become `bob`.
+
+use hessra_revocation::{Identity, IdentityError};
+
+use crate::token::{Block, CheckShape};
+use crate::verifier::PolicyChecks;
+use crate::{Limits, Token, TokenFacts};
+
+/// The names of an identity token: subject first, then every delegation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    identities: Vec<Identity>,
+    delegable: bool,
+    policy_checks: bool,
+}
+
+impl Chain {
+    /// Derives the chain of an identity token whose facts are `facts`.
+    ///
+    /// # Errors
+    /// [`ChainError`], one variant per way in which a token is not an identity.
+    pub fn derive(
+        token: &Token,
+        facts: &TokenFacts,
+        limits: &Limits,
+        policy_checks: PolicyChecks,
+    ) -> Result<Self, ChainError> {
+        let mut chain = Self::of_authority(token.authority(), facts)?;
+        let mut delegations = 0;
+        for block in token.blocks().iter().skip(1) {
+            let Some((name, delegable)) = chain.read_later(block, policy_checks)? else {
+                continue;
+            };
+            delegations += 1;
+            if delegations > limits.delegation_depth_max {
+                let limit = limits.delegation_depth_max;
+                return Err(ChainError::TooDeep { limit });
+            }
+            chain.narrow(name, delegable)?;
+        }
+        Ok(chain)
+    }
+
+    /// Base subject.
+    #[must_use]
+    pub fn subject(&self) -> &Identity {
+        self.identities
+            .first()
+            .expect("a chain starts with its subject")
+    }
+
+    /// Who acts when nobody names an actor: the last delegation, else the subject.
+    #[must_use]
+    pub fn actor(&self) -> &Identity {
+        self.identities
+            .last()
+            .expect("a chain starts with its subject")
+    }
+
+    /// Subject first, derived actor last.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// May the derived actor delegate, and stand for names below it?
+    #[must_use]
+    pub fn is_delegable(&self) -> bool {
+        self.delegable
+    }
+
+    /// Does a later block hold checks of its holder's own making?
+    pub(crate) fn has_policy_checks(&self) -> bool {
+        self.policy_checks
+    }
+
+    /// May the token be used as `actor`: the derived one, or one below it where that is allowed?
+    #[must_use]
+    pub fn permits(&self, actor: &Identity) -> bool {
+        actor == self.actor() || (self.delegable && is_below(actor, self.actor()))
+    }
+
+    fn of_authority(authority: &Block, facts: &TokenFacts) -> Result<Self, ChainError> {
+        if authority.checks.contains(&CheckShape::Domain) {
+            return Err(ChainError::DomainRequired);
+        }
+        if authority.rules > 0 || authority.scoped {
+            return Err(ChainError::Shape("its authority block has rules"));
+        }
+        let [subject] = facts.subjects.as_slice() else {
+            return Err(ChainError::Shape("it does not have exactly one subject"));
+        };
+        if authority.expires_at().is_none() {
+            return Err(ChainError::Shape("its authority block does not end"));
+        }
+        let delegable = authority_guard(authority, subject)?;
+        Ok(Self {
+            identities: vec![parse(subject)?],
+            delegable,
+            policy_checks: false,
+        })
+    }
+
+    /// The name that a later block narrows to, if it is a delegation.
+    fn read_later<'a>(
+        &mut self,
+        block: &'a Block,
+        policy_checks: PolicyChecks,
+    ) -> Result<Option<(&'a str, bool)>, ChainError> {
+        if !block.only_restricts() {
+            return Err(ChainError::Shape("a later block has facts or rules"));
+        }
+        let mut narrowed = None;
+        for check in &block.checks {
+            match check {
+                CheckShape::Before(_) => {}
+                CheckShape::Actor { name, delegable } if narrowed.is_none() => {
+                    narrowed = Some((name.as_str(), *delegable));
+                }
+                CheckShape::Domain => return Err(ChainError::DomainRequired),
+                CheckShape::Other {
+                    names_identity: false,
+                } if policy_checks == PolicyChecks::Evaluate => {
+                    self.policy_checks = true;
+                }
+                _ => {
+                    return Err(ChainError::Shape(
+                        "a later block has a check of unknown meaning",
+                    ));
+                }
+            }
+        }
+        Ok(narrowed)
+    }
+
+    fn narrow(&mut self, name: &str, delegable: bool) -> Result<(), ChainError> {
+        let child = parse(name)?;
+        let parent = self.actor().clone();
+        if !self.delegable {
+            return Err(ChainError::NotDelegable { parent });
+        }
+        self.delegable = delegable;
+        // A holder may bind a token to its own name once more, with less time.
+        if child == parent {
+            return Ok(());
+        }
+        if !is_below(&child, &parent) {
+            return Err(ChainError::Sideways { child, parent });
+        }
+        self.identities.push(child);
+        Ok(())
+    }
+}
+
+/// Exactly one check on the actor, about the subject, and else only time.
+fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError> {
+    let mut guard = None;
+    for check in &authority.checks {
+        match check {
+            CheckShape::Before(_) => {}
+            CheckShape::Actor { name, delegable } if guard.is_none() && name == subject => {
+                guard = Some(*delegable);
+            }
+            _ => {
+                return Err(ChainError::Shape(
+                    "its authority block has a check of unknown meaning",
+                ));
+            }
+        }
+    }
+    guard.ok_or(ChainError::Shape("it does not bind its actor"))
+}
+
+/// Strictly below, byte for byte: as Biscuit's own check sees it.
+pub(crate) fn is_below(child: &Identity, parent: &Identity) -> bool {
+    let rest = child.as_str().strip_prefix(parent.as_str());
+    rest.is_some_and(|rest| rest.starts_with(':'))
+}
+
+fn parse(name: &str) -> Result<Identity, ChainError> {
+    Ok(Identity::parse(name)?)
+}
+
+/// Why a token is not an identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// Not the published shape.
+    #[error("the token is not an identity that this version understands: {0}")]
+    Shape(&'static str),
+    /// It is restricted to a domain, which this version cannot confirm.
+    #[error(
+        "the identity is restricted to a domain, which cannot be confirmed here: use an unrestricted identity"
+    )]
+    DomainRequired,
+    /// A name in it is not canonical.
+    #[error("a name in the token is not an identity: {0}")]
+    Identity(#[from] IdentityError),
+    /// A delegation is not at or below the one before.
+    #[error("`{child}` is not below `{parent}`, from which it was delegated")]
+    Sideways {
+        /// The delegation.
+        child: Identity,
+        /// What it stands under.
+        parent: Identity,
+    },
+    /// A delegation of an identity that was issued without that right.
+    #[error("`{parent}` was issued without the right to delegate")]
+    NotDelegable {
+        /// What was delegated.
+        parent: Identity,
+    },
+    /// Above [`Limits::delegation_depth_max`].
+    #[error("the identity was delegated more than {limit} times")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+}

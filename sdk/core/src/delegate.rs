@@ -1,0 +1,194 @@
+//! A child identity, made offline by the holder of its parent.
+//!
+//! The published form: a third-party block signed by a throw-away key, which nobody trusts; it is only a way to append.
+//! What makes it safe is that the child's name lies below the parent's, so the result is checked before it leaves.
+
+use biscuit_auth::builder::{Algorithm, BlockBuilder};
+use biscuit_auth::error::Token as BiscuitError;
+use biscuit_auth::macros::block;
+use biscuit_auth::{Biscuit, KeyPair};
+use rand::{CryptoRng, RngCore};
+
+use hessra_revocation::{Identity, UnixSeconds};
+
+use crate::chain::is_below;
+use crate::keyring::Signed;
+use crate::token::to_text;
+use crate::{
+    DelegateError, DenyReason, Keyring, PolicyChecks, Request, Verdict, Verified, Verifier,
+    VerifierConfig,
+};
+
+/// What to make of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation<'a> {
+    /// Who may act with it: strictly below the current actor.
+    pub child: Identity,
+    /// From this instant on it is refused; never later than its parent, whatever is asked for.
+    pub expires_at: UnixSeconds,
+    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of what it is used for.
+    /// Verifiers evaluate them only where their configuration says so, and refuse the token elsewhere.
+    pub checks: Option<&'a str>,
+}
+
+/// A fresh delegated identity.
+#[derive(Clone)]
+pub struct Delegated {
+    /// Text form: padded URL-safe base64, no line end.
+    pub token: String,
+    /// From this instant on it is refused.
+    pub expires_at: UnixSeconds,
+    /// Subject first, then every delegation; the child last.
+    pub chain: Vec<Identity>,
+}
+
+/// Never shows the token.
+impl std::fmt::Debug for Delegated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delegated")
+            .field("expires_at", &self.expires_at)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Appends a delegation to an identity token. Revocations are not asked: verifiers do.
+///
+/// # Errors
+/// [`DelegateError`]; each says what is allowed.
+pub fn delegate(
+    token: &str,
+    keyring: &Keyring,
+    delegation: &Delegation<'_>,
+    now: UnixSeconds,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Delegated, DelegateError> {
+    let (signed, parent) = established(token, &Request::bearer(), keyring, now)?;
+    let expires_at = check_delegation(&parent, delegation, now)?;
+    let block = delegation_block(&delegation.child, expires_at, delegation.checks)?;
+    let token = to_text(&append(&signed.biscuit, block, rng)?);
+    let expected = Request::identity(delegation.child.clone());
+    let (_, child) = established(&token, &expected, keyring, now)?;
+    if child.reusable {
+        confirm(&token, &expected, keyring, now)?;
+    }
+    Ok(Delegated {
+        token,
+        expires_at,
+        chain: child.chain,
+    })
+}
+
+/// Signatures, structure and end. Checks of a holder's own making are not run: what they ask for is known only where
+/// the token is used.
+fn established(
+    token: &str,
+    request: &Request,
+    keyring: &Keyring,
+    now: UnixSeconds,
+) -> Result<(Signed, Verified), DelegateError> {
+    let lenient = VerifierConfig {
+        policy_checks: PolicyChecks::Evaluate,
+        ..VerifierConfig::default()
+    };
+    let established = Verifier::new(lenient).read_unexpired(token, request, keyring, now);
+    established.map_err(|reason| match reason {
+        DenyReason::TooDeep { limit } => DelegateError::TooDeep { limit },
+        other => DelegateError::Refused(other.to_string()),
+    })
+}
+
+/// The whole check with the child as actor, as every verifier will run it.
+fn confirm(
+    token: &str,
+    expected: &Request,
+    keyring: &Keyring,
+    now: UnixSeconds,
+) -> Result<(), DelegateError> {
+    match Verifier::default().verify_offline(token, expected, keyring, now) {
+        Verdict::Allow(_) => Ok(()),
+        Verdict::Deny(reason) => Err(DelegateError::Refused(reason.to_string())),
+        Verdict::Unknown(reason) => Err(DelegateError::Refused(reason.to_string())),
+    }
+}
+
+/// The instant at which the child ends.
+fn check_delegation(
+    parent: &Verified,
+    delegation: &Delegation<'_>,
+    now: UnixSeconds,
+) -> Result<UnixSeconds, DelegateError> {
+    let (actor, child) = (parent.actor.clone(), delegation.child.clone());
+    if !parent.delegable {
+        return Err(DelegateError::NotDelegatable { actor });
+    }
+    if !is_below(&child, &actor) {
+        return Err(DelegateError::NotBelow { child, actor });
+    }
+    let expires_at = delegation.expires_at.min(parent.expires_at);
+    if expires_at <= now {
+        return Err(DelegateError::Lifetime {
+            expires_at: expires_at.0,
+            now: now.0,
+        });
+    }
+    Ok(expires_at)
+}
+
+fn delegation_block(
+    child: &Identity,
+    expires_at: UnixSeconds,
+    checks: Option<&str>,
+) -> Result<BlockBuilder, DelegateError> {
+    let name = child.as_str();
+    let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
+    let published = block!(
+        r#"check if actor($a), $a == {name} || $a.starts_with({name} + ":");
+           check if time($time), $time < {bound};"#
+    );
+    match checks {
+        None => Ok(published),
+        Some(checks) => Ok(published.merge(further_checks(checks)?)),
+    }
+}
+
+/// Parses what a person wrote, and sees that it restricts and does nothing else.
+fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
+    let source = source.trim().trim_end_matches(';');
+    let parsed = BlockBuilder::new().code(format!("{source};"));
+    let block = parsed.map_err(|error| DelegateError::Check(error.to_string()))?;
+    let refuse = |why: &str| Err(DelegateError::Check(why.into()));
+    if !(block.facts.is_empty() && block.rules.is_empty() && block.scopes.is_empty()) {
+        return refuse("it has facts, rules or a scope");
+    }
+    if block.checks.is_empty() {
+        return refuse("it has no check");
+    }
+    let mut queries = block.checks.iter().flat_map(|check| &check.queries);
+    if queries.clone().any(|query| !query.scopes.is_empty()) {
+        return refuse("it names whom it trusts");
+    }
+    let named = |name: &str| matches!(name, "actor" | "subject" | "domain");
+    if queries.any(|query| query.body.iter().any(|part| named(&part.name))) {
+        return refuse("it speaks about the identity itself");
+    }
+    Ok(block)
+}
+
+fn append(
+    biscuit: &Biscuit,
+    block: BlockBuilder,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Vec<u8>, DelegateError> {
+    let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    biscuit
+        .third_party_request()
+        .and_then(|request| request.create_block(&throw_away.private(), block))
+        .and_then(|block| biscuit.append_third_party_with_keypair(throw_away.public(), block, next))
+        .and_then(|child| child.to_vec())
+        .map_err(|error| match error {
+            BiscuitError::AppendOnSealed | BiscuitError::AlreadySealed => DelegateError::Sealed,
+            other => DelegateError::Biscuit(other.to_string()),
+        })
+}

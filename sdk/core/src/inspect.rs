@@ -1,0 +1,158 @@
+//! What a token says, for people. Nothing is verified, and nothing here may decide anything.
+
+use hessra_revocation::{TokenId, UnixSeconds};
+
+use crate::token::{Block, CheckShape};
+use crate::{Chain, Limits, PolicyChecks, Right, Token, TokenClass, TokenError, TokenFacts};
+
+/// A token in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// What it seems to be for; `None` when it is neither identity nor authorization.
+    pub class: Option<TokenClass>,
+    /// Subject and delegations of an identity, in order, as written; empty for other classes.
+    pub chain: Vec<String>,
+    /// May its holder delegate? Of an identity of the published shape.
+    pub delegable: bool,
+    /// Why an identity would be refused by structure alone.
+    pub problem: Option<String>,
+    /// Rights that it grants.
+    pub rights: Vec<Right>,
+    /// The least bound of its time checks.
+    pub expires_at: Option<UnixSeconds>,
+    /// Key that it says it was signed with.
+    pub root_key_id: Option<u32>,
+    /// Facts of the authority block; `None` when one has another shape than ours.
+    pub facts: Option<TokenFacts>,
+    /// Every block, authority first.
+    pub blocks: Vec<BlockDescription>,
+}
+
+/// One block in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockDescription {
+    /// What it is for.
+    pub role: BlockRole,
+    /// Revokes this block and all that was appended after it.
+    pub revocation_id: TokenId,
+    /// Key of a third-party block: algorithm number (4 bytes, big-endian; 0 = Ed25519, 1 = P-256), then the key.
+    pub external_key: Option<Vec<u8>>,
+    /// The least bound of its own time checks.
+    pub expires_at: Option<UnixSeconds>,
+    /// Datalog as Biscuit prints it; strings are not escaped, so never read it back.
+    pub source: String,
+}
+
+/// What a block is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockRole {
+    /// Written by the authority.
+    Authority,
+    /// Narrows the identity to a name.
+    Delegation {
+        /// As written.
+        to: String,
+    },
+    /// Only bounds the time.
+    TimeOnly,
+    /// Only checks, of its writer's own making.
+    Policy,
+    /// Anything else.
+    Other,
+}
+
+/// Describes a token as far as it can be read.
+///
+/// # Errors
+/// [`TokenError`] when it is not a token at all.
+pub fn inspect(text: &str, limits: &Limits) -> Result<Description, TokenError> {
+    let token = Token::parse(text, limits)?;
+    let facts = token.facts().ok();
+    let class = facts.as_ref().and_then(class_of);
+    let chain = match (&facts, class) {
+        (Some(facts), Some(TokenClass::Identity)) => {
+            Some(Chain::derive(&token, facts, limits, PolicyChecks::Evaluate))
+        }
+        _ => None,
+    };
+    let blocks = describe_blocks(&token);
+    Ok(Description {
+        class,
+        chain: match class {
+            Some(TokenClass::Identity) => names(facts.as_ref(), &blocks),
+            _ => Vec::new(),
+        },
+        delegable: matches!(&chain, Some(Ok(chain)) if chain.is_delegable()),
+        problem: chain.and_then(Result::err).map(|error| error.to_string()),
+        rights: facts
+            .as_ref()
+            .map_or_else(Vec::new, |facts| facts.rights.clone()),
+        expires_at: token.expires_at().map(UnixSeconds),
+        root_key_id: token.root_key_id(),
+        facts,
+        blocks,
+    })
+}
+
+fn class_of(facts: &TokenFacts) -> Option<TokenClass> {
+    match (
+        facts.context,
+        facts.subjects.is_empty(),
+        facts.rights.is_empty(),
+    ) {
+        (false, false, true) => Some(TokenClass::Identity),
+        (false, true, false) => Some(TokenClass::Authorization),
+        _ => None,
+    }
+}
+
+fn names(facts: Option<&TokenFacts>, blocks: &[BlockDescription]) -> Vec<String> {
+    let subjects = facts
+        .into_iter()
+        .flat_map(|facts| facts.subjects.iter().cloned());
+    let delegations = blocks.iter().filter_map(|block| match &block.role {
+        BlockRole::Delegation { to } => Some(to.clone()),
+        _ => None,
+    });
+    subjects.chain(delegations).collect()
+}
+
+fn describe_blocks(token: &Token) -> Vec<BlockDescription> {
+    let blocks = token
+        .blocks()
+        .iter()
+        .zip(token.revocation_ids())
+        .enumerate();
+    blocks
+        .map(|(index, (block, id))| BlockDescription {
+            role: if index == 0 {
+                BlockRole::Authority
+            } else {
+                role_of(block)
+            },
+            revocation_id: id.clone(),
+            external_key: block.external_key.clone(),
+            expires_at: block.expires_at().map(UnixSeconds),
+            source: token.source(index).unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn role_of(block: &Block) -> BlockRole {
+    if !block.only_restricts() {
+        return BlockRole::Other;
+    }
+    let delegation = block.checks.iter().find_map(|check| match check {
+        CheckShape::Actor { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let only_time = block
+        .checks
+        .iter()
+        .all(|check| matches!(check, CheckShape::Before(_)));
+    match delegation {
+        Some(to) => BlockRole::Delegation { to },
+        None if only_time => BlockRole::TimeOnly,
+        None => BlockRole::Policy,
+    }
+}

@@ -1,0 +1,183 @@
+//! The public keys that a verifier believes, and which of them a token was signed with.
+//!
+//! Prepared, active and retired keys verify; revoked ones do not. The key id in a token is not covered by a signature:
+//! a holder can change or remove it. It says where to look first, and what decides is which key verifies.
+
+use std::collections::BTreeMap;
+
+use biscuit_auth::builder::Algorithm;
+use biscuit_auth::{Biscuit, PublicKey};
+
+use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, View};
+
+use crate::verdict::DenyReason;
+use crate::{KeyError, Token};
+
+/// Most keys that are tried for a token without a key id. Origin: one active, one prepared and the retired ones whose
+/// tokens still live; each try costs a signature verification.
+pub const TRIED_KEYS_MAX: usize = 8;
+
+/// Token-signing keys by id, or a single pinned one.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring {
+    keys: BTreeMap<u32, Held>,
+    pinned: Option<PublicKey>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    state: KeyState,
+    key: PublicKey,
+}
+
+impl Keyring {
+    /// The token keys that a feed told of. A key of which any entry is revoked is revoked under all its ids.
+    #[must_use]
+    pub fn from_view(view: &View) -> Self {
+        Self::from_records(view.keys.values())
+    }
+
+    /// Token keys of a list; feed keys, and bytes that are not a key, are left out.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a PublicKeyRecord>) -> Self {
+        let records = records
+            .into_iter()
+            .filter(|record| record.purpose == KeyPurpose::Token);
+        let mut keys: BTreeMap<u32, Held> = records
+            .filter_map(|record| {
+                let key = parse(&record.public_key).ok()?;
+                Some((
+                    record.id,
+                    Held {
+                        state: record.state,
+                        key,
+                    },
+                ))
+            })
+            .collect();
+        let revoked: Vec<PublicKey> = keys
+            .values()
+            .filter(|held| held.state == KeyState::Revoked)
+            .map(|held| held.key)
+            .collect();
+        for held in keys.values_mut().filter(|held| revoked.contains(&held.key)) {
+            held.state = KeyState::Revoked;
+        }
+        Self { keys, pinned: None }
+    }
+
+    /// One key for every token, whatever id it names: what `/public_key` serves, an SPKI document in PEM form.
+    ///
+    /// # Errors
+    /// [`KeyError::Pem`] unless it is of an Ed25519 key.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let key = PublicKey::from_pem_with_algorithm(pem, Algorithm::Ed25519);
+        key.map(Self::pin).map_err(|_| KeyError::Pem)
+    }
+
+    /// One key for every token, as 32 bytes.
+    ///
+    /// # Errors
+    /// [`KeyError::Bytes`].
+    pub fn from_public_key(key: &[u8; 32]) -> Result<Self, KeyError> {
+        parse(key).map(Self::pin)
+    }
+
+    fn pin(key: PublicKey) -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            pinned: Some(key),
+        }
+    }
+
+    /// No key: every token is refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.pinned.is_none()
+    }
+
+    /// Verifies every signature of a token.
+    pub(crate) fn verify(&self, token: &Token) -> Result<Signed, DenyReason> {
+        if let Some(key) = self.pinned {
+            return signed(token, key, token.root_key_id()).ok_or(DenyReason::BadSignature);
+        }
+        match token.root_key_id() {
+            Some(id) => self.verify_with(token, id),
+            None => self.try_all(token),
+        }
+    }
+
+    fn verify_with(&self, token: &Token, id: u32) -> Result<Signed, DenyReason> {
+        let held = self
+            .keys
+            .get(&id)
+            .ok_or(DenyReason::UnknownKey { key_id: id })?;
+        if held.state == KeyState::Revoked {
+            return Err(DenyReason::KeyRevoked { key_id: id });
+        }
+        signed(token, held.key, Some(id)).ok_or(DenyReason::BadSignature)
+    }
+
+    fn try_all(&self, token: &Token) -> Result<Signed, DenyReason> {
+        // The newest ids first: most tokens in use are young.
+        let tried = self.keys.iter().rev().take(TRIED_KEYS_MAX);
+        let mut verifying =
+            tried.filter_map(|(id, held)| Some((id, held, signed(token, held.key, Some(*id))?)));
+        match verifying.next() {
+            Some((id, held, _)) if held.state == KeyState::Revoked => {
+                Err(DenyReason::KeyRevoked { key_id: *id })
+            }
+            Some((_, _, signed)) => Ok(signed),
+            None => Err(DenyReason::BadSignature),
+        }
+    }
+}
+
+/// A token whose signatures were verified.
+pub(crate) struct Signed {
+    pub biscuit: Biscuit,
+    pub key: [u8; 32],
+    pub key_id: Option<u32>,
+}
+
+impl Signed {
+    /// Id under which a feed knows the key; the one that the token names when the feed does not know it.
+    pub fn id_in(&self, view: &View) -> Option<u32> {
+        let mut known = view.keys.values();
+        known
+            .find(|record| record.purpose == KeyPurpose::Token && record.public_key == self.key)
+            .map(|record| record.id)
+            .or(self.key_id)
+    }
+}
+
+fn signed(token: &Token, key: PublicKey, key_id: Option<u32>) -> Option<Signed> {
+    let biscuit = token.biscuit().clone().verify(key).ok()?;
+    let key = key.to_bytes().try_into().ok()?;
+    Some(Signed {
+        biscuit,
+        key,
+        key_id,
+    })
+}
+
+fn parse(key: &[u8; 32]) -> Result<PublicKey, KeyError> {
+    PublicKey::from_bytes(key, Algorithm::Ed25519).map_err(|_| KeyError::Bytes)
+}
+
+/// SPKI document in PEM form of an Ed25519 public key: what `/public_key` serves.
+///
+/// # Errors
+/// [`KeyError::Bytes`] when the bytes are not a key.
+pub fn public_key_to_pem(key: &[u8; 32]) -> Result<String, KeyError> {
+    parse(key)?.to_pem().map_err(|_| KeyError::Bytes)
+}
+
+/// The 32 bytes of an Ed25519 public key in SPKI PEM form.
+///
+/// # Errors
+/// [`KeyError::Pem`].
+pub fn public_key_from_pem(pem: &str) -> Result<[u8; 32], KeyError> {
+    let key =
+        PublicKey::from_pem_with_algorithm(pem, Algorithm::Ed25519).map_err(|_| KeyError::Pem)?;
+    key.to_bytes().try_into().map_err(|_| KeyError::Pem)
+}

@@ -1,0 +1,165 @@
+//! A token taken apart: its blocks, ids and facts. Parsed, not verified: nothing here may be believed.
+//!
+//! The text is padded URL-safe base64 of a Biscuit in its one canonical encoding. Anything else is refused, because a
+//! second spelling of a token is a way around whoever remembers the first.
+
+use std::fmt;
+
+use biscuit_auth::UnverifiedBiscuit;
+use biscuit_auth::format::schema;
+use data_encoding::BASE64URL;
+use prost_biscuit::Message;
+
+use hessra_revocation::TokenId;
+
+use crate::TokenError;
+
+pub(crate) mod block;
+mod facts;
+
+pub(crate) use block::{Block, CheckShape};
+pub use facts::{Right, TokenClass, TokenFacts};
+
+/// Bounds on what a holder can make a verifier do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of the text. Default 16 KiB: what HTTP servers take as a header.
+    pub text_bytes_max: usize,
+    /// Most blocks, the authority block included. Default 16: ten delegations and room for time blocks.
+    pub blocks_max: usize,
+    /// Most delegation blocks. Default 10.
+    pub delegation_depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            text_bytes_max: 16 * 1024,
+            blocks_max: BLOCKS_MAX,
+            delegation_depth_max: 10,
+        }
+    }
+}
+
+/// Default most blocks of a token, and most ancestors that one can record.
+pub(crate) const BLOCKS_MAX: usize = 16;
+
+/// A well-formed token, unverified.
+#[derive(Clone)]
+pub struct Token {
+    biscuit: UnverifiedBiscuit,
+    blocks: Vec<Block>,
+    ids: Vec<TokenId>,
+}
+
+impl Token {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// [`TokenError`]; the text is not repeated in it.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, TokenError> {
+        if text.len() > limits.text_bytes_max {
+            return Err(TokenError::TooLong {
+                length: text.len(),
+                limit: limits.text_bytes_max,
+            });
+        }
+        let bytes = BASE64URL
+            .decode(text.as_bytes())
+            .map_err(|_| TokenError::Encoding)?;
+        Self::from_bytes(&bytes, limits)
+    }
+
+    fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, TokenError> {
+        let envelope = schema::Biscuit::decode(bytes).map_err(malformed)?;
+        let count = 1 + envelope.blocks.len();
+        if count > limits.blocks_max {
+            return Err(TokenError::TooManyBlocks {
+                count,
+                limit: limits.blocks_max,
+            });
+        }
+        if envelope.encode_to_vec() != bytes {
+            return Err(TokenError::Format("its encoding is not canonical".into()));
+        }
+        let biscuit = UnverifiedBiscuit::from(bytes).map_err(malformed)?;
+        let ids = biscuit.revocation_identifiers();
+        let ids = ids.iter().map(|id| TokenId::new(id).map_err(malformed));
+        Ok(Self {
+            blocks: block::read_all(&envelope)?,
+            ids: ids.collect::<Result<_, _>>()?,
+            biscuit,
+        })
+    }
+
+    /// How many blocks, the authority block included.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Ids of the blocks, authority first: each revokes its block and all that was appended after it.
+    #[must_use]
+    pub fn revocation_ids(&self) -> &[TokenId] {
+        &self.ids
+    }
+
+    /// Which key the token says it was signed with. Not covered by any signature.
+    #[must_use]
+    pub fn root_key_id(&self) -> Option<u32> {
+        self.biscuit.root_key_id()
+    }
+
+    /// Datalog of one block, as Biscuit prints it; `None` when there is no such block.
+    #[must_use]
+    pub fn source(&self, index: usize) -> Option<String> {
+        // Biscuit's own bound check lets one index too many through and panics on it.
+        (index < self.block_count())
+            .then(|| self.biscuit.print_block_source(index).ok())
+            .flatten()
+    }
+
+    /// Facts of the authority block.
+    ///
+    /// # Errors
+    /// [`TokenError::Format`] when one of our facts has another shape than ours, or comes twice.
+    pub fn facts(&self) -> Result<TokenFacts, TokenError> {
+        TokenFacts::read(self.authority())
+    }
+
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    pub(crate) fn authority(&self) -> &Block {
+        self.blocks.first().expect("a token has an authority block")
+    }
+
+    pub(crate) fn biscuit(&self) -> &UnverifiedBiscuit {
+        &self.biscuit
+    }
+
+    /// The instant from which on the token is refused: the least bound of its time checks, Unix seconds.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.blocks.iter().filter_map(Block::expires_at).min()
+    }
+}
+
+/// Never shows the token: who reads a log must not be able to use what is in it.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("blocks", &self.blocks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The text form of a Biscuit: padded URL-safe base64, no line end.
+pub(crate) fn to_text(bytes: &[u8]) -> String {
+    BASE64URL.encode(bytes)
+}
+
+fn malformed(error: impl fmt::Display) -> TokenError {
+    TokenError::Format(error.to_string())
+}

@@ -1,0 +1,157 @@
+//! What the authority block says of itself: the published facts and ours.
+//!
+//! Only the authority block is read: later blocks are written by holders.
+
+use biscuit_auth::builder::{Predicate, Term};
+
+use hessra_revocation::{Revision, TokenId, UnixSeconds};
+
+use super::{BLOCKS_MAX, Block};
+use crate::TokenError;
+
+/// What a token is for; none passes for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenClass {
+    /// Proves who acts.
+    Identity,
+    /// Grants an operation on a resource to a subject.
+    Authorization,
+}
+
+impl TokenClass {
+    /// As in the `hessra_class` fact.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Authorization => "authorization",
+        }
+    }
+}
+
+impl std::fmt::Display for TokenClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `right(subject, resource, operation)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// To whom.
+    pub subject: String,
+    /// On what.
+    pub resource: String,
+    /// What may be done.
+    pub operation: String,
+}
+
+/// Facts of an authority block, as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// `subject(name)`, every one.
+    pub subjects: Vec<String>,
+    /// `right(subject, resource, operation)`, every one.
+    pub rights: Vec<Right>,
+    /// `hessra_class(name)`: the class that the minting node wrote; published tokens have none.
+    pub class: Option<String>,
+    /// `rev(number)`: revision applied by the minting node.
+    pub rev: Option<Revision>,
+    /// `iat(seconds)`: when it was issued.
+    pub issued_at: Option<UnixSeconds>,
+    /// `exp(seconds)`: when it ends.
+    pub expires_at: Option<UnixSeconds>,
+    /// `parent(id)`: block ids of the identity token that was exchanged for this one.
+    pub parents: Vec<TokenId>,
+    /// `cert(fingerprint)`: SHA-256 of the client certificate that it was issued over.
+    pub certificate: Option<[u8; 32]>,
+    /// Has `context(..)`: a context token, which is neither of our classes.
+    pub context: bool,
+}
+
+impl TokenFacts {
+    pub(super) fn read(authority: &Block) -> Result<Self, TokenError> {
+        let mut facts = Self::default();
+        for fact in &authority.facts {
+            facts.take(fact)?;
+        }
+        if facts.parents.len() > BLOCKS_MAX {
+            return Err(misshapen("parent"));
+        }
+        Ok(facts)
+    }
+
+    fn take(&mut self, fact: &Predicate) -> Result<(), TokenError> {
+        let name = fact.name.as_str();
+        match (name, fact.terms.as_slice()) {
+            ("subject", [Term::Str(subject)]) => self.subjects.push(subject.clone()),
+            (
+                "right",
+                [
+                    Term::Str(subject),
+                    Term::Str(resource),
+                    Term::Str(operation),
+                ],
+            ) => {
+                self.rights.push(Right {
+                    subject: subject.clone(),
+                    resource: resource.clone(),
+                    operation: operation.clone(),
+                });
+            }
+            ("hessra_class", [Term::Str(class)]) => once(&mut self.class, class.clone(), name)?,
+            ("rev", [number]) => once(&mut self.rev, Revision(natural(number, name)?), name)?,
+            ("iat", [number]) => {
+                once(
+                    &mut self.issued_at,
+                    UnixSeconds(natural(number, name)?),
+                    name,
+                )?;
+            }
+            ("exp", [number]) => {
+                once(
+                    &mut self.expires_at,
+                    UnixSeconds(natural(number, name)?),
+                    name,
+                )?;
+            }
+            ("parent", [Term::Bytes(id)]) => {
+                let id = TokenId::new(id).map_err(|_| misshapen(name))?;
+                self.parents.push(id);
+            }
+            ("cert", [Term::Bytes(fingerprint)]) => {
+                let fingerprint = fingerprint.as_slice().try_into();
+                let fingerprint = fingerprint.map_err(|_| misshapen(name))?;
+                once(&mut self.certificate, fingerprint, name)?;
+            }
+            ("context", _) => self.context = true,
+            // Names of ours with another shape could be read differently by someone else.
+            (
+                "subject" | "right" | "hessra_class" | "rev" | "iat" | "exp" | "parent" | "cert",
+                _,
+            ) => {
+                return Err(misshapen(name));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), TokenError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(TokenError::Format(format!("its fact `{name}` comes twice"))),
+    }
+}
+
+fn natural(term: &Term, name: &str) -> Result<u64, TokenError> {
+    match term {
+        Term::Integer(number) => u64::try_from(*number).map_err(|_| misshapen(name)),
+        _ => Err(misshapen(name)),
+    }
+}
+
+fn misshapen(name: &str) -> TokenError {
+    TokenError::Format(format!("its fact `{name}` has another shape than ours"))
+}

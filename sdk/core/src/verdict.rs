@@ -1,0 +1,376 @@
+//! Allow, deny, unknown, and why.
+//!
+//! Three answers, because two would lie: a verifier that has lost its feed does not know that a token is good. Unknown
+//! is never allow. Codes and numbers are stable from the first day: C enums, exceptions and exit codes hang on them.
+
+use std::time::Duration;
+
+use hessra_revocation::{Identity, IdentityError, Revision, RuleKind, TokenId, UnixSeconds};
+
+use crate::{ChainError, TokenClass, TokenError};
+
+/// The answer to one check.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The token permits the request, and nothing that the verifier knows forbids it.
+    Allow(Verified),
+    /// It does not, and no newer knowledge would change that.
+    Deny(DenyReason),
+    /// The verifier cannot tell. Not allowed.
+    Unknown(UnknownReason),
+}
+
+impl Verdict {
+    /// Is it an allow?
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
+    /// `allow`, or the code of the reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Allow(_) => "allow",
+            Self::Deny(reason) => reason.code(),
+            Self::Unknown(reason) => reason.code(),
+        }
+    }
+
+    /// 0 for allow, 1 to 99 for deny, 101 and above for unknown.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        match self {
+            Self::Allow(_) => 0,
+            Self::Deny(reason) => reason.number(),
+            Self::Unknown(reason) => reason.number(),
+        }
+    }
+}
+
+/// What was verified. Made by a check only.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub(crate) class: TokenClass,
+    pub(crate) actor: Identity,
+    pub(crate) subject: Identity,
+    pub(crate) chain: Vec<Identity>,
+    pub(crate) identities: Vec<Identity>,
+    pub(crate) delegable: bool,
+    pub(crate) expires_at: UnixSeconds,
+    pub(crate) rev: Option<Revision>,
+    pub(crate) token_ids: Vec<TokenId>,
+    pub(crate) ancestor_ids: Vec<TokenId>,
+    pub(crate) all_ids: Vec<TokenId>,
+    pub(crate) root_key: [u8; 32],
+    pub(crate) root_key_id: Option<u32>,
+    pub(crate) third_party_keys: Vec<Vec<u8>>,
+    pub(crate) certificate: Option<[u8; 32]>,
+    pub(crate) reusable: bool,
+    pub(crate) checked_at: Option<Revision>,
+    pub(crate) age: Option<Duration>,
+    pub(crate) stale: bool,
+}
+
+impl Verified {
+    /// What the token is for.
+    #[must_use]
+    pub fn class(&self) -> TokenClass {
+        self.class
+    }
+
+    /// Who acts. Of an authorization: its subject.
+    #[must_use]
+    pub fn actor(&self) -> &Identity {
+        &self.actor
+    }
+
+    /// To whom the authority issued the token.
+    #[must_use]
+    pub fn subject(&self) -> &Identity {
+        &self.subject
+    }
+
+    /// Subject first, then every delegation. Of an authorization: the subject alone.
+    #[must_use]
+    pub fn chain(&self) -> &[Identity] {
+        &self.chain
+    }
+
+    /// May the holder delegate further?
+    #[must_use]
+    pub fn is_delegable(&self) -> bool {
+        self.delegable
+    }
+
+    /// From this instant on the token is refused.
+    #[must_use]
+    pub fn expires_at(&self) -> UnixSeconds {
+        self.expires_at
+    }
+
+    /// Revision that the minting node had applied; `None` for tokens minted by others.
+    #[must_use]
+    pub fn rev(&self) -> Option<Revision> {
+        self.rev
+    }
+
+    /// Ids of the token's own blocks, authority first.
+    #[must_use]
+    pub fn token_ids(&self) -> &[TokenId] {
+        &self.token_ids
+    }
+
+    /// Recorded ids of the identity that was exchanged for this token.
+    #[must_use]
+    pub fn ancestor_ids(&self) -> &[TokenId] {
+        &self.ancestor_ids
+    }
+
+    /// Id of the key that signed it; `None` under a pinned key that no feed knows.
+    #[must_use]
+    pub fn root_key_id(&self) -> Option<u32> {
+        self.root_key_id
+    }
+
+    /// SHA-256 of the client certificate that it was issued over.
+    #[must_use]
+    pub fn certificate(&self) -> Option<[u8; 32]> {
+        self.certificate
+    }
+
+    /// Revision of the rules that were asked; `None` when they were not.
+    #[must_use]
+    pub fn checked_at(&self) -> Option<Revision> {
+        self.checked_at
+    }
+
+    /// Age of the rules that were asked; `None` when it is not known.
+    #[must_use]
+    pub fn knowledge_age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    /// Permitted by a policy that tolerates knowledge older than its bound.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+}
+
+/// Why a token does not permit a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DenyReason {
+    /// Not a token.
+    #[error(transparent)]
+    Malformed(TokenError),
+    /// Above a size limit.
+    #[error(transparent)]
+    TooLarge(TokenError),
+    /// Signed with a key that the verifier does not have.
+    #[error("the token names key {key_id}, which is not known here: ask for a new token")]
+    UnknownKey {
+        /// As the token has it.
+        key_id: u32,
+    },
+    /// Signed with a key of which nothing stands any more.
+    #[error("key {key_id}, which signed the token, is revoked: ask for a new token")]
+    KeyRevoked {
+        /// Id of the key.
+        key_id: u32,
+    },
+    /// A signature does not verify.
+    #[error(
+        "a signature of the token does not verify: it was changed, or comes from another cluster"
+    )]
+    BadSignature,
+    /// One class where another is needed.
+    #[error("{found} cannot be used here: present an {wanted} token")]
+    WrongClass {
+        /// What the token is, in words.
+        found: String,
+        /// What the request needs.
+        wanted: TokenClass,
+    },
+    /// A shape that this version does not understand, and so cannot vouch for.
+    #[error("{0}: ask for a token of the published shape")]
+    UnsupportedShape(String),
+    /// A name that is not canonical.
+    #[error("a name in the token is not an identity: {0}")]
+    MalformedIdentity(IdentityError),
+    /// A delegation outside of what it was delegated from.
+    #[error("the delegation is not valid: {0}")]
+    BrokenChain(ChainError),
+    /// Delegated too often.
+    #[error(
+        "the identity was delegated more than {limit} times: delegate from one nearer to the root"
+    )]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// Restricted to a domain.
+    #[error("{}", ChainError::DomainRequired)]
+    DomainRequired,
+    /// The caller named an actor that the token does not stand for.
+    #[error("the token is of `{actual}` and cannot be used as `{expected}`")]
+    ActorMismatch {
+        /// Named by the caller.
+        expected: Identity,
+        /// Derived from the token.
+        actual: Identity,
+    },
+    /// No right to this operation on this resource for this subject.
+    #[error("the token does not grant this operation on this resource to this subject")]
+    NotGranted,
+    /// It has ended.
+    #[error("the token ended at {at} (unix seconds): ask for a new one")]
+    Expired {
+        /// From then on it is refused.
+        at: UnixSeconds,
+    },
+    /// A rule of the feed covers it.
+    #[error("the token is revoked by a rule about its {}", rule_about(*.by))]
+    Revoked {
+        /// Kind of the rule.
+        by: RuleKind,
+    },
+    /// A check in the token does not hold.
+    #[error("a check in the token does not hold: {0}")]
+    CheckFailed(String),
+}
+
+impl DenyReason {
+    /// Stable word for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.stable().0
+    }
+
+    /// Stable number for machines, 1 to 99.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.stable().1
+    }
+
+    fn stable(&self) -> (&'static str, u16) {
+        match self {
+            Self::Malformed(_) => ("malformed", 1),
+            Self::TooLarge(_) => ("too_large", 2),
+            Self::UnknownKey { .. } => ("unknown_key", 3),
+            Self::KeyRevoked { .. } => ("key_revoked", 4),
+            Self::BadSignature => ("bad_signature", 5),
+            Self::WrongClass { .. } => ("wrong_class", 6),
+            Self::UnsupportedShape(_) => ("unsupported_shape", 7),
+            Self::MalformedIdentity(_) => ("malformed_identity", 8),
+            Self::BrokenChain(_) => ("broken_chain", 9),
+            Self::TooDeep { .. } => ("too_deep", 10),
+            Self::DomainRequired => ("domain_required", 11),
+            Self::ActorMismatch { .. } => ("actor_mismatch", 12),
+            Self::NotGranted => ("not_granted", 13),
+            Self::Expired { .. } => ("expired", 14),
+            Self::Revoked { .. } => ("revoked", 15),
+            Self::CheckFailed(_) => ("check_failed", 16),
+        }
+    }
+}
+
+impl From<TokenError> for DenyReason {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::TooLong { .. } | TokenError::TooManyBlocks { .. } => Self::TooLarge(error),
+            TokenError::Encoding | TokenError::Format(_) => Self::Malformed(error),
+        }
+    }
+}
+
+impl From<ChainError> for DenyReason {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Shape(_) => Self::UnsupportedShape(error.to_string()),
+            ChainError::DomainRequired => Self::DomainRequired,
+            ChainError::Identity(error) => Self::MalformedIdentity(error),
+            ChainError::Sideways { .. } | ChainError::NotDelegable { .. } => {
+                Self::BrokenChain(error)
+            }
+            ChainError::TooDeep { limit } => Self::TooDeep { limit },
+        }
+    }
+}
+
+fn rule_about(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::Token => "token id",
+        RuleKind::Subtree => "identity or one above it",
+        RuleKind::Exact => "actor",
+        RuleKind::Key => "signing key",
+        RuleKind::Certificate => "client certificate",
+        RuleKind::Lock => "identity or one above it, for a time",
+        RuleKind::Unknown(_) => "feed that only a newer version understands: upgrade this verifier",
+    }
+}
+
+/// Why a verifier cannot tell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownReason {
+    /// There are no rules to ask.
+    #[error(
+        "revocation was not checked: connect the verifier to a feed, or ask for an offline check by name"
+    )]
+    RevocationNotChecked,
+    /// The age of the rules is not known.
+    #[error(
+        "the feed has not been confirmed since this process started: wait for it, or check its nodes"
+    )]
+    NeverSynced,
+    /// The rules are older than the bound.
+    #[error("the last confirmation of the feed is {} ms old and the bound is {} ms: check its nodes", .age.as_millis(), .age_max.as_millis())]
+    Stale {
+        /// Age of the knowledge.
+        age: Duration,
+        /// Oldest that the policy trusts.
+        age_max: Duration,
+    },
+    /// The token is newer than the rules.
+    #[error(
+        "the token was minted at revision {token}, and this verifier is at {verifier}: it must catch up first"
+    )]
+    Behind {
+        /// `rev` of the token.
+        token: Revision,
+        /// Revision of the rules.
+        verifier: Revision,
+    },
+    /// The checks in the token were not finished.
+    #[error(
+        "the checks of the token did not finish within the limits: try again, or use a token with fewer checks"
+    )]
+    LimitExceeded,
+}
+
+impl UnknownReason {
+    /// Stable word for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.stable().0
+    }
+
+    /// Stable number for machines, from 101.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.stable().1
+    }
+
+    fn stable(&self) -> (&'static str, u16) {
+        match self {
+            Self::RevocationNotChecked => ("revocation_not_checked", 101),
+            Self::NeverSynced => ("never_synced", 102),
+            Self::Stale { .. } => ("stale", 103),
+            Self::Behind { .. } => ("behind", 104),
+            Self::LimitExceeded => ("limit_exceeded", 105),
+        }
+    }
+}

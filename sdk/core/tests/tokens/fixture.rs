@@ -1,0 +1,200 @@
+//! A cluster of one key, a clock that stands still, and the tokens made with them.
+
+use std::time::Duration;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use hessra_revocation::*;
+use hessra_sdk_core::*;
+
+pub const KEY_ID: u32 = 7;
+pub const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub const ENDS: UnixSeconds = UnixSeconds(1_800_003_600);
+/// Revision at which the cluster's tokens are minted.
+pub const REV: Revision = Revision(1);
+
+pub struct Key {
+    pub id: u32,
+    signing: SigningKey,
+}
+
+impl Key {
+    pub fn new(id: u32, seed: u8) -> Self {
+        Self {
+            id,
+            signing: SigningKey::from_bytes(&[seed; 32]),
+        }
+    }
+
+    pub fn record(&self, state: KeyState) -> PublicKeyRecord {
+        PublicKeyRecord {
+            id: self.id,
+            purpose: KeyPurpose::Token,
+            state,
+            public_key: self.public_key(),
+        }
+    }
+}
+
+impl Signer for Key {
+    fn key_id(&self) -> u32 {
+        self.id
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.signing.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
+        Ok(self.signing.sign(payload).to_bytes())
+    }
+}
+
+pub fn key() -> Key {
+    Key::new(KEY_ID, 1)
+}
+
+pub fn rng() -> StdRng {
+    StdRng::seed_from_u64(42)
+}
+
+pub fn name(text: &str) -> Identity {
+    Identity::parse(text).unwrap()
+}
+
+pub fn now() -> Now {
+    Now {
+        wall: NOW,
+        monotonic: Monotonic(100_000),
+    }
+}
+
+/// A feed whose first entry is the active key.
+pub struct Feed {
+    pub view: View,
+}
+
+impl Feed {
+    pub fn new() -> Self {
+        let mut feed = Self {
+            view: View::new(FeedId([1; 16]), Epoch(1), FeedSalt([9; 16])),
+        };
+        feed.say(Change::Key(key().record(KeyState::Active)));
+        feed
+    }
+
+    pub fn say(&mut self, change: Change) {
+        let revision = self.view.revision.next();
+        self.view
+            .apply(&FeedEntry {
+                revision,
+                at: NOW,
+                change,
+            })
+            .unwrap();
+    }
+
+    pub fn revoke(&mut self, target: &Target, cutoff: Cutoff) {
+        let rule = Rule::new(self.view.set.salt(), target, cutoff, None);
+        self.say(Change::Put(rule));
+    }
+
+    pub fn lock(&mut self, target: &Target, until: UnixSeconds) {
+        let rule = Rule::new(self.view.set.salt(), target, Cutoff::Permanent, Some(until));
+        self.say(Change::Put(rule));
+    }
+
+    /// With knowledge that was confirmed this instant.
+    pub fn verify(&self, token: &str, request: &Request) -> Verdict {
+        self.verify_aged(token, request, Some(Duration::ZERO))
+    }
+
+    pub fn verify_aged(&self, token: &str, request: &Request, age: Option<Duration>) -> Verdict {
+        self.verify_as(VerifierConfig::default(), token, request, age, NOW)
+    }
+
+    pub fn verify_as(
+        &self,
+        config: VerifierConfig,
+        token: &str,
+        request: &Request,
+        age: Option<Duration>,
+        wall: UnixSeconds,
+    ) -> Verdict {
+        let keyring = Keyring::from_view(&self.view);
+        let now = Now { wall, ..now() };
+        let as_of =
+            age.map(|age| Monotonic(now.monotonic.0 - u64::try_from(age.as_millis()).unwrap()));
+        let freshness = Some(Freshness {
+            as_of,
+            fresh_for: Duration::from_secs(60),
+        });
+        let knowledge = Knowledge {
+            keyring: &keyring,
+            view: Some(&self.view),
+            freshness,
+        };
+        Verifier::new(config).verify(token, request, &knowledge, now)
+    }
+}
+
+pub fn identity_parameters(subject: &str) -> IdentityParameters {
+    IdentityParameters {
+        subject: name(subject),
+        delegatable: true,
+        expires_at: ENDS,
+        issued_at: NOW,
+        rev: REV,
+        cert: Some([3; 32]),
+    }
+}
+
+pub fn identity(subject: &str) -> String {
+    mint_identity(&key(), &identity_parameters(subject), &mut rng())
+        .unwrap()
+        .token
+}
+
+pub fn authorization_parameters(subject: &str) -> AuthorizationParameters {
+    AuthorizationParameters {
+        subject: name(subject),
+        resource: "ledger".into(),
+        operation: "read".into(),
+        expires_at: ENDS,
+        issued_at: NOW,
+        rev: REV,
+        parents: Vec::new(),
+        cert: None,
+        shape: TokenShape::Universal,
+    }
+}
+
+pub fn keyring() -> Keyring {
+    Keyring::from_public_key(&key().public_key()).unwrap()
+}
+
+pub fn delegated(parent: &str, child: &str) -> String {
+    try_delegate(parent, child, None).unwrap().token
+}
+
+pub fn try_delegate(
+    parent: &str,
+    child: &str,
+    checks: Option<&str>,
+) -> Result<Delegated, DelegateError> {
+    let delegation = Delegation {
+        child: name(child),
+        expires_at: ENDS,
+        checks,
+    };
+    delegate(parent, &keyring(), &delegation, NOW, &mut rng())
+}
+
+pub fn ids(token: &str) -> Vec<TokenId> {
+    Token::parse(token, &Limits::default())
+        .unwrap()
+        .revocation_ids()
+        .to_vec()
+}
