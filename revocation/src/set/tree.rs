@@ -42,7 +42,7 @@ pub(super) fn leaf_number(digest: &Digest) -> u16 {
 }
 
 /// Part of the tree.
-pub(super) trait Node: Clone + Default {
+pub(super) trait Node: Clone + Default + Send + Sync {
     /// Branches below.
     const HEIGHT: usize;
 
@@ -52,8 +52,8 @@ pub(super) trait Node: Clone + Default {
     fn leaf(&self, number: u16) -> Option<&Leaf>;
     /// Changes one leaf, made if it is not there, and forgets the hashes above it.
     fn change<R>(&mut self, number: u16, change: impl FnOnce(&mut Leaf) -> R) -> R;
-    /// Leaves in order.
-    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + '_>;
+    /// Leaves in order. `Send`, because a snapshot of the state walks them on another thread.
+    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + Send + '_>;
 }
 
 /// Sixteen subtrees.
@@ -138,7 +138,7 @@ impl<C: Node> Node for Branch<C> {
         self.change_child(Self::slot(number), |child| child.change(number, change))
     }
 
-    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + '_> {
+    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + Send + '_> {
         Box::new(
             self.children
                 .iter()
@@ -215,7 +215,7 @@ impl Node for Leaf {
         change(self)
     }
 
-    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + '_> {
+    fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + Send + '_> {
         Box::new(std::iter::once(self))
     }
 }
