@@ -10,22 +10,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_proto::VerifierId;
 use hessra_proto::v1::feed;
 use hessra_proto::v1::feed::feed_client::FeedClient;
-use hessra_proto::{Acknowledgement, Greeting, Said, VerifierId};
-use hessra_revocation::publisher::Hello;
-use hessra_revocation::{Action, Alarm, Event, FeedEntry, Follower, Freshness, Revision, View};
-use hessra_sdk_core::Keyring;
+use hessra_revocation::{Action, Event, Follower, Freshness};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use crate::cache::{self, Mark, Snapshot};
+use crate::cache::{Mark, Snapshot};
 use crate::failover::jitter;
-use crate::knowledge::{Held, Known, News, Published, never};
+use crate::knowledge::{Held, News, Published};
 use crate::{ClientError, Connection, Ed25519, Endpoint, Reason, channel, clock};
+
+mod steps;
 
 /// A message larger than this is refused: a node's chunks have 256 KiB.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -178,171 +178,6 @@ impl Driver {
             Freshness { as_of: None, .. } => SILENCE_FIRST,
         }
     }
-
-    /// Hands one event to the follower and does what it says. `Some` when the stream must end.
-    fn step(&mut self, event: Event, acks: &mpsc::Sender<feed::Upstream>) -> Option<Ended> {
-        let heard = self
-            .plan
-            .published
-            .has_listeners()
-            .then(|| entries(&event))
-            .flatten();
-        let before = self.plan.follower.freshness();
-        let actions = self.plan.follower.handle(event, clock::monotonic());
-        let changed = actions
-            .iter()
-            .any(|action| matches!(action, Action::Publish));
-        // INVARIANT: published before acknowledged. An ack proves that checks already see the revision.
-        if changed || self.plan.follower.freshness() != before {
-            if let Some(ended) = self.publish(changed) {
-                return Some(ended);
-            }
-            self.tell(heard, changed);
-        }
-        actions
-            .into_iter()
-            .fold(None, |ended, action| self.act(action, acks).or(ended))
-    }
-
-    fn act(&mut self, action: Action, acks: &mpsc::Sender<feed::Upstream>) -> Option<Ended> {
-        match action {
-            Action::Publish => {}
-            Action::SendHello(hello) => say(acks, Said::Hello(self.greeting(hello))),
-            Action::SendAck {
-                revision,
-                state_root,
-            } => {
-                say(
-                    acks,
-                    Said::Ack(Acknowledgement {
-                        revision,
-                        state_root,
-                    }),
-                );
-            }
-            Action::Persist => self.persist(),
-            Action::Alarm(alarm) => self.alarm(&alarm),
-            Action::Reconnect { after, elsewhere } => {
-                return Some(Ended {
-                    why: "the protocol asks for another stream".into(),
-                    pause: after,
-                    elsewhere,
-                });
-            }
-        }
-        None
-    }
-
-    /// Shows checks what the follower holds. `changed`: more than its age.
-    fn publish(&mut self, changed: bool) -> Option<Ended> {
-        let view = self.plan.follower.view()?;
-        let freshness = match self.standing(view) {
-            cache::Standing::Reached => self.plan.follower.freshness(),
-            // Its denials are true; that nothing newer exists is not.
-            cache::Standing::Below if changed || !self.is_confirmed() => never(),
-            cache::Standing::Below => return Some(self.rolled_back()),
-            cache::Standing::Foreign => return Some(self.foreign(view.revision)),
-        };
-        if changed || self.held.is_none() {
-            let held = Held {
-                view: view.clone(),
-                keyring: Keyring::from_view(view),
-            };
-            self.held = Some(Arc::new(held));
-        }
-        self.plan.published.publish(
-            Known {
-                held: self.held.clone(),
-                freshness,
-            },
-            clock::monotonic(),
-        );
-        None
-    }
-
-    fn standing(&self, view: &View) -> cache::Standing {
-        self.plan
-            .mark
-            .as_ref()
-            .map_or(cache::Standing::Reached, |mark| mark.stands(view))
-    }
-
-    /// Does the follower hold what a quorum confirmed a moment ago?
-    fn is_confirmed(&self) -> bool {
-        let freshness = self.plan.follower.freshness();
-        freshness
-            .age(clock::monotonic())
-            .is_some_and(|age| age <= freshness.fresh_for)
-    }
-
-    /// A heartbeat says that nothing is newer than what we once were beyond: the cluster was set back.
-    fn rolled_back(&self) -> Ended {
-        if let Some(view) = self.plan.follower.view() {
-            self.alarm(&Alarm::Rollback {
-                epoch: view.epoch,
-                revision: view.revision,
-            });
-        }
-        let why = "the node confirms a revision below the high-water mark";
-        Ended {
-            why: why.into(),
-            pause: PAUSE_ALARM,
-            elsewhere: true,
-        }
-    }
-
-    /// Another feed than that of the state directory, or another history of it.
-    fn foreign(&self, revision: Revision) -> Ended {
-        self.alarm(&Alarm::Fork { revision });
-        let why = "the node's history is not the one that the high-water mark is of";
-        Ended {
-            why: why.into(),
-            pause: PAUSE_ALARM,
-            elsewhere: true,
-        }
-    }
-
-    /// Leaves the newest state to whoever writes it; nothing waits for the disk.
-    fn persist(&self) {
-        let follower = &self.plan.follower;
-        let (Some(view), Some((checkpoint, signed))) = (follower.view(), follower.checkpoint())
-        else {
-            return;
-        };
-        if checkpoint.revision == view.revision && self.standing(view) == cache::Standing::Reached {
-            let snapshot = Snapshot {
-                view: view.clone(),
-                checkpoint: signed.clone(),
-            };
-            self.plan.snapshots.send_replace(Some(snapshot));
-        }
-    }
-
-    fn alarm(&self, alarm: &Alarm) {
-        error!(%alarm, verifier = %self.plan.verifier_id, "feed alarm");
-        self.plan.published.alarm(alarm);
-    }
-
-    fn tell(&self, heard: Option<Vec<FeedEntry>>, changed: bool) {
-        let published = &self.plan.published;
-        match (heard, self.plan.follower.view()) {
-            (Some(entries), _) => published.tell(News::Entries(entries)),
-            (None, Some(view)) if changed => published.tell(News::Snapshot(view.revision)),
-            _ => {}
-        }
-        if let Some((checkpoint, _)) = self.plan.follower.checkpoint() {
-            published.tell(News::Checkpoint(checkpoint.clone()));
-        }
-    }
-
-    fn greeting(&self, hello: Hello) -> Greeting {
-        Greeting {
-            hello,
-            verifier_id: self.plan.verifier_id.clone(),
-            capabilities: self.plan.capabilities.clone(),
-            client: concat!("hessra-sdk-rust ", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
-    }
 }
 
 /// What cannot be read is the follower's business too: it decides where to go.
@@ -351,24 +186,6 @@ fn understood(message: feed::Downstream) -> Event {
         warn!(%error, "feed message refused");
         Event::Malformed
     })
-}
-
-/// Entries of a delta, for listeners.
-fn entries(event: &Event) -> Option<Vec<FeedEntry>> {
-    let Event::Delta { entries, .. } = event else {
-        return None;
-    };
-    entries
-        .iter()
-        .map(|bytes| FeedEntry::from_bytes(bytes).ok())
-        .collect()
-}
-
-/// A full queue means that the node is not reading; the next ack says everything that this one would have.
-fn say(acks: &mpsc::Sender<feed::Upstream>, said: Said) {
-    if acks.try_send(said.into()).is_err() {
-        debug!("an acknowledgement was left out: the node is not reading");
-    }
 }
 
 fn silent(limit: Duration) -> ClientError {

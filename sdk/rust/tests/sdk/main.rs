@@ -4,3 +4,4 @@ mod authority;
 mod feed;
 mod https;
 mod node;
+mod verdicts;
