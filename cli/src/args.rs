@@ -36,7 +36,6 @@ pub use values::{WaitFor, WaitShare};
 #[command(
     name = "hessra",
     version,
-    about,
     disable_help_subcommand = true,
     max_term_width = 110
 )]
@@ -156,6 +155,19 @@ mod tests {
             panic!("authorize request is authorize request");
         };
         assert_eq!(request.operation, "read");
+    }
+
+    #[test]
+    fn an_option_declared_again_without_its_short_form_is_still_the_global_one() {
+        let request =
+            parse("hessra authorize request -r api -o read -i agent").expect("understood");
+        assert_eq!(request.connection.identity_token.as_deref(), Some("agent"));
+        let verify = parse("hessra authorize verify -s urn:h:a -r api -o read --server x,y")
+            .expect("understood");
+        assert_eq!(verify.connection.server, ["x", "y"]);
+        let before =
+            parse("hessra -s x authorize verify -s urn:h:a -r api -o read").expect("understood");
+        assert_eq!(before.connection.server, ["x"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod when;
 use std::io::{self, IsTerminal, Write};
 
 use anstream::ColorChoice;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::{ColorWhen, Format, OutputArguments};
 use crate::exit::Exit;
@@ -144,14 +144,18 @@ impl Console {
         self.note(&format!("{GREEN}✓{PLAIN} {text}"));
     }
 
-    /// Something needs a look.
+    /// Something needs a look. Programs get an object, so that each line of stderr is JSON.
     pub fn warn(&self, text: &str) {
-        say(&format!("{YELLOW}!{PLAIN} {text}"));
+        if self.for_machines() {
+            say(&json!({"warning": {"message": text}}).to_string());
+        } else {
+            say(&format!("{YELLOW}!{PLAIN} {text}"));
+        }
     }
 
-    /// Something said in passing.
+    /// Something said in passing, to people.
     pub fn note(&self, text: &str) {
-        if !self.quiet {
+        if !self.quiet && !self.for_machines() {
             say(text);
         }
     }
@@ -159,7 +163,7 @@ impl Console {
     /// Said with `--verbose` only.
     pub fn detail(&self, text: &str) {
         if self.verbose {
-            say(text);
+            self.note(text);
         }
     }
 
