@@ -1,0 +1,277 @@
+//! Commands and their answers: the body of log entries, and what followers forward to the leader.
+
+use hessra_proto::v1::log;
+use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
+use hessra_state::{
+    Applied, Command, Init, KeyCommand, Lift, Refusal, RefusalCode, RequestId, Revoke, Revoked,
+    Stamped,
+};
+
+use super::{
+    CodecError, array, decode_key, decode_key_state, decode_policy, decode_target, encode_key,
+    encode_key_state, encode_policy, encode_target,
+};
+
+/// A command with its stamp.
+#[must_use]
+pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
+    log::Stamped {
+        at_ms: stamped.at.0,
+        by: stamped.by.clone(),
+        request: stamped.request.0.to_vec(),
+        command: Some(encode_command(&stamped.command)),
+    }
+}
+
+/// Inverse of [`encode_stamped`].
+///
+/// # Errors
+/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for what no version writes.
+pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
+    let command = stamped
+        .command
+        .as_ref()
+        .ok_or(CodecError::Unknown("command"))?;
+    Ok(Stamped {
+        at: UnixMillis(stamped.at_ms),
+        by: stamped.by.clone(),
+        request: RequestId(array("request", &stamped.request)?),
+        command: decode_command(command)?,
+    })
+}
+
+/// Bytes that a target takes in the log, a few more or less: for limits on proposals.
+#[must_use]
+pub fn target_len(target: &Target) -> usize {
+    // Field number and length of the target and of its kind.
+    const HEADS: usize = 6;
+    HEADS
+        + match target {
+            Target::Token(id) => id.as_bytes().len(),
+            Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
+                identity.as_str().len()
+            }
+            Target::Key(_) => 5,
+            Target::Certificate(fingerprint) => fingerprint.len(),
+        }
+}
+
+fn encode_command(command: &Command) -> log::stamped::Command {
+    use log::stamped::Command as Wire;
+    match command {
+        Command::Init(init) => Wire::Init(log::Init {
+            feed_id: init.feed_id.0.to_vec(),
+            salt: init.salt.0.to_vec(),
+            keys: init.keys.iter().map(encode_key).collect(),
+            policy: Some(encode_policy(&init.policy)),
+        }),
+        Command::Revoke(revoke) => Wire::Revoke(encode_revoke(revoke)),
+        Command::Lift(lift) => Wire::Lift(log::Lift {
+            revision: lift.revision.0,
+            restore: lift.restore,
+            reason: lift.reason.clone(),
+        }),
+        Command::ApplyPolicy { based_on, policy } => Wire::ApplyPolicy(log::ApplyPolicy {
+            based_on: based_on.0,
+            policy: Some(encode_policy(policy)),
+        }),
+        Command::Key(command) => Wire::Key(log::KeyCommand {
+            action: Some(encode_key_command(command)),
+        }),
+        Command::Collect { now } => Wire::Collect(log::Collect { now: now.0 }),
+        Command::RaiseVersion(version) => {
+            Wire::RaiseVersion(log::RaiseVersion { version: *version })
+        }
+    }
+}
+
+fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError> {
+    use log::stamped::Command as Wire;
+    Ok(match command {
+        Wire::Init(init) => Command::Init(Init {
+            feed_id: FeedId(array("feed_id", &init.feed_id)?),
+            salt: FeedSalt(array("salt", &init.salt)?),
+            keys: init.keys.iter().map(decode_key).collect::<Result<_, _>>()?,
+            policy: decode_policy(init.policy.as_ref())?,
+        }),
+        Wire::Revoke(revoke) => Command::Revoke(decode_revoke(revoke)?),
+        Wire::Lift(lift) => Command::Lift(Lift {
+            revision: Revision(lift.revision),
+            restore: lift.restore,
+            reason: lift.reason.clone(),
+        }),
+        Wire::ApplyPolicy(apply) => Command::ApplyPolicy {
+            based_on: Revision(apply.based_on),
+            policy: decode_policy(apply.policy.as_ref())?,
+        },
+        Wire::Key(command) => Command::Key(decode_key_command(command)?),
+        Wire::Collect(collect) => Command::Collect {
+            now: UnixSeconds(collect.now),
+        },
+        Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
+    })
+}
+
+fn encode_revoke(revoke: &Revoke) -> log::Revoke {
+    log::Revoke {
+        targets: revoke.targets.iter().map(encode_target).collect(),
+        permanent: revoke.permanent,
+        until: revoke.until.map(|until| until.0),
+        reason: revoke.reason.clone(),
+        ticket: revoke.ticket.clone(),
+        message: revoke.message.clone(),
+    }
+}
+
+fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
+    Ok(Revoke {
+        targets: revoke
+            .targets
+            .iter()
+            .map(decode_target)
+            .collect::<Result<_, _>>()?,
+        permanent: revoke.permanent,
+        until: revoke.until.map(UnixSeconds),
+        reason: revoke.reason.clone(),
+        ticket: revoke.ticket.clone(),
+        message: revoke.message.clone(),
+    })
+}
+
+fn encode_key_command(command: &KeyCommand) -> log::key_command::Action {
+    use log::key_command::Action;
+    match command {
+        KeyCommand::Prepare(key) => Action::Prepare(encode_key(key)),
+        KeyCommand::Activate(id) => Action::Activate(*id),
+        KeyCommand::Retire(id) => Action::Retire(*id),
+        KeyCommand::Revoke(id) => Action::Revoke(*id),
+    }
+}
+
+fn decode_key_command(command: &log::KeyCommand) -> Result<KeyCommand, CodecError> {
+    use log::key_command::Action;
+    Ok(
+        match command
+            .action
+            .as_ref()
+            .ok_or(CodecError::Unknown("key command"))?
+        {
+            Action::Prepare(key) => KeyCommand::Prepare(decode_key(key)?),
+            Action::Activate(id) => KeyCommand::Activate(*id),
+            Action::Retire(id) => KeyCommand::Retire(*id),
+            Action::Revoke(id) => KeyCommand::Revoke(*id),
+        },
+    )
+}
+
+/// What the state machine answered.
+#[must_use]
+pub fn encode_applied(applied: &Applied) -> log::Applied {
+    use log::applied::Outcome;
+    let outcome = match applied {
+        Applied::Nothing => None,
+        Applied::Initialized { revision } => Some(Outcome::Initialized(log::Initialized {
+            revision: revision.0,
+        })),
+        Applied::Revoked(items) => {
+            let items = items.iter().map(|item| log::Revoked {
+                revision: item.revision.0,
+                already: item.already,
+            });
+            Some(Outcome::Revoked(log::Revocations {
+                items: items.collect(),
+            }))
+        }
+        Applied::Lifted { revision, already } => Some(Outcome::Lifted(log::Lifted {
+            revision: revision.0,
+            already: *already,
+        })),
+        Applied::PolicyApplied { revision } => Some(Outcome::Policy(log::PolicyApplied {
+            revision: revision.0,
+        })),
+        Applied::KeyChanged {
+            id,
+            state,
+            revision,
+        } => Some(Outcome::Key(log::KeyChanged {
+            id: *id,
+            state: encode_key_state(*state).into(),
+            revision: revision.0,
+        })),
+        Applied::Collected { removed } => {
+            Some(Outcome::Collected(log::Collected { removed: *removed }))
+        }
+        Applied::VersionRaised(version) => {
+            Some(Outcome::Version(log::RaiseVersion { version: *version }))
+        }
+        Applied::Refused(refusal) => Some(Outcome::Refused(log::Refusal {
+            code: u32::from(refusal.code as u8),
+            message: refusal.message.clone(),
+        })),
+    };
+    log::Applied { outcome }
+}
+
+/// Inverse of [`encode_applied`].
+///
+/// # Errors
+/// [`CodecError::Unknown`] for a key state or a refusal of a newer version.
+pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
+    use log::applied::Outcome;
+    let Some(outcome) = &applied.outcome else {
+        return Ok(Applied::Nothing);
+    };
+    Ok(match outcome {
+        Outcome::Initialized(initialized) => Applied::Initialized {
+            revision: Revision(initialized.revision),
+        },
+        Outcome::Revoked(revocations) => {
+            let items = revocations.items.iter();
+            Applied::Revoked(
+                items
+                    .map(|item| Revoked {
+                        revision: Revision(item.revision),
+                        already: item.already,
+                    })
+                    .collect(),
+            )
+        }
+        Outcome::Lifted(lifted) => Applied::Lifted {
+            revision: Revision(lifted.revision),
+            already: lifted.already,
+        },
+        Outcome::Policy(policy) => Applied::PolicyApplied {
+            revision: Revision(policy.revision),
+        },
+        Outcome::Key(key) => Applied::KeyChanged {
+            id: key.id,
+            state: decode_key_state(key.state)?,
+            revision: Revision(key.revision),
+        },
+        Outcome::Collected(collected) => Applied::Collected {
+            removed: collected.removed,
+        },
+        Outcome::Version(raised) => Applied::VersionRaised(raised.version),
+        Outcome::Refused(refusal) => Applied::Refused(Refusal::new(
+            decode_refusal_code(refusal.code)?,
+            refusal.message.clone(),
+        )),
+    })
+}
+
+fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
+    const KNOWN: [RefusalCode; 8] = [
+        RefusalCode::NotInitialized,
+        RefusalCode::AlreadyInitialized,
+        RefusalCode::Invalid,
+        RefusalCode::NotFound,
+        RefusalCode::Conflict,
+        RefusalCode::NotLiftable,
+        RefusalCode::KeyState,
+        RefusalCode::Limit,
+    ];
+    let known = KNOWN
+        .into_iter()
+        .find(|known| u32::from(*known as u8) == code);
+    known.ok_or(CodecError::Unknown("refusal code"))
+}

@@ -1,0 +1,175 @@
+//! Records of the state: the unit of change on disk and of a snapshot.
+
+use hessra_proto::v1::log;
+use hessra_revocation::{Cutoff, Epoch, FeedId, FeedSalt, Revision, Rule, UnixMillis, UnixSeconds};
+use hessra_state::{Lifted, Meta, Record, RequestId, Revocation};
+use prost::Message;
+
+use super::{
+    CodecError, array, decode, decode_applied, decode_key, decode_policy, decode_target,
+    encode_applied, encode_key, encode_policy, encode_target,
+};
+
+/// The bytes of a record.
+#[must_use]
+pub fn encode_record(record: &Record) -> Vec<u8> {
+    use log::record::Kind;
+    let kind = match record {
+        Record::Meta(meta) => Kind::Meta(encode_meta(meta)),
+        Record::Rule(rule) => Kind::Rule(log::Rule {
+            canonical: rule.to_bytes(),
+        }),
+        Record::Revocation(revocation) => Kind::Revocation(encode_revocation(revocation)),
+        Record::Key(key) => Kind::Key(encode_key(key)),
+        Record::Policy { revision, policy } => Kind::Policy(log::StoredPolicy {
+            revision: revision.0,
+            policy: Some(encode_policy(policy)),
+        }),
+        Record::Request {
+            id,
+            at,
+            applied,
+            sequence,
+        } => Kind::Request(log::StoredRequest {
+            request: id.0.to_vec(),
+            at_ms: at.0,
+            applied: Some(encode_applied(applied)),
+            sequence: *sequence,
+        }),
+        Record::FeedEntry { revision, bytes } => Kind::FeedEntry(log::FeedEntry {
+            revision: revision.0,
+            canonical: bytes.clone(),
+        }),
+    };
+    log::Record { kind: Some(kind) }.encode_to_vec()
+}
+
+/// Inverse of [`encode_record`].
+///
+/// # Errors
+/// [`CodecError::Unknown`] when a newer version wrote it; [`CodecError::Invalid`] when none did.
+pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
+    use log::record::Kind;
+    let record: log::Record = decode("record", bytes)?;
+    Ok(match record.kind.ok_or(CodecError::Unknown("record"))? {
+        Kind::Meta(meta) => Record::Meta(decode_meta(&meta)?),
+        Kind::Rule(rule) => Record::Rule(
+            Rule::from_bytes(&rule.canonical)
+                .map_err(|error| CodecError::undecodable("rule", &error))?,
+        ),
+        Kind::Revocation(revocation) => Record::Revocation(decode_revocation(revocation)?),
+        Kind::Key(key) => Record::Key(decode_key(&key)?),
+        Kind::Policy(stored) => Record::Policy {
+            revision: Revision(stored.revision),
+            policy: decode_policy(stored.policy.as_ref())?,
+        },
+        Kind::Request(request) => Record::Request {
+            id: RequestId(array("request", &request.request)?),
+            at: UnixMillis(request.at_ms),
+            applied: decode_applied(
+                request
+                    .applied
+                    .as_ref()
+                    .ok_or(CodecError::Unknown("applied"))?,
+            )?,
+            sequence: request.sequence,
+        },
+        Kind::FeedEntry(entry) => Record::FeedEntry {
+            revision: Revision(entry.revision),
+            bytes: entry.canonical,
+        },
+    })
+}
+
+fn encode_meta(meta: &Meta) -> log::Meta {
+    log::Meta {
+        version: meta.version,
+        feed_id: meta.feed_id.0.to_vec(),
+        salt: meta.salt.0.to_vec(),
+        epoch: meta.epoch.0,
+        revision: meta.revision.0,
+        floor: meta.floor.0,
+        clock_ms: meta.clock.0,
+        keyset_version: meta.keyset_version,
+        floor_frontier: meta
+            .floor_frontier
+            .iter()
+            .map(|hash| hash.to_vec())
+            .collect(),
+        next_sequence: meta.next_sequence,
+        policy_digest: meta.policy_digest.to_vec(),
+        policy_revision: meta.policy_revision.0,
+    }
+}
+
+fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
+    let floor_frontier = meta
+        .floor_frontier
+        .iter()
+        .map(|hash| array("floor_frontier", hash));
+    Ok(Meta {
+        version: meta.version,
+        feed_id: FeedId(array("feed_id", &meta.feed_id)?),
+        salt: FeedSalt(array("salt", &meta.salt)?),
+        epoch: Epoch(meta.epoch),
+        revision: Revision(meta.revision),
+        clock: UnixMillis(meta.clock_ms),
+        keyset_version: meta.keyset_version,
+        policy_digest: array("policy_digest", &meta.policy_digest)?,
+        policy_revision: Revision(meta.policy_revision),
+        floor: Revision(meta.floor),
+        floor_frontier: floor_frontier.collect::<Result<_, _>>()?,
+        next_sequence: meta.next_sequence,
+    })
+}
+
+fn encode_revocation(revocation: &Revocation) -> log::Revocation {
+    let (permanent, cutoff) = match revocation.cutoff {
+        Cutoff::Permanent => (true, 0),
+        Cutoff::Before(revision) => (false, revision.0),
+    };
+    let lifted = revocation.lifted.as_ref();
+    log::Revocation {
+        revision: revocation.revision.0,
+        target: Some(encode_target(&revocation.target)),
+        permanent,
+        cutoff,
+        until: revocation.until.map(|until| until.0),
+        at_ms: revocation.at.0,
+        by: revocation.by.clone(),
+        reason: revocation.reason.clone(),
+        ticket: revocation.ticket.clone(),
+        message: revocation.message.clone(),
+        lifted_at: lifted.map_or(0, |lifted| lifted.revision.0),
+        lifted_by: lifted.map_or_else(String::new, |lifted| lifted.by.clone()),
+    }
+}
+
+fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecError> {
+    let target = revocation
+        .target
+        .as_ref()
+        .ok_or(CodecError::Unknown("target"))?;
+    let cutoff = if revocation.permanent {
+        Cutoff::Permanent
+    } else {
+        Cutoff::Before(Revision(revocation.cutoff))
+    };
+    // Revision 0 is the empty feed: nothing was ever lifted there.
+    let lifted = (revocation.lifted_at > 0).then_some(Lifted {
+        revision: Revision(revocation.lifted_at),
+        by: revocation.lifted_by,
+    });
+    Ok(Revocation {
+        revision: Revision(revocation.revision),
+        target: decode_target(target)?,
+        cutoff,
+        until: revocation.until.map(UnixSeconds),
+        at: UnixMillis(revocation.at_ms),
+        by: revocation.by,
+        reason: revocation.reason,
+        ticket: revocation.ticket,
+        message: revocation.message,
+        lifted,
+    })
+}

@@ -1,0 +1,264 @@
+//! The data directory: made durably, private, taken by one process, and belonging to one node of one cluster.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::StoreError;
+
+/// Only the node's user may read: the directory holds sealed keys and names of people.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+/// See [`PRIVATE_DIRECTORY`].
+pub(super) const PRIVATE_FILE: u32 = 0o600;
+const LOCK: &str = "LOCK";
+const IDENTITY: &str = "IDENTITY";
+const SLED: &str = "sled";
+
+/// Whose directory it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the cluster, one line.
+    pub cluster: String,
+    /// Id of the node.
+    pub node: u64,
+}
+
+/// A directory that this process holds.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is not there, takes it, and checks whose it is.
+    pub(super) fn take(path: &Path, identity: Option<&Identity>) -> Result<Self, StoreError> {
+        make(path)?;
+        let lock = lock(path)?;
+        let directory = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        if let Some(identity) = identity {
+            directory.claim(identity)?;
+        }
+        make(&directory.sled_path())?;
+        Ok(directory)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn sled_path(&self) -> PathBuf {
+        self.path.join(SLED)
+    }
+
+    /// Fsyncs the directory itself: names of files that were made in it.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        sync_path(&self.path)
+    }
+
+    /// Makes everything that is here durable and private.
+    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+        let sled = self.sled_path();
+        for entry in fs::read_dir(&sled).map_err(|error| failed("read", &sled, error))? {
+            let path = entry.map_err(|error| failed("read", &sled, error))?.path();
+            let mode = if path.is_dir() {
+                PRIVATE_DIRECTORY
+            } else {
+                PRIVATE_FILE
+            };
+            let set = fs::set_permissions(&path, Permissions::from_mode(mode));
+            set.map_err(|error| failed("make private", &path, error))?;
+            sync_path(&path)?;
+        }
+        sync_path(&sled)?;
+        self.sync()
+    }
+
+    /// Bytes that all files take.
+    pub(super) fn size(&self) -> Result<u64, StoreError> {
+        size_below(&self.path).map_err(|error| failed("measure", &self.path, error))
+    }
+
+    /// Bytes that this process may still use.
+    pub(super) fn free_space(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::statvfs(&self.path)
+            .map_err(|error| failed("measure", &self.path, error.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn claim(&self, identity: &Identity) -> Result<(), StoreError> {
+        let path = self.path.join(IDENTITY);
+        let expected = identity.to_text();
+        match fs::read_to_string(&path) {
+            Ok(found) if found == expected => Ok(()),
+            Ok(found) => Err(self.foreign(identity, &found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.claim_first(&path, &expected)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(self.foreign(identity, ""))
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    fn claim_first(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        if self.sled_path().exists() {
+            return Err(StoreError::corrupt(
+                path.display().to_string(),
+                "identity",
+                "the file is gone",
+            ));
+        }
+        let temporary = path.with_extension("new");
+        write_durably(&temporary, text).map_err(|error| failed("write", &temporary, error))?;
+        fs::rename(&temporary, path).map_err(|error| failed("write", path, error))?;
+        self.sync()
+    }
+
+    fn foreign(&self, expected: &Identity, found: &str) -> StoreError {
+        match Identity::from_text(found) {
+            Some(found) => StoreError::Foreign {
+                path: self.path.clone(),
+                found: found.to_string(),
+                expected: expected.to_string(),
+            },
+            None => {
+                let path = self.path.join(IDENTITY).display().to_string();
+                StoreError::corrupt(path, "identity", "its checksum does not match")
+            }
+        }
+    }
+}
+
+impl Identity {
+    fn to_text(&self) -> String {
+        let body = format!(
+            "hessra data directory, format 1\ncluster {}\nnode {}\n",
+            self.cluster, self.node
+        );
+        let checksum = checksum(&body);
+        format!("{body}checksum {checksum}\n")
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (body, checksum_line) = text.strip_suffix('\n')?.rsplit_once("\nchecksum ")?;
+        let body = format!("{body}\n");
+        if checksum(&body) != checksum_line {
+            return None;
+        }
+        let mut lines = body.lines().skip(1);
+        let cluster = lines.next()?.strip_prefix("cluster ")?.to_owned();
+        let node = lines.next()?.strip_prefix("node ")?.parse().ok()?;
+        Some(Self { cluster, node })
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "node {} of cluster `{}`", self.node, self.cluster)
+    }
+}
+
+fn checksum(text: &str) -> String {
+    Sha256::digest(text)[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Makes a directory, its name in its parent durable, and closes it to others.
+fn make(path: &Path) -> Result<(), StoreError> {
+    if !path.exists() {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_DIRECTORY)
+            .create(path);
+        made.map_err(|error| failed("make", path, error))?;
+        // A relative path of one part has the empty path as parent, which means here.
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        sync_path(parent.unwrap_or(Path::new(".")))?;
+    }
+    let set = fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY));
+    set.map_err(|error| failed("make private", path, error))
+}
+
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let path = directory.join(LOCK);
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(PRIVATE_FILE)
+        .open(&path);
+    let mut file = opened.map_err(|error| failed("open", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(directory, file)),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
+    }
+    let pid = std::process::id().to_string();
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(pid.as_bytes()));
+    written.map_err(|error| failed("write", &path, error))?;
+    Ok(file)
+}
+
+fn in_use(directory: &Path, mut file: File) -> StoreError {
+    let mut process = String::new();
+    // Whatever can be read of it helps; the refusal stands without.
+    let _ = file.read_to_string(&mut process);
+    if process.is_empty() {
+        process = "unknown".to_owned();
+    }
+    StoreError::InUse {
+        path: directory.to_owned(),
+        process,
+    }
+}
+
+fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(PRIVATE_FILE)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn sync_path(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| failed("sync", path, error))
+}
+
+fn size_below(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        // 512: st_blocks is in these units whatever the filesystem's blocks are (stat(2)).
+        bytes += if metadata.is_dir() {
+            size_below(&entry.path())?
+        } else {
+            metadata.blocks() * 512
+        };
+    }
+    Ok(bytes)
+}
+
+fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
+    StoreError::io(action, path.display().to_string(), error)
+}

@@ -1,0 +1,161 @@
+//! Why the store cannot go on, by what the operator can do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use openraft::{ErrorSubject, ErrorVerb, StorageError, StorageIOError};
+
+use crate::Space;
+use crate::codec::CodecError;
+
+/// Why the store cannot be opened, or cannot go on. Cloneable, because one failed flush answers many waiters.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the directory.
+    #[error(
+        "data directory {path} is in use by process {process}. Stop that node, or set storage.path"
+    )]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// Its process id as it wrote it; `unknown` when it has not yet.
+        process: String,
+    },
+    /// The directory belongs to somebody else.
+    #[error(
+        "data directory {path} belongs to {found}, this is {expected}. Set storage.path to this node's own directory"
+    )]
+    Foreign {
+        /// The data directory.
+        path: PathBuf,
+        /// Cluster and node that wrote it.
+        found: String,
+        /// Cluster and node of the configuration.
+        expected: String,
+    },
+    /// Something is on disk that was not written so, or is not there although it was.
+    #[error(
+        "damaged data in {file}, {key}: {what}. This node must not vote: remove it from the cluster and add it again under a new id with an empty data directory"
+    )]
+    Corrupt {
+        /// File or directory.
+        file: String,
+        /// Which record.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something is on disk that only a newer binary knows.
+    #[error("{what} in {file} was written by a newer version: upgrade hessra-node on this machine")]
+    Upgrade {
+        /// File or directory.
+        file: String,
+        /// What is not known here.
+        what: String,
+    },
+    /// The system refused.
+    #[error(
+        "cannot {action} {path}. Make sure that the disk works, has room, and belongs to the user of this process"
+    )]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// An earlier error made the store useless.
+    #[error("the store has stopped: {0}. Restart the node once the cause is gone")]
+    Stopped(String),
+}
+
+impl StoreError {
+    /// A failed system call.
+    pub(crate) fn io(action: &'static str, path: impl Into<String>, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// After the first error.
+    pub(crate) fn stopped(why: impl Into<String>) -> Self {
+        Self::Stopped(why.into())
+    }
+
+    /// A damaged record.
+    pub(crate) fn corrupt(
+        file: impl Into<String>,
+        key: impl Into<String>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self::Corrupt {
+            file: file.into(),
+            key: key.into(),
+            what: what.into(),
+        }
+    }
+
+    /// Bytes whose checksum is right and that are still not understood: a newer binary wrote them, or ours is broken.
+    pub(crate) fn undecodable(file: String, key: String, error: &CodecError) -> Self {
+        match error {
+            CodecError::Unknown(_) => Self::Upgrade { file, what: key },
+            CodecError::Invalid(what) => Self::Corrupt {
+                file,
+                key,
+                what: what.clone(),
+            },
+        }
+    }
+
+    /// True when the disk has no room left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
+    /// The error as openraft wants it: it stops on any.
+    pub(crate) fn raft(self, subject: ErrorSubject<u64>, verb: ErrorVerb) -> StorageError<u64> {
+        StorageIOError::new(subject, verb, &io::Error::from(self)).into()
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = if error.is_full() {
+            io::ErrorKind::StorageFull
+        } else {
+            io::ErrorKind::Other
+        };
+        Self::new(kind, chain(&error))
+    }
+}
+
+/// The error with its sources on one line: openraft keeps only a text.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A record's name for people.
+pub(crate) fn name(space: Space, key: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = format!("{space} record ");
+    if key.iter().all(u8::is_ascii_lowercase) {
+        return text + &String::from_utf8_lossy(key);
+    }
+    for byte in key {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

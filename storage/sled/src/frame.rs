@@ -1,0 +1,76 @@
+//! The wrapping of every record: a format number and a checksum over the record *and its name*.
+//!
+//! `format u8 · checksum 16 · body`, checksum = the first half of `SHA-256("hessra record\0", space, key length, key,
+//! format, body)`. The name is in it, so that a good record under another key is found too. SHA-256 because its whole
+//! hash also links the log's chain; 128 bits are plenty against accidents.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::Engine;
+use crate::error::name;
+use crate::{Space, StoreError};
+
+/// The only format so far.
+const FORMAT: u8 = 1;
+const CHECKSUM_BYTES: usize = 16;
+const HEAD_BYTES: usize = 1 + CHECKSUM_BYTES;
+
+/// SHA-256 of a record with its name.
+pub(crate) type RecordHash = [u8; 32];
+
+/// A body wrapped, and its hash.
+pub(crate) fn wrap(space: Space, key: &[u8], body: &[u8]) -> (Vec<u8>, RecordHash) {
+    let hash = hash(FORMAT, space, key, body);
+    let mut value = Vec::with_capacity(HEAD_BYTES + body.len());
+    value.push(FORMAT);
+    value.extend_from_slice(&hash[..CHECKSUM_BYTES]);
+    value.extend_from_slice(body);
+    (value, hash)
+}
+
+/// The body of a value as stored, and its hash.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] with the record's name when the value is not what was written under this key;
+/// [`StoreError::Upgrade`] when its format is newer.
+pub(crate) fn unwrap<'a>(
+    engine: &impl Engine,
+    space: Space,
+    key: &[u8],
+    value: &'a [u8],
+) -> Result<(&'a [u8], RecordHash), StoreError> {
+    let corrupt = |what: &str| StoreError::corrupt(engine.location(), name(space, key), what);
+    let (head, body) = value
+        .split_at_checked(HEAD_BYTES)
+        .ok_or_else(|| corrupt("it is cut off"))?;
+    let hash = hash(head[0], space, key, body);
+    if head[1..] != hash[..CHECKSUM_BYTES] {
+        return Err(corrupt("its checksum does not match"));
+    }
+    if head[0] != FORMAT {
+        return Err(StoreError::Upgrade {
+            file: engine.location(),
+            what: name(space, key),
+        });
+    }
+    Ok((body, hash))
+}
+
+/// The checksum of a value as stored, as a number; 0 when the value is too short to have one.
+pub(crate) fn checksum(value: &[u8]) -> u128 {
+    let bytes = value
+        .get(1..HEAD_BYTES)
+        .and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u128::from_be_bytes)
+}
+
+fn hash(format: u8, space: Space, key: &[u8], body: &[u8]) -> RecordHash {
+    let hasher = Sha256::new_with_prefix(b"hessra record\0")
+        .chain_update(space.name())
+        .chain_update([0])
+        .chain_update((key.len() as u64).to_be_bytes())
+        .chain_update(key)
+        .chain_update([format])
+        .chain_update(body);
+    hasher.finalize().into()
+}

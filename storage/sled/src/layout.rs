@@ -1,0 +1,92 @@
+//! Where everything is: spaces and the names of records in them.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | `marks` | a word, see [`mark`] | small records that change often |
+//! | `log` | first index, 8 bytes big-endian | a pack of entries ([`crate::log`]) |
+//! | `state` | kind byte and name of a state record | the record |
+//! | `snapshots` | generation 8 bytes, number 4 bytes, both big-endian | a chunk of a snapshot |
+//!
+//! Within a space no key is the beginning of another one: an engine may append to keys and keep their order.
+
+use std::fmt;
+
+use hessra_state::RecordKey;
+
+/// Records that are kept apart, because some are small and hot and others large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Small records that change often.
+    Marks,
+    /// Packs of log entries.
+    Log,
+    /// Records of the state.
+    State,
+    /// Chunks of snapshots.
+    Snapshots,
+}
+
+impl Space {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Marks, Self::Log, Self::State, Self::Snapshots];
+
+    /// Stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Marks => "marks",
+            Self::Log => "log",
+            Self::State => "state",
+            Self::Snapshots => "snapshots",
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Names in [`Space::Marks`].
+pub mod mark {
+    /// The vote.
+    pub const VOTE: &[u8] = b"vote";
+    /// How far the log's chain reaches.
+    pub const TAIL: &[u8] = b"tail";
+    /// Up to where the log was purged, and the hash on which its chain goes on.
+    pub const PURGED: &[u8] = b"purged";
+    /// Last applied, membership, and what the state's records add up to.
+    pub const APPLIED: &[u8] = b"applied";
+    /// The current snapshot.
+    pub const SNAPSHOT: &[u8] = b"snapshot";
+    /// There while the state is being replaced by the current snapshot.
+    pub const INSTALL: &[u8] = b"install";
+}
+
+/// Key of a pack by the index of its first entry.
+#[must_use]
+pub fn pack_key(first: u64) -> Vec<u8> {
+    first.to_be_bytes().to_vec()
+}
+
+/// Key of a chunk of a snapshot.
+#[must_use]
+pub fn chunk_key(generation: u64, number: u32) -> Vec<u8> {
+    [&generation.to_be_bytes()[..], &number.to_be_bytes()].concat()
+}
+
+/// Key of a state record: its kind, then a name of fixed length.
+#[must_use]
+pub fn record_key(key: &RecordKey) -> Vec<u8> {
+    let (kind, name): (u8, &[u8]) = match key {
+        RecordKey::Meta => (1, &[]),
+        RecordKey::Rule(kind, digest) => (2, &[&[kind.number()], &digest.0[..]].concat()),
+        RecordKey::Revocation(revision) => (3, &revision.0.to_be_bytes()),
+        RecordKey::Key(id) => (4, &id.to_be_bytes()),
+        RecordKey::Policy => (5, &[]),
+        RecordKey::Request(request) => (6, &request.0),
+        RecordKey::FeedEntry(revision) => (7, &revision.0.to_be_bytes()),
+    };
+    [&[kind], name].concat()
+}

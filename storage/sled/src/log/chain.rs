@@ -1,0 +1,424 @@
+//! The chain of packs: where it begins and ends, what a change of it writes, and whether the disk still has all of it.
+//!
+//! Every change is computed first, as a batch for the engine and a [`Step`] for the memory; the step is taken only after
+//! the batch was written.
+
+use std::collections::BTreeMap;
+
+use hessra_proto::v1::log as wire;
+
+use super::marks::Mark;
+use super::pack::{self, PACK_BYTES_MAX, Pack};
+use crate::engine::Engine;
+use crate::error::name;
+use crate::frame::{self, RecordHash};
+use crate::layout::{Space, mark, pack_key};
+use crate::{Batch, LogId, StoreError, codec};
+
+/// Packs read at once while walking.
+const WALK_PACKS: usize = 64;
+
+/// What is known of the stored log without reading it.
+#[derive(Default)]
+pub(super) struct Chain {
+    /// Up to here everything is invisible. May be ahead of `stored_purged` while a snapshot is being installed.
+    hidden: Option<LogId>,
+    /// The mark on disk: its hash is what the first pack is linked to.
+    stored_purged: Mark,
+    /// The mark on disk: last entry ever appended and not truncated, and the hash of its pack.
+    tail: Mark,
+    packs: BTreeMap<u64, Link>,
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    last: u64,
+    prev: RecordHash,
+    hash: RecordHash,
+}
+
+/// What a written batch changes in the memory.
+pub(super) struct Step {
+    tail: Mark,
+    added: Vec<(u64, Link)>,
+    /// Packs from this one on are gone.
+    removed_from: Option<u64>,
+}
+
+/// What a written purge changes in the memory.
+pub(super) struct Purged {
+    mark: Mark,
+    packs: Vec<u64>,
+}
+
+impl Chain {
+    /// Walks the packs on disk from end to end.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] naming the first record that is not what the chain says.
+    pub(super) fn open(engine: &impl Engine) -> Result<Self, StoreError> {
+        let stored_purged = Mark::read(engine, mark::PURGED)?.unwrap_or_default();
+        let tail = Mark::read(engine, mark::TAIL)?.unwrap_or(stored_purged);
+        let packs = walk(engine, &stored_purged)?;
+        let chain = Self {
+            hidden: stored_purged.id,
+            stored_purged,
+            tail,
+            packs,
+        };
+        chain.check_end(engine)?;
+        Ok(chain)
+    }
+
+    fn check_end(&self, engine: &impl Engine) -> Result<(), StoreError> {
+        let (end, hash) = match self.packs.last_key_value() {
+            Some((_, link)) => (Some(link.last), link.hash),
+            None => (None, self.stored_purged.hash),
+        };
+        let reached = self.tail.id.map(|id| id.index);
+        let is_whole = hash == self.tail.hash && (end.is_none() || end == reached);
+        if is_whole {
+            return Ok(());
+        }
+        let what = format!(
+            "the log ends at {}, it had reached {}",
+            text(end),
+            text(reached)
+        );
+        Err(StoreError::corrupt(
+            engine.location(),
+            name(Space::Marks, mark::TAIL),
+            what,
+        ))
+    }
+
+    /// Up to where the log is purged.
+    pub(super) fn purged(&self) -> Option<LogId> {
+        self.hidden
+    }
+
+    /// The last entry, or the purged one when there is none.
+    pub(super) fn last(&self) -> Option<LogId> {
+        self.tail.id.max(self.hidden)
+    }
+
+    /// The part of `first..end` that is visible.
+    pub(super) fn clamp(&self, first: u64, end: u64) -> (u64, u64) {
+        let visible = self.hidden.map_or(0, |id| id.index + 1);
+        let begin = self.packs.keys().next().copied().unwrap_or(u64::MAX);
+        let stop = self
+            .tail
+            .id
+            .filter(|id| Some(*id) > self.hidden)
+            .map_or(0, |id| id.index + 1);
+        (first.max(visible).max(begin), end.min(stop))
+    }
+
+    /// The pack that holds an entry, checked against what was written.
+    pub(super) fn read(&self, engine: &impl Engine, index: u64) -> Result<Pack, StoreError> {
+        let lost = || {
+            StoreError::corrupt(
+                engine.location(),
+                format!("log entry {index}"),
+                "its pack is gone",
+            )
+        };
+        let (first, link) = self.packs.range(..=index).next_back().ok_or_else(lost)?;
+        let key = pack_key(*first);
+        let value = engine.get(Space::Log, &key)?.ok_or_else(lost)?;
+        let (pack, hash) = unpack(engine, &key, &value)?;
+        if hash != link.hash || pack.last() < index {
+            return Err(StoreError::corrupt(
+                engine.location(),
+                name(Space::Log, &key),
+                "it is not the pack last written",
+            ));
+        }
+        Ok(pack)
+    }
+
+    /// Entries after the last one.
+    ///
+    /// # Errors
+    /// When they do not follow it.
+    pub(super) fn append<'a>(
+        &self,
+        entries: impl Iterator<Item = (LogId, &'a [u8])>,
+    ) -> Result<(Batch, Step), StoreError> {
+        let mut builder = Builder {
+            batch: Batch::default(),
+            tail: self.tail,
+            added: Vec::new(),
+            open: Vec::new(),
+            bytes: 0,
+        };
+        let mut last = self.last();
+        for (id, bytes) in entries {
+            if last.is_some_and(|last| last.index + 1 != id.index) {
+                let end = text(last.map(|id| id.index));
+                return Err(StoreError::stopped(format!(
+                    "entry {} was appended to a log that ends at {end}",
+                    id.index
+                )));
+            }
+            last = Some(id);
+            builder.push(id, bytes);
+        }
+        Ok(builder.finish())
+    }
+
+    /// Everything before `since`, and nothing else.
+    ///
+    /// # Errors
+    /// When the pack that is cut cannot be read.
+    pub(super) fn truncate(
+        &self,
+        engine: &impl Engine,
+        since: u64,
+    ) -> Result<(Batch, Step), StoreError> {
+        let since = since.min(self.last().map_or(0, |last| last.index + 1));
+        let mut batch = Batch::default();
+        let cut = self
+            .packs
+            .range(..since)
+            .next_back()
+            .filter(|(_, link)| link.last >= since);
+        let removed_from = cut.map_or(since, |(first, _)| *first);
+        let gone = self.packs.range(removed_from..);
+        let hash = gone
+            .clone()
+            .next()
+            .map_or(self.tail.hash, |(_, link)| link.prev);
+        gone.for_each(|(first, _)| batch.delete(Space::Log, pack_key(*first)));
+        let mut step = Step {
+            tail: Mark {
+                id: self.hidden,
+                hash,
+            },
+            added: Vec::new(),
+            removed_from: Some(removed_from),
+        };
+        if let Some((first, link)) = cut {
+            let pack = self.read(engine, *first)?;
+            let kept = put_pack(&mut batch, link.prev, *first, &pack.entries_before(since));
+            step.tail.hash = kept.hash;
+            step.added.push((*first, kept));
+        }
+        step.tail.id = self.id_before(engine, since)?;
+        step.tail.put(&mut batch, mark::TAIL);
+        Ok((batch, step))
+    }
+
+    /// The id of the entry before `index`.
+    fn id_before(&self, engine: &impl Engine, index: u64) -> Result<Option<LogId>, StoreError> {
+        let (first, _) = self.clamp(0, u64::MAX);
+        let Some(wanted) = index.checked_sub(1).filter(|wanted| *wanted >= first) else {
+            return Ok(self.hidden);
+        };
+        let pack = self.read(engine, wanted)?;
+        let named = || format!("log entry {wanted}");
+        let entry = pack.entries_from(wanted).next();
+        let (_, bytes) =
+            entry.ok_or_else(|| StoreError::corrupt(engine.location(), named(), "it is gone"))?;
+        let entry: wire::Entry = codec::decode("entry", bytes)
+            .map_err(|error| StoreError::undecodable(engine.location(), named(), &error))?;
+        Ok(Some(codec::decode_log_id(&wire::LogId {
+            term: entry.term,
+            index: entry.index,
+        })))
+    }
+
+    /// Makes everything up to `upto` invisible.
+    pub(super) fn hide(&mut self, upto: LogId) {
+        self.hidden = self.hidden.max(Some(upto));
+    }
+
+    /// What is hidden and not yet purged on disk.
+    pub(super) fn unstored_purge(&self) -> Option<LogId> {
+        self.hidden
+            .filter(|hidden| Some(*hidden) > self.stored_purged.id)
+    }
+
+    /// The hidden range reaches beyond the stored log.
+    pub(super) fn has_hole(&self) -> bool {
+        self.hidden > self.tail.id
+    }
+
+    /// Deletes at most `limit` hidden packs; `None` when nothing is left to do.
+    pub(super) fn purge(&self, limit: usize) -> Option<(Batch, Purged)> {
+        let hidden = self.hidden?;
+        let gone = self
+            .packs
+            .iter()
+            .take_while(|(_, link)| link.last <= hidden.index)
+            .take(limit);
+        let packs: Vec<u64> = gone.clone().map(|(first, _)| *first).collect();
+        if packs.is_empty() && self.unstored_purge().is_none() {
+            return None;
+        }
+        let hash = gone
+            .last()
+            .map_or(self.stored_purged.hash, |(_, link)| link.hash);
+        let mark = Mark {
+            id: Some(hidden),
+            hash,
+        };
+        let mut batch = Batch::default();
+        packs
+            .iter()
+            .for_each(|first| batch.delete(Space::Log, pack_key(*first)));
+        mark.put(&mut batch, mark::PURGED);
+        Some((batch, Purged { mark, packs }))
+    }
+
+    /// Takes the step of a written append or truncation.
+    pub(super) fn take(&mut self, step: Step) {
+        if let Some(from) = step.removed_from {
+            self.packs.split_off(&from);
+        }
+        self.packs.extend(step.added);
+        self.tail = step.tail;
+    }
+
+    /// Takes the step of a written purge; true when there may be more to purge.
+    pub(super) fn drop_packs(&mut self, purged: Purged) -> bool {
+        self.stored_purged = purged.mark;
+        purged
+            .packs
+            .iter()
+            .for_each(|first| _ = self.packs.remove(first));
+        !purged.packs.is_empty()
+    }
+}
+
+/// Groups entries into packs.
+struct Builder<'a> {
+    batch: Batch,
+    tail: Mark,
+    added: Vec<(u64, Link)>,
+    open: Vec<(LogId, &'a [u8])>,
+    bytes: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn push(&mut self, id: LogId, bytes: &'a [u8]) {
+        if self.bytes + bytes.len() > PACK_BYTES_MAX {
+            self.close();
+        }
+        self.open.push((id, bytes));
+        self.bytes += bytes.len();
+    }
+
+    fn close(&mut self) {
+        let (Some((first, _)), Some((last, _))) = (self.open.first(), self.open.last()) else {
+            return;
+        };
+        let (first, last) = (first.index, *last);
+        let entries: Vec<&[u8]> = self.open.drain(..).map(|(_, bytes)| bytes).collect();
+        let link = put_pack(&mut self.batch, self.tail.hash, first, &entries);
+        self.tail = Mark {
+            id: Some(last),
+            hash: link.hash,
+        };
+        self.added.push((first, link));
+        self.bytes = 0;
+    }
+
+    fn finish(mut self) -> (Batch, Step) {
+        self.close();
+        self.tail.put(&mut self.batch, mark::TAIL);
+        (
+            self.batch,
+            Step {
+                tail: self.tail,
+                added: self.added,
+                removed_from: None,
+            },
+        )
+    }
+}
+
+fn put_pack(batch: &mut Batch, prev: RecordHash, first: u64, entries: &[&[u8]]) -> Link {
+    let key = pack_key(first);
+    let (value, hash) = frame::wrap(Space::Log, &key, &pack::encode(&prev, first, entries));
+    batch.put(Space::Log, key, value);
+    Link {
+        last: first + entries.len() as u64 - 1,
+        prev,
+        hash,
+    }
+}
+
+fn unpack(
+    engine: &impl Engine,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(Pack, RecordHash), StoreError> {
+    let (body, hash) = frame::unwrap(engine, Space::Log, key, value)?;
+    let wrong = || {
+        StoreError::corrupt(
+            engine.location(),
+            name(Space::Log, key),
+            "it is not a pack of entries",
+        )
+    };
+    let pack = pack::decode(body)
+        .filter(|pack| pack_key(pack.first) == key)
+        .ok_or_else(wrong)?;
+    Ok((pack, hash))
+}
+
+/// Reads every pack and follows the links.
+fn walk(engine: &impl Engine, purged: &Mark) -> Result<BTreeMap<u64, Link>, StoreError> {
+    let mut packs = BTreeMap::new();
+    let mut before: Option<Link> = None;
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let found = engine.scan(Space::Log, after.as_deref(), WALK_PACKS)?;
+        for (key, value) in &found {
+            let (pack, hash) = unpack(engine, key, value)?;
+            let link = Link {
+                last: pack.last(),
+                prev: pack.prev,
+                hash,
+            };
+            check_link(engine, key, pack.first, &link, before, purged)?;
+            packs.insert(pack.first, link);
+            before = Some(link);
+        }
+        let Some((key, _)) = found.last() else {
+            return Ok(packs);
+        };
+        after = Some(key.clone());
+    }
+}
+
+fn check_link(
+    engine: &impl Engine,
+    key: &[u8],
+    first: u64,
+    link: &Link,
+    before: Option<Link>,
+    purged: &Mark,
+) -> Result<(), StoreError> {
+    let expected = before.map_or(purged.hash, |before| before.hash);
+    let purged_through = purged.id.map(|id| id.index);
+    // A hole is allowed only below what was purged: there a snapshot took the place of the entries.
+    let follows = match before.map(|before| before.last).or(purged_through) {
+        Some(last) => first == last + 1 || first.checked_sub(1) <= purged_through,
+        None => true,
+    };
+    if link.prev == expected && follows {
+        return Ok(());
+    }
+    let what = "it does not follow the pack before it: one in between is missing or another one was written here";
+    Err(StoreError::corrupt(
+        engine.location(),
+        name(Space::Log, key),
+        what,
+    ))
+}
+
+fn text(index: Option<u64>) -> String {
+    index.map_or_else(|| "nothing".to_owned(), |index| format!("entry {index}"))
+}

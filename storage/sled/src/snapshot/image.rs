@@ -1,0 +1,147 @@
+//! The image of a snapshot: building it from records, and believing one only when all of it is right.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hessra_state::{Record, State};
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+
+use crate::{SnapshotMeta, StoreError, codec};
+
+const MAGIC: &[u8; 8] = b"hessrasn";
+const FORMAT: u8 = 1;
+const HASH_BYTES: usize = 32;
+/// Records encoded before other tasks get their turn: about half a millisecond.
+const RECORDS_PER_TURN: usize = 256;
+
+/// A snapshot as one piece of bytes. Clones share it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SnapshotImage(Arc<Vec<u8>>);
+
+/// What a good image says.
+pub(crate) struct Contents {
+    /// What it goes up to.
+    pub(crate) meta: SnapshotMeta,
+    /// The state in pieces.
+    pub(crate) records: Vec<Record>,
+}
+
+impl SnapshotImage {
+    /// All bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True before anything was received.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The image of a state.
+    pub(crate) async fn build(meta: &SnapshotMeta, state: &State) -> Self {
+        let mut bytes = head(meta);
+        let count_at = bytes.len();
+        bytes.extend(0u64.to_be_bytes());
+        let mut count = 0u64;
+        for record in state.records() {
+            put_with_length(&mut bytes, &codec::encode_record(&record));
+            count += 1;
+            if count.is_multiple_of(RECORDS_PER_TURN as u64) {
+                tokio::task::yield_now().await;
+            }
+        }
+        bytes[count_at..count_at + 8].copy_from_slice(&count.to_be_bytes());
+        let hash = Sha256::digest(&bytes);
+        bytes.extend(hash);
+        Self(Arc::new(bytes))
+    }
+
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a byte is not as it was built, [`StoreError::Upgrade`] when a newer version built
+    /// it; both name `source`.
+    pub(crate) fn open(&self, source: &str) -> Result<Contents, StoreError> {
+        let corrupt = |what: &str| StoreError::corrupt(source, "snapshot", what);
+        let (body, hash) = self
+            .0
+            .split_last_chunk::<HASH_BYTES>()
+            .ok_or_else(|| corrupt("it is cut off"))?;
+        if Sha256::digest(body)[..] != hash[..] {
+            return Err(corrupt("its hash does not match"));
+        }
+        let body = body
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| corrupt("it is not a snapshot"))?;
+        let (format, mut rest) = body.split_first().ok_or_else(|| corrupt("it is cut off"))?;
+        if *format != FORMAT {
+            return Err(StoreError::Upgrade {
+                file: source.to_owned(),
+                what: "the snapshot".to_owned(),
+            });
+        }
+        let undecodable =
+            |error| StoreError::undecodable(source.to_owned(), "snapshot".to_owned(), &error);
+        let meta = take_with_length(&mut rest).ok_or_else(|| corrupt("its head is cut off"))?;
+        let meta = codec::decode("snapshot meta", meta)
+            .and_then(|meta| codec::decode_snapshot_meta(&meta));
+        let (meta, _) = meta.map_err(undecodable)?;
+        let (count, mut rest) = rest
+            .split_first_chunk()
+            .ok_or_else(|| corrupt("its count is cut off"))?;
+        let mut records = Vec::new();
+        for _ in 0..u64::from_be_bytes(*count) {
+            let bytes =
+                take_with_length(&mut rest).ok_or_else(|| corrupt("a record is cut off"))?;
+            records.push(codec::decode_record(bytes).map_err(undecodable)?);
+        }
+        if !rest.is_empty() {
+            return Err(corrupt("there is more in it than it says"));
+        }
+        Ok(Contents { meta, records })
+    }
+}
+
+fn head(meta: &SnapshotMeta) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.push(FORMAT);
+    put_with_length(
+        &mut bytes,
+        &codec::encode_snapshot_meta(meta, 0).encode_to_vec(),
+    );
+    bytes
+}
+
+fn put_with_length(bytes: &mut Vec<u8>, item: &[u8]) {
+    bytes.extend((item.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(item);
+}
+
+fn take_with_length<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk()?;
+    let (item, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *rest = after;
+    Some(item)
+}
+
+impl From<Vec<u8>> for SnapshotImage {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl fmt::Debug for SnapshotImage {
+    // The bytes hold sealed keys and names of people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SnapshotImage({} bytes)", self.len())
+    }
+}

@@ -1,0 +1,43 @@
+//! Opening everything, in the order in which the parts depend on each other.
+
+use std::sync::Arc;
+
+use openraft::AsyncRuntime;
+
+use crate::StoreError;
+use crate::engine::Engine;
+use crate::log::{LogStore, read_vote};
+use crate::machine::{Keeper, StateMachine};
+use crate::snapshot::Shelf;
+
+/// Log, vote, state and snapshots over one engine.
+pub struct Store;
+
+/// What openraft is given.
+pub type Parts<E, R> = (LogStore<E, R>, StateMachine<E, R>);
+
+impl Store {
+    /// Reads and checks everything that the engine holds: every pack of the log, every record of the state, every chunk
+    /// of the snapshot. Takes about a second for each 300 MB.
+    ///
+    /// ```
+    /// use hessra_sled::{LogStore, MemoryEngine, StateMachine, Store};
+    /// let engine = MemoryEngine::new(7);
+    /// let (log, machine): (LogStore<_>, StateMachine<_>) = Store::open(engine)?;
+    /// assert!(machine.watch().borrow().applied.is_none());
+    /// # drop(log);
+    /// # Ok::<(), hessra_sled::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with file, record and next step when anything is not as it was written;
+    /// [`StoreError::Upgrade`] when a newer version wrote it; [`StoreError::Io`] when the disk does not answer.
+    pub fn open<E: Engine, R: AsyncRuntime>(engine: E) -> Result<Parts<E, R>, StoreError> {
+        read_vote(&engine)?;
+        let shelf = Arc::new(Shelf::open(engine.clone())?);
+        let keeper = Arc::new(Keeper::open(engine.clone(), &shelf)?);
+        let log = LogStore::open(engine, Arc::clone(&keeper))?;
+        log.check_against(keeper.applied())?;
+        Ok((log, StateMachine::new(keeper, shelf)))
+    }
+}
