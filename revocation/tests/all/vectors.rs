@@ -265,6 +265,11 @@ fn knowledge_is_fresh_up_to_its_bound() {
             follower.handle(event, Monotonic(number("now_ms")));
         }
         let age = follower.freshness().age(Monotonic(number("now_ms")));
+        let as_of = follower.freshness().as_of;
+        assert!(
+            as_of.is_none_or(|as_of| as_of.0 <= number("now_ms")),
+            "as of the future: {case}"
+        );
         let standing = match age {
             None => "unknown",
             Some(age) if age.as_millis() <= number("bound_ms").into() => "fresh",
