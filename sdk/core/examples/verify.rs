@@ -2,6 +2,11 @@
 //!
 //! `cargo run -p hessra-sdk-core --example verify --release`
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it measures time, which the crate itself is given"
+)]
+
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer as _, SigningKey};

@@ -122,9 +122,7 @@ impl Chain {
                     narrowed = Some((name.as_str(), *delegable));
                 }
                 CheckShape::Domain => return Err(ChainError::DomainRequired),
-                CheckShape::Other {
-                    names_identity: false,
-                } if policy_checks == PolicyChecks::Evaluate => {
+                CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
                     self.policy_checks = true;
                 }
                 _ => {

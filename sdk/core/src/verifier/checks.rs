@@ -12,7 +12,8 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 use hessra_revocation::UnixSeconds;
 
 use super::Request;
-use crate::{DenyReason, UnknownReason, Verdict, Verified};
+use crate::verdict::Refusal;
+use crate::{DenyReason, UnknownReason, Verified};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.
 const FACTS_MAX: u64 = 1000;
@@ -26,7 +27,7 @@ pub(super) fn run(
     verified: &Verified,
     now: UnixSeconds,
     time_max: Duration,
-) -> Result<(), Verdict> {
+) -> Result<(), Refusal> {
     let limits = AuthorizerLimits {
         max_facts: FACTS_MAX,
         max_iterations: ITERATIONS_MAX,
@@ -38,8 +39,8 @@ pub(super) fn run(
         .and_then(|mut authorizer| authorizer.authorize());
     match ran {
         Ok(_) => Ok(()),
-        Err(BiscuitError::RunLimit(_)) => Err(Verdict::Unknown(UnknownReason::LimitExceeded)),
-        Err(error) => Err(Verdict::Deny(DenyReason::CheckFailed(error.to_string()))),
+        Err(BiscuitError::RunLimit(_)) => Err(Refusal::Unknown(UnknownReason::LimitExceeded)),
+        Err(error) => Err(Refusal::Deny(DenyReason::CheckFailed(error.to_string()))),
     }
 }
 

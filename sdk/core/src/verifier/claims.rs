@@ -221,9 +221,9 @@ fn check_narrowing(block: &Block, policy_checks: PolicyChecks) -> Result<bool, D
     for check in &block.checks {
         match check {
             CheckShape::Before(_) => {}
-            CheckShape::Other {
-                names_identity: false,
-            } if policy_checks == PolicyChecks::Evaluate => evaluates = true,
+            CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
+                evaluates = true
+            }
             _ => return shape("has a check of unknown meaning"),
         }
     }

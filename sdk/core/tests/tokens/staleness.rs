@@ -140,6 +140,20 @@ fn a_token_newer_than_the_rules_proves_that_the_verifier_is_behind() {
 }
 
 #[test]
+fn an_unknown_key_is_denied_by_who_is_up_to_date_and_unknown_to_who_is_not() {
+    let feed = Feed::new();
+    let newcomer = Key::new(8, 2);
+    let token = mint_identity(&newcomer, &identity_parameters("urn:h:alice"), &mut rng())
+        .unwrap()
+        .token;
+    let code = |age| feed.verify_aged(&token, &Request::bearer(), age).code();
+    assert_eq!(
+        (code(millis(0)), code(millis(5_001)), code(None)),
+        ("unknown_key", "stale", "never_synced")
+    );
+}
+
+#[test]
 fn without_a_feed_a_good_token_is_unknown_unless_offline_is_asked_for_by_name() {
     let (keyring, token) = (keyring(), identity("urn:h:alice"));
     let verifier = Verifier::new(with(StalenessPolicy::BestEffort));

@@ -1,0 +1,67 @@
+//! Is the knowledge young enough to permit?
+
+use std::time::Duration;
+
+use hessra_revocation::{Monotonic, UnixSeconds};
+
+use super::{Knowledge, StalenessPolicy};
+use crate::{UnknownReason, Verified};
+
+/// Age of the knowledge; `None` = not known.
+pub(super) fn of(knowledge: &Knowledge<'_>, now: Monotonic) -> Option<Duration> {
+    knowledge.freshness?.age(now)
+}
+
+/// What speaks against relying on the knowledge.
+pub(super) fn doubt(
+    knowledge: &Knowledge<'_>,
+    policy: StalenessPolicy,
+    now: Monotonic,
+) -> Option<UnknownReason> {
+    if knowledge.view.is_none() {
+        return Some(UnknownReason::RevocationNotChecked);
+    }
+    let Some(age) = of(knowledge, now) else {
+        return Some(UnknownReason::NeverSynced);
+    };
+    let age_max = age_max(
+        policy,
+        knowledge.freshness.map(|freshness| freshness.fresh_for),
+    );
+    (age > age_max).then_some(UnknownReason::Stale { age, age_max })
+}
+
+/// A token from a later revision proves that something is missing here, however young the knowledge seems.
+pub(super) fn behind(verified: &Verified) -> Option<UnknownReason> {
+    let (token, verifier) = (verified.rev?, verified.checked_at?);
+    (token > verifier).then_some(UnknownReason::Behind { token, verifier })
+}
+
+/// Does the policy permit in spite of the reason?
+pub(super) fn tolerates(
+    policy: StalenessPolicy,
+    reason: &UnknownReason,
+    verified: &Verified,
+    now: UnixSeconds,
+) -> bool {
+    match (policy, reason) {
+        (StalenessPolicy::BestEffort, _) => true,
+        (StalenessPolicy::Bounded { token_life_max, .. }, UnknownReason::Stale { .. }) => {
+            let life = verified.expires_at.0.saturating_sub(now.0);
+            Duration::from_secs(life) <= token_life_max
+        }
+        _ => false,
+    }
+}
+
+/// The strictest bound that applies. A `fresh_for` of zero is one that was never said.
+fn age_max(policy: StalenessPolicy, fresh_for: Option<Duration>) -> Duration {
+    let own = match policy {
+        StalenessPolicy::Strict { max } | StalenessPolicy::Bounded { max, .. } => max,
+        StalenessPolicy::BestEffort => Duration::MAX,
+    };
+    match fresh_for {
+        Some(wanted) if !wanted.is_zero() => own.min(wanted),
+        _ => own,
+    }
+}

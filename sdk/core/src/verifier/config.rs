@@ -1,0 +1,70 @@
+//! How a verifier decides, where the caller may choose.
+
+use std::time::Duration;
+
+use crate::Limits;
+
+/// How old knowledge may be. Bounds never exceed the cluster's own `fresh_for`: the strictest that applies wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StalenessPolicy {
+    /// Permits only while the knowledge is at most `max` old.
+    Strict {
+        /// Oldest knowledge.
+        max: Duration,
+    },
+    /// As strict, and permits with older knowledge while the token itself has little life left.
+    Bounded {
+        /// Oldest knowledge.
+        max: Duration,
+        /// Longest remaining life of a token that is permitted with older knowledge.
+        token_life_max: Duration,
+    },
+    /// Permits with knowledge of any age, also for tokens that are newer than it, and says so in [`Verified::is_stale`].
+    BestEffort,
+}
+
+impl Default for StalenessPolicy {
+    /// Strict, 5 s: five missed heartbeats.
+    fn default() -> Self {
+        Self::Strict {
+            max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What to do with checks in later blocks that are neither a delegation nor a bound in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyChecks {
+    /// Refuse the token.
+    #[default]
+    Refuse,
+    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
+    Evaluate,
+}
+
+/// How a verifier decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifierConfig {
+    /// How far clocks may differ; a lock lasts so much longer. Default 5 s. Tokens end without tolerance.
+    pub skew_seconds: u64,
+    /// Size limits.
+    pub limits: Limits,
+    /// How old knowledge may be.
+    pub staleness: StalenessPolicy,
+    /// Checks of a holder's own making.
+    pub policy_checks: PolicyChecks,
+    /// Longest that Datalog may run. Default 100 ms: Biscuit's own 1 ms refuses valid tokens on a busy host.
+    pub datalog_time_max: Duration,
+}
+
+impl Default for VerifierConfig {
+    fn default() -> Self {
+        Self {
+            skew_seconds: 5,
+            limits: Limits::default(),
+            staleness: StalenessPolicy::default(),
+            policy_checks: PolicyChecks::default(),
+            datalog_time_max: Duration::from_millis(100),
+        }
+    }
+}
