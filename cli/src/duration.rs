@@ -57,7 +57,8 @@ pub fn display(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     let mut units = 0;
-    for (unit, size) in UNITS {
+    // Weeks are read, not written: `15d` says more than `2w1d`.
+    for (unit, size) in UNITS.into_iter().skip(1) {
         // Milliseconds matter only when there is nothing larger.
         let shown = units < 2 && (size > 1 || units == 0);
         if rest >= size && shown {
@@ -188,7 +189,7 @@ mod tests {
             (214, "214ms"),
             (1_999, "1s"),
             (86_399_000, "23h59m"),
-            (1_209_600_000, "2w"),
+            (1_209_600_000, "14d"),
             (3_601_000, "1h"),
             (90_000, "1m30s"),
         ] {

@@ -116,7 +116,7 @@ async fn watch(authority: &Authority, console: Console, arguments: WatchArgument
         &json!({"id": found.id, "revision": found.revision, "wait": contained.to_json()}),
         || format!("  {}\n", contained.summary()),
     )?;
-    contained.outcome(limit)
+    contained.outcome()
 }
 
 /// Every revocation made from now on, until somebody stops it.

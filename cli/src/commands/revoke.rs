@@ -86,7 +86,8 @@ async fn approve(
         .for_each(|warning| console.warn(warning));
     match confirm::decided(console, &arguments.confirmation, &target.word)? {
         Decided::Ask => {
-            preview::show(authority, console, request).await?;
+            let preview = preview::show(authority, console, request).await?;
+            preview::refusal(&preview)?;
             confirm::ask(&target.word, "revoke it")
         }
         Decided::Yes if console.for_machines() => Ok(()),
@@ -151,7 +152,7 @@ async fn follow(
         Ok(contained) => {
             let value = committed.to_json(arguments, Some(&contained));
             console.answer(&value, || format!("  {}\n", contained.summary()))?;
-            contained.outcome(wait.limit)
+            contained.outcome()
         }
         Err(interrupted) => {
             console.answer(&committed.to_json(arguments, None), String::new)?;

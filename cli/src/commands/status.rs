@@ -130,7 +130,7 @@ fn summary(status: &StatusResponse) -> String {
     let (term, revision) = (status.term, status.revision);
     let (subscribers, stale) = (status.subscribers, status.stale);
     format!(
-        "{health}: {leader}, term {term}, revision {revision}, {subscribers} verifiers of which {stale} stale"
+        "{health}: {leader}, term {term}, revision {revision}, {subscribers} verifiers connected, {stale} stale"
     )
 }
 
@@ -217,7 +217,7 @@ mod tests {
         assert!(text.starts_with("NODE  ADDRESS"), "{text}");
         assert!(
             text.ends_with(
-                "\nhealthy: leader 1, term 2, revision 3, 0 verifiers of which 0 stale\n"
+                "\nhealthy: leader 1, term 2, revision 3, 0 verifiers connected, 0 stale\n"
             ),
             "{text}"
         );

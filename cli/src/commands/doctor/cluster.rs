@@ -35,6 +35,10 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     for server in authority.servers().as_slice() {
         findings.push(tls(context, server).await);
     }
+    // A cluster goes on without a node: that needs a look, and nothing is broken as long as another one answers.
+    if findings.iter().any(|finding| finding.exit == Exit::Done) {
+        findings.iter_mut().for_each(Finding::soften);
+    }
     findings.extend(check_feed(&authority).await);
     match status {
         None => findings.push(Finding::warning(

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AppliedProgress, VerifierStatus, WatchAppliedRequest};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::progress::Display;
 use crate::args::WaitShare;
@@ -27,6 +28,7 @@ pub struct Containment {
     progress: Option<AppliedProgress>,
     /// Why nobody would say.
     refusal: Option<String>,
+    waited: Duration,
 }
 
 /// What to wait for, and how long.
@@ -49,11 +51,16 @@ pub async fn wait(
 ) -> Outcome<Containment> {
     let mut display = Display::new(console);
     let mut contained = Containment::default();
+    let begun = Instant::now();
     tokio::select! {
-        () = follow(authority, wait, &mut contained, &mut display) => Ok(contained),
-        () = tokio::time::sleep(wait.limit) => Ok(contained),
-        _ = tokio::signal::ctrl_c() => Err(interrupted(wait.id)),
+        () = follow(authority, wait, &mut contained, &mut display) => (),
+        () = tokio::time::sleep(wait.limit) => (),
+        _ = tokio::signal::ctrl_c() => return Err(interrupted(wait.id)),
     }
+    Ok(Containment {
+        waited: begun.elapsed(),
+        ..contained
+    })
 }
 
 /// Until it is done. A broken watch is taken up again: the servers keep the progress.
@@ -68,7 +75,7 @@ async fn follow(
             Ok(mut stream) => {
                 while let Some(Ok(progress)) = stream.next().await {
                     display.show(&summary(&progress), progress.done);
-                    let done = progress.done;
+                    let done = progress.done || is_futile(&progress);
                     contained.progress = Some(progress);
                     if done {
                         return;
@@ -83,6 +90,14 @@ async fn follow(
         }
         tokio::time::sleep(RESUME).await;
     }
+}
+
+/// Who is missing is gone and has been failing closed since: no waiting changes that.
+fn is_futile(progress: &AppliedProgress) -> bool {
+    let missing = progress.enrolled.saturating_sub(progress.applied);
+    let named = u32::try_from(progress.laggards.len()).is_ok_and(|named| named == missing);
+    let gone = |laggard: &VerifierStatus| !laggard.connected && laggard.fails_closed_in_ms == 0;
+    named && missing > 0 && progress.laggards.iter().all(gone)
 }
 
 fn request(wait: &Wait<'_>) -> WatchAppliedRequest {
@@ -136,8 +151,8 @@ impl Containment {
     ///
     /// # Errors
     /// Unconfirmed, naming stragglers and when each fails closed.
-    pub fn outcome(&self, limit: Duration) -> Outcome {
-        let waited = duration::display(limit);
+    pub fn outcome(&self) -> Outcome {
+        let waited = duration::display(self.waited);
         let message = match (&self.progress, &self.refusal) {
             (Some(progress), _) if progress.done => return Ok(()),
             (_, Some(refusal)) => {
@@ -148,10 +163,12 @@ impl Containment {
             }
             (Some(progress), None) => {
                 let missing = progress.enrolled.saturating_sub(progress.applied);
-                format!(
-                    "{missing} not confirmed after {waited}: {}",
-                    laggard_names(&progress.laggards)
-                )
+                let names = laggard_names(&progress.laggards);
+                if is_futile(progress) {
+                    format!("{missing} not confirmed, gone and failing closed: {names}")
+                } else {
+                    format!("{missing} not confirmed after {waited}: {names}")
+                }
             }
         };
         Err(Failure::new(Exit::Unconfirmed, "degraded", message)
@@ -178,6 +195,9 @@ fn summary(progress: &AppliedProgress) -> String {
     } = progress;
     if *enrolled == 0 {
         return "No verifier is enrolled".to_owned();
+    }
+    if *applied == 0 {
+        return format!("Verifiers enforcing  0/{enrolled}");
     }
     format!("Verifiers enforcing  {applied}/{enrolled}  p99 {p99_ms:.0} ms")
 }
@@ -251,12 +271,13 @@ mod tests {
         Containment {
             progress: Some(progress),
             refusal: None,
+            waited: Duration::from_secs(30),
         }
     }
 
     #[test]
     fn enforced_is_done() {
-        assert_eq!(contained(true).outcome(Duration::from_secs(30)), Ok(()));
+        assert_eq!(contained(true).outcome(), Ok(()));
         assert_eq!(
             contained(true).summary(),
             "Verifiers enforcing  118/120  p99 214 ms"
@@ -265,22 +286,44 @@ mod tests {
 
     #[test]
     fn stragglers_are_named_with_when_they_fail_closed() {
-        let failure = contained(false)
-            .outcome(Duration::from_secs(30))
-            .expect_err("not confirmed");
+        let failure = contained(false).outcome().expect_err("not confirmed");
         assert_eq!(failure.exit, Exit::Unconfirmed);
         let expected = "2 not confirmed after 30s: pg-report-2 (fails closed in 19s), edge-fra-7 (offline since 2001-";
         assert!(failure.message.starts_with(expected), "{failure}");
     }
 
     #[test]
+    fn nobody_waits_for_those_who_are_gone_and_fail_closed() {
+        let of = |id: &str| {
+            let all = contained(false).progress.expect("heard").laggards;
+            all.into_iter()
+                .find(|laggard| laggard.id == id)
+                .expect("named")
+        };
+        let missing = |applied, laggards| AppliedProgress {
+            enrolled: 2,
+            applied,
+            laggards,
+            ..AppliedProgress::default()
+        };
+        assert!(is_futile(&missing(1, vec![of("edge-fra-7")])));
+        assert!(!is_futile(&missing(
+            0,
+            vec![of("edge-fra-7"), of("pg-report-2")]
+        )));
+        assert!(
+            !is_futile(&missing(0, vec![of("edge-fra-7")])),
+            "one is not named"
+        );
+        assert!(!is_futile(&missing(2, Vec::new())));
+    }
+
+    #[test]
     fn hearing_nothing_is_not_the_same_as_nobody_lagging() {
-        let failure = Containment::default()
-            .outcome(Duration::from_secs(1))
-            .expect_err("not confirmed");
+        let failure = Containment::default().outcome().expect_err("not confirmed");
         assert_eq!(
             failure.message,
-            "committed, but no node could say within 1s who enforces it"
+            "committed, but no node could say within 0s who enforces it"
         );
     }
 
@@ -290,9 +333,7 @@ mod tests {
             refusal: Some("not permitted".to_owned()),
             ..Containment::default()
         };
-        let failure = refused
-            .outcome(Duration::from_secs(1))
-            .expect_err("not confirmed");
+        let failure = refused.outcome().expect_err("not confirmed");
         assert_eq!(failure.exit, Exit::Unconfirmed);
         assert!(failure.message.starts_with("committed, but"), "{failure}");
     }

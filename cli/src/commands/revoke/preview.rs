@@ -15,13 +15,17 @@ const NAMES_MAX: usize = 8;
 /// Says on stderr what it would reach.
 ///
 /// # Errors
-/// Not permitted, or nobody could answer.
-pub async fn show(authority: &Authority, console: Console, request: &RevokeRequest) -> Outcome {
+/// Nobody could answer, or may not ask. That it would be refused is in the answer: see [`refusal`].
+pub async fn show(
+    authority: &Authority,
+    console: Console,
+    request: &RevokeRequest,
+) -> Outcome<PreviewResponse> {
     let preview = authority.preview_revoke(request.clone()).await?;
     to_text(&preview)
         .lines()
         .for_each(|line| console.note(line));
-    refusal(&preview)
+    Ok(preview)
 }
 
 /// The whole command with `--dry-run`: the preview is the answer.
@@ -40,7 +44,11 @@ pub async fn dry_run(
     refusal(&preview)
 }
 
-fn refusal(preview: &PreviewResponse) -> Outcome {
+/// Would it be refused?
+///
+/// # Errors
+/// Not permitted, with why.
+pub fn refusal(preview: &PreviewResponse) -> Outcome {
     if preview.allowed {
         return Ok(());
     }
