@@ -127,8 +127,10 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = Exit::from_code(error.exit_code());
-        let at = error
+        let named = error
             .server
+            .filter(|server| !error.message.contains(server.as_str()));
+        let at = named
             .map(|server| format!(" ({server})"))
             .unwrap_or_default();
         let message = format!("{}{at}", error.message);

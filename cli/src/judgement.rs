@@ -72,8 +72,10 @@ async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outco
     let waited = tokio::time::timeout(context.timeout, settled(&verifier, token, request)).await;
     let verdict = waited.unwrap_or_else(|_| verifier.check(token, request));
     let heard = verifier.age().is_some();
+    let alarm = verifier.subscribe().borrow().alarm.clone();
     verifier.shutdown().await;
     match verdict {
+        Verdict::Unknown(_) if alarm.is_some() => Err(alarmed(context, &alarm.unwrap_or_default())),
         Verdict::Unknown(_) if !heard => Err(nobody_answered(context)),
         verdict => {
             let verified = conclude(verdict)?;
@@ -136,6 +138,15 @@ fn cannot_ask(failure: Failure) -> Failure {
         format!("cannot tell: {}", failure.message),
     )
     .hint(hint)
+}
+
+/// Another history than the one known here: a forged or restored feed, or a cluster that was set up anew.
+fn alarmed(context: &Context, alarm: &str) -> Failure {
+    let folder = context.feed_folder();
+    Failure::new(Exit::CannotTell, "fork", format!("cannot tell: {alarm}")).hint(format!(
+        "If the cluster was set up anew on purpose, delete {}. Otherwise tell its operators: two histories exist.",
+        folder.display()
+    ))
 }
 
 fn nobody_answered(context: &Context) -> Failure {
