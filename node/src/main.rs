@@ -1,2 +1,194 @@
-//! Under construction.
-fn main() {}
+//! `hessra-node`: runs one authority node, or a local cluster to try things on.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use miette::{IntoDiagnostic as _, WrapErr as _};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use hessra_node::config::Config;
+use hessra_node::dev::{self, DevOptions, NODES_MAX};
+use hessra_node::edge::random_bytes;
+use hessra_node::node::{Node, NodeError};
+use hessra_node::seal::KeyEncryptionKey;
+use hessra_node::telemetry::{Collected, start_logs};
+
+/// A write makes hundreds of small allocations that another thread frees; the system's allocator took a quarter of a
+/// node's time for them (`bench revoke --profile`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    name = "hessra-node",
+    version,
+    about = "One authority node of a hessra cluster",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node until SIGTERM or Ctrl-C. SIGHUP reads its certificates anew.
+    Run {
+        /// Its settings. `hessra-node config show` prints all of them, with what each means.
+        #[arg(long, env = "HESSRA_NODE_CONFIG")]
+        config: PathBuf,
+        /// Process id of the process that started this one: ends when that one ends.
+        #[arg(long, hide = true)]
+        parent: Option<u32>,
+    },
+    /// Run a whole cluster on this machine, with certificates, keys and a sample policy of its own.
+    Dev {
+        /// How many nodes. A directory that has a cluster keeps its number.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
+        nodes: Option<u64>,
+        /// Where everything is kept. The same directory resumes the same cluster.
+        #[arg(long, default_value = "hessra-dev")]
+        dir: PathBuf,
+        /// Node N listens on BASE+N for clients, BASE+10+N for members, BASE+20+N for operations. 0: free ports.
+        #[arg(long, default_value_t = 7400)]
+        base_port: u16,
+        /// Start a node again when it dies. Without, it is reported.
+        #[arg(long)]
+        restart: bool,
+        /// Only make the files of a new cluster; start nothing. `hessra-node run` starts each node by hand.
+        #[arg(long, conflicts_with = "restart")]
+        prepare: bool,
+    },
+    /// Look at settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make a key-encryption key: 32 random bytes, in hexadecimal, in a new file that only you can read.
+    Keygen {
+        /// The new file. Every member of a cluster needs the same one.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check settings, the files they name, and the policy. Silent and 0 when all is well.
+    Check {
+        #[arg(long, env = "HESSRA_NODE_CONFIG")]
+        config: PathBuf,
+    },
+    /// Print the settings in force, with a comment for each. Without --config, the defaults.
+    Show {
+        #[arg(long, env = "HESSRA_NODE_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_secrets_out_of_cores();
+    // The one place that names the crypto provider of this process.
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    debug_assert!(installed.is_ok(), "nothing installs a provider before main");
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("{report:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> miette::Result<()> {
+    match command {
+        Command::Run { config, parent } => run(&config, parent),
+        Command::Dev {
+            nodes,
+            dir,
+            base_port,
+            restart,
+            prepare,
+        } => {
+            let options = DevOptions {
+                nodes,
+                directory: dir,
+                base_port,
+                restart,
+            };
+            if prepare {
+                return Ok(dev::prepare(&options).map(|_| ())?);
+            }
+            // One thread: the system ends the children when the *thread* that started them ends.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .into_diagnostic()?;
+            Ok(runtime.block_on(dev::run(&options))?)
+        }
+        Command::Config(ConfigCommand::Check { config }) => Ok(check(&config)?),
+        Command::Config(ConfigCommand::Show { config }) => {
+            let config = config
+                .map(|path| Config::load(&path))
+                .transpose()?
+                .unwrap_or_default();
+            print!("{}", config.show());
+            Ok(())
+        }
+        Command::Keygen { file } => {
+            KeyEncryptionKey::create(&file, random_bytes()).into_diagnostic()?;
+            eprintln!(
+                "{}: a new key-encryption key. Every member of the cluster needs this file.",
+                file.display()
+            );
+            Ok(())
+        }
+    }
+}
+
+fn run(path: &std::path::Path, parent: Option<u32>) -> miette::Result<()> {
+    if let Some(parent) = parent {
+        dev::watch_parent(parent)
+            .into_diagnostic()
+            .wrap_err("cannot follow the parent process")?;
+    }
+    let config = Config::load(path)?;
+    start_logs(&config.log).into_diagnostic()?;
+    let collected = Collected::start().into_diagnostic()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .into_diagnostic()?;
+    Ok(runtime.block_on(serve(config, collected))?)
+}
+
+async fn serve(config: Config, collected: Collected) -> Result<(), NodeError> {
+    let cannot =
+        |error: std::io::Error| NodeError::Stopped(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let node = Node::start(config, collected).await?;
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = tokio::signal::ctrl_c() => None,
+        reason = node.failed() => Some(reason),
+    };
+    node.stop().await;
+    failure.map_or(Ok(()), |reason| Err(NodeError::Stopped(reason)))
+}
+
+fn check(path: &std::path::Path) -> Result<(), NodeError> {
+    let config = Config::load(path)?;
+    config.check_files()?;
+    hessra_node::node::check_material(&config)
+}
+
+/// A core dump of a node holds its signing keys.
+fn keep_secrets_out_of_cores() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Where the system refuses either, the other still holds; neither is a reason not to serve.
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}

@@ -1,0 +1,210 @@
+//! List, show, check: what the cluster knows.
+//!
+//! `check` is linearizable unless the caller accepts an old answer. Lists and single revocations are read after a
+//! confirmation too, but a cut-off node still answers them from what it has: an old list is better than none, and only
+//! "there is no such revocation" would mislead.
+
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1;
+use hessra_revocation::{Identity, Revision, Rule, Target, UnixSeconds};
+use hessra_state::revocations::RevocationId;
+use hessra_state::{Revocation, State};
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use super::AuthorityService;
+use super::revoke::find;
+use super::target::{parse, scope, text};
+use crate::policy::Right;
+
+/// Revocations on one page: with the longest texts below 4 MiB.
+const PAGE_MAX: usize = 1_000;
+/// Revocations looked at for one page, when most of them are not shown.
+const SCAN_MAX: usize = 100_000;
+/// How long a list waits for a confirmation before it is answered from what there is.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
+
+impl AuthorityService {
+    /// True when the state that is read next holds everything acknowledged before the call.
+    async fn confirmed(&self, deadline: Instant) -> bool {
+        let within = deadline.min(Instant::now() + CONFIRM_WITHIN);
+        self.authority.linearize(within).await.is_ok()
+    }
+
+    pub(super) async fn list(
+        &self,
+        request: Request<v1::ListRevocationsRequest>,
+    ) -> Result<v1::ListRevocationsResponse, Status> {
+        self.caller(&request)?.may(Right::Read, None)?;
+        let deadline = self.deadline(&request);
+        self.confirmed(deadline).await;
+        Ok(page(
+            &self.authority.state(),
+            request.get_ref(),
+            self.authority.clock().wall().seconds(),
+        ))
+    }
+
+    pub(super) async fn show(
+        &self,
+        request: Request<v1::ShowRevocationRequest>,
+    ) -> Result<v1::RevocationInfo, Status> {
+        self.caller(&request)?.may(Right::Read, None)?;
+        let confirmed = self.confirmed(self.deadline(&request)).await;
+        let state = self.authority.state();
+        match find(&state, &request.get_ref().id) {
+            Ok(revocation) => Ok(info(&state, &revocation)),
+            Err(failure) if failure.reason == Reason::NotFound && !confirmed => Err(Failure::new(
+                Reason::Unavailable,
+                format!("{}, as far as this node knows", failure.message),
+            )
+            .hint("It has lost contact with a quorum: ask another node.")
+            .into()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    pub(super) async fn check_target(
+        &self,
+        request: Request<v1::CheckRequest>,
+    ) -> Result<v1::CheckResponse, Status> {
+        self.caller(&request)?.may(Right::Read, None)?;
+        let deadline = self.deadline(&request);
+        let wire = request.get_ref().target.as_ref();
+        let wire =
+            wire.ok_or_else(|| Failure::new(Reason::InvalidArgument, "a check names a target"))?;
+        let target = parse(wire, false)?;
+        if !request.get_ref().stale_ok {
+            self.authority
+                .linearize(deadline)
+                .await
+                .map_err(Failure::from)?;
+        }
+        let state = self.authority.state();
+        let covered = cover(&state, &target, self.authority.clock().wall().seconds());
+        Ok(v1::CheckResponse {
+            revoked: covered.is_some(),
+            revision: covered.map_or(0, |revision| revision.0),
+            as_of: state.view().revision.0,
+        })
+    }
+
+    /// All enrolled verifiers of the cluster.
+    pub(super) fn enrolled(&self) -> v1::VerifiersResponse {
+        let node = self.authority.raft().identity().id;
+        let neighbours = self.authority.neighbours().last_heard();
+        let verifiers = self.feed.roster().enrolled(node, &neighbours);
+        v1::VerifiersResponse {
+            verifiers,
+            revision: self.authority.state().view().revision.0,
+        }
+    }
+}
+
+/// The newest rule that covers a target: its own, or for an identity that of any ancestor's subtree.
+fn cover(state: &State, target: &Target, now: UnixSeconds) -> Option<Revision> {
+    let lives = |(_, rule): &(Revision, Rule)| rule.until.is_none_or(|until| now < until);
+    let covering = match target {
+        Target::Subtree(identity) | Target::Lock(identity) => at_or_above(identity),
+        Target::Exact(identity) => {
+            let mut targets = at_or_above(identity);
+            targets.push(target.clone());
+            targets
+        }
+        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => vec![target.clone()],
+    };
+    covering
+        .iter()
+        .filter_map(|target| state.find(target))
+        .filter(lives)
+        .map(|(revision, _)| revision)
+        .max()
+}
+
+fn at_or_above(identity: &Identity) -> Vec<Target> {
+    let ancestors = std::iter::successors(Some(identity.clone()), Identity::parent);
+    ancestors
+        .flat_map(|ancestor| [Target::Subtree(ancestor.clone()), Target::Lock(ancestor)])
+        .collect()
+}
+
+fn page(
+    state: &State,
+    request: &v1::ListRevocationsRequest,
+    now: UnixSeconds,
+) -> v1::ListRevocationsResponse {
+    let limit = match request.limit as usize {
+        0 => PAGE_MAX,
+        limit => limit.min(PAGE_MAX),
+    };
+    let after = Revision(request.after_revision).max(last_before(state, request.since_ms));
+    let shown = |revocation: &Revocation| {
+        request.include_lifted || (revocation.lifted.is_none() && !revocation.has_ended(now))
+    };
+    let mut response = v1::ListRevocationsResponse {
+        revision: state.view().revision.0,
+        ..Default::default()
+    };
+    for (looked_at, (revision, revocation)) in state.revocations().range(after.next()..).enumerate()
+    {
+        if response.revocations.len() == limit || looked_at == SCAN_MAX {
+            // The last one looked at is below this one, and all below it were dealt with.
+            response.next_after = revision.0 - 1;
+            break;
+        }
+        if shown(revocation) {
+            response.revocations.push(info(state, revocation));
+        }
+    }
+    response
+}
+
+/// The last revision made before a time. Revisions are made in the order of the state's clock, so it is found by halving.
+fn last_before(state: &State, since_ms: u64) -> Revision {
+    let (mut low, mut high) = (0, state.view().revision.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match state.revocations().range(Revision(middle + 1)..).next() {
+            Some((revision, revocation)) if revocation.at.0 < since_ms => low = revision.0,
+            _ => high = middle,
+        }
+    }
+    Revision(low)
+}
+
+fn info(state: &State, revocation: &Revocation) -> v1::RevocationInfo {
+    use hessra_revocation::Cutoff;
+    let cutoff = match revocation.cutoff {
+        Cutoff::Before(revision) => revision.0,
+        Cutoff::Permanent => 0,
+    };
+    v1::RevocationInfo {
+        id: RevocationId {
+            epoch: state.view().epoch,
+            revision: revocation.revision,
+        }
+        .to_string(),
+        revision: revocation.revision.0,
+        scope: scope(&revocation.target).to_owned(),
+        target: text(&revocation.target),
+        permanent: revocation.cutoff == Cutoff::Permanent && revocation.until.is_none(),
+        cutoff,
+        until: revocation.until.map_or(0, |until| until.0),
+        at_ms: revocation.at.0,
+        by: revocation.by.clone(),
+        reason: revocation.reason.clone(),
+        ticket: revocation.ticket.clone(),
+        message: revocation.message.clone(),
+        lifted_revision: revocation
+            .lifted
+            .as_ref()
+            .map_or(0, |lifted| lifted.revision.0),
+        lifted_by: revocation
+            .lifted
+            .as_ref()
+            .map(|lifted| lifted.by.clone())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,346 @@
+//! Revoke, preview a revocation, lift one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1;
+use hessra_revocation::{Cutoff, Revision, Target};
+use hessra_state::revocations::RevocationId;
+use hessra_state::{Applied, Command, Lift, Revocation, Revoke, Revoked, State};
+use opentelemetry::KeyValue;
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Status};
+
+use super::AuthorityService;
+use super::caller::Caller;
+use super::target::{command, identity, refused, request_id, scope, text};
+use crate::authority::Committed;
+use crate::policy::Right;
+
+/// Names shown per list of a preview; a realm may have a million members.
+const NAMES_MAX: usize = 1_000;
+/// How long an answer waits for members that are about to have the entry: a round to the slowest of one site.
+const HOLDERS_WAIT: Duration = Duration::from_millis(5);
+
+impl AuthorityService {
+    pub(super) async fn revoke_targets(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<v1::RevokeResponse, Status> {
+        let begun = Instant::now();
+        let caller = self.caller(&request)?;
+        let deadline = self.deadline(&request);
+        let request = request.into_inner();
+        let revoke = command(&request)?;
+        permit(&caller, &revoke, request.force)?;
+        let id = request_id(&request.request_id)?;
+        let targets = revoke.targets.clone();
+        let proposed = self
+            .authority
+            .propose(Command::Revoke(revoke), &caller.identity, id, deadline)
+            .await;
+        let (applied, committed) = proposed.map_err(Failure::from)?;
+        let items = match applied {
+            Applied::Revoked(items) if items.len() == targets.len() => items,
+            Applied::Refused(refusal) => return Err(refused(refusal).into()),
+            _ => return Err(other_request()),
+        };
+        note(&caller, &targets, &items);
+        let commit_ms = begun.elapsed().as_secs_f64() * 1_000.0;
+        Ok(self.revoked(&items, &committed, commit_ms).await)
+    }
+
+    async fn revoked(
+        &self,
+        items: &[Revoked],
+        committed: &Committed,
+        commit_ms: f64,
+    ) -> v1::RevokeResponse {
+        let state = self.authority.state();
+        let epoch = state.view().epoch;
+        let item = |item: &Revoked| v1::RevokedItem {
+            id: RevocationId {
+                epoch,
+                revision: item.revision,
+            }
+            .to_string(),
+            revision: item.revision.0,
+            already: item.already,
+        };
+        let nodes = self.authority.raft().members().nodes.len();
+        v1::RevokeResponse {
+            items: items.iter().map(item).collect(),
+            committed_at_ms: self.authority.clock().wall().0,
+            nodes_applied: self.holders(committed).await.min(nodes) as u32,
+            nodes: nodes as u32,
+            commit_ms,
+        }
+    }
+
+    /// Members that have the entry. A quorum has it in any case; the others of one site follow within milliseconds,
+    /// and are waited for where that costs nobody anything.
+    async fn holders(&self, committed: &Committed) -> usize {
+        let raft = self.authority.raft();
+        let all = raft.members().nodes.len();
+        if committed.holders >= all || !self.authority.is_idle() {
+            return committed.holders;
+        }
+        if !raft.is_leader() {
+            let ask = self.authority.neighbours().ask_all(false);
+            let others = timeout(HOLDERS_WAIT * 4, ask).await.unwrap_or_default();
+            let with_it = others
+                .values()
+                .filter(|status| status.last >= committed.index)
+                .count();
+            let own = usize::from(raft.standing().last_index >= committed.index);
+            return committed.holders.max(with_it + own);
+        }
+        let alive: Vec<u64> = raft
+            .members()
+            .nodes
+            .into_keys()
+            .filter(|id| self.authority.is_alive(*id))
+            .collect();
+        // Whether all of them had it in time is what is counted next.
+        let _ = timeout(HOLDERS_WAIT, raft.held_by(committed.index, &alive)).await;
+        committed.holders.max(raft.holders(committed.index))
+    }
+
+    pub(super) fn preview(
+        &self,
+        request: &Request<v1::RevokeRequest>,
+    ) -> Result<v1::PreviewResponse, Status> {
+        let caller = self.caller(request)?;
+        let request = request.get_ref();
+        let revoke = command(request)?;
+        let refusal = permit(&caller, &revoke, request.force).err();
+        // Who may neither revoke nor read learns nothing about what there is.
+        if refusal.is_some() {
+            caller.may(Right::Read, None)?;
+        }
+        let state = self.authority.state();
+        let enrolled = self.enrolled().verifiers;
+        let online = enrolled
+            .iter()
+            .filter(|verifier| verifier.connected)
+            .count();
+        let stale = enrolled
+            .iter()
+            .filter(|verifier| verifier.fails_closed_in_ms == 0)
+            .count();
+        Ok(v1::PreviewResponse {
+            items: revoke
+                .targets
+                .iter()
+                .map(|target| preview_item(&caller, &state, target, &revoke))
+                .collect(),
+            verifiers_online: online as u32,
+            verifiers_stale: stale as u32,
+            revision: state.view().revision.0,
+            allowed: refusal.is_none(),
+            refusal: refusal
+                .map(|failure| failure.to_string())
+                .unwrap_or_default(),
+        })
+    }
+
+    pub(super) async fn lift_revocation(
+        &self,
+        request: Request<v1::LiftRequest>,
+    ) -> Result<v1::LiftResponse, Status> {
+        let caller = self.caller(&request)?;
+        let deadline = self.deadline(&request);
+        let request = request.into_inner();
+        let id = request_id(&request.request_id)?;
+        // What is lifted must be seen as it is now: a revocation that was just made can be lifted at once.
+        self.authority
+            .linearize(deadline)
+            .await
+            .map_err(Failure::from)?;
+        let state = self.authority.state();
+        let revocation = find(&state, &request.id)?;
+        caller.may(Right::Lift, identity(&revocation.target))?;
+        let revision = revocation.revision;
+        let lift = Command::Lift(Lift {
+            revision,
+            restore: false,
+            reason: request.reason,
+        });
+        let (applied, _) = self
+            .authority
+            .propose(lift, &caller.identity, id, deadline)
+            .await
+            .map_err(Failure::from)?;
+        let epoch = state.view().epoch;
+        match applied {
+            Applied::Lifted {
+                revision: lifted,
+                already,
+            } => {
+                tracing::info!(
+                    revision = lifted.0,
+                    of = revision.0,
+                    by = caller.identity,
+                    already,
+                    "lifted"
+                );
+                let id = RevocationId { epoch, revision }.to_string();
+                Ok(v1::LiftResponse {
+                    id,
+                    revision: lifted.0,
+                    already,
+                })
+            }
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            _ => Err(other_request()),
+        }
+    }
+}
+
+/// May the caller make this revocation?
+fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<(), Failure> {
+    let minimum = caller.policy.min_revocation_depth();
+    for target in &revoke.targets {
+        caller.may(Right::Revoke, identity(target))?;
+        let shallow = identity(target).filter(|identity| identity.depth() < minimum && !force);
+        if let Some(identity) = shallow {
+            return Err(Failure::new(
+                Reason::Conflict,
+                format!(
+                    "`{identity}` has {} segments, and revocations nearer to the root than {minimum} need force",
+                    identity.depth()
+                ),
+            )
+            .hint("Name something more specific, or repeat it with --force."));
+        }
+    }
+    Ok(())
+}
+
+fn note(caller: &Caller, targets: &[Target], items: &[Revoked]) {
+    for (target, item) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
+        let scope = scope(target);
+        crate::telemetry::metrics()
+            .revocations_committed
+            .add(1, &[KeyValue::new("scope", scope)]);
+        tracing::debug!(
+            revision = item.revision.0,
+            scope,
+            by = caller.identity,
+            "revoked"
+        );
+    }
+    let (first, last) = (
+        items.first().map_or(0, |item| item.revision.0),
+        items.last().map_or(0, |item| item.revision.0),
+    );
+    tracing::info!(
+        first,
+        last,
+        targets = targets.len(),
+        by = caller.identity,
+        "revoked"
+    );
+}
+
+fn preview_item(
+    caller: &Caller,
+    state: &State,
+    target: &Target,
+    revoke: &Revoke,
+) -> v1::PreviewItem {
+    let below = match target {
+        Target::Subtree(identity) | Target::Lock(identity) => {
+            caller.policy.identities_below(identity)
+        }
+        Target::Exact(identity) => vec![identity.clone()],
+        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => Vec::new(),
+    };
+    let resources: BTreeSet<String> = below
+        .iter()
+        .take(NAMES_MAX)
+        .flat_map(|identity| caller.policy.resources_of(identity))
+        .collect();
+    let standing = state.find(target);
+    let covers = |rule: &hessra_revocation::Rule| {
+        rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
+    };
+    v1::PreviewItem {
+        scope: scope(target).to_owned(),
+        target: text(target),
+        known_below: below
+            .iter()
+            .take(NAMES_MAX)
+            .map(ToString::to_string)
+            .collect(),
+        resources: resources.into_iter().take(NAMES_MAX).collect(),
+        already: standing.as_ref().is_some_and(|(_, rule)| covers(rule)),
+        already_revision: standing.map_or(0, |(revision, _)| revision.0),
+    }
+}
+
+/// The revocation of a name: `rv_17`, or the identity that was revoked, when one revocation of it stands.
+pub(super) fn find(state: &State, name: &str) -> Result<Revocation, Failure> {
+    if name.starts_with("rv_") {
+        let id: RevocationId =
+            name.parse()
+                .map_err(|error: hessra_state::revocations::RevocationIdError| {
+                    Failure::new(Reason::InvalidArgument, error.to_string())
+                })?;
+        let found = state
+            .revocations()
+            .get(&id.revision)
+            .filter(|_| id.epoch == state.view().epoch);
+        return found
+            .map(|revocation| Revocation::clone(revocation))
+            .ok_or_else(|| not_found(name));
+    }
+    let identity = hessra_revocation::Identity::parse(name).map_err(|error| {
+        Failure::new(
+            Reason::InvalidArgument,
+            format!("`{name}` is neither a revocation nor an identity: {error}"),
+        )
+        .hint("See `hessra revocations list`.")
+    })?;
+    let targets = [
+        Target::Subtree(identity.clone()),
+        Target::Exact(identity.clone()),
+        Target::Lock(identity),
+    ];
+    let revisions: Vec<Revision> = targets
+        .iter()
+        .filter_map(|target| state.find(target))
+        .map(|(revision, _)| revision)
+        .collect();
+    match revisions.as_slice() {
+        [revision] => {
+            let found = state.revocations().get(revision);
+            found
+                .map(|revocation| Revocation::clone(revocation))
+                .ok_or_else(|| not_found(name))
+        }
+        [] => Err(not_found(name)),
+        several => Err(Failure::new(
+            Reason::Conflict,
+            format!("`{name}` has {} revocations", several.len()),
+        )
+        .hint("Name one of them as `rv_…`; see `hessra revocations list`.")),
+    }
+}
+
+fn not_found(name: &str) -> Failure {
+    let name: String = name.chars().take(600).collect();
+    Failure::new(Reason::NotFound, format!("no revocation `{name}`"))
+        .hint("See `hessra revocations list`.")
+}
+
+/// The request id was used before, for something else, and got that answer.
+fn other_request() -> Status {
+    Failure::new(
+        Reason::Conflict,
+        "the request id belongs to another request",
+    )
+    .hint("Choose a new random request id for every request; repeat one only to retry.")
+    .into()
+}

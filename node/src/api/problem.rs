@@ -1,0 +1,125 @@
+//! How a refusal looks to a client of the HTTPS port.
+//!
+//! One JSON object serves two readers: the members of RFC 9457 (`type`, `title`, `status`, `detail`) with our `reason`,
+//! and `response_msg` with `token: null`, which published clients print. Sentences come from a fixed set of reasons and
+//! the caller's own input; internals never reach them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// A refusal: what kind, a stable word for machines, a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+#[allow(missing_docs)]
+pub struct Problem {
+    pub kind: Kind,
+    /// Stable: `revoked`, `expired`, `unknown_client`, …
+    pub reason: &'static str,
+    pub sentence: String,
+}
+
+/// What the caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Send something else: 422.
+    Invalid,
+    /// Say who you are: 401.
+    Unauthenticated,
+    /// Ask for another right: 403.
+    Denied,
+    /// Look elsewhere: 404.
+    NotFound,
+    /// Use another method: 405.
+    Method,
+    /// Take longer, or send less: 408.
+    Timeout,
+    /// Send less: 413.
+    TooLarge,
+    /// Come back later: 429.
+    TooMany,
+    /// Wait for a later version: 501.
+    NotAvailable,
+    /// Ask another node, or come back later: 503.
+    Unavailable,
+}
+
+/// After an election, or when a second's allowance is new.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Kind {
+    fn status(self) -> StatusCode {
+        match self {
+            Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Denied => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Kind::NotAvailable => StatusCode::NOT_IMPLEMENTED,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl Problem {
+    /// A refusal.
+    #[must_use]
+    pub fn new(kind: Kind, reason: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    reason: &'static str,
+    response_msg: &'a str,
+    token: Option<()>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.kind.status();
+        let body = Body {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: &self.sentence,
+            reason: self.reason,
+            response_msg: &self.sentence,
+            token: None,
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match self.kind {
+            Kind::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Kind::TooMany | Kind::Unavailable => {
+                headers.insert(
+                    header::RETRY_AFTER,
+                    HeaderValue::from(RETRY_AFTER.as_secs()),
+                );
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,187 @@
+//! Certificates, keys and CAs from files, and the rustls configurations made of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why there is no TLS with these files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TlsError {
+    #[error("cannot read `{path}`: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("`{path}` holds no PEM {what}")]
+    Empty { path: PathBuf, what: &'static str },
+    #[error("`{path}` holds a certificate that is no CA: {reason}")]
+    NoAuthority { path: PathBuf, reason: String },
+    #[error("`{certificate}` and `{key}` do not make a TLS identity: {reason}")]
+    Identity {
+        certificate: PathBuf,
+        key: PathBuf,
+        reason: String,
+    },
+}
+
+/// The files of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Whose certificates the other side may show.
+    pub authority: PathBuf,
+}
+
+/// What tells that files have changed.
+pub type Fingerprint = Vec<Option<(SystemTime, u64)>>;
+
+impl TlsFiles {
+    /// Changes whenever a file is replaced or rewritten.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let stamp = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        [&self.certificate, &self.key, &self.authority]
+            .map(stamp)
+            .into()
+    }
+
+    /// The chain that this node shows; the first is its own.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds none.
+    pub fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        certificates(&self.certificate)
+    }
+
+    /// For the public port: client certificates are requested, not required.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the parts do not fit together.
+    pub fn public_server(
+        &self,
+        more_authorities: &[CertificateDer<'static>],
+    ) -> Result<ServerConfig, TlsError> {
+        let roots = Arc::new(self.roots(more_authorities)?);
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
+        let mut config = self.server(verifier)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// For the peer port: a certificate of the cluster's CA is required.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the parts do not fit together.
+    pub fn peer_server(&self) -> Result<ServerConfig, TlsError> {
+        let roots = Arc::new(self.roots(&[])?);
+        let mut config = self.server(WebPkiClientVerifier::builder_with_provider(
+            roots,
+            provider(),
+        ))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    /// For dialling members.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the parts do not fit together.
+    pub fn peer_client(&self) -> Result<ClientConfig, TlsError> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has the cipher suites of TLS 1.3")
+            .with_root_certificates(self.roots(&[])?)
+            .with_client_auth_cert(self.chain()?, self.private_key()?)
+            .map_err(|error| self.misfit(&error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(config)
+    }
+
+    fn server(
+        &self,
+        verifier: rustls::server::ClientCertVerifierBuilder,
+    ) -> Result<ServerConfig, TlsError> {
+        let no_authority = |error: rustls::server::VerifierBuilderError| TlsError::NoAuthority {
+            path: self.authority.clone(),
+            reason: error.to_string(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has the cipher suites of TLS 1.3")
+            .with_client_cert_verifier(verifier.build().map_err(no_authority)?)
+            .with_single_cert(self.chain()?, self.private_key()?)
+            .map_err(|error| self.misfit(&error))?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    fn roots(&self, more: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(&self.authority)?.iter().chain(more) {
+            roots
+                .add(authority.clone())
+                .map_err(|error| TlsError::NoAuthority {
+                    path: self.authority.clone(),
+                    reason: error.to_string(),
+                })?;
+        }
+        Ok(roots)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let pem = zeroize::Zeroizing::new(read(&self.key)?);
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Empty {
+            path: self.key.clone(),
+            what: "private key",
+        })
+    }
+
+    fn misfit(&self, error: &rustls::Error) -> TlsError {
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        TlsError::Identity {
+            certificate,
+            key,
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// The one crypto provider of the product.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let none = || TlsError::Empty {
+        path: path.into(),
+        what: "certificate",
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| none())?;
+    if chain.is_empty() {
+        Err(none())
+    } else {
+        Ok(chain)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError::Unreadable {
+        path: path.into(),
+        reason: error.to_string(),
+    })
+}

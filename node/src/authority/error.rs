@@ -1,0 +1,70 @@
+//! Why a write was not acknowledged, or an answer not given.
+
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+
+/// Why a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ProposeError {
+    #[error("too many writes are waiting")]
+    Overloaded,
+    /// Certainly not written.
+    #[error("no leader is known, so nothing was written")]
+    NoLeader,
+    /// May be written now, later, or never.
+    #[error("the cluster did not confirm the write in time: its outcome is unknown")]
+    Unknown,
+    /// Certainly not written.
+    #[error("the leader takes no writes: {0}")]
+    NoRoom(String),
+    #[error("consensus has stopped on this node: {0}")]
+    Stopped(String),
+}
+
+impl From<ProposeError> for Failure {
+    fn from(error: ProposeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProposeError::Overloaded => Failure::new(Reason::Limit, message)
+                .hint("Try again in a second.")
+                .retry_after(Duration::from_secs(1)),
+            ProposeError::NoLeader => Failure::new(Reason::NoLeader, message)
+                .hint("Try again in a few seconds; `hessra status` shows which nodes answer.")
+                .retry_after(Duration::from_secs(1)),
+            ProposeError::Unknown => Failure::new(Reason::Deadline, message).hint(
+                "Retry with the same request id: it has one effect, and gets the first answer.",
+            ),
+            ProposeError::NoRoom(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Make room on its disk; what is revoked stays denied meanwhile.")
+                .retryable(false),
+            ProposeError::Stopped(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Ask another node; this one's log says why."),
+        }
+    }
+}
+
+/// Why a linearizable answer cannot be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ReadError {
+    #[error("no leader is known")]
+    NoLeader,
+    #[error("a quorum of the members could not be confirmed in time")]
+    NoQuorum,
+    #[error("consensus has stopped on this node: {0}")]
+    Stopped(String),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        let reason = match error {
+            ReadError::NoLeader => Reason::NoLeader,
+            ReadError::NoQuorum | ReadError::Stopped(_) => Reason::Unavailable,
+        };
+        Failure::new(reason, message)
+            .hint("Try again, or ask another node; `hessra status` shows which nodes answer.")
+    }
+}

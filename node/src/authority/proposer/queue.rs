@@ -1,0 +1,149 @@
+//! What waits to be proposed, and how a batch is taken from it.
+
+use hessra_sled::codec;
+use hessra_state::{Command, Stamped};
+use opentelemetry::KeyValue;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Committed;
+use crate::authority::ProposeError;
+
+/// Commands in one entry: above it, coalescing more saves nothing that can be measured.
+const BATCH_COMMANDS_MAX: usize = 256;
+/// Bytes in one entry, unless one command alone is larger: an entry must reach the disk of a follower within a
+/// heartbeat interval.
+const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Commands of every entry that the other lane may always fill.
+const OTHERS_SHARE: usize = 16;
+/// Which queue a write waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Reserved for what makes something denied.
+    Revocations,
+    /// Everything else.
+    Others,
+}
+
+impl Lane {
+    pub(super) fn of(commands: &[Stamped]) -> Self {
+        match commands
+            .iter()
+            .any(|stamped| matches!(stamped.command, Command::Revoke(_)))
+        {
+            true => Self::Revocations,
+            false => Self::Others,
+        }
+    }
+
+    pub(super) fn label(self) -> KeyValue {
+        KeyValue::new(
+            "queue",
+            if self == Self::Revocations {
+                "revocations"
+            } else {
+                "others"
+            },
+        )
+    }
+}
+
+pub(super) struct Job {
+    pub(super) commands: Vec<Stamped>,
+    pub(super) bytes: usize,
+    pub(super) deadline: Instant,
+    /// Came from a client of this node; what another member forwarded is not forwarded again.
+    pub(super) forward: bool,
+    pub(super) answer: oneshot::Sender<Result<Committed, ProposeError>>,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// About the bytes of a command in the log.
+pub(super) fn size(stamped: &Stamped) -> usize {
+    const ENVELOPE: usize = 64;
+    let body = match &stamped.command {
+        Command::Revoke(revoke) => {
+            let targets: usize = revoke.targets.iter().map(codec::target_len).sum();
+            targets + revoke.reason.len() + revoke.ticket.len() + revoke.message.len()
+        }
+        Command::Lift(lift) => lift.reason.len(),
+        Command::ApplyPolicy { policy, .. } => {
+            policy.clients_toml.len() + policy.resources_toml.len()
+        }
+        Command::Init(init) => init.policy.clients_toml.len() + init.policy.resources_toml.len(),
+        Command::Key(_) | Command::Collect { .. } | Command::RaiseVersion(_) => ENVELOPE,
+    };
+    ENVELOPE + stamped.by.len() + body
+}
+
+/// A lane's receiver, with room for the one job that did not fit the last batch.
+pub(super) struct Queue {
+    jobs: mpsc::Receiver<Job>,
+    held: Option<Job>,
+}
+
+impl Queue {
+    pub(super) fn new(jobs: mpsc::Receiver<Job>) -> Self {
+        Self { jobs, held: None }
+    }
+
+    async fn next(&mut self) -> Option<Job> {
+        match self.held.take() {
+            Some(job) => Some(job),
+            None => self.jobs.recv().await,
+        }
+    }
+
+    fn drain_into(&mut self, batch: &mut Batch, commands_max: usize) {
+        while let Some(job) = self.held.take().or_else(|| self.jobs.try_recv().ok()) {
+            if !batch.has_room(&job, commands_max) {
+                self.held = Some(job);
+                return;
+            }
+            batch.push(job);
+        }
+    }
+}
+
+pub(super) struct Queues {
+    pub(super) revocations: Queue,
+    pub(super) others: Queue,
+}
+
+impl Queues {
+    /// Waits for the first write, then takes what is there. `None` = the node is stopping.
+    pub(super) async fn next_batch(&mut self) -> Option<Vec<Job>> {
+        let first = tokio::select! {
+            biased;
+            Some(job) = self.revocations.next() => job,
+            Some(job) = self.others.next() => job,
+            else => return None,
+        };
+        let mut batch = Batch::default();
+        batch.push(first);
+        self.others.drain_into(&mut batch, OTHERS_SHARE);
+        self.revocations.drain_into(&mut batch, BATCH_COMMANDS_MAX);
+        self.others.drain_into(&mut batch, BATCH_COMMANDS_MAX);
+        Some(batch.jobs)
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    commands: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self, job: &Job, commands_max: usize) -> bool {
+        self.commands + job.commands.len() <= commands_max
+            && self.bytes + job.bytes <= BATCH_BYTES_MAX
+    }
+
+    fn push(&mut self, job: Job) {
+        self.commands += job.commands.len();
+        self.bytes += job.bytes;
+        self.jobs.push(job);
+    }
+}

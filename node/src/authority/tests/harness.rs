@@ -1,0 +1,556 @@
+//! Nodes that can be stopped, started again on the same directory, and cut off from each other.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use hessra_proto::v1;
+use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target};
+use hessra_sled::{Member, OpenOptions, SledEngine, Store};
+use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey};
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::api::grpc;
+use crate::api::tls::PeerCertificate;
+use crate::authority::inspector::{Inspector, NodeFacts};
+use crate::authority::{Authority, AuthoritySettings, ProposeError};
+use crate::edge::{Clock, random_16};
+use crate::feed::{CheckpointSigner, FeedHub, FeedSettings};
+use crate::policy::Policies;
+use crate::raft::server::{Certificates, service};
+use crate::raft::{self, NodeIdentity, PeerDialer, RaftSettings};
+
+pub(super) const OPERATOR: &str = "urn:hessra:operator";
+const CLIENTS: &str = r#"
+[[operators]]
+identity = "urn:hessra:operator"
+rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
+"#;
+/// Longer than any wait in a test that passes, on a machine that does other things too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn feed_key() -> SigningKey {
+    SigningKey::from_bytes(&[9; 32])
+}
+
+struct TestSigner;
+
+impl CheckpointSigner for TestSigner {
+    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String> {
+        Ok((2, feed_key().sign(bytes).to_bytes()))
+    }
+}
+
+struct Ready;
+
+impl NodeFacts for Ready {
+    fn readiness(&self) -> String {
+        "ready".to_owned()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Which nodes are cut off: no byte passes to or from them.
+#[derive(Clone, Default)]
+pub(super) struct Cuts(Arc<Mutex<BTreeMap<u64, Arc<AtomicBool>>>>);
+
+impl Cuts {
+    fn of(&self, id: u64) -> Arc<AtomicBool> {
+        Arc::clone(self.0.lock().unwrap().entry(id).or_default())
+    }
+
+    pub(super) fn set(&self, id: u64, cut: bool) {
+        self.of(id).store(cut, Ordering::SeqCst);
+    }
+}
+
+struct PlainDialer {
+    from: u64,
+    cuts: Cuts,
+}
+
+impl PeerDialer for PlainDialer {
+    fn channel(&self, id: u64, address: &str) -> Channel {
+        let ends = [self.cuts.of(self.from), self.cuts.of(id)];
+        let address = address.to_owned();
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (ends, address) = (ends.clone(), address.clone());
+            async move {
+                if ends.iter().any(|end| end.load(Ordering::SeqCst)) {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+                }
+                let stream = TcpStream::connect(&address).await?;
+                stream.set_nodelay(true)?;
+                Ok(TokioIo::new(Cuttable { stream, ends }))
+            }
+        });
+        Endpoint::from_static("http://peer").connect_with_connector_lazy(connector)
+    }
+}
+
+/// A connection that breaks when either end is cut off.
+struct Cuttable {
+    stream: TcpStream,
+    ends: [Arc<AtomicBool>; 2],
+}
+
+impl Cuttable {
+    fn check(&self) -> io::Result<()> {
+        match self.ends.iter().any(|end| end.load(Ordering::SeqCst)) {
+            true => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Err(error) = self.check() {
+            buf.clear();
+            return Poll::Ready(Err(error));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// One node of a cluster.
+pub(super) struct Node {
+    pub(super) authority: Authority,
+    pub(super) feed: FeedHub,
+    pub(super) inspector: Inspector,
+    pub(super) public: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Node {
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.authority.raft().shutdown().await;
+        // The store is closed when the last task that holds it has ended.
+        drop(self);
+    }
+
+    pub(super) async fn revoke(
+        &self,
+        identity: &str,
+        request: [u8; 16],
+    ) -> Result<Revision, ProposeError> {
+        let revoke = Revoke {
+            targets: vec![Target::Subtree(Identity::parse(identity).unwrap())],
+            permanent: false,
+            until: None,
+            reason: String::new(),
+            ticket: String::new(),
+            message: String::new(),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let (applied, _) = self
+            .authority
+            .propose(
+                Command::Revoke(revoke),
+                OPERATOR,
+                RequestId(request),
+                deadline,
+            )
+            .await?;
+        match applied {
+            Applied::Revoked(items) => Ok(items[0].revision),
+            other => panic!("not revoked: {other:?}"),
+        }
+    }
+
+    /// A linearizable look: at which revision is the identity revoked?
+    pub(super) async fn check(&self, identity: &str) -> Option<Revision> {
+        self.authority
+            .linearize(Instant::now() + PATIENCE)
+            .await
+            .unwrap();
+        let target = Target::Subtree(Identity::parse(identity).unwrap());
+        self.authority
+            .state()
+            .find(&target)
+            .map(|(revision, _)| revision)
+    }
+
+    pub(super) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.public))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn operator(&self) -> v1::authority_client::AuthorityClient<Channel> {
+        v1::authority_client::AuthorityClient::new(self.channel().await)
+    }
+}
+
+/// Nodes by id; those that are stopped are absent.
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<u64, Node>,
+    pub(super) cuts: Cuts,
+    addresses: BTreeMap<u64, SocketAddr>,
+    directory: TempDir,
+    settings: RaftSettings,
+}
+
+impl Cluster {
+    /// Three nodes with a leader and an initialized state.
+    pub(super) async fn three() -> Self {
+        Self::three_with(fast()).await
+    }
+
+    pub(super) async fn three_with(settings: RaftSettings) -> Self {
+        let directory = TempDir::new().unwrap();
+        let (nodes, addresses) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Self {
+            nodes,
+            addresses,
+            cuts: Cuts::default(),
+            directory,
+            settings,
+        };
+        for id in 1..=3 {
+            cluster.start(id).await;
+        }
+        let members = (1..=3).map(|id| (id, cluster.member(id))).collect();
+        cluster.nodes[&1]
+            .authority
+            .raft()
+            .initialize(members)
+            .await
+            .unwrap();
+        let leader = cluster.leader().await;
+        let deadline = Instant::now() + PATIENCE;
+        let (applied, _) = cluster.nodes[&leader]
+            .authority
+            .propose(init(), "node", RequestId([1; 16]), deadline)
+            .await
+            .unwrap();
+        assert!(
+            matches!(applied, Applied::Initialized { .. }),
+            "{applied:?}"
+        );
+        cluster.settle().await;
+        for node in cluster.nodes.values() {
+            eventually(async || node.feed.checkpoint().ok()).await;
+        }
+        cluster
+    }
+
+    /// Starts a node for the first time or again, on its own directory and address.
+    pub(super) async fn start(&mut self, id: u64) {
+        let address = self
+            .addresses
+            .get(&id)
+            .copied()
+            .unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
+        let listener = eventually(async || TcpListener::bind(address).await.ok()).await;
+        self.addresses.insert(id, listener.local_addr().unwrap());
+        let identity = NodeIdentity {
+            id,
+            cluster: "test".to_owned(),
+        };
+        let directory = self.directory.path().join(id.to_string());
+        // The process that ran before may still be letting go of its lock.
+        let store = eventually(async || open(&directory, &identity)).await;
+        let dialer = Arc::new(PlainDialer {
+            from: id,
+            cuts: self.cuts.clone(),
+        });
+        let raft = raft::start(store, identity, self.settings.clone(), dialer)
+            .await
+            .unwrap();
+        let stop = CancellationToken::new();
+        let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), &stop);
+        let settings = FeedSettings {
+            heartbeat: Duration::from_millis(250),
+            fresh_for: Duration::from_secs(2),
+            ..FeedSettings::default()
+        };
+        let feed = FeedHub::start(authority.clone(), Arc::new(TestSigner), settings, &stop);
+        let inspector = Inspector::new(authority.clone(), feed.clone(), Arc::new(Ready));
+        let neighbours = authority.neighbours().clone();
+        tokio::spawn({
+            let stop = stop.clone();
+            async move { neighbours.run(stop).await }
+        });
+        let public = serve(
+            &authority,
+            &feed,
+            &inspector,
+            listener,
+            self.cuts.of(id),
+            &stop,
+        )
+        .await;
+        self.nodes.insert(
+            id,
+            Node {
+                authority,
+                feed,
+                inspector,
+                public,
+                stop,
+            },
+        );
+    }
+
+    pub(super) async fn stop(&mut self, id: u64) {
+        self.nodes.remove(&id).unwrap().stop().await;
+    }
+
+    pub(super) fn member(&self, id: u64) -> Member {
+        let address = self.addresses[&id].to_string();
+        Member {
+            peer_address: address,
+            public_address: format!("public{id}.test:{}", 7_400 + id),
+        }
+    }
+
+    /// The leader that a majority of the running nodes know.
+    pub(super) async fn leader(&self) -> u64 {
+        eventually(async || {
+            let known = self
+                .nodes
+                .values()
+                .filter_map(|node| node.authority.raft().standing().leader);
+            let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+            known.for_each(|leader| *votes.entry(leader).or_default() += 1);
+            let (leader, count) = votes.into_iter().max_by_key(|(_, count)| *count)?;
+            let leads = self.nodes.get(&leader)?.authority.raft().is_leader();
+            (leads && count * 2 > self.nodes.len()).then_some(leader)
+        })
+        .await
+    }
+
+    pub(super) async fn follower(&self) -> u64 {
+        let leader = self.leader().await;
+        *self.nodes.keys().find(|id| **id != leader).unwrap()
+    }
+
+    /// Returns when all running nodes have applied what the first has, and their digests are equal.
+    pub(super) async fn settle(&self) {
+        eventually(async || {
+            let mut revisions = self
+                .nodes
+                .values()
+                .map(|node| node.authority.state().view().revision);
+            let first = revisions.next()?;
+            (first > Revision(0) && revisions.all(|revision| revision == first)).then_some(())
+        })
+        .await;
+        let mut digests = self
+            .nodes
+            .values()
+            .map(|node| node.authority.state().digest());
+        let first = digests.next().unwrap();
+        assert!(
+            digests.all(|digest| digest == first),
+            "equal revisions, other states"
+        );
+    }
+}
+
+fn fast() -> RaftSettings {
+    RaftSettings {
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(300),
+        election_max: Duration::from_millis(500),
+        ..RaftSettings::default()
+    }
+}
+
+/// A snapshot after so many entries, and almost no log kept below it.
+pub(super) fn snapshots_every(entries: u64) -> RaftSettings {
+    RaftSettings {
+        snapshot_entries: entries,
+        log_keep: 5,
+        purge_batch: 1,
+        ..fast()
+    }
+}
+
+type Opened = (
+    hessra_sled::LogStore<SledEngine>,
+    hessra_sled::StateMachine<SledEngine>,
+);
+
+fn open(directory: &std::path::Path, identity: &NodeIdentity) -> Option<Opened> {
+    let identity = hessra_sled::Identity {
+        cluster: identity.cluster.clone(),
+        node: identity.id,
+    };
+    let options = OpenOptions {
+        identity: Some(identity),
+        ..OpenOptions::default()
+    };
+    let engine = SledEngine::open(directory, options).ok()?;
+    Some(Store::open(engine).unwrap())
+}
+
+async fn serve(
+    authority: &Authority,
+    feed: &FeedHub,
+    inspector: &Inspector,
+    listener: TcpListener,
+    cut: Arc<AtomicBool>,
+    stop: &CancellationToken,
+) -> SocketAddr {
+    let peer = service(authority.clone(), inspector.clone(), Certificates::None);
+    let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), move |stream| {
+        stream.map(|stream| {
+            let _ = stream.set_nodelay(true);
+            PeerIo(Cuttable {
+                stream,
+                ends: [Arc::clone(&cut), Arc::clone(&cut)],
+            })
+        })
+    });
+    let peers = Server::builder()
+        .add_service(peer)
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(peers));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = grpc::routes(
+        authority.clone(),
+        feed.clone(),
+        inspector.clone(),
+        Policies::default(),
+    );
+    let router = routes
+        .into_axum_router()
+        .layer(axum::Extension(certificate()));
+    let public = axum::serve(listener, router);
+    tokio::spawn(
+        stop.clone()
+            .run_until_cancelled_owned(async move { public.await }),
+    );
+    address
+}
+
+/// What TLS would have found.
+fn certificate() -> PeerCertificate {
+    PeerCertificate {
+        der: Vec::new(),
+        sha256: [7; 32],
+        san_uris: vec![OPERATOR.to_owned()],
+        san_dns: Vec::new(),
+    }
+}
+
+struct PeerIo(Cuttable);
+
+impl tonic::transport::server::Connected for PeerIo {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for PeerIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PeerIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+fn init() -> Command {
+    let key = |id, purpose, public_key| SealedKey {
+        id,
+        purpose,
+        state: KeyState::Active,
+        public_key,
+        sealed: vec![1],
+        changed_at: Revision(0),
+    };
+    let token = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+    let feed = feed_key().verifying_key().to_bytes();
+    Command::Init(Init {
+        feed_id: FeedId(random_16()),
+        salt: FeedSalt(random_16()),
+        keys: vec![
+            key(1, KeyPurpose::Token, token),
+            key(2, KeyPurpose::Feed, feed),
+        ],
+        policy: Policy::new(CLIENTS.to_owned(), String::new()),
+    })
+}
+
+/// Looks until there is an answer.
+pub(super) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, looking)
+        .await
+        .expect("it did not happen in time")
+}

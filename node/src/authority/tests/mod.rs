@@ -1,0 +1,6 @@
+//! A cluster in one process: real store, real consensus, real gRPC over loopback, without TLS and processes.
+
+mod cluster;
+mod feed;
+mod harness;
+mod members;

@@ -1,0 +1,344 @@
+//! The one file of settings: read, checked, shown.
+//!
+//! Every setting stands once in this file with its comment: meaning, unit, range; the value after `=` is the default.
+//! `hessra-node config show` prints exactly these comments around the values in force. Unknown keys, values out of range
+//! and secrets that others can read are refused with file, line and what to do. Relative paths are relative to the
+//! file. What nobody can choose well is a constant beside the code that it is for.
+
+mod check;
+mod show;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::SecretFileError;
+pub use value::{ByteSize, Lasting};
+
+use crate::document::{Document, DocumentError};
+
+/// Why a configuration is not used.
+#[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
+#[allow(missing_docs)]
+pub enum ConfigError {
+    #[error("cannot read configuration `{path}`: {reason}. Name another file with --config")]
+    Read { path: PathBuf, reason: String },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Invalid(#[from] DocumentError),
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+}
+
+impl Config {
+    /// Reads a file, checks its values, and makes its paths absolute. The files that it names are not opened; see
+    /// [`Config::check_files`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| ConfigError::Read {
+            path: path.into(),
+            reason: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
+        let mut config = Self::parse(&path.display().to_string(), &text)?;
+        config.make_absolute(absolute.parent().unwrap_or(Path::new("/")));
+        Ok(config)
+    }
+
+    /// Parses a text and checks its values. `file` is how errors name it.
+    ///
+    /// # Errors
+    /// Something in it is wrong.
+    pub fn parse(file: &str, text: &str) -> Result<Self, DocumentError> {
+        let document = Document::parse(file, text)?;
+        let config: Self = document.read()?;
+        check::values(&config)
+            .map_err(|fault| document.error(&fault.path_parts(), fault.sentence.clone()))?;
+        Ok(config)
+    }
+
+    /// The file in force with every comment: parses back to the same settings.
+    #[must_use]
+    pub fn show(&self) -> String {
+        show::commented(self)
+    }
+
+    /// Checks the files that the configuration names: each exists, and no secret can be read by others.
+    ///
+    /// # Errors
+    /// Names the file and what to do.
+    pub fn check_files(&self) -> Result<(), SecretFileError> {
+        check::files(self)
+    }
+
+    fn make_absolute(&mut self, directory: &Path) {
+        for path in self.paths_mut() {
+            if !path.as_os_str().is_empty() {
+                *path = directory.join(&*path);
+            }
+        }
+    }
+
+    fn paths_mut(&mut self) -> [&mut PathBuf; 11] {
+        [
+            &mut self.storage.path,
+            &mut self.public_tls.certificate,
+            &mut self.public_tls.key,
+            &mut self.public_tls.client_ca,
+            &mut self.public_tls.server_ca,
+            &mut self.peer_tls.certificate,
+            &mut self.peer_tls.key,
+            &mut self.peer_tls.ca,
+            &mut self.keys.encryption_key,
+            &mut self.policy.clients,
+            &mut self.policy.resources,
+        ]
+    }
+}
+
+/// One member of a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct InitialMember {
+    pub id: u64,
+    /// `host:port` of its peer port.
+    pub peer: String,
+    /// `host:port` of its public port.
+    pub public: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+/// A section's comments, for `config show`.
+trait Documented {
+    const COMMENT: &'static [&'static str];
+    /// Key and comment lines, in order.
+    const KEYS: &'static [(&'static str, &'static [&'static str])];
+}
+
+macro_rules! section {
+    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr;)+ }) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[doc = $doc])+ pub $field: $type,)+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        impl Documented for $name {
+            const COMMENT: &'static [&'static str] = &[$($about),+];
+            const KEYS: &'static [(&'static str, &'static [&'static str])] =
+                &[$((stringify!($field), &[$($doc),+]),)+];
+        }
+    };
+}
+
+macro_rules! config {
+    ($($field:ident: $type:ident;)+) => {
+        /// All settings of one node.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[allow(missing_docs)]
+        pub struct Config { $(pub $field: $type,)+ }
+
+        /// Sections in order: name, comment, keys.
+        const SECTIONS: &[(&str, &[&str], &[(&str, &[&str])])] =
+            &[$((stringify!($field), $type::COMMENT, $type::KEYS),)+];
+    };
+}
+
+config! {
+    cluster: Cluster;
+    listen: Listen;
+    storage: Storage;
+    public_tls: PublicTls;
+    peer_tls: PeerTlsFiles;
+    keys: Keys;
+    policy: PolicyFiles;
+    issuing: Issuing;
+    limits: Limits;
+    raft: RaftTiming;
+    feed: FeedTiming;
+    log: Log;
+}
+
+section! {
+    /// Which cluster this node belongs to.
+    Cluster {
+        /// Name of the cluster, as in the certificates of its nodes (`urn:hessra:node:NAME:ID`). Required.
+        /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+        name: String = String::new();
+        /// This node's number, for ever. Required, at least 1, never used again for another node.
+        node_id: u64 = 0;
+        /// The members that a new cluster starts with, the same list in every one of them:
+        /// `[{ id = 1, peer = "host:port", public = "host:port" }, …]`. Looked at only until the cluster has
+        /// been started. Empty: this node waits to be added (`hessra cluster add`).
+        initial_members: Vec<InitialMember> = Vec::new();
+    }
+}
+
+section! {
+    /// Where this node listens.
+    Listen {
+        /// Clients, verifiers and operators: HTTPS and gRPC.
+        public: std::net::SocketAddr = ([127, 0, 0, 1], 7401).into();
+        /// Other members: mutual TLS with the cluster's own CA.
+        peer: std::net::SocketAddr = ([127, 0, 0, 1], 7411).into();
+        /// `/livez`, `/readyz`, `/metrics`, without TLS. A loopback address, nothing else.
+        operations: std::net::SocketAddr = ([127, 0, 0, 1], 7421).into();
+    }
+}
+
+section! {
+    /// The data directory.
+    Storage {
+        /// Directory of this node alone. Required; made with mode 0700 when absent.
+        path: PathBuf = PathBuf::new();
+        /// Memory for cached pages. 8MiB to 16GiB.
+        cache: ByteSize = ByteSize::mebibytes(64);
+        /// Writes are refused while less than this is free on the file system; reads and denials go on.
+        /// At least 16MiB.
+        free_min: ByteSize = ByteSize::mebibytes(256);
+    }
+}
+
+section! {
+    /// TLS on the public port. Files are read again on SIGHUP and when they change; a bad file keeps what runs.
+    PublicTls {
+        /// PEM chain that this node shows. Required.
+        certificate: PathBuf = PathBuf::new();
+        /// PEM private key of it, readable by the owner alone. Required.
+        key: PathBuf = PathBuf::new();
+        /// PEM bundle of the CAs whose certificates identify clients and operators. Required.
+        client_ca: PathBuf = PathBuf::new();
+        /// PEM bundle that clients need to trust this node, served at `/ca_cert`. Empty: not served.
+        server_ca: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// TLS between members. The CA signs nodes of this cluster and nothing else: whoever it signs for can write.
+    PeerTlsFiles {
+        /// PEM chain with the SAN URI `urn:hessra:node:CLUSTER:ID`, for server and client use. Required.
+        certificate: PathBuf = PathBuf::new();
+        /// PEM private key of it, readable by the owner alone. Required.
+        key: PathBuf = PathBuf::new();
+        /// PEM bundle of the cluster's own CA. Required.
+        ca: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// Signing keys are part of the replicated state, sealed.
+    Keys {
+        /// File with the key-encryption key, the same on every member, mode 0600. Required.
+        /// `hessra-node keygen FILE` makes one.
+        encryption_key: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// The policy that a new cluster starts with. Afterwards it is replicated state, and these files are not read.
+    PolicyFiles {
+        /// `clients.toml`. Required with `cluster.initial_members`.
+        clients: PathBuf = PathBuf::new();
+        /// `resources.toml`. Empty: every resource is a singleton.
+        resources: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// What this node mints.
+    Issuing {
+        /// A node that has not heard of its quorum for longer mints nothing. 1s to 1m.
+        stale_max: Lasting = Lasting::seconds(5);
+    }
+}
+
+section! {
+    /// What a caller may cost.
+    Limits {
+        /// Open connections on the public port. 16 to 1000000.
+        connections_max: u32 = 12_000;
+        /// Open connections from one address on the public port. 1 to 1000000.
+        connections_per_address_max: u32 = 12_000;
+        /// Time for a TLS handshake. 1s to 1m.
+        handshake_timeout: Lasting = Lasting::seconds(5);
+        /// Time for the head of a request. 1s to 1m.
+        header_timeout: Lasting = Lasting::seconds(10);
+        /// An HTTP/1.1 or HTTP/2 connection that is silent for longer is closed; verifiers answer pings. 10s to 1h.
+        idle_timeout: Lasting = Lasting::seconds(75);
+        /// Streams of one HTTP/2 connection. 1 to 10000.
+        streams_max: u32 = 256;
+        /// Bytes of an HTTPS request's head, and of an HTTP/2 header list. 16KiB to 1MiB.
+        header_bytes_max: ByteSize = ByteSize::kibibytes(32);
+        /// Bytes of an HTTPS request's body. 1KiB to 1MiB.
+        body_bytes_max: ByteSize = ByteSize::kibibytes(64);
+        /// Token requests of one identity per second, and as many at once. 1 to 100000.
+        requests_per_second: u32 = 200;
+        /// Token requests worked on at once; more are answered 429. 1 to 100000.
+        requests_at_once_max: u32 = 512;
+    }
+}
+
+section! {
+    /// Consensus. The defaults suit one site; members far apart want longer times.
+    RaftTiming {
+        /// Time between the leader's heartbeats. 20ms to 5s.
+        heartbeat: Lasting = Lasting::milliseconds(150);
+        /// A follower that heard nothing for a random time between `election_min` and `election_max` stands for
+        /// election. At least twice the heartbeat.
+        election_min: Lasting = Lasting::milliseconds(450);
+        /// Above `election_min`, at most 1m.
+        election_max: Lasting = Lasting::milliseconds(750);
+        /// A snapshot is built after so many log entries. 100 to 10000000.
+        snapshot_entries: u64 = 20_000;
+        /// So many entries below the snapshot are kept for members that were away for a short time. 0 to 10000000.
+        log_keep: u64 = 10_000;
+    }
+}
+
+section! {
+    /// The feed of revocations.
+    FeedTiming {
+        /// Time between heartbeats to verifiers. 250ms to 10s.
+        heartbeat: Lasting = Lasting::seconds(1);
+        /// A verifier's knowledge is fresh for so long after the instant that a heartbeat confirms. 2s to 5m.
+        fresh_for: Lasting = Lasting::seconds(5);
+        /// Verifiers on this node. 1 to 1000000.
+        subscribers_max: u32 = 10_000;
+        /// A verifier that is gone for longer no longer counts for `revoke --wait`: it has been failing closed for
+        /// long. 10s to 24h.
+        forget_after: Lasting = Lasting::seconds(600);
+    }
+}
+
+section! {
+    /// Log lines on stderr.
+    Log {
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,hessra_node::raft=debug`. The
+        /// environment variable HESSRA_LOG wins.
+        level: String = "info".to_owned();
+        /// `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.
+        format: LogFormat = LogFormat::Auto;
+    }
+}

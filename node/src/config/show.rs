@@ -1,0 +1,90 @@
+//! The settings in force as a commented file.
+
+use std::fmt::Write as _;
+
+use toml::{Table, Value};
+
+use super::{Config, SECTIONS};
+
+/// Longer arrays are written one item a line.
+const INLINE_MAX: usize = 80;
+
+pub(super) fn commented(config: &Config) -> String {
+    let root = Table::try_from(config).expect("settings are plain tables of plain values");
+    let mut text = String::from(
+        "# Settings of one hessra node. Check: hessra-node config check --config THIS-FILE\n",
+    );
+    for (section, comment, keys) in SECTIONS {
+        text.push('\n');
+        write_comment(&mut text, comment);
+        let _ = writeln!(text, "[{section}]");
+        for (key, comment) in *keys {
+            write_comment(&mut text, comment);
+            let value = root.get(*section).and_then(|table| table.get(*key));
+            let _ = writeln!(text, "{key} = {}", value.map_or_else(String::new, shown));
+        }
+    }
+    text
+}
+
+fn write_comment(text: &mut String, lines: &[&str]) {
+    for line in lines {
+        let _ = writeln!(text, "#{line}");
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let inline = inline(value);
+    match value {
+        Value::Array(items) if inline.len() > INLINE_MAX => {
+            let lines: String = items
+                .iter()
+                .map(|item| format!("    {},\n", self::inline(item)))
+                .collect();
+            format!("[\n{lines}]")
+        }
+        _ => inline,
+    }
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(inline).collect::<Vec<_>>().join(", ")
+        ),
+        Value::Table(table) => {
+            let pairs: Vec<String> = table
+                .iter()
+                .map(|(key, value)| format!("{key} = {}", inline(value)))
+                .collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        plain => plain.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+
+    #[test]
+    fn what_is_shown_parses_back_to_the_same_settings_and_explains_each() {
+        let mut config = Config::default();
+        config.cluster.name = "a".to_owned();
+        config.cluster.initial_members = (1..=3)
+            .map(|id| InitialMember {
+                id,
+                peer: format!("10.0.0.{id}:1"),
+                public: format!("10.0.0.{id}:2"),
+            })
+            .collect();
+        let text = config.show();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config, "{text}");
+        for (name, _, keys) in SECTIONS {
+            for (key, comment) in *keys {
+                assert!(!comment.is_empty(), "{name}.{key} has no comment");
+            }
+        }
+    }
+}

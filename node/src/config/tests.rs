@@ -1,0 +1,180 @@
+//! Which settings are refused, and in which words.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+/// The least that a node needs to be told.
+const LEAST: &str = r#"
+[cluster]
+name = "prod"
+node_id = 1
+
+[storage]
+path = "data"
+
+[public_tls]
+certificate = "server.crt"
+key = "server.key"
+client_ca = "ca.crt"
+
+[peer_tls]
+certificate = "peer.crt"
+key = "peer.key"
+ca = "cluster-ca.crt"
+
+[keys]
+encryption_key = "kek"
+"#;
+
+fn refusal(text: &str) -> String {
+    Config::parse("node.toml", text).unwrap_err().to_string()
+}
+
+fn with(more: &str) -> String {
+    format!("{LEAST}\n{more}")
+}
+
+#[test]
+fn the_least_that_a_node_needs_is_enough() {
+    let config = Config::parse("node.toml", LEAST).unwrap();
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.feed.fresh_for, Lasting::seconds(5));
+}
+
+#[test]
+fn every_refusal_names_the_place_the_setting_and_what_to_do() {
+    let cases = [
+        (
+            with("[limits]\nconections_max = 5"),
+            "node.toml:23:1: unknown key `conections_max`. Did you mean `connections_max`?",
+        ),
+        (
+            with("[limts]"),
+            "node.toml:22:2: unknown key `limts`. Did you mean `limits`?",
+        ),
+        (
+            with("[limits]\nconnections_max = 3"),
+            "node.toml:23:19: `limits.connections_max` is 3: from 16 to 1000000",
+        ),
+        (
+            with("[feed]\nfresh_for = \"5\""),
+            "node.toml:23:13: `5` is not a length of time. Write `250ms`, `5s` or `1h30m`",
+        ),
+        (
+            with("[feed]\nheartbeat = \"4s\""),
+            "node.toml:22:2: `feed.fresh_for` is 5s: at least twice `feed.heartbeat` (4s)",
+        ),
+        (
+            with("[raft]\nelection_max = \"100ms\""),
+            "node.toml:23:16: `raft.election_max` is 100ms: from 451ms to 1m",
+        ),
+        (
+            with("[listen]\noperations = \"0.0.0.0:9000\""),
+            "node.toml:23:14: `listen.operations` is `0.0.0.0:9000`: only a loopback address, it has no TLS",
+        ),
+        (
+            LEAST.replace("node_id = 1", "node_id = 0"),
+            "node.toml:4:11: `cluster.node_id` is missing: choose a number from 1 that no node of the cluster ever had",
+        ),
+        (
+            LEAST.replace("encryption_key = \"kek\"", ""),
+            "node.toml:19:2: `keys.encryption_key` is missing: name a path",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(refusal(&text), expected);
+    }
+}
+
+#[test]
+fn the_list_of_members_is_checked_as_a_whole() {
+    let members = |list: &str| {
+        let text = LEAST.replace(
+            "node_id = 1",
+            &format!("node_id = 1\ninitial_members = {list}"),
+        );
+        refusal(&format!("{text}\n[policy]\nclients = \"clients.toml\""))
+    };
+    let member = |id: u64| {
+        format!(
+            "{{ id = {id}, peer = \"h:{id}\", public = \"h:{}\" }}",
+            id + 100
+        )
+    };
+    let cases = [
+        (
+            format!("[{}, {}]", member(1), member(1)),
+            "`cluster.initial_members.1.id` is 1: ids are from 1 and each is used once",
+        ),
+        (
+            format!("[{}]", member(2)),
+            "`cluster.initial_members` does not name this node (1). Add it, or leave the list empty",
+        ),
+        (
+            "[{ id = 1, peer = \"h:1\", public = \"h:1\" }]".to_owned(),
+            "`cluster.initial_members.0.public` `h:1` is the address of two doors: each has its own",
+        ),
+        (
+            "[{ id = 1, peer = \"h\", public = \"h:1\" }]".to_owned(),
+            "`cluster.initial_members.0.peer` is `h`: write `host:port`",
+        ),
+    ];
+    for (list, expected) in cases {
+        assert!(members(&list).ends_with(expected), "{}", members(&list));
+    }
+    let unguided = LEAST.replace(
+        "node_id = 1",
+        &format!("node_id = 1\ninitial_members = [{}]", member(1)),
+    );
+    assert!(
+        refusal(&unguided).contains("`policy.clients` is missing"),
+        "{}",
+        refusal(&unguided)
+    );
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, mode: u32| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    for name in ["server.crt", "ca.crt", "peer.crt", "cluster-ca.crt"] {
+        file(name, 0o644);
+    }
+    for name in ["server.key", "peer.key"] {
+        file(name, 0o600);
+    }
+    let kek = file("kek", 0o644);
+    let settings = file("node.toml", 0o644);
+    std::fs::write(&settings, LEAST).unwrap();
+    let config = Config::load(&settings).unwrap();
+    let refused = config.check_files().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "`{0}`, named by `keys.encryption_key`, can be read by every user (mode 0644). Run: chmod 600 {0}",
+            kek.display()
+        )
+    );
+    std::fs::set_permissions(&kek, std::fs::Permissions::from_mode(0o600)).unwrap();
+    config.check_files().unwrap();
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("node.toml");
+    std::fs::write(&settings, LEAST).unwrap();
+    let config = Config::load(&settings).unwrap();
+    assert_eq!(config.storage.path, directory.path().join("data"));
+    assert_eq!(
+        config.public_tls.server_ca,
+        PathBuf::new(),
+        "what is not set stays not set"
+    );
+}

@@ -1,0 +1,312 @@
+//! The files of a dev directory: policy, settings of each node, environment, keys of service nodes.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+
+use super::certificates::{Authority, Purpose};
+use super::layout::{Layout, NodeEntry};
+use super::{CLUSTER, DevError};
+use crate::api::tls::node_urn;
+use crate::config::{Config, InitialMember};
+use crate::edge::random_bytes;
+use crate::policy::PolicyView;
+use crate::seal::KeyEncryptionKey;
+
+/// Names of the client certificates; their identities are `urn:hessra:NAME`.
+const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycompany"];
+/// Components of the sample service chain.
+const CHAIN: [&str; 2] = ["edge", "middleware"];
+
+/// Makes what is missing; what is there stays as it is.
+pub(super) fn make(layout: &Layout) -> Result<(), DevError> {
+    let directory = &layout.directory;
+    for folder in ["", "clients", "chain", "home"] {
+        make_directory(&directory.join(folder))?;
+    }
+    let public = Authority::open(directory, "ca", "hessra dev CA")?;
+    let cluster = Authority::open(directory, "cluster-ca", "hessra dev cluster CA")?;
+    for name in CLIENTS {
+        public.issue(
+            &directory.join("clients"),
+            name,
+            name,
+            &Purpose::Client(&format!("urn:hessra:{name}")),
+        )?;
+    }
+    let kek = directory.join("kek");
+    if !kek.exists() {
+        KeyEncryptionKey::create(&kek, random_bytes())?;
+    }
+    policy(directory)?;
+    for node in &layout.nodes {
+        node_files(layout, node, &public, &cluster)?;
+    }
+    environment(layout)
+}
+
+fn node_files(
+    layout: &Layout,
+    node: &NodeEntry,
+    public: &Authority,
+    cluster: &Authority,
+) -> Result<(), DevError> {
+    let directory = layout.node_directory(node.id);
+    make_directory(&directory)?;
+    public.issue(
+        &directory,
+        "server",
+        &format!("node {} public", node.id),
+        &Purpose::Server,
+    )?;
+    let urn = node_urn(CLUSTER, node.id);
+    cluster.issue(
+        &directory,
+        "peer",
+        &format!("node {} peer", node.id),
+        &Purpose::Member(&urn),
+    )?;
+    let file = directory.join("node.toml");
+    if file.exists() {
+        Ok(())
+    } else {
+        write_new(&file, &settings(layout, node)?.show())
+    }
+}
+
+fn settings(layout: &Layout, node: &NodeEntry) -> Result<Config, DevError> {
+    let address = |text: &str| {
+        text.parse()
+            .map_err(|error| DevError::Ports(format!("`{text}`: {error}")))
+    };
+    let directory = layout.node_directory(node.id);
+    let mut config = Config::default();
+    config.cluster.name = CLUSTER.to_owned();
+    config.cluster.node_id = node.id;
+    let member = |node: &NodeEntry| InitialMember {
+        id: node.id,
+        peer: node.peer.clone(),
+        public: node.public.clone(),
+    };
+    config.cluster.initial_members = layout.nodes.iter().map(member).collect();
+    config.listen.public = address(&node.public)?;
+    config.listen.peer = address(&node.peer)?;
+    config.listen.operations = address(&node.ops)?;
+    config.storage.path = node.data_dir.clone();
+    config.public_tls.certificate = directory.join("server.crt");
+    config.public_tls.key = directory.join("server.key");
+    config.public_tls.client_ca = layout.directory.join("ca.crt");
+    config.public_tls.server_ca = layout.directory.join("ca.crt");
+    config.peer_tls.certificate = directory.join("peer.crt");
+    config.peer_tls.key = directory.join("peer.key");
+    config.peer_tls.ca = layout.directory.join("cluster-ca.crt");
+    config.keys.encryption_key = layout.directory.join("kek");
+    config.policy.clients = layout.directory.join("clients.toml");
+    config.policy.resources = layout.directory.join("resources.toml");
+    Ok(config)
+}
+
+fn policy(directory: &Path) -> Result<(), DevError> {
+    let keys = CHAIN.map(|component| {
+        service_node_key(&directory.join("chain").join(format!("{component}.pem")))
+    });
+    let [edge, middleware] = keys;
+    let (clients, resources) = (
+        directory.join("clients.toml"),
+        directory.join("resources.toml"),
+    );
+    if !clients.exists() {
+        write_new(&clients, CLIENTS_TOML)?;
+    }
+    if !resources.exists() {
+        write_new(&resources, &resources_toml(&edge?, &middleware?))?;
+    }
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|error| DevError::file(path, &error));
+    PolicyView::parse(&read(&clients)?, &read(&resources)?)?;
+    Ok(())
+}
+
+/// Public half of a service node's key, `ed25519/<hex>`; the private half is in the PEM file.
+fn service_node_key(path: &Path) -> Result<String, DevError> {
+    use ed25519_dalek::pkcs8::DecodePrivateKey as _;
+    let refused = |reason: String| DevError::File {
+        path: path.into(),
+        reason,
+    };
+    let key = if path.exists() {
+        let pem = std::fs::read_to_string(path).map_err(|error| DevError::file(path, &error))?;
+        SigningKey::from_pkcs8_pem(&pem).map_err(|error| refused(error.to_string()))?
+    } else {
+        let key = SigningKey::from_bytes(&random_bytes());
+        write_secret(
+            path,
+            &key.to_pkcs8_pem(LineEnding::LF)
+                .map_err(|error| refused(error.to_string()))?,
+        )?;
+        key
+    };
+    Ok(format!(
+        "ed25519/{}",
+        HEXLOWER.encode(key.verifying_key().as_bytes())
+    ))
+}
+
+fn environment(layout: &Layout) -> Result<(), DevError> {
+    let directory = layout.directory.display();
+    let port = layout
+        .nodes
+        .first()
+        .and_then(|node| node.public.rsplit_once(':'))
+        .map_or("", |(_, port)| port);
+    let servers = layout.servers();
+    let text = format!(
+        "# Source it: the hessra command then speaks to this cluster as its operator.\n\
+         export HESSRA_SERVER='{servers}'\n\
+         export HESSRA_PORT='{port}'\n\
+         export HESSRA_CA='{directory}/ca.crt'\n\
+         export HESSRA_CERT='{directory}/clients/operator.crt'\n\
+         export HESSRA_KEY='{directory}/clients/operator.key'\n\
+         export HESSRA_HOME='{directory}/home'\n"
+    );
+    replace(&layout.directory.join("env"), &text)?;
+    let list = layout
+        .nodes
+        .iter()
+        .map(|node| format!("\"{}\"", node.public))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let context = format!(
+        "current_context = \"dev\"\n\n[contexts.dev]\nservers = [{list}]\nca = \"{directory}/ca.crt\"\n\
+         cert = \"{directory}/clients/operator.crt\"\nkey = \"{directory}/clients/operator.key\"\n"
+    );
+    let file = layout.directory.join("home/config.toml");
+    if file.exists() {
+        Ok(())
+    } else {
+        write_new(&file, &context)
+    }
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), DevError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| DevError::file(path, &error))
+}
+
+/// Everyone may read it, as far as the directory, which is 0700, lets them.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), DevError> {
+    write(path, text, 0o644)
+}
+
+/// For the owner alone.
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), DevError> {
+    write(path, text, 0o600)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevError> {
+    let open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    open.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| DevError::file(path, &error))
+}
+
+/// Replaces a file in one step.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), DevError> {
+    let beside = path.with_extension("new");
+    let written = |beside: &Path| -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(beside)?;
+        file.write_all(text.as_bytes())?;
+        std::fs::rename(beside, path)
+    };
+    written(&beside).map_err(|error| DevError::file(path, &error))
+}
+
+fn resources_toml(edge: &str, middleware: &str) -> String {
+    format!(
+        "# What needs more than one token. A resource that is not listed is a singleton.\n\
+         version = \"0.1.0\"\n\n\
+         [resources.order_service]\n\
+         type = \"service_chain\"\n\
+         nodes = [\n    {{ component = \"edge\", public_key = \"{edge}\" }},\n    \
+         {{ component = \"middleware\", public_key = \"{middleware}\" }},\n]\n"
+    )
+}
+
+const CLIENTS_TOML: &str = r#"# Who may have which token, and which operator may do what.
+version = "0.2.0"
+
+# alice may hand her identity down: urn:hessra:alice:NAME.
+[[clients]]
+identifier = { type = "san_uri", value = "urn:hessra:alice" }
+identity_token_enabled = true
+identity_token_duration = 28800
+delegable = true
+resources = [
+    { name = "api", operations = ["read", "write"] },
+    { name = "database", operations = ["read", "write"] },
+]
+
+# A delegate has an entry of its own, within what its parent may do.
+[[clients]]
+identifier = { type = "san_uri", value = "urn:hessra:alice:agent" }
+identity_token_enabled = true
+identity_token_duration = 3600
+resources = [{ name = "api", operations = ["read"] }]
+
+[[clients]]
+identifier = { type = "san_uri", value = "urn:hessra:gateway" }
+identity_token_enabled = true
+identity_token_duration = 3600
+resources = [
+    { name = "api", operations = ["read"] },
+    { name = "order_service", operations = ["create"] },
+]
+
+# A realm: its members have what their role gives.
+[[clients]]
+identifier = { type = "san_uri", value = "urn:hessra:mycompany" }
+identity_token_enabled = true
+identity_token_duration = 28800
+resources = [{ name = "api", operations = ["read"] }]
+
+[clients.domain.default_role]
+name = "member"
+resources = [{ name = "api", operations = ["read"] }]
+
+[[clients.domain.roles]]
+name = "admin"
+resources = [{ name = "api", operations = ["read", "write"] }]
+
+[[clients.domain.role_assignments]]
+subject = "urn:hessra:mycompany:admin-user"
+role = "admin"
+
+[[operators]]
+identity = "urn:hessra:operator"
+rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
+
+# Revokes at night, and cannot undo anything.
+[[operators]]
+identity = "urn:hessra:responder"
+rights = ["revoke", "read"]
+
+[limits]
+min_revocation_depth = 3
+"#;

@@ -1,0 +1,151 @@
+//! Where things are in a dev directory, and which ports its nodes have: `nodes.json`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DevError, DevOptions, files::replace};
+
+/// One node of the cluster, as `nodes.json` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// Node id.
+    pub id: u64,
+    /// Process id; absent while it does not run.
+    pub pid: Option<u32>,
+    /// `host:port` for clients.
+    pub public: String,
+    /// `host:port` for members.
+    pub peer: String,
+    /// `host:port` of the operations listener.
+    pub ops: String,
+    /// The data directory.
+    pub data_dir: PathBuf,
+}
+
+/// The directory and its nodes.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Absolute.
+    pub directory: PathBuf,
+    /// In the order of their ids.
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// What one machine can reasonably run, and what the port scheme has room for.
+pub const NODES_MAX: u64 = 9;
+
+impl Layout {
+    /// The nodes that the directory has, or new ones as the options say.
+    pub(super) fn open(options: &DevOptions) -> Result<Self, DevError> {
+        let directory = std::path::absolute(&options.directory)
+            .map_err(|error| DevError::file(&options.directory, &error))?;
+        let nodes = match read(&directory)? {
+            Some(nodes) => same_number(options, nodes)?,
+            None => new_nodes(options, &directory)?,
+        };
+        let layout = Self { directory, nodes };
+        Ok(layout)
+    }
+
+    /// Writes `nodes.json` in one step: a reader sees the old or the new list, never half of one.
+    pub(super) fn save(&self) -> Result<(), DevError> {
+        let text =
+            serde_json::to_string_pretty(&self.nodes).expect("entries are plain text and numbers");
+        replace(&self.directory.join("nodes.json"), &format!("{text}\n"))
+    }
+
+    /// `node-N/` of a node.
+    #[must_use]
+    pub fn node_directory(&self, id: u64) -> PathBuf {
+        self.directory.join(format!("node-{id}"))
+    }
+
+    /// Public addresses, comma-separated: what `HESSRA_SERVER` takes.
+    pub(super) fn servers(&self) -> String {
+        self.nodes
+            .iter()
+            .map(|node| node.public.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+fn read(directory: &Path) -> Result<Option<Vec<NodeEntry>>, DevError> {
+    let path = directory.join("nodes.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DevError::file(&path, &error)),
+    };
+    let nodes: Vec<NodeEntry> = serde_json::from_str(&text).map_err(|error| DevError::File {
+        path: path.clone(),
+        reason: format!("not a list of nodes: {error}"),
+    })?;
+    Ok(Some(nodes))
+}
+
+fn same_number(options: &DevOptions, nodes: Vec<NodeEntry>) -> Result<Vec<NodeEntry>, DevError> {
+    let have = nodes.len() as u64;
+    match options.nodes {
+        Some(asked) if asked != have => Err(DevError::OtherNumber {
+            directory: options.directory.clone(),
+            have,
+            asked,
+        }),
+        _ => Ok(nodes
+            .into_iter()
+            .map(|node| NodeEntry { pid: None, ..node })
+            .collect()),
+    }
+}
+
+fn new_nodes(options: &DevOptions, directory: &Path) -> Result<Vec<NodeEntry>, DevError> {
+    let count = options.nodes.unwrap_or(3);
+    let ports = if options.base_port == 0 {
+        free_ports(count)?
+    } else {
+        numbered_ports(options.base_port, count)?
+    };
+    let node = |(id, [public, peer, ops]): (u64, [u16; 3])| NodeEntry {
+        id,
+        pid: None,
+        public: format!("127.0.0.1:{public}"),
+        peer: format!("127.0.0.1:{peer}"),
+        ops: format!("127.0.0.1:{ops}"),
+        data_dir: directory.join(format!("node-{id}/data")),
+    };
+    Ok((1..).zip(ports).map(node).collect())
+}
+
+/// Node N: public BASE+N, peer BASE+10+N, operations BASE+20+N.
+fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
+    let count = u16::try_from(count).unwrap_or(u16::MAX);
+    if base.checked_add(20 + count).is_none() {
+        return Err(DevError::Ports(format!(
+            "--base-port {base} leaves no room: choose one below 65000"
+        )));
+    }
+    Ok((1..=count)
+        .map(|id| [base + id, base + 10 + id, base + 20 + id])
+        .collect())
+}
+
+/// Ports that are free now. They are all held before any is let go, so that they differ.
+fn free_ports(count: u64) -> Result<Vec<[u16; 3]>, DevError> {
+    let hold = || TcpListener::bind(("127.0.0.1", 0));
+    let held: Vec<TcpListener> = (0..count * 3)
+        .map(|_| hold())
+        .collect::<Result<_, _>>()
+        .map_err(|error| DevError::Ports(format!("no free port: {error}")))?;
+    let ports: Vec<u16> = held
+        .iter()
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| DevError::Ports(error.to_string()))?;
+    Ok(ports
+        .chunks_exact(3)
+        .map(|three| [three[0], three[1], three[2]])
+        .collect())
+}

@@ -1,0 +1,290 @@
+//! Drives the line of frames: from the applied state, from confirmations of the quorum, and for subscribers.
+//!
+//! A frame is made when the state changed, a heartbeat when the quorum was confirmed. A node that cannot confirm makes
+//! none, and so its verifiers grow stale however long their streams stay open.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
+use hessra_revocation::follower::{Event, Mode, Welcome};
+use hessra_revocation::publisher::{Hello, Plan, plan};
+use hessra_revocation::{Hash, Monotonic, Revision, SignedCheckpoint};
+use hessra_state::State;
+use opentelemetry::KeyValue;
+use prost::bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::line::{Line, Next, Position, encode, on_the_wire};
+use super::{FeedSettings, Roster};
+use crate::authority::{Authority, Began};
+use crate::edge::Clock;
+
+/// Signs the bytes of checkpoints with the cluster's active feed key.
+pub trait CheckpointSigner: Send + Sync + 'static {
+    /// Key id and Ed25519 signature.
+    ///
+    /// # Errors
+    /// A sentence: no feed key is active, or it cannot be unsealed.
+    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String>;
+}
+
+impl CheckpointSigner for crate::signer::FeedSigner {
+    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String> {
+        Self::sign(self, bytes).map_err(|error| error.to_string())
+    }
+}
+
+/// Why nothing can be served yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum NotServing {
+    #[error("the cluster is not initialized yet")]
+    NotInitialized,
+    #[error("this node cannot sign checkpoints: {0}")]
+    CannotSign(String),
+}
+
+/// The feed of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct FeedHub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    authority: Authority,
+    settings: FeedSettings,
+    clock: Clock,
+    roster: Roster,
+    slots: Arc<Semaphore>,
+    line: Mutex<Line>,
+    /// Counts changes of the line; subscribers wait for the next.
+    changed: watch::Sender<u64>,
+    closing: CancellationToken,
+}
+
+/// What a subscriber is answered to its hello.
+pub(super) struct Opening {
+    pub(super) welcome: Bytes,
+    pub(super) plan: Plan,
+    pub(super) state: Arc<State>,
+    pub(super) checkpoint: SignedCheckpoint,
+    pub(super) position: Position,
+}
+
+impl FeedHub {
+    /// Starts publishing; ends with `stop`.
+    #[must_use]
+    pub fn start(
+        authority: Authority,
+        signer: Arc<dyn CheckpointSigner>,
+        settings: FeedSettings,
+        stop: &CancellationToken,
+    ) -> Self {
+        let clock = authority.clock();
+        let roster = Roster::new(clock, &settings);
+        let node = authority.raft().identity().id;
+        let line = Line::new(node, settings.clone(), signer);
+        let inner = Inner {
+            slots: Arc::new(Semaphore::new(settings.subscribers_max)),
+            authority,
+            settings,
+            clock,
+            roster,
+            line: Mutex::new(line),
+            changed: watch::Sender::new(0),
+            closing: CancellationToken::new(),
+        };
+        let hub = Self {
+            inner: Arc::new(inner),
+        };
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(hub.clone().publish_changes()),
+        );
+        tokio::spawn(stop.clone().run_until_cancelled_owned(hub.clone().beat()));
+        hub
+    }
+
+    /// Who holds what.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.inner.roster
+    }
+
+    /// Promises and limits in use.
+    #[must_use]
+    pub fn settings(&self) -> &FeedSettings {
+        &self.inner.settings
+    }
+
+    /// Tells all subscribers to resume elsewhere and takes no new ones.
+    pub fn shutdown(&self) {
+        self.inner.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.inner.closing
+    }
+
+    pub(super) fn slots(&self) -> &Arc<Semaphore> {
+        &self.inner.slots
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+
+    /// The newest checkpoint of this node, and the keys it may be signed with.
+    ///
+    /// # Errors
+    /// See [`NotServing`].
+    pub fn checkpoint(&self) -> Result<CheckpointResponse, NotServing> {
+        let mut line = self.line();
+        let state = line.state()?;
+        let (checkpoint, _) = line.signed(&state)?;
+        let keys = state.view().feed_keys();
+        let feed_keys = keys
+            .into_iter()
+            .map(|(id, key)| FeedKey {
+                id,
+                public_key: key.to_vec(),
+            })
+            .collect();
+        Ok(CheckpointResponse {
+            checkpoint: Some(checkpoint.into()),
+            feed_keys,
+        })
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.inner
+            .line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes every change of the state: the first at once, those that follow within `coalesce` together.
+    async fn publish_changes(self) {
+        let mut published = self.inner.authority.raft().watch();
+        loop {
+            let earliest_next = Instant::now() + self.inner.settings.coalesce;
+            self.publish(None);
+            if published.changed().await.is_err() {
+                return;
+            }
+            sleep_until(earliest_next).await;
+            published.mark_unchanged();
+        }
+    }
+
+    /// Confirms the quorum once per interval, and lets verifiers know. Without a quorum: nothing.
+    async fn beat(self) {
+        let every = self.inner.settings.heartbeat;
+        let mut ticks = interval(every);
+        // After a stop of the process there is nothing to catch up: one heartbeat says all.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let outcome = match self.inner.authority.linearize(Instant::now() + every).await {
+                Ok(confirmation) => {
+                    self.publish(Some(confirmation.began));
+                    "sent"
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "gave no heartbeat");
+                    "unconfirmed"
+                }
+            };
+            crate::telemetry::metrics()
+                .feed_heartbeats
+                .add(1, &[KeyValue::new("outcome", outcome)]);
+            self.inner.roster.sweep();
+        }
+    }
+
+    /// Brings the line up to the applied state, and adds a heartbeat when the quorum was just confirmed.
+    ///
+    /// INVARIANT: the confirmation is older than the state that is read here, because the caller has waited until
+    /// this node had applied the confirmed index.
+    fn publish(&self, confirmed: Option<Began>) {
+        let mut line = self.line();
+        let state = self.inner.authority.state();
+        if !state.is_initialized() {
+            return;
+        }
+        let advanced = line.advance(&state, self.inner.clock.monotonic());
+        // Only after the line has come up to the state: an older one is not confirmed.
+        let outcome = advanced.and_then(|()| confirmed.map_or(Ok(()), |began| line.beat(began)));
+        drop(line);
+        match outcome {
+            Ok(()) => self.inner.changed.send_modify(|count| *count += 1),
+            Err(error) => tracing::warn!(%error, "published nothing"),
+        }
+    }
+
+    /// Answers a hello that was read at `tick`.
+    pub(super) fn open(&self, hello: &Hello, tick: Monotonic) -> Result<Opening, NotServing> {
+        let mut line = self.line();
+        let state = line.state()?;
+        let (checkpoint, _) = line.signed(&state)?;
+        let plan = plan(state.view(), state.history(), hello);
+        let welcome = encode(Event::Welcome(self.welcome(&state, &plan, tick)));
+        let position = line.position();
+        Ok(Opening {
+            welcome,
+            plan,
+            state,
+            checkpoint,
+            position,
+        })
+    }
+
+    fn welcome(&self, state: &State, plan: &Plan, tick: Monotonic) -> Welcome {
+        let view = state.view();
+        let mode = match plan {
+            Plan::Deltas => Mode::Deltas,
+            Plan::Buckets(_) => Mode::Buckets,
+            Plan::Snapshot | Plan::Refuse(_) => Mode::Snapshot,
+        };
+        Welcome {
+            feed_id: view.feed_id,
+            salt: *view.set.salt(),
+            epoch: view.epoch,
+            head: view.revision,
+            floor: state.history().floor(),
+            mode,
+            tick_ms: on_the_wire(tick),
+            node: self.inner.authority.raft().identity().id,
+            feed_keys: view.feed_keys(),
+        }
+    }
+
+    /// The next bytes for a live subscriber.
+    pub(super) fn next(&self, position: &mut Position) -> Next {
+        self.line().next(position)
+    }
+
+    /// This node's root at an acknowledged revision, and since when it is published. `None` = cannot be told.
+    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+        self.line().published(revision)
+    }
+
+    /// Newest published revision.
+    #[must_use]
+    pub fn head(&self) -> Revision {
+        self.line().head()
+    }
+
+    /// How long verifiers may rely on a checkpoint.
+    #[must_use]
+    pub fn fresh_for(&self) -> Duration {
+        self.inner.settings.fresh_for
+    }
+}

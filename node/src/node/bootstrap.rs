@@ -1,0 +1,196 @@
+//! The first start of a cluster: members, then keys and policy.
+//!
+//! Every initial member starts with the same list. The one with the lowest id begins: it makes the membership, unless
+//! somebody has a log already. Whoever leads then, and sees a state that is not initialized, proposes the first command:
+//! a random feed id and salt, one token key, one feed key, the policy of its files. The state machine takes the first of
+//! them and refuses any other, so races and restarts do no harm.
+
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use futures::future::join_all;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use hessra_proto::v1::raft::InspectRequest;
+use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision};
+use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey};
+
+use super::initial_members;
+use crate::authority::Authority;
+use crate::config::Config;
+use crate::edge::{random_16, random_bytes};
+use crate::policy::{PolicyError, PolicyView};
+use crate::raft::network::within;
+use crate::seal::{KeyEncryptionKey, KeyLabel, SealError, SealingRandom};
+use crate::signer::Keyholder;
+
+/// Between two looks at whether this node leads an empty state.
+const PAUSE: Duration = Duration::from_millis(100);
+/// One question to a member that may not be up yet.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a cluster cannot be started from this node.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[allow(missing_docs)]
+pub enum BootstrapError {
+    #[error("cannot read `{path}`, named by `policy.{setting}`: {reason}")]
+    PolicyFile {
+        setting: &'static str,
+        path: std::path::PathBuf,
+        reason: String,
+    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Key(#[from] SealError),
+    #[error(
+        "the data directory is empty, but node {other} has the log of this cluster: what this node had promised is lost. \
+         Remove node {id} from the cluster and add this machine again under a new id"
+    )]
+    DataLost { id: u64, other: u64 },
+    #[error("the cluster could not be started: {0}")]
+    Members(String),
+}
+
+/// Begins when this node is to begin, and leaves a task behind that proposes the first command when it is to be proposed.
+pub(super) async fn start(
+    config: &Config,
+    authority: &Authority,
+    keys: &Keyholder,
+    stop: &CancellationToken,
+) -> Result<(), BootstrapError> {
+    if authority.state().is_initialized() {
+        return Ok(());
+    }
+    let policy = policy(config)?;
+    let kek = KeyEncryptionKey::load(&config.keys.encryption_key)?;
+    begin_membership(config, authority).await?;
+    let (authority, keys) = (authority.clone(), keys.clone());
+    let first_command = async move { propose_when_leading(&authority, &keys, &kek, &policy).await };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(first_command));
+    Ok(())
+}
+
+async fn begin_membership(config: &Config, authority: &Authority) -> Result<(), BootstrapError> {
+    let members = initial_members(config);
+    let id = config.cluster.node_id;
+    let stopped = |error: crate::raft::WriteError| BootstrapError::Members(error.to_string());
+    if members.keys().next() != Some(&id)
+        || !authority.raft().is_untouched().await.map_err(stopped)?
+    {
+        return Ok(());
+    }
+    if let Some(other) = someone_with_a_log(config, authority).await {
+        return Err(BootstrapError::DataLost { id, other });
+    }
+    authority.raft().initialize(members).await.map_err(stopped)
+}
+
+/// Nobody can have one before this node began: then this node's own was lost.
+async fn someone_with_a_log(config: &Config, authority: &Authority) -> Option<u64> {
+    let peers = authority.raft().peers();
+    let members = initial_members(config);
+    let others = members
+        .iter()
+        .filter(|(id, _)| **id != config.cluster.node_id);
+    let asked = others.map(|(id, member)| async move {
+        let request = InspectRequest {
+            cluster_id: peers.cluster_id(),
+            verifiers: false,
+        };
+        let answer = timeout(
+            ASK_TIMEOUT,
+            peers
+                .client(*id, member)
+                .inspect(within(request, ASK_TIMEOUT)),
+        )
+        .await;
+        let status = answer.ok()?.ok()?.into_inner().status?;
+        (status.last > 0).then_some(*id)
+    });
+    join_all(asked).await.into_iter().flatten().next()
+}
+
+async fn propose_when_leading(
+    authority: &Authority,
+    keys: &Keyholder,
+    kek: &KeyEncryptionKey,
+    policy: &Policy,
+) {
+    while !authority.state().is_initialized() {
+        if authority.raft().is_leader() {
+            let init = Command::Init(first_command(kek, policy.clone()));
+            let by = authority.raft().identity();
+            let by = by.urn(by.id);
+            match authority
+                .propose(init, &by, RequestId(random_16()), authority.deadline())
+                .await
+            {
+                Ok((Applied::Initialized { revision }, _)) => {
+                    info!(revision = revision.0, "cluster initialized")
+                }
+                Ok((other, _)) => info!(?other, "cluster was initialized by another member"),
+                Err(error) => warn!(%error, "cluster not initialized yet"),
+            }
+        }
+        sleep(PAUSE).await;
+    }
+    keys.follow(&authority.state());
+}
+
+fn first_command(kek: &KeyEncryptionKey, policy: Policy) -> Init {
+    Init {
+        feed_id: FeedId(random_16()),
+        salt: FeedSalt(random_16()),
+        keys: vec![
+            new_key(kek, 1, KeyPurpose::Token),
+            new_key(kek, 2, KeyPurpose::Feed),
+        ],
+        policy,
+    }
+}
+
+fn new_key(kek: &KeyEncryptionKey, id: u32, purpose: KeyPurpose) -> SealedKey {
+    let private = zeroize::Zeroizing::new(random_bytes());
+    let public_key = SigningKey::from_bytes(&private).verifying_key().to_bytes();
+    let sealed = kek.seal(
+        &KeyLabel {
+            id,
+            purpose,
+            public_key,
+        },
+        &private,
+        &SealingRandom::new(random_bytes()),
+    );
+    SealedKey {
+        id,
+        purpose,
+        state: KeyState::Active,
+        public_key,
+        sealed,
+        changed_at: Revision(0),
+    }
+}
+
+/// The policy of the configuration's files, checked.
+pub(super) fn policy(config: &Config) -> Result<Policy, BootstrapError> {
+    let clients = read("clients", &config.policy.clients)?;
+    let resources = if config.policy.resources.as_os_str().is_empty() {
+        String::new()
+    } else {
+        read("resources", &config.policy.resources)?
+    };
+    PolicyView::parse(&clients, &resources)?;
+    Ok(Policy::new(clients, resources))
+}
+
+fn read(setting: &'static str, path: &std::path::Path) -> Result<String, BootstrapError> {
+    std::fs::read_to_string(path).map_err(|error| BootstrapError::PolicyFile {
+        setting,
+        path: path.into(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,100 @@
+//! Can this node do its work now, and if not, why.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hessra_sled::{Engine as _, SledEngine};
+
+use crate::authority::Authority;
+use crate::authority::inspector::NodeFacts;
+use crate::ops::{NotReady, Readiness};
+use crate::signer::Keyholder;
+
+/// What there is to look at.
+pub(super) struct Facts {
+    pub(super) waits_to_be_added: bool,
+    pub(super) authority: Authority,
+    pub(super) keys: Keyholder,
+    pub(super) store: SledEngine,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) stale_max: Duration,
+}
+
+impl Facts {
+    /// For the operations listener.
+    pub(super) fn readiness_answer(self: &Arc<Self>) -> Readiness {
+        let facts = Arc::clone(self);
+        Arc::new(move || facts.reasons())
+    }
+
+    fn reasons(&self) -> Vec<NotReady> {
+        let mut reasons = Vec::new();
+        let mut add = |reason, message: String| reasons.push(NotReady { reason, message });
+        if self.stopping.load(Ordering::Acquire) {
+            add("stopping", "this node is stopping".to_owned());
+        }
+        if let Some((reason, message)) = self.consensus() {
+            add(reason, message);
+        }
+        if let Some(message) = self.keys.sealed() {
+            add("keys_sealed", message);
+        }
+        if let Err(low) = self.store.writable() {
+            add("disk_low", low.to_string());
+        }
+        reasons
+    }
+
+    /// The first thing that is missing: what comes after follows from it.
+    fn consensus(&self) -> Option<(&'static str, String)> {
+        let standing = self.authority.raft().standing();
+        if let Some(reason) = standing.stopped {
+            return Some(("stopped", reason));
+        }
+        let no_members = self
+            .authority
+            .raft()
+            .members()
+            .voters
+            .iter()
+            .all(|voters| voters.is_empty());
+        if self.waits_to_be_added && no_members {
+            let message =
+                "waiting to be added to a cluster: run `hessra cluster add` at one of its members";
+            return Some(("waiting_to_be_added", message.to_owned()));
+        }
+        if standing.leader.is_none() {
+            return Some((
+                "no_leader",
+                "no leader is known: fewer than a quorum of the members reach each other"
+                    .to_owned(),
+            ));
+        }
+        if !self.authority.state().is_initialized() {
+            return Some((
+                "not_initialized",
+                "the cluster has no keys and no policy yet".to_owned(),
+            ));
+        }
+        match self.authority.freshness() {
+            Some(age) if age <= self.stale_max => None,
+            _ => Some((
+                "not_fresh",
+                "this node has not heard of its quorum for too long".to_owned(),
+            )),
+        }
+    }
+}
+
+impl NodeFacts for Facts {
+    fn readiness(&self) -> String {
+        self.reasons()
+            .first()
+            .map_or_else(|| "ready".to_owned(), |first| first.reason.to_owned())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.store.size_on_disk().unwrap_or_default()
+    }
+}

@@ -1,0 +1,117 @@
+//! The operations listener: `/livez`, `/readyz`, `/metrics`, on a loopback address, without TLS.
+//!
+//! *Live* means that the process answers; a supervisor restarts it when it does not. *Ready* means that it can do its
+//! work now; a load balancer leaves it out when it cannot, and nobody restarts it for that. Why not is in the answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Collected;
+
+/// Why a node is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct NotReady {
+    /// Stable word: `no_leader`, `not_initialized`, `keys_sealed`, `disk_low`, `not_fresh`, `waiting_to_be_added`,
+    /// `stopping`.
+    pub reason: &'static str,
+    /// For people: what it means and what to do.
+    pub message: String,
+}
+
+/// Asked at every `/readyz`; an empty answer is ready.
+pub type Readiness = Arc<dyn Fn() -> Vec<NotReady> + Send + Sync>;
+
+/// The operations listener, bound.
+pub struct Operations {
+    listener: TcpListener,
+    router: Router,
+}
+
+#[derive(Clone)]
+struct Shared {
+    readiness: Readiness,
+    collected: Collected,
+}
+
+impl Operations {
+    /// Listens on a loopback address.
+    ///
+    /// # Errors
+    /// The address is taken, or is not a loopback address.
+    pub async fn open(
+        address: SocketAddr,
+        readiness: Readiness,
+        collected: Collected,
+    ) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            let sentence = format!(
+                "`{address}` is not a loopback address: set listen.operations to 127.0.0.1:PORT"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+        }
+        let router = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(Shared {
+                readiness,
+                collected,
+            });
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            router,
+        })
+    }
+
+    /// The address in use.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop`.
+    pub async fn serve(self, stop: CancellationToken) {
+        let served =
+            axum::serve(self.listener, self.router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "operations listener ended");
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ReadyAnswer {
+    ready: bool,
+    reasons: Vec<NotReady>,
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    let reasons = (shared.readiness)();
+    let ready = reasons.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(ReadyAnswer { ready, reasons })).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.collected.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

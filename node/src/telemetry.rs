@@ -1,0 +1,321 @@
+//! Logs, and the one table of metrics.
+//!
+//! Every instrument of a node is a row of the table at the end of this file: field, kind, name, unit, description and,
+//! for a histogram, its buckets. The struct that code records into, the instruments themselves and `docs/metrics.md` are
+//! made from it, so a metric that is not in the table does not exist. A label never carries a subject, a token id, a
+//! revocation id, an address or a verifier id: those are unbounded, and some are secrets.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime as WallTime;
+
+use crate::config::{Log, LogFormat};
+
+/// Libraries speak of their own affairs at `info`; they are heard at `warn` unless the filter names them.
+const QUIET: &str = "openraft=warn,sled=warn,hyper=warn,h2=warn,rustls=warn,tonic=warn,tower=warn";
+/// Wins over the configuration.
+const LOG_VARIABLE: &str = "HESSRA_LOG";
+
+/// Why there is no telemetry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TelemetryError {
+    #[error(
+        "`{filter}` is no log filter: {reason}. Write `info` or `info,hessra_node::raft=debug`"
+    )]
+    Filter { filter: String, reason: String },
+    #[error("metrics cannot be collected: {0}")]
+    Metrics(String),
+}
+
+/// Starts log lines on stderr, once per process.
+///
+/// # Errors
+/// The filter is none.
+pub fn start_logs(log: &Log) -> Result<(), TelemetryError> {
+    let chosen = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| log.level.clone());
+    // `info` alone means the product's own lines; a filter with a target is taken as it is.
+    let filter = if chosen.contains('=') {
+        chosen.clone()
+    } else {
+        format!("{chosen},{QUIET}")
+    };
+    let filter = EnvFilter::try_new(&filter).map_err(|error| TelemetryError::Filter {
+        filter: chosen,
+        reason: error.to_string(),
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(WallTime);
+    // A second start in one process (tests) keeps the first.
+    let _ = match (log.format, terminal) {
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
+            builder.json().flatten_event(true).try_init()
+        }
+        (LogFormat::Text, _) | (LogFormat::Auto, true) => builder
+            .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
+            .try_init(),
+    };
+    Ok(())
+}
+
+/// The collected metrics of this process.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    registry: Registry,
+    // Dropped, it would stop collecting.
+    _provider: SdkMeterProvider,
+}
+
+impl Collected {
+    /// Makes the instruments of [`metrics`] record. Call it before anything records, once per process.
+    ///
+    /// # Errors
+    /// The exporter refused.
+    pub fn start() -> Result<Self, TelemetryError> {
+        let (collected, metrics) = Self::beside()?;
+        let _ = INSTALLED.set(metrics);
+        Ok(collected)
+    }
+
+    /// Instruments that are collected, without making them those of the process.
+    fn beside() -> Result<(Self, Metrics), TelemetryError> {
+        let failed = |error: &dyn std::fmt::Display| TelemetryError::Metrics(error.to_string());
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_target_info()
+            .build()
+            .map_err(|error| failed(&error))?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let metrics = Metrics::new(&provider.meter("hessra"));
+        Ok((
+            Self {
+                registry,
+                _provider: provider,
+            },
+            metrics,
+        ))
+    }
+
+    /// In the Prometheus text format.
+    ///
+    /// # Errors
+    /// The encoder refused.
+    pub fn text(&self) -> Result<String, TelemetryError> {
+        let mut families = self.registry.gather();
+        // Every instrument is of one scope: a label that says so on every line says nothing.
+        for metric in families
+            .iter_mut()
+            .flat_map(|family| family.mut_metric().iter_mut())
+        {
+            let mut labels = metric.take_label();
+            labels.retain(|label| !label.name().starts_with("otel_scope_"));
+            metric.set_label(labels);
+        }
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .map_err(|error| TelemetryError::Metrics(error.to_string()))
+    }
+}
+
+/// `docs/metrics.md`, made from the table.
+#[must_use]
+pub fn metrics_page() -> String {
+    let mut page = String::from(
+        "# Metrics of a node\n\n\
+         Made from the table in `node/src/telemetry.rs`; a test keeps it so. Served at `/metrics` of the operations\n\
+         listener, where a counter ends in `_total` and a unit is part of the name (`hessra_commit_duration_seconds`).\n\n\
+         | name | kind | unit | what it says |\n|---|---|---|---|\n",
+    );
+    for row in TABLE {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | `{}` | {} |",
+            row.name, row.kind, row.unit, row.description
+        );
+    }
+    page
+}
+
+/// What one row of the table says.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Instrument {
+    pub name: &'static str,
+    pub kind: &'static str,
+    /// UCUM.
+    pub unit: &'static str,
+    pub description: &'static str,
+    pub buckets: &'static [f64],
+}
+
+/// The instruments of this process. Before [`Collected::start`] they exist and record nothing.
+pub fn metrics() -> &'static Metrics {
+    INSTALLED.get_or_init(|| Metrics::new(&opentelemetry::global::meter("hessra")))
+}
+
+static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+
+macro_rules! instrument_type {
+    (counter) => { Counter<u64> };
+    (gauge) => { Gauge<u64> };
+    (histogram) => { Histogram<f64> };
+}
+
+macro_rules! instrument_build {
+    (counter, $meter:ident, $name:literal, $unit:literal, $description:literal, $buckets:expr) => {
+        $meter
+            .u64_counter($name)
+            .with_unit($unit)
+            .with_description($description)
+            .build()
+    };
+    (gauge, $meter:ident, $name:literal, $unit:literal, $description:literal, $buckets:expr) => {
+        $meter
+            .u64_gauge($name)
+            .with_unit($unit)
+            .with_description($description)
+            .build()
+    };
+    (histogram, $meter:ident, $name:literal, $unit:literal, $description:literal, $buckets:expr) => {
+        $meter
+            .f64_histogram($name)
+            .with_unit($unit)
+            .with_description($description)
+            .with_boundaries($buckets.to_vec())
+            .build()
+    };
+}
+
+macro_rules! instruments {
+    ($($field:ident: $kind:ident $name:literal, $unit:literal, $buckets:expr, $description:literal;)+) => {
+        /// All instruments of a node, by field.
+        #[derive(Debug)]
+        pub struct Metrics { $(#[doc = $description] pub $field: instrument_type!($kind),)+ }
+
+        impl Metrics {
+            fn new(meter: &Meter) -> Self {
+                Self { $($field: instrument_build!($kind, meter, $name, $unit, $description, $buckets),)+ }
+            }
+        }
+
+        /// The table.
+        pub const TABLE: &[Instrument] = &[$(Instrument {
+            name: $name, kind: stringify!($kind), unit: $unit, description: $description, buckets: $buckets,
+        },)+];
+    };
+}
+
+/// Not a histogram.
+const NONE: &[f64] = &[];
+/// A commit on one machine takes 1 ms, over an ocean 200 ms; above 5 s the cluster is ill.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Things counted per batch.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+instruments! {
+    authentications: counter "hessra.authentication.attempts", "{attempt}", NONE, "Callers identified or not, by `method` (certificate, bearer, none) and `outcome`.";
+    tokens_issued: counter "hessra.tokens.issued", "{token}", NONE, "Tokens minted, by `kind` (identity, authorization).";
+    decisions: counter "hessra.decisions", "{decision}", NONE, "Token requests decided, by `outcome` (issued, denied, unavailable) and `reason`.";
+    issue_duration: histogram "hessra.issue.duration", "s", SECONDS, "Time to answer a token request, by `kind`.";
+    requests_limited: counter "hessra.requests.limited", "{request}", NONE, "Token requests refused because one identity asked too often.";
+    connections: gauge "hessra.connections", "{connection}", NONE, "Open connections, by `port` (public, peer).";
+    connections_refused: counter "hessra.connections.refused", "{connection}", NONE, "Connections closed before a request, by `port` and `reason` (full, handshake, timeout).";
+    certificate_expiry: gauge "hessra.certificate.expiry", "s", NONE, "Unix time at which this node's certificate ends, by `port`.";
+    certificate_reloads: counter "hessra.certificate.reloads", "{reload}", NONE, "Certificates read anew, by `outcome`.";
+    keys: gauge "hessra.keys", "{key}", NONE, "Keys of the state, by `purpose` and `state`.";
+    policy_revision: gauge "hessra.policy.revision", "{revision}", NONE, "Feed revision of the policy in force.";
+    revocations_committed: counter "hessra.revocations.committed", "{revocation}", NONE, "Revocations that a quorum made durable through this node, by `scope`.";
+    rules: gauge "hessra.revocation.rules", "{rule}", NONE, "Rules in force.";
+    revision: gauge "hessra.revision", "{revision}", NONE, "Feed revision that this node has applied.";
+    commit_duration: histogram "hessra.commit.duration", "s", SECONDS, "From taking a write to its commit and application on this node.";
+    proposals_queued: gauge "hessra.proposals.queued", "{command}", NONE, "Commands waiting to be proposed, by `queue` (revocations, others).";
+    proposals_refused: counter "hessra.proposals.refused", "{command}", NONE, "Commands refused because the queue was full, by `queue`.";
+    proposal_size: histogram "hessra.proposal.size", "{command}", SIZES, "Commands coalesced into one log entry.";
+    propagation_duration: histogram "hessra.propagation.duration", "s", SECONDS, "From publishing a revision to a verifier's acknowledgement.";
+    feed_subscribers: gauge "hessra.feed.subscribers", "{verifier}", NONE, "Verifiers connected to this node.";
+    feed_stale: gauge "hessra.feed.stale", "{verifier}", NONE, "Enrolled verifiers that do not hold the newest revision in time.";
+    feed_bytes: counter "hessra.feed.bytes", "By", NONE, "Bytes of feed frames handed to streams.";
+    feed_snapshots: counter "hessra.feed.snapshots", "{snapshot}", NONE, "Snapshots begun for verifiers, by `mode` (full, buckets).";
+    feed_resets: counter "hessra.feed.resets", "{reset}", NONE, "Streams told to resume, by `reason`.";
+    feed_fork_alarms: counter "hessra.feed.fork_alarms", "{alarm}", NONE, "Verifiers that hold another history at an equal revision. Never zero without an incident.";
+    feed_heartbeats: counter "hessra.feed.heartbeats", "{heartbeat}", NONE, "Heartbeats given, by `outcome` (sent, unconfirmed).";
+    confirmation_duration: histogram "hessra.confirmation.duration", "s", SECONDS, "Time to confirm the quorum for a linearizable read or a heartbeat.";
+    raft_is_leader: gauge "hessra.raft.is_leader", "1", NONE, "1 on the leader.";
+    raft_has_leader: gauge "hessra.raft.has_leader", "1", NONE, "1 while this node knows a leader.";
+    raft_term: gauge "hessra.raft.term", "{term}", NONE, "Current term.";
+    raft_last_index: gauge "hessra.raft.last_index", "{entry}", NONE, "Last log index on this node.";
+    raft_applied_index: gauge "hessra.raft.applied_index", "{entry}", NONE, "Log index that this node has applied.";
+    raft_snapshot_index: gauge "hessra.raft.snapshot_index", "{entry}", NONE, "Log index of the newest snapshot.";
+    raft_leader_changes: counter "hessra.raft.leader_changes", "{change}", NONE, "Leaders that this node has seen come.";
+    raft_peer_lag: gauge "hessra.raft.peer_lag", "{entry}", NONE, "Entries a member is behind, by `peer` (node id); on the leader.";
+    raft_append_duration: histogram "hessra.raft.append.duration", "s", SECONDS, "Sending entries to one peer until its answer.";
+    store_size: gauge "hessra.store.size", "By", NONE, "Bytes of the data directory's store.";
+    store_free: gauge "hessra.store.free", "By", NONE, "Bytes free on the file system of the data directory.";
+    process_memory: gauge "hessra.process.memory", "By", NONE, "Resident memory.";
+    process_descriptors: gauge "hessra.process.descriptors", "{descriptor}", NONE, "Open file descriptors.";
+    process_start: gauge "hessra.process.start", "s", NONE, "Unix time at which this process started.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+
+    #[test]
+    fn the_page_of_metrics_says_what_the_table_says() {
+        if std::env::var_os("HESSRA_UPDATE").is_some() {
+            std::fs::write(PAGE, metrics_page()).unwrap();
+        }
+        let page = std::fs::read_to_string(PAGE).unwrap();
+        assert!(
+            page == metrics_page(),
+            "docs/metrics.md is old: run the test with HESSRA_UPDATE=1"
+        );
+    }
+
+    #[test]
+    fn names_are_dotted_and_unique_and_every_row_describes_itself() {
+        let mut names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
+        for row in TABLE {
+            assert!(
+                row.name.starts_with("hessra.") && row.description.ends_with('.'),
+                "{row:?}"
+            );
+            assert_eq!(row.kind == "histogram", !row.buckets.is_empty(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_is_served_under_its_prometheus_name() {
+        let (collected, metrics) = Collected::beside().unwrap();
+        metrics.commit_duration.record(0.003, &[]);
+        metrics
+            .tokens_issued
+            .add(2, &[opentelemetry::KeyValue::new("kind", "identity")]);
+        let text = collected.text().unwrap();
+        assert!(
+            text.contains("hessra_commit_duration_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hessra_tokens_issued_total{kind=\"identity\"} 2"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Who comes in, and what a connection may cost.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use reqwest::Identity;
+
+use super::running::{Running, answer, shared};
+
+/// A client certificate for `urn:hessra:alice` by a CA that nobody knows.
+fn forged() -> Identity {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    signed_by(&Issuer::new(ca, ca_key), (2024, 2044))
+}
+
+/// The same by the cluster's own CA for clients.
+fn by_our_ca(running: &Running, years: (i32, i32)) -> Identity {
+    let read = |name: &str| std::fs::read_to_string(running.directory().join(name)).unwrap();
+    let key = KeyPair::from_pem(&read("ca.key")).unwrap();
+    signed_by(
+        &Issuer::from_ca_cert_pem(&read("ca.crt"), key).unwrap(),
+        years,
+    )
+}
+
+fn signed_by(issuer: &Issuer<'_, KeyPair>, (from, to): (i32, i32)) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI("urn:hessra:alice".try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    Identity::from_pem(format!("{}{}", key.serialize_pem(), certificate.pem()).as_bytes()).unwrap()
+}
+
+async fn comes_in(running: &Running, identity: Identity) -> bool {
+    running
+        .client_with(Some(identity))
+        .get(running.url("/public_key"))
+        .send()
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_check_ends_the_handshake() {
+    let running = shared();
+    assert!(comes_in(&running, by_our_ca(&running, (2024, 2044))).await);
+    assert!(
+        !comes_in(&running, by_our_ca(&running, (2020, 2021))).await,
+        "an expired one came in"
+    );
+    assert!(
+        !comes_in(&running, forged()).await,
+        "one of another CA came in"
+    );
+    let member = running.certificate(&running.directory().join("node-1/peer"));
+    assert!(
+        !comes_in(&running, member).await,
+        "a member's came in at the clients' door"
+    );
+}
+
+#[tokio::test]
+async fn the_peer_port_is_for_members_only() {
+    let running = Running::start();
+    let url = format!("https://{}/", running.address("peer"));
+    let cluster_ca = std::fs::read(running.directory().join("cluster-ca.crt")).unwrap();
+    let alice = running.certificate(&running.directory().join("clients/alice"));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for identity in [None, Some(alice)] {
+        let builder = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&cluster_ca).unwrap()])
+            .http2_prior_knowledge()
+            .timeout(Duration::from_secs(10));
+        let client = match identity {
+            Some(identity) => builder.identity(identity).build().unwrap(),
+            None => builder.build().unwrap(),
+        };
+        assert!(client.get(&url).send().await.is_err());
+    }
+    let log = std::fs::read_to_string(running.directory().join("node-1/node.log")).unwrap();
+    assert!(log.contains("the caller showed no certificate"), "{log}");
+    assert!(
+        log.contains("was not signed by a CA that this port trusts"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn silence_and_noise_cost_a_bounded_time_and_nothing_else() {
+    let running = shared();
+    // As many as a laptop opens in a moment; none of them says anything.
+    let silent: Vec<TcpStream> = (0..50)
+        .map(|_| TcpStream::connect(running.address("public")).unwrap())
+        .collect();
+    let mut noisy = TcpStream::connect(running.address("public")).unwrap();
+    noisy.write_all(&[0x5a; 4096]).unwrap();
+    let (status, _) = answer(running.client(Some("alice")).get(running.url("/health"))).await;
+    assert!(status.is_success());
+    for mut stream in silent.into_iter().take(3) {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut byte = [0];
+        assert!(
+            matches!(stream.read(&mut byte), Ok(0) | Err(_)),
+            "a silent connection was answered"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_and_sixteen_kilobytes_are_not() {
+    let running = shared();
+    let client = running.client(None);
+    let with = |bytes: usize| {
+        client
+            .get(running.url("/health"))
+            .header("Authorization", "x".repeat(bytes))
+            .send()
+    };
+    assert!(with(16 * 1024).await.unwrap().status().is_success());
+    let refused = with(200 * 1024).await;
+    assert!(refused.is_err() || refused.is_ok_and(|response| !response.status().is_success()));
+    assert!(with(10).await.unwrap().status().is_success());
+}

@@ -1,0 +1,62 @@
+//! Clocks that disagree: every process has its own start, its own drift, and a wall clock that may step.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hessra_revocation::{Monotonic, UnixMillis};
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::runtime::random;
+
+/// 2026-01-01T00:00:00Z, where every simulation begins.
+const BEGINNING: UnixMillis = UnixMillis(1_767_225_600_000);
+
+/// One process's clocks.
+#[derive(Debug)]
+pub struct Clock {
+    beginning: Instant,
+    /// Where this process's monotonic clock stood at the beginning.
+    offset: Duration,
+    drift_ppm: i64,
+    wall_step_ms: Mutex<i64>,
+}
+
+impl Clock {
+    /// A clock with a drift of at most 100 parts per million and a wall clock off by at most two seconds.
+    pub fn random(beginning: Instant) -> Self {
+        Self {
+            beginning,
+            offset: Duration::from_millis(random().gen_range(0..1_000_000)),
+            drift_ppm: random().gen_range(-100..=100),
+            wall_step_ms: Mutex::new(random().gen_range(-2_000..=2_000)),
+        }
+    }
+
+    /// Monotonic time, as this process reads it.
+    pub fn monotonic(&self) -> Monotonic {
+        let true_us = self.beginning.elapsed().as_micros();
+        let read_us = i128::try_from(true_us).unwrap_or(i128::MAX) * (1_000_000 + i128::from(self.drift_ppm));
+        let elapsed_ms = u64::try_from(read_us / 1_000_000_000).unwrap_or(u64::MAX);
+        Monotonic(u64::try_from(self.offset.as_millis()).unwrap_or(u64::MAX) + elapsed_ms)
+    }
+
+    /// The true instant at which this process read `reading`.
+    pub fn truly(&self, reading: Monotonic) -> Instant {
+        let read = Duration::from_millis(reading.0).saturating_sub(self.offset);
+        let drift = 1.0 + f64::from(i32::try_from(self.drift_ppm).unwrap_or(0)) / 1_000_000.0;
+        self.beginning + read.div_f64(drift)
+    }
+
+    /// Wall-clock time, as this process reads it.
+    pub fn wall(&self) -> UnixMillis {
+        let elapsed = i64::try_from(self.beginning.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let step = *self.wall_step_ms.lock().expect("one thread");
+        UnixMillis(BEGINNING.0.saturating_add_signed(elapsed + step))
+    }
+
+    /// The wall clock jumps, by at most an hour either way.
+    pub fn step(&self) {
+        *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-3_600_000..=3_600_000);
+    }
+}

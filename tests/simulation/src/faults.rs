@@ -1,0 +1,121 @@
+//! What goes wrong, and how often. Every fault that is injected is counted by kind: a kind that did not occur was not
+//! tested.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::runtime::random;
+use crate::world::World;
+
+/// Faults by kind.
+pub type Faults = BTreeMap<&'static str, u64>;
+
+/// Disturbs the world until `until`, then leaves it as it happens to be.
+pub async fn disturb(world: &Arc<World>, until: tokio::time::Instant) {
+    while tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(random().gen_range(200..1_000))).await;
+        let kind = one(world).await;
+        world.shared.count(|counts| *counts.faults.entry(kind).or_default() += 1);
+        world.shared.trace(|| format!("fault {kind}"));
+    }
+}
+
+async fn one(world: &Arc<World>) -> &'static str {
+    match random().gen_range(0..100) {
+        0..20 => crash_one(world).await,
+        20..26 => lose_power(world).await,
+        26..40 => cut_off_one(world),
+        40..48 => cut_one_way(world),
+        48..54 => lose_messages(world),
+        54..66 => heal(world),
+        66..74 => step_a_clock(world),
+        74..82 => restart_a_verifier(world).await,
+        82..88 => slow_a_verifier(world),
+        88..94 => fail_a_disk(world),
+        _ => revive_all(world).await,
+    }
+}
+
+async fn crash_one(world: &Arc<World>) -> &'static str {
+    let node = world.shared.any_node();
+    node.crash().await;
+    revive_later(world, node.id);
+    "crash of one node"
+}
+
+async fn lose_power(world: &Arc<World>) -> &'static str {
+    for node in world.shared.nodes() {
+        node.crash().await;
+        revive_later(world, node.id);
+    }
+    "power loss of all nodes"
+}
+
+fn revive_later(world: &Arc<World>, id: u64) {
+    let world = world.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(random().gen_range(50..1_500))).await;
+        world.revive(id).await;
+    });
+}
+
+fn cut_off_one(world: &Arc<World>) -> &'static str {
+    let alone = world.shared.any_node().id;
+    for other in world.shared.nodes() {
+        if other.id != alone {
+            world.shared.network.cut(alone, other.id);
+            world.shared.network.cut(other.id, alone);
+        }
+    }
+    "one node cut off from the others"
+}
+
+fn cut_one_way(world: &Arc<World>) -> &'static str {
+    let (from, to) = (world.shared.any_node().id, world.shared.any_node().id);
+    if from != to {
+        world.shared.network.cut(from, to);
+    }
+    "link cut one way"
+}
+
+fn lose_messages(world: &Arc<World>) -> &'static str {
+    world.shared.network.disturb(random().gen_range(0.01..0.2), random().gen_bool(0.5));
+    "messages lost and delayed"
+}
+
+fn heal(world: &Arc<World>) -> &'static str {
+    world.shared.network.heal();
+    "network healed"
+}
+
+fn step_a_clock(world: &Arc<World>) -> &'static str {
+    world.shared.any_node().clock.step();
+    "wall clock stepped by up to an hour"
+}
+
+async fn restart_a_verifier(world: &Arc<World>) -> &'static str {
+    let verifier = world.any_verifier();
+    verifier.crash().await;
+    verifier.start();
+    "restart of a verifier"
+}
+
+fn slow_a_verifier(world: &Arc<World>) -> &'static str {
+    world.any_verifier().dawdle(random().gen_bool(0.7));
+    "slow verifier"
+}
+
+fn fail_a_disk(world: &Arc<World>) -> &'static str {
+    world.shared.any_node().disk.fail_next_sync();
+    "one sync failed"
+}
+
+async fn revive_all(world: &Arc<World>) -> &'static str {
+    for node in world.shared.nodes() {
+        world.revive(node.id).await;
+    }
+    "all nodes revived"
+}
