@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use hessra_sdk_rust::token::{UnknownReason, Verified};
-use hessra_sdk_rust::{Request, Verdict, Verifier};
+use hessra_sdk_rust::{Request, Standing, Verdict, Verifier};
 
 use crate::args::PublicKeyArguments;
 use crate::context::Context;
@@ -69,40 +69,46 @@ pub async fn judge(
 
 async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outcome<Judgement> {
     let verifier = knowledge::checker(context).map_err(cannot_ask)?;
-    let waited = tokio::time::timeout(context.timeout, settled(&verifier, token, request)).await;
-    let verdict = waited.unwrap_or_else(|_| verifier.check(token, request));
-    let heard = verifier.age().is_some();
+    let verdict = tokio::time::timeout(context.timeout, settled(&verifier, token, request)).await;
     let alarm = verifier.subscribe().borrow().alarm.clone();
     verifier.shutdown().await;
-    match verdict {
-        Verdict::Unknown(_) if alarm.is_some() => Err(alarmed(context, &alarm.unwrap_or_default())),
-        Verdict::Unknown(_) if !heard => Err(nobody_answered(context)),
-        verdict => {
-            let verified = conclude(verdict)?;
-            let revision = verified.checked_at().map_or(0, |revision| revision.0);
-            let age = verified.knowledge_age().unwrap_or_default();
-            Ok(Judgement {
-                verified,
-                revocation: Revocation::NotRevoked { revision, age },
-            })
-        }
+    match (verdict, alarm) {
+        (Ok(verdict), _) => not_revoked(conclude(verdict)?),
+        (Err(_), Some(alarm)) => Err(alarmed(context, &alarm)),
+        (Err(_), None) => Err(nobody_answered(context)),
     }
 }
 
+fn not_revoked(verified: Verified) -> Outcome<Judgement> {
+    let revision = verified.checked_at().map_or(0, |revision| revision.0);
+    let age = verified.knowledge_age().unwrap_or_default();
+    Ok(Judgement {
+        verified,
+        revocation: Revocation::NotRevoked { revision, age },
+    })
+}
+
 /// The verdict as soon as there is one: when the feed is fresh, and has reached the revision that the token carries.
-/// A denial needs no freshness, so the first snapshot is enough for it.
 async fn settled(verifier: &Verifier, token: &str, request: &Request) -> Verdict {
     let mut status = verifier.subscribe();
     loop {
-        match verifier.check(token, request) {
-            // More knowledge will not finish its checks.
-            Verdict::Unknown(UnknownReason::LimitExceeded) => {
-                return Verdict::Unknown(UnknownReason::LimitExceeded);
-            }
-            // The sender lives as long as the verifier.
-            Verdict::Unknown(_) => _ = status.changed().await,
-            verdict => return verdict,
+        let fresh = status.borrow_and_update().standing == Standing::Fresh;
+        let verdict = verifier.check(token, request);
+        if is_final(&verdict, fresh) {
+            return verdict;
         }
+        // The sender lives as long as the verifier.
+        let _ = status.changed().await;
+    }
+}
+
+/// A denial needs no freshness, except that of a key: knowledge from yesterday lacks the key of today.
+fn is_final(verdict: &Verdict, fresh: bool) -> bool {
+    match verdict {
+        Verdict::Allow(_) => true,
+        Verdict::Deny(reason) => fresh || !sdk::is_about_the_key(reason),
+        // More knowledge will not finish its checks.
+        Verdict::Unknown(reason) => matches!(reason, UnknownReason::LimitExceeded),
     }
 }
 
@@ -157,4 +163,31 @@ fn nobody_answered(context: &Context) -> Failure {
         ..Failure::new(Exit::CannotTell, "stale", message)
     }
     .hint("See `hessra doctor`, or use --offline to check all but revocation.")
+}
+
+#[cfg(test)]
+mod tests {
+    use hessra_sdk_rust::token::DenyReason;
+
+    use super::*;
+
+    #[test]
+    fn a_denial_about_the_key_waits_for_fresh_knowledge_and_any_other_does_not() {
+        let other = || Verdict::Deny(DenyReason::NotGranted);
+        let key = || Verdict::Deny(DenyReason::UnknownKey { key_id: 2 });
+        assert!(is_final(&other(), false) && is_final(&other(), true));
+        assert!(!is_final(&key(), false) && is_final(&key(), true));
+    }
+
+    #[test]
+    fn what_more_knowledge_cannot_settle_is_final() {
+        assert!(is_final(
+            &Verdict::Unknown(UnknownReason::LimitExceeded),
+            false
+        ));
+        assert!(!is_final(
+            &Verdict::Unknown(UnknownReason::NeverSynced),
+            true
+        ));
+    }
 }
