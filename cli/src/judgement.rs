@@ -10,7 +10,7 @@
 //!        └ nobody answers ────────────────► cannot tell (10)
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hessra_sdk_rust::token::{UnknownReason, Verified};
 use hessra_sdk_rust::{Request, Standing, Verdict, Verifier};
@@ -89,23 +89,32 @@ fn not_revoked(verified: Verified) -> Outcome<Judgement> {
 }
 
 /// The verdict as soon as there is one: when the feed is fresh, and has reached the revision that the token carries.
+///
+/// A person who has just seen `revoke` return must not be told yes by a node that lags: yes needs a confirmation that
+/// began after the question.
 async fn settled(verifier: &Verifier, token: &str, request: &Request) -> Verdict {
-    let mut status = verifier.subscribe();
+    let asked = Instant::now();
+    let (mut status, mut news) = (verifier.subscribe(), verifier.news());
     loop {
         let fresh = status.borrow_and_update().standing == Standing::Fresh;
         let verdict = verifier.check(token, request);
-        if is_final(&verdict, fresh) {
+        if is_final(&verdict, fresh, asked.elapsed()) {
             return verdict;
         }
-        // The sender lives as long as the verifier.
-        let _ = status.changed().await;
+        // A heartbeat changes the age alone, which only the news tell. Both senders live as long as the verifier.
+        tokio::select! {
+            _ = status.changed() => (),
+            _ = news.recv() => (),
+        }
     }
 }
 
 /// A denial needs no freshness, except that of a key: knowledge from yesterday lacks the key of today.
-fn is_final(verdict: &Verdict, fresh: bool) -> bool {
+fn is_final(verdict: &Verdict, fresh: bool, since_asked: Duration) -> bool {
     match verdict {
-        Verdict::Allow(_) => true,
+        Verdict::Allow(verified) => verified
+            .knowledge_age()
+            .is_some_and(|age| age <= since_asked),
         Verdict::Deny(reason) => fresh || !sdk::is_about_the_key(reason),
         // More knowledge will not finish its checks.
         Verdict::Unknown(reason) => matches!(reason, UnknownReason::LimitExceeded),
@@ -175,19 +184,23 @@ mod tests {
     fn a_denial_about_the_key_waits_for_fresh_knowledge_and_any_other_does_not() {
         let other = || Verdict::Deny(DenyReason::NotGranted);
         let key = || Verdict::Deny(DenyReason::UnknownKey { key_id: 2 });
-        assert!(is_final(&other(), false) && is_final(&other(), true));
-        assert!(!is_final(&key(), false) && is_final(&key(), true));
+        assert!(
+            is_final(&other(), false, Duration::ZERO) && is_final(&other(), true, Duration::ZERO)
+        );
+        assert!(!is_final(&key(), false, Duration::ZERO) && is_final(&key(), true, Duration::ZERO));
     }
 
     #[test]
     fn what_more_knowledge_cannot_settle_is_final() {
         assert!(is_final(
             &Verdict::Unknown(UnknownReason::LimitExceeded),
-            false
+            false,
+            Duration::ZERO
         ));
         assert!(!is_final(
             &Verdict::Unknown(UnknownReason::NeverSynced),
-            true
+            true,
+            Duration::ZERO
         ));
     }
 }
