@@ -1,0 +1,11 @@
+//! The whole path, through the binaries: what a person, a service and an operator see.
+
+mod catching_up;
+mod disks;
+mod hostile_input;
+mod leader_loss;
+mod membership;
+mod operators;
+mod refused_starts;
+mod verifiers;
+mod walk_through;

@@ -1,0 +1,105 @@
+//! Who may do what, and what is refused with which exit code.
+
+use hessra_tests::Cluster;
+
+#[test]
+fn the_responder_revokes_but_does_not_lift() {
+    let cluster = Cluster::start("responder");
+    let responder = cluster.person("responder");
+    let revoked = responder
+        .run([
+            "revoke",
+            "urn:hessra:test:x",
+            "--permanent",
+            "--yes",
+            "-o",
+            "json",
+        ])
+        .done()
+        .json();
+    let id = revoked["id"].as_str().expect("an id").to_owned();
+    responder
+        .run(["revocations", "lift", &id, "--yes"])
+        .exits(5);
+    cluster
+        .operator()
+        .run(["revocations", "lift", &id, "--yes"])
+        .done();
+    cluster
+        .operator()
+        .run(["revocations", "lift", "rv_999999", "--yes"])
+        .exits(6);
+}
+
+#[test]
+fn who_is_no_operator_is_not_permitted_and_who_is_nobody_is_not_authenticated() {
+    let cluster = Cluster::start("strangers");
+    cluster
+        .person("alice")
+        .run(["revoke", "urn:hessra:test:x", "--yes"])
+        .exits(5);
+    let nobody = cluster
+        .person("alice")
+        .with("HESSRA_CERT", "")
+        .with("HESSRA_KEY", "");
+    let finished = nobody.run(["revoke", "urn:hessra:test:x", "--yes"]);
+    assert!(
+        [2, 4].contains(&finished.code()),
+        "exit {}: {}",
+        finished.code(),
+        finished.stderr()
+    );
+}
+
+#[test]
+fn an_identity_that_is_not_canonical_is_refused_not_repaired() {
+    let cluster = Cluster::start("canonical");
+    let operator = cluster.operator();
+    for wrong in [
+        "urn:hessra:",
+        "urn::hessra",
+        ":urn:hessra",
+        "urn:hessra:a b",
+        "urn:hessra:a%3Ab",
+        "urn:hessra:ü",
+    ] {
+        operator
+            .run(["revoke", "--subtree", wrong, "--yes"])
+            .exits(2);
+    }
+    operator
+        .run(["revoke", "--subtree", "urn:hessra", "--yes"])
+        .exits(7);
+    let list = operator
+        .run(["revocations", "list", "-o", "json"])
+        .done()
+        .stdout();
+    assert!(
+        !list.contains("urn:hessra"),
+        "nothing was half done: {list}"
+    );
+}
+
+#[test]
+fn a_dry_run_shows_and_changes_nothing() {
+    let cluster = Cluster::start("dry_run");
+    let operator = cluster.operator();
+    operator
+        .run(["revoke", "urn:hessra:alice:agent", "--dry-run"])
+        .done();
+    let list = operator
+        .run(["revocations", "list", "-o", "json"])
+        .done()
+        .stdout();
+    assert!(!list.contains("urn:hessra:alice"), "{list}");
+}
+
+#[test]
+fn a_script_without_yes_is_told_what_to_do() {
+    let cluster = Cluster::start("no_yes");
+    let finished = cluster
+        .operator()
+        .run(["revoke", "urn:hessra:test:x"])
+        .exits(2);
+    assert!(finished.stderr().contains("--yes"), "{}", finished.stderr());
+}

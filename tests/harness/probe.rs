@@ -1,0 +1,108 @@
+//! A verifier in a process of its own: the SDK's example `verifier_probe`, driven line by line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::binary;
+
+/// An answer is there within this, or the probe hangs.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// A running verifier.
+pub struct Probe {
+    process: Child,
+    input: ChildStdin,
+    answers: Receiver<Value>,
+}
+
+/// What the verifier said about a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// `allow`, `deny` or `unknown`.
+    pub verdict: String,
+    /// Why, when not allowed.
+    pub reason: String,
+    /// The revision it was decided at.
+    pub revision: u64,
+}
+
+impl Probe {
+    /// Follows `servers` under the name `id`, with its state in the cluster's directory.
+    pub fn start(directory: &Path, id: &str, servers: &[String]) -> Self {
+        let mut process = Command::new(binary("examples/verifier_probe"))
+            .env("HESSRA_SERVER", servers.join(","))
+            .env("HESSRA_CA", directory.join("ca.crt"))
+            .env("HESSRA_VERIFIER_ID", id)
+            .env("HESSRA_STATE_DIR", directory.join(format!("verifier-{id}")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the probe can be run");
+        let input = process.stdin.take().expect("stdin is a pipe");
+        let output = BufReader::new(process.stdout.take().expect("stdout is a pipe"));
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let value: Value = serde_json::from_str(&line)
+                    .unwrap_or_else(|error| panic!("probe: {error}: {line}"));
+                // Events say what changed by itself; tests poll for conditions instead.
+                if value.get("event").is_none() && sender.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            process,
+            input,
+            answers,
+        }
+    }
+
+    /// Is `token` good for `actor`?
+    pub fn check(&mut self, token: &str, actor: &str) -> Answer {
+        let said = self.ask(&format!("check {token} {actor}"));
+        let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+        Answer {
+            verdict: text("verdict"),
+            reason: text("reason"),
+            revision: said["revision"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    /// Stops as a service does: what is known is on disk afterwards.
+    pub fn stop(mut self) {
+        writeln!(self.input, "exit").expect("the probe reads");
+        crate::until("the probe stops", ANSWER_MAX, || {
+            self.process.try_wait().ok().flatten()
+        });
+    }
+
+    fn ask(&mut self, line: &str) -> Value {
+        writeln!(self.input, "{line}").expect("the probe reads");
+        self.answers
+            .recv_timeout(ANSWER_MAX)
+            .expect("the probe answers")
+    }
+
+    /// `kill -9`, as when its service dies.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
