@@ -260,3 +260,6 @@ pub(super) fn delta(
         bytes,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@
 //!
 //! Whether the peer is who it should be is decided by the dialer: it connects only to a certificate of the cluster's
 //! own authority that names the expected node.
-#![allow(clippy::result_large_err, reason = "openraft's error type, made only when a message failed")]
+#![allow(
+    clippy::result_large_err,
+    reason = "openraft's error type, made only when a message failed"
+)]
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -57,21 +57,27 @@ pub fn service(
     inspector: Inspector,
     certificates: Certificates,
 ) -> RaftServer<PeerService> {
-    let raft = authority.raft().clone();
-    RaftServer::new(PeerService {
-        raft,
-        authority,
-        inspector,
-        certificates,
-    })
-    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-    .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    RaftServer::new(PeerService::new(authority, inspector, certificates))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// Who sent a request: `None` only where certificates are not required.
 type Sender = Option<u64>;
 
 impl PeerService {
+    /// Over the parts of this node.
+    #[must_use]
+    pub fn new(authority: Authority, inspector: Inspector, certificates: Certificates) -> Self {
+        let raft = authority.raft().clone();
+        Self {
+            raft,
+            authority,
+            inspector,
+            certificates,
+        }
+    }
+
     fn sender<T>(&self, request: &Request<T>) -> Result<Sender, Status> {
         if self.certificates != Certificates::Required {
             return Ok(None);

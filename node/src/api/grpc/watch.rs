@@ -80,6 +80,10 @@ impl Watch {
         }
         if self.last.is_some() {
             sleep(SPACING).await;
+        } else {
+            // A verifier that has connected to another member since the last round counts: nothing is called done on
+            // what was heard before the question.
+            self.service.authority.neighbours().ask_all(true).await;
         }
         let refreshed = Instant::now() + REFRESH;
         loop {

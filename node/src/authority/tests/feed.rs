@@ -340,6 +340,50 @@ async fn a_stopping_node_tells_its_verifiers_to_go_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_rules_of_one_request_arrive_in_one_delta_or_in_many_chunks() {
+    let cluster = Cluster::three().await;
+    let mut watching = Verifier::new("watching");
+    watching.connect(&cluster.nodes[&1]).await;
+    watching.become_fresh().await;
+    let node = &cluster.nodes[&cluster.follower().await];
+    let target = |number: u32| v1::Target {
+        kind: Some(v1::target::Kind::Exact(format!(
+            "urn:hessra:bulk:n{number}"
+        ))),
+    };
+    let request = v1::RevokeRequest {
+        request_id: vec![5; 16],
+        targets: (0..10_000).map(target).collect(),
+        ..Default::default()
+    };
+    let revoked = node
+        .operator()
+        .await
+        .revoke(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let last = Revision(revoked.items.last().unwrap().revision);
+    assert_eq!(revoked.items.len(), 10_000);
+    watching.reach(last).await;
+    cluster.settle().await;
+
+    let mut late = Verifier::new("late");
+    late.connect(&cluster.nodes[&2]).await;
+    let mut messages = 0;
+    while late.revision() < last {
+        assert!(late.step().await, "{:?}", late.trouble);
+        messages += 1;
+    }
+    assert!(
+        messages > 3,
+        "a welcome, {} chunks and the end",
+        messages - 2
+    );
+    assert_eq!(late.follower.view().unwrap().set.len(), 10_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_does_not_begin_with_a_hello_ends_with_a_sentence() {
     let cluster = Cluster::three().await;
     let mut client = FeedClient::new(cluster.nodes[&1].channel().await);

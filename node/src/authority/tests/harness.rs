@@ -233,24 +233,36 @@ pub(super) struct Cluster {
     addresses: BTreeMap<u64, SocketAddr>,
     directory: TempDir,
     settings: RaftSettings,
+    authority_settings: AuthoritySettings,
 }
 
 impl Cluster {
+    /// One node that was told of no cluster: it has no leader.
+    pub(super) async fn lonely(settings: AuthoritySettings) -> Self {
+        let mut cluster = Self::empty(fast());
+        cluster.authority_settings = settings;
+        cluster.start(1).await;
+        cluster
+    }
+
+    fn empty(settings: RaftSettings) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            cuts: Cuts::default(),
+            directory: TempDir::new().unwrap(),
+            settings,
+            authority_settings: AuthoritySettings::default(),
+        }
+    }
+
     /// Three nodes with a leader and an initialized state.
     pub(super) async fn three() -> Self {
         Self::three_with(fast()).await
     }
 
     pub(super) async fn three_with(settings: RaftSettings) -> Self {
-        let directory = TempDir::new().unwrap();
-        let (nodes, addresses) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self {
-            nodes,
-            addresses,
-            cuts: Cuts::default(),
-            directory,
-            settings,
-        };
+        let mut cluster = Self::empty(settings);
         for id in 1..=3 {
             cluster.start(id).await;
         }
@@ -303,7 +315,8 @@ impl Cluster {
             .await
             .unwrap();
         let stop = CancellationToken::new();
-        let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), &stop);
+        let authority =
+            Authority::start(raft, self.authority_settings.clone(), Clock::new(), &stop);
         let settings = FeedSettings {
             heartbeat: Duration::from_millis(250),
             fresh_for: Duration::from_secs(2),

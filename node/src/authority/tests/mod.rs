@@ -4,3 +4,5 @@ mod cluster;
 mod feed;
 mod harness;
 mod members;
+mod overload;
+mod peers;
