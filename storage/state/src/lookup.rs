@@ -36,6 +36,12 @@ impl State {
             .find_map(|target| self.forbids(&target, now))
     }
 
+    /// True when a lock ended before `now`, so that a collection would remove it.
+    #[must_use]
+    pub fn has_ended_locks(&self, now: UnixSeconds) -> bool {
+        self.locks.get_min().is_some_and(|(until, _)| *until < now)
+    }
+
     fn forbids(&self, target: &Target, now: UnixSeconds) -> Option<&Revocation> {
         let digest = target.digest(self.view.set.salt());
         let rule = self.view.set.rule(target.kind(), &digest)?;
