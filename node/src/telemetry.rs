@@ -250,6 +250,7 @@ instruments! {
     feed_snapshots: counter "hessra.feed.snapshots", "{snapshot}", NONE, "Snapshots begun for verifiers, by `mode` (full, buckets).";
     feed_resets: counter "hessra.feed.resets", "{reset}", NONE, "Streams told to resume, by `reason`.";
     feed_fork_alarms: counter "hessra.feed.fork_alarms", "{alarm}", NONE, "Verifiers that hold another history at an equal revision. Never zero without an incident.";
+    replica_alarms: counter "hessra.replica.alarms", "{alarm}", NONE, "Members found to hold another state than this node at an equal revision. Never zero without an incident.";
     feed_heartbeats: counter "hessra.feed.heartbeats", "{heartbeat}", NONE, "Heartbeats given, by `outcome` (sent, unconfirmed).";
     confirmation_duration: histogram "hessra.confirmation.duration", "s", SECONDS, "Time to confirm the quorum for a linearizable read or a heartbeat.";
     raft_is_leader: gauge "hessra.raft.is_leader", "1", NONE, "1 on the leader.";

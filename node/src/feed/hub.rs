@@ -3,9 +3,11 @@
 //! A frame is made when the state changed, a heartbeat when the quorum was confirmed. A node that cannot confirm makes
 //! none, and so its verifiers grow stale however long their streams stay open.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hessra_proto::v1::NodeStatus;
 use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
 use hessra_revocation::follower::{Event, Mode, Welcome};
 use hessra_revocation::publisher::{Hello, Plan, plan};
@@ -69,6 +71,8 @@ struct Inner {
     /// Somebody has just begun to follow and knows nothing fresh yet.
     beat_wanted: Notify,
     closing: CancellationToken,
+    /// Members whose state differs from this node's at an equal revision, and where it did.
+    differing: Mutex<BTreeMap<u64, Revision>>,
 }
 
 /// What a subscriber is answered to its hello.
@@ -103,6 +107,7 @@ impl FeedHub {
             changed: watch::Sender::new(0),
             beat_wanted: Notify::new(),
             closing: CancellationToken::new(),
+            differing: Mutex::default(),
         };
         let hub = Self {
             inner: Arc::new(inner),
@@ -218,7 +223,30 @@ impl FeedHub {
                 .feed_heartbeats
                 .add(1, &[KeyValue::new("outcome", outcome)]);
             self.inner.roster.sweep();
+            self.compare_replicas();
         }
+    }
+
+    /// Equal revisions must have equal roots, also on two nodes.
+    fn compare_replicas(&self) {
+        let heard = self.inner.authority.neighbours().last_heard();
+        let statuses = heard.values().map(|neighbour| &neighbour.status);
+        let differing = differing(statuses, |revision| self.published(revision));
+        let mut known = self
+            .inner
+            .differing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, revision) in differing.iter().filter(|(id, _)| !known.contains_key(*id)) {
+            crate::telemetry::metrics().replica_alarms.add(1, &[]);
+            tracing::error!(
+                peer = id,
+                revision = revision.0,
+                "another node holds another state at the same revision: one of the two is damaged. Compare them with a \
+                 third by `hessra status`, remove the one that differs and add it anew with an empty directory"
+            );
+        }
+        *known = differing;
     }
 
     /// Brings the line up to the applied state, and adds a heartbeat when the quorum was just confirmed.
@@ -299,5 +327,37 @@ impl FeedHub {
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
         self.inner.settings.fresh_for
+    }
+}
+
+/// Which nodes hold another state than this one at a revision that this one has published.
+fn differing<'a>(
+    statuses: impl Iterator<Item = &'a NodeStatus>,
+    published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,
+) -> BTreeMap<u64, Revision> {
+    let differs = |status: &&NodeStatus| {
+        let own = published(Revision(status.revision));
+        own.is_some_and(|(root, _)| status.state_root != root)
+    };
+    let place = |status: &NodeStatus| (status.id, Revision(status.revision));
+    statuses.filter(differs).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_with_another_root_at_an_equal_revision_is_named_and_one_that_is_behind_is_not() {
+        let node = |id, revision, root: u8| NodeStatus {
+            id,
+            revision,
+            state_root: vec![root; 32],
+            ..NodeStatus::default()
+        };
+        let statuses = [node(2, 7, 1), node(3, 7, 9), node(4, 6, 9)];
+        let published = |revision| (revision == Revision(7)).then_some(([1; 32], Monotonic(0)));
+        let named = differing(statuses.iter(), published);
+        assert_eq!(named, BTreeMap::from([(3, Revision(7))]));
     }
 }
