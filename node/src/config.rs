@@ -294,7 +294,7 @@ section! {
         /// Bytes of an HTTPS request's body. 1KiB to 1MiB.
         body_bytes_max: ByteSize = ByteSize::kibibytes(64);
         /// Token requests of one identity per second, and as many at once. 1 to 100000.
-        requests_per_second: u32 = 200;
+        requests_per_second: u32 = 1_000;
         /// Token requests worked on at once; more are answered 429. 1 to 100000.
         requests_at_once_max: u32 = 512;
     }

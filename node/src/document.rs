@@ -13,26 +13,30 @@ use toml::de::{DeTable, DeValue};
 
 /// What is wrong with a document, and where.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{file}:{line}:{column}: {sentence}")]
-pub struct DocumentError {
+#[error("{}:{}:{}: {}", .0.file, .0.line, .0.column, .0.sentence)]
+pub struct DocumentError(Box<Place>);
+
+/// Boxed, because it quotes the whole text and most results are no errors.
+#[derive(Clone, Debug)]
+struct Place {
     file: String,
     /// Counted from 1.
-    pub line: usize,
+    line: usize,
     /// Counted from 1, in characters.
-    pub column: usize,
+    column: usize,
     /// What is wrong and what to do, without the place.
-    pub sentence: String,
+    sentence: String,
     text: NamedSource<String>,
     span: Range<usize>,
 }
 
 impl Diagnostic for DocumentError {
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.text)
+        Some(&self.0.text)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let label = LabeledSpan::new_with_span(Some("here".to_owned()), self.span.clone());
+        let label = LabeledSpan::new_with_span(Some("here".to_owned()), self.0.span.clone());
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -116,14 +120,14 @@ fn at(file: &str, text: &str, span: Option<Range<usize>>, sentence: String) -> D
     let span = span.unwrap_or(0..0);
     let before = text.get(..span.start).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    DocumentError {
+    DocumentError(Box::new(Place {
         file: file.to_owned(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
         sentence,
         text: NamedSource::new(file, text.to_owned()),
         span,
-    }
+    }))
 }
 
 /// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a sentence that names the nearest known key.
@@ -220,7 +224,7 @@ mod tests {
         let document = Document::parse("a.toml", "[limits]\nconnections_max = 0\n").unwrap();
         let place = |path: &[&str]| {
             let error = document.error(path, String::new());
-            (error.line, error.column)
+            (error.0.line, error.0.column)
         };
         assert_eq!(place(&["limits", "connections_max"]), (2, 19));
         assert_eq!(place(&["limits", "absent"]), (1, 2));

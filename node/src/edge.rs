@@ -29,6 +29,7 @@ impl Clock {
 
     /// Wall time. A clock set before 1970 reads as 1970.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn wall(&self) -> UnixMillis {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)

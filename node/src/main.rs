@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use miette::{IntoDiagnostic as _, WrapErr as _};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use hessra_node::config::Config;
@@ -91,6 +93,11 @@ fn main() -> ExitCode {
     // The one place that names the crypto provider of this process.
     let installed = rustls::crypto::ring::default_provider().install_default();
     debug_assert!(installed.is_ok(), "nothing installs a provider before main");
+    // A refusal is often read in a log: a path or a name must not be broken in two there.
+    let hooked = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
+    }));
+    debug_assert!(hooked.is_ok(), "nothing sets a handler before main");
     match execute(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
@@ -155,6 +162,7 @@ fn run(path: &std::path::Path, parent: Option<u32>) -> miette::Result<()> {
     let config = Config::load(path)?;
     start_logs(&config.log).into_diagnostic()?;
     let collected = Collected::start().into_diagnostic()?;
+    allow_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -166,7 +174,7 @@ async fn serve(config: Config, collected: Collected) -> Result<(), NodeError> {
     let cannot =
         |error: std::io::Error| NodeError::Stopped(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let node = Node::start(config, collected).await?;
+    let mut node = Node::start(config, collected).await?;
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = tokio::signal::ctrl_c() => None,
@@ -191,4 +199,17 @@ fn keep_secrets_out_of_cores() {
     // Where the system refuses either, the other still holds; neither is a reason not to serve.
     let _ = setrlimit(Resource::Core, none);
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Every connection needs a descriptor, and systems give a process 1,024 of them until it asks for what it may have.
+fn allow_connections() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Refused, the node serves as many as it can.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }

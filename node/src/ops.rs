@@ -35,7 +35,7 @@ pub type Readiness = Arc<dyn Fn() -> Vec<NotReady> + Send + Sync>;
 /// The operations listener, bound.
 pub struct Operations {
     listener: TcpListener,
-    router: Router,
+    address: SocketAddr,
 }
 
 #[derive(Clone)]
@@ -49,17 +49,28 @@ impl Operations {
     ///
     /// # Errors
     /// The address is taken, or is not a loopback address.
-    pub async fn open(
-        address: SocketAddr,
-        readiness: Readiness,
-        collected: Collected,
-    ) -> io::Result<Self> {
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             let sentence = format!(
                 "`{address}` is not a loopback address: set listen.operations to 127.0.0.1:PORT"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
         }
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener,
+        })
+    }
+
+    /// The address in use: tells the port that was asked for as 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop`.
+    pub async fn serve(self, readiness: Readiness, collected: Collected, stop: CancellationToken) {
         let router = Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
@@ -68,24 +79,8 @@ impl Operations {
                 readiness,
                 collected,
             });
-        Ok(Self {
-            listener: TcpListener::bind(address).await?,
-            router,
-        })
-    }
-
-    /// The address in use.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Answers until `stop`.
-    pub async fn serve(self, stop: CancellationToken) {
         let served =
-            axum::serve(self.listener, self.router).with_graceful_shutdown(stop.cancelled_owned());
+            axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "operations listener ended");
         }

@@ -20,16 +20,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use opentelemetry::KeyValue;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use hessra_revocation::{KeyPurpose, KeyState};
 
 use super::problem::{Kind, Problem};
 use super::tls::PeerCertificate;
 use crate::issuer::{Caller, Issued, Issuer};
+use crate::telemetry::metrics;
 
 /// Reading a body of 64 KiB and minting take milliseconds; this bounds who sends a byte a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +57,6 @@ struct Shared {
 }
 
 /// The HTTPS routes of the public port.
-#[must_use]
 pub fn router(issuer: Arc<Issuer>, settings: HttpsSettings) -> Router {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shared = Shared {
@@ -204,7 +205,7 @@ async fn request_identity_token(
 ) -> Result<Json<IdentityAnswer>, Problem> {
     let certificate = certificate.map(|Extension(certificate)| certificate);
     let issued = shared
-        .work(move |issuer| {
+        .work("identity", move |issuer| {
             issuer.identity_token(certificate.as_ref(), request.identifier.as_deref())
         })
         .await?;
@@ -253,7 +254,7 @@ async fn request_token(
         return Err(Problem::new(Kind::NotAvailable, "not_available", sentence));
     }
     let issued = shared
-        .work(move |issuer| {
+        .work("authorization", move |issuer| {
             issuer.authorization_token(&caller, &request.resource, &request.operation)
         })
         .await?;
@@ -268,6 +269,7 @@ impl Shared {
     /// Runs a question to the issuer beside the tasks that must not wait.
     async fn work<T: Send + 'static>(
         &self,
+        kind: &'static str,
         question: impl FnOnce(&Issuer) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let too_many = |_| {
@@ -292,12 +294,18 @@ impl Shared {
             .await
             .map_err(|_| stopping())?;
         let issuer = Arc::clone(&self.issuer);
+        let begun = Instant::now();
         let answer = tokio::task::spawn_blocking(move || {
             // Held until the work is done, also when the caller has gone.
             let _processor = processor;
             question(&issuer)
         });
-        answer.await.map_err(|_| stopping())?
+        let answer = answer.await.map_err(|_| stopping())?;
+        let kind = KeyValue::new("kind", kind);
+        metrics()
+            .issue_duration
+            .record(begun.elapsed().as_secs_f64(), &[kind]);
+        answer
     }
 }
 

@@ -149,3 +149,70 @@ fn free_ports(count: u64) -> Result<Vec<[u16; 3]>, DevError> {
         .map(|three| [three[0], three[1], three[2]])
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn options(directory: &Path, nodes: Option<u64>, base_port: u16) -> DevOptions {
+        DevOptions {
+            nodes,
+            directory: directory.into(),
+            base_port,
+            restart: false,
+        }
+    }
+
+    #[test]
+    fn ports_follow_from_the_base_and_the_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&options(directory.path(), None, 7400)).unwrap();
+        let second = &layout.nodes[1];
+        assert_eq!(layout.nodes.len(), 3);
+        assert_eq!(
+            (
+                second.public.as_str(),
+                second.peer.as_str(),
+                second.ops.as_str()
+            ),
+            ("127.0.0.1:7402", "127.0.0.1:7412", "127.0.0.1:7422")
+        );
+        assert_eq!(
+            layout.servers(),
+            "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
+        );
+        assert!(Layout::open(&options(directory.path(), None, 65_530)).is_err());
+    }
+
+    #[test]
+    fn free_ports_differ_and_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&options(directory.path(), Some(9), 0)).unwrap();
+        let doors = layout
+            .nodes
+            .iter()
+            .flat_map(|node| [&node.public, &node.peer, &node.ops]);
+        assert_eq!(doors.collect::<BTreeSet<_>>().len(), 27);
+        layout.save().unwrap();
+        let again = Layout::open(&options(directory.path(), None, 7400)).unwrap();
+        assert_eq!(again.nodes, layout.nodes);
+    }
+
+    #[test]
+    fn another_number_of_nodes_than_the_directory_has_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        Layout::open(&options(directory.path(), Some(3), 0))
+            .unwrap()
+            .save()
+            .unwrap();
+        let refused = Layout::open(&options(directory.path(), Some(5), 0))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("holds a cluster of 3 nodes, not 5"),
+            "{refused}"
+        );
+    }
+}

@@ -5,6 +5,7 @@
 //! a random feed id and salt, one token key, one feed key, the policy of its files. The state machine takes the first of
 //! them and refuses any other, so races and restarts do no harm.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -15,9 +16,9 @@ use tracing::{info, warn};
 
 use hessra_proto::v1::raft::InspectRequest;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision};
+use hessra_sled::Member;
 use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey};
 
-use super::initial_members;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::edge::{random_16, random_bytes};
@@ -62,7 +63,7 @@ pub(super) async fn start(
     keys: &Keyholder,
     stop: &CancellationToken,
 ) -> Result<(), BootstrapError> {
-    if authority.state().is_initialized() {
+    if config.cluster.initial_members.is_empty() || authority.state().is_initialized() {
         return Ok(());
     }
     let policy = policy(config)?;
@@ -72,6 +73,23 @@ pub(super) async fn start(
     let first_command = async move { propose_when_leading(&authority, &keys, &kek, &policy).await };
     tokio::spawn(stop.clone().run_until_cancelled_owned(first_command));
     Ok(())
+}
+
+/// The members that a new cluster starts with.
+fn initial_members(config: &Config) -> BTreeMap<u64, Member> {
+    let members = config.cluster.initial_members.iter();
+    members
+        .map(|member| {
+            let (peer_address, public_address) = (member.peer.clone(), member.public.clone());
+            (
+                member.id,
+                Member {
+                    peer_address,
+                    public_address,
+                },
+            )
+        })
+        .collect()
 }
 
 async fn begin_membership(config: &Config, authority: &Authority) -> Result<(), BootstrapError> {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use opentelemetry::KeyValue;
-use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -16,9 +14,9 @@ use hessra_revocation::{KeyPurpose, KeyState};
 use hessra_sled::{Engine as _, Published, SledEngine};
 use hessra_state::State;
 
-use super::expiry;
+use super::material::Material;
 use crate::api::tls::material::Fingerprint;
-use crate::api::tls::{PeerTls, TlsError, TlsFiles};
+use crate::api::tls::{TlsError, TlsFiles, ends_at};
 use crate::authority::Authority;
 use crate::policy::Policies;
 use crate::raft::RaftHandle;
@@ -48,13 +46,9 @@ pub(super) async fn follow_keys(
     }
 }
 
-/// Everything that is made of certificate files.
+/// Everything that is made of certificate files, and what tells that it must be made anew.
 pub(super) struct Certified {
-    pub(super) public_files: TlsFiles,
-    pub(super) peer_files: TlsFiles,
-    pub(super) public_config: Arc<ArcSwap<ServerConfig>>,
-    pub(super) peer_config: Arc<ArcSwap<ServerConfig>>,
-    pub(super) peer_tls: PeerTls,
+    pub(super) material: Material,
     pub(super) raft: RaftHandle,
     pub(super) policies: Policies,
 }
@@ -99,26 +93,32 @@ impl Certified {
     fn seen(&self) -> (Fingerprint, Fingerprint, [u8; 32]) {
         let digest = self.raft.state().policy().1.digest;
         (
-            self.public_files.fingerprint(),
-            self.peer_files.fingerprint(),
+            self.material.public_files.fingerprint(),
+            self.material.peer_files.fingerprint(),
             digest,
         )
     }
 
     fn reload(&self) {
         let policy = self.policies.of(&self.raft.state());
-        let public = self.public_files.public_server(policy.client_authorities());
+        let public = self
+            .material
+            .public_files
+            .public_server(policy.client_authorities());
         report(
             "public",
-            public.map(|config| self.public_config.store(Arc::new(config))),
+            public.map(|config| self.material.public_config.store(Arc::new(config))),
         );
-        let peer = self.peer_files.peer_server().and_then(|config| {
-            self.peer_tls.reload(&self.peer_files)?;
-            self.peer_config.store(Arc::new(config));
+        let peer = self.material.peer_files.peer_server().and_then(|config| {
+            self.material.peer_tls.reload(&self.material.peer_files)?;
+            self.material.peer_config.store(Arc::new(config));
             Ok(())
         });
         report("peer", peer);
-        for (port, files) in [("public", &self.public_files), ("peer", &self.peer_files)] {
+        for (port, files) in [
+            ("public", &self.material.public_files),
+            ("peer", &self.material.peer_files),
+        ] {
             if let Some(seconds) = expiry(files) {
                 metrics()
                     .certificate_expiry
@@ -126,6 +126,11 @@ impl Certified {
             }
         }
     }
+}
+
+/// Unix seconds at which the certificate of a port ends.
+fn expiry(files: &TlsFiles) -> Option<u64> {
+    ends_at(files.chain().ok()?.first()?)
 }
 
 fn report(port: &'static str, outcome: Result<(), TlsError>) {

@@ -308,7 +308,7 @@ fn mistakes_are_refused_where_they_stand() {
         "",
     );
     assert!(
-        not_canonical.starts_with("clients.toml:11:43: `urn:hessra:alice:` is not an identity:"),
+        not_canonical.starts_with("clients.toml:11:42: `urn:hessra:alice:` is not an identity:"),
         "{not_canonical}"
     );
 }

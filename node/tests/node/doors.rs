@@ -7,7 +7,12 @@ use std::time::Duration;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use reqwest::Identity;
 
-use super::running::{Running, answer, shared};
+use rustix::process::{Signal, kill_process};
+
+use super::running::{Running, answer, shared, until};
+
+/// Ten times what it takes on an idle machine.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// A client certificate for `urn:hessra:alice` by a CA that nobody knows.
 fn forged() -> Identity {
@@ -84,12 +89,14 @@ async fn the_peer_port_is_for_members_only() {
         };
         assert!(client.get(&url).send().await.is_err());
     }
-    let log = std::fs::read_to_string(running.directory().join("node-1/node.log")).unwrap();
-    assert!(log.contains("the caller showed no certificate"), "{log}");
-    assert!(
-        log.contains("was not signed by a CA that this port trusts"),
-        "{log}"
-    );
+    for sentence in [
+        "the caller showed no certificate",
+        "was not signed by a CA that this port trusts",
+    ] {
+        until(WAIT, sentence, || {
+            running.log().contains(sentence).then_some(())
+        });
+    }
 }
 
 #[tokio::test]
@@ -129,4 +136,79 @@ async fn a_head_that_is_too_large_is_refused_and_sixteen_kilobytes_are_not() {
     let refused = with(200 * 1024).await;
     assert!(refused.is_err() || refused.is_ok_and(|response| !response.status().is_success()));
     assert!(with(10).await.unwrap().status().is_success());
+}
+
+/// The certificate that a new connection is shown.
+async fn shown(running: &Running) -> Vec<u8> {
+    let client = running.builder().tls_info(true).build().unwrap();
+    let response = client.get(running.url("/health")).send().await.unwrap();
+    let info = response
+        .extensions()
+        .get::<reqwest::tls::TlsInfo>()
+        .unwrap();
+    info.peer_certificate().unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_taken_over_and_a_bad_one_is_not() {
+    let running = Running::start();
+    let kept = running.client(None);
+    assert!(
+        kept.get(running.url("/health"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+    );
+    let before = shown(&running).await;
+    let (certificate, key) = ("node-1/server.crt", "node-1/server.key");
+
+    std::fs::write(running.directory().join(certificate), "no certificate").unwrap();
+    kill_process(running.node_pid(), Signal::HUP).unwrap();
+    until(WAIT, "the refusal is logged", || {
+        running
+            .log()
+            .contains("certificates not read")
+            .then_some(())
+    });
+    assert_eq!(
+        shown(&running).await,
+        before,
+        "a bad file changed what is shown"
+    );
+
+    let (new_certificate, new_key) = server_by_our_ca(&running);
+    std::fs::write(running.directory().join(key), new_key).unwrap();
+    std::fs::write(running.directory().join(certificate), new_certificate).unwrap();
+    kill_process(running.node_pid(), Signal::HUP).unwrap();
+    let begun = std::time::Instant::now();
+    while shown(&running).await == before {
+        assert!(
+            begun.elapsed() < WAIT,
+            "the new certificate was not taken over"
+        );
+    }
+    assert!(
+        kept.get(running.url("/health"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+    );
+}
+
+fn server_by_our_ca(running: &Running) -> (String, String) {
+    let read = |name: &str| std::fs::read_to_string(running.directory().join(name)).unwrap();
+    let authority_key = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.crt"), authority_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params =
+        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (
+        params.signed_by(&key, &issuer).unwrap().pem(),
+        key.serialize_pem(),
+    )
 }

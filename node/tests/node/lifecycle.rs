@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::running::{Running, START, answer, binary, is_alive, until};
+use super::running::{Running, START, answer, binary, is_alive, said, until};
 
 async fn public_key(running: &Running) -> Value {
     let (status, body) = answer(running.client(None).get(running.url("/public_key"))).await;
@@ -130,7 +130,7 @@ fn walk(directory: &Path, look: &mut impl FnMut(&Path, &[u8])) {
 }
 
 #[test]
-fn a_directory_in_use_and_another_number_of_nodes_are_refused() {
+fn a_directory_in_use_is_refused() {
     let running = super::running::shared();
     let refused = |arguments: &[&str]| {
         let output = binary()
@@ -140,10 +140,7 @@ fn a_directory_in_use_and_another_number_of_nodes_are_refused() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1));
-        String::from_utf8_lossy(&output.stderr)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        said(&output)
     };
     let said = refused(&[]);
     assert!(
@@ -175,10 +172,7 @@ fn a_node_on_a_data_directory_in_use_or_of_another_node_is_refused() {
         .arg(&again)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
         said.contains("in use by process") && said.contains("storage.path"),

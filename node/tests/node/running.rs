@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Identity, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, Identity, RequestBuilder, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -75,6 +75,11 @@ impl Running {
             .unwrap()
     }
 
+    /// What the first node has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("node-1/node.log")).unwrap()
+    }
+
     /// `public`, `peer` or `ops` of the first node.
     pub fn address(&self, port: &str) -> String {
         self.nodes()[0][port].as_str().unwrap().to_owned()
@@ -96,16 +101,20 @@ impl Running {
     }
 
     pub fn client_with(&self, identity: Option<Identity>) -> Client {
+        match identity {
+            Some(identity) => self.builder().identity(identity).build().unwrap(),
+            None => self.builder().build().unwrap(),
+        }
+    }
+
+    /// Trusts this cluster's CA and nobody else.
+    pub fn builder(&self) -> ClientBuilder {
         // Ignored when another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ca = std::fs::read(self.directory.join("ca.crt")).unwrap();
-        let builder = Client::builder()
+        Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
-            .timeout(Duration::from_secs(20));
-        match identity {
-            Some(identity) => builder.identity(identity).build().unwrap(),
-            None => builder.build().unwrap(),
-        }
+            .timeout(Duration::from_secs(20))
     }
 
     /// `PATH.crt` and `PATH.key`.
@@ -177,6 +186,15 @@ pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
         status,
         serde_json::from_str(&response.text().await.unwrap()).unwrap(),
     )
+}
+
+/// Standard error on one line, without the frame that a terminal gets: its width is not what is tested.
+pub fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.split_whitespace()
+        .filter(|word| !matches!(*word, "│" | "×"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// As long as one test needs it; shared by the tests that only ask.

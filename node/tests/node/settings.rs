@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use super::running::binary;
+use super::running::{binary, said};
 
 fn run(arguments: &[&str]) -> Output {
     binary()
@@ -11,14 +11,6 @@ fn run(arguments: &[&str]) -> Output {
         .env("NO_COLOR", "1")
         .output()
         .unwrap()
-}
-
-/// Standard error on one line: a terminal's width is not what is tested.
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[test]

@@ -57,14 +57,18 @@ const WINDOW_BYTES: u32 = 256 * 1024;
 /// What hyper buffers for one stream that its reader does not take: ten thousand slow verifiers stay below 200 MB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
+/// A sentence against who shows this certificate, or none.
+type Admission = Arc<dyn Fn(Option<&PeerCertificate>) -> Result<(), String> + Send + Sync>;
+
 /// One TLS port.
 pub struct Door {
     name: &'static str,
     listener: TcpListener,
+    address: SocketAddr,
     tls: Arc<ArcSwap<ServerConfig>>,
     limits: DoorLimits,
     /// Who may come in when their certificate checks.
-    admitted: Arc<dyn Fn(Option<&PeerCertificate>) -> Result<(), String> + Send + Sync>,
+    admitted: Admission,
     seats: Arc<Seats>,
 }
 
@@ -80,10 +84,12 @@ impl Door {
         limits: DoorLimits,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
         let seats = Arc::new(Seats::default());
         Ok(Self {
             name,
             listener,
+            address,
             tls,
             limits,
             admitted: Arc::new(|_| Ok(())),
@@ -102,11 +108,9 @@ impl Door {
     }
 
     /// The address in use: tells the port that was asked for as 0.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Accepts until `stop`, then lets requests under way finish, at most for `grace`.
@@ -161,7 +165,7 @@ struct Visit {
     address: SocketAddr,
     tls: Arc<ServerConfig>,
     limits: DoorLimits,
-    admitted: Arc<dyn Fn(Option<&PeerCertificate>) -> Result<(), String> + Send + Sync>,
+    admitted: Admission,
     router: Router,
 }
 

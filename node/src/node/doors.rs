@@ -1,0 +1,208 @@
+//! The three ports: opened before anything else, so that a taken one stops the node early, and served at the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::material::Material;
+use super::parts::Parts;
+use super::{DRAIN_TIMEOUT, NodeError};
+use crate::api::grpc;
+use crate::api::https::{self, HttpsSettings};
+use crate::api::tls::{Door, DoorLimits, PeerCertificate, TlsError};
+use crate::config::Config;
+use crate::ops::Operations;
+use crate::raft::server::{Certificates, service};
+use crate::telemetry::Collected;
+
+/// Members are few, each keeps a few connections, and one connection carries everything between two of them.
+const PEER_CONNECTIONS_MAX: u32 = 1_024;
+const PEER_STREAMS_MAX: u32 = 10_000;
+/// Consensus gives up on a request that is not answered in time, and with many under way it gives up on many at once.
+const PEER_STREAMS_RESET_MAX: usize = 10_000;
+/// hyper's own default, its answer to CVE-2023-44487 (streams opened and reset as fast as the network carries them).
+const STREAMS_RESET_MAX: usize = 20;
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Addresses {
+    pub public: SocketAddr,
+    pub peer: SocketAddr,
+    pub operations: SocketAddr,
+}
+
+/// Bound, not yet served.
+pub(super) struct Doors {
+    public: Door,
+    peer: Door,
+    operations: Operations,
+    addresses: Addresses,
+}
+
+impl Doors {
+    pub(super) async fn open(config: &Config, material: &Material) -> Result<Self, NodeError> {
+        let listen = &config.listen;
+        let limits = door_limits(config);
+        let peer_limits = DoorLimits {
+            connections_max: PEER_CONNECTIONS_MAX,
+            connections_per_address_max: PEER_CONNECTIONS_MAX,
+            streams_max: PEER_STREAMS_MAX,
+            streams_reset_max: PEER_STREAMS_RESET_MAX,
+            ..limits.clone()
+        };
+        let peer = open(
+            "peer",
+            "listen.peer",
+            listen.peer,
+            &material.peer_config,
+            peer_limits,
+        )
+        .await?;
+        let public = open(
+            "public",
+            "listen.public",
+            listen.public,
+            &material.public_config,
+            limits,
+        )
+        .await?;
+        let refused = |error| refused("listen.operations", listen.operations, &error);
+        let operations = Operations::open(listen.operations).await.map_err(refused)?;
+        let addresses = Addresses {
+            public: public.address(),
+            peer: peer.address(),
+            operations: operations.address(),
+        };
+        Ok(Self {
+            public,
+            peer,
+            operations,
+            addresses,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves: members first, so that no request is taken that could not be answered for want of peers.
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        parts: &Parts,
+        collected: Collected,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+        close: &CancellationToken,
+    ) -> Result<(), NodeError> {
+        let public_router = public_router(config, parts)?;
+        let cluster = config.cluster.name.clone();
+        let peer = self
+            .peer
+            .admitting(move |certificate| admit_member(certificate, &cluster));
+        tasks.spawn(peer.serve(peer_router(parts), close.clone(), DRAIN_TIMEOUT));
+        tasks.spawn(
+            self.operations
+                .serve(parts.facts.readiness_answer(), collected, stop.clone()),
+        );
+        tasks.spawn(
+            self.public
+                .serve(public_router, close.clone(), DRAIN_TIMEOUT),
+        );
+        Ok(())
+    }
+}
+
+async fn open(
+    name: &'static str,
+    setting: &'static str,
+    address: SocketAddr,
+    tls: &Arc<ArcSwap<ServerConfig>>,
+    limits: DoorLimits,
+) -> Result<Door, NodeError> {
+    let opened = Door::open(name, address, Arc::clone(tls), limits).await;
+    opened.map_err(|error| refused(setting, address, &error))
+}
+
+fn refused(setting: &'static str, address: SocketAddr, error: &std::io::Error) -> NodeError {
+    NodeError::Listen {
+        setting,
+        address,
+        reason: error.to_string(),
+    }
+}
+
+fn door_limits(config: &Config) -> DoorLimits {
+    let limits = &config.limits;
+    DoorLimits {
+        connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        handshake_timeout: limits.handshake_timeout.0,
+        header_timeout: limits.header_timeout.0,
+        idle_timeout: limits.idle_timeout.0,
+        streams_max: limits.streams_max,
+        streams_reset_max: STREAMS_RESET_MAX,
+        header_bytes_max: u32::try_from(limits.header_bytes_max.0).unwrap_or(u32::MAX),
+    }
+}
+
+fn admit_member(certificate: Option<&PeerCertificate>, cluster: &str) -> Result<(), String> {
+    let Some(certificate) = certificate else {
+        return Err("the caller showed no certificate".to_owned());
+    };
+    if certificate.node_id(cluster).is_some() {
+        return Ok(());
+    }
+    let names = certificate.san_uris.join(", ");
+    Err(format!(
+        "the certificate names no node of cluster `{cluster}` (SAN URIs: {names})"
+    ))
+}
+
+fn peer_router(parts: &Parts) -> Router {
+    let service = service(
+        parts.authority.clone(),
+        parts.inspector.clone(),
+        Certificates::Required,
+    );
+    tonic::service::Routes::new(service).into_axum_router()
+}
+
+fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
+    let (authority, feed) = (parts.authority.clone(), parts.feed.clone());
+    let grpc = grpc::routes(
+        authority,
+        feed,
+        parts.inspector.clone(),
+        parts.policies.clone(),
+    );
+    let https = https::router(parts.issuer(config), https_settings(config)?);
+    Ok(grpc
+        .into_axum_router()
+        .fallback(https::not_found)
+        .merge(https))
+}
+
+fn https_settings(config: &Config) -> Result<HttpsSettings, NodeError> {
+    let path = &config.public_tls.server_ca;
+    let unreadable = |error: std::io::Error| TlsError::Unreadable {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let server_ca = match path.as_os_str().is_empty() {
+        true => None,
+        false => Some(std::fs::read_to_string(path).map_err(unreadable)?),
+    };
+    Ok(HttpsSettings {
+        body_bytes_max: config.limits.body_bytes_max.as_usize(),
+        requests_at_once_max: usize::try_from(config.limits.requests_at_once_max)
+            .unwrap_or(usize::MAX),
+        server_ca,
+    })
+}

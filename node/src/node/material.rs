@@ -1,0 +1,83 @@
+//! Keys and certificates of a node, read from the files that its configuration names.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+
+use super::{NodeError, bootstrap};
+use crate::api::tls::{PeerCertificate, PeerTls, TlsFiles};
+use crate::config::Config;
+use crate::seal::KeyEncryptionKey;
+use crate::signer::Keyholder;
+
+/// What was read. The TLS configurations are replaced in place when their files change.
+pub(super) struct Material {
+    pub(super) keys: Keyholder,
+    pub(super) public_files: TlsFiles,
+    pub(super) peer_files: TlsFiles,
+    pub(super) public_config: Arc<ArcSwap<ServerConfig>>,
+    pub(super) peer_config: Arc<ArcSwap<ServerConfig>>,
+    pub(super) peer_tls: PeerTls,
+}
+
+impl Material {
+    pub(super) fn load(config: &Config) -> Result<Self, NodeError> {
+        let keys = Keyholder::new(KeyEncryptionKey::load(&config.keys.encryption_key)?);
+        let (public_files, peer_files) = tls_files(config);
+        own_certificate(config, &peer_files)?;
+        Ok(Self {
+            keys,
+            public_config: Arc::new(ArcSwap::from_pointee(public_files.public_server(&[])?)),
+            peer_config: Arc::new(ArcSwap::from_pointee(peer_files.peer_server()?)),
+            peer_tls: PeerTls::new(&config.cluster.name, &peer_files)?,
+            public_files,
+            peer_files,
+        })
+    }
+}
+
+/// Checks what the configuration's files hold: certificates, keys, policy. For `config check`.
+///
+/// # Errors
+/// What [`super::Node::start`] would say.
+pub fn check_material(config: &Config) -> Result<(), NodeError> {
+    Material::load(config)?;
+    if !config.cluster.initial_members.is_empty() {
+        bootstrap::policy(config)?;
+    }
+    Ok(())
+}
+
+fn tls_files(config: &Config) -> (TlsFiles, TlsFiles) {
+    let public = TlsFiles {
+        certificate: config.public_tls.certificate.clone(),
+        key: config.public_tls.key.clone(),
+        authority: config.public_tls.client_ca.clone(),
+    };
+    let peer = TlsFiles {
+        certificate: config.peer_tls.certificate.clone(),
+        key: config.peer_tls.key.clone(),
+        authority: config.peer_tls.ca.clone(),
+    };
+    (public, peer)
+}
+
+/// Peers would refuse it: better to say so here.
+fn own_certificate(config: &Config, files: &TlsFiles) -> Result<(), NodeError> {
+    let chain = files.chain()?;
+    let names = PeerCertificate::read(&chain[0]);
+    if names.node_id(&config.cluster.name) == Some(config.cluster.node_id) {
+        return Ok(());
+    }
+    Err(NodeError::OtherCertificate {
+        path: files.certificate.clone(),
+        found: names
+            .san_uris
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "no node".to_owned()),
+        cluster: config.cluster.name.clone(),
+        id: config.cluster.node_id,
+    })
+}

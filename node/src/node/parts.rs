@@ -1,0 +1,154 @@
+//! What a node consists of behind its doors: store, consensus, authority, feed, policy.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use hessra_sled::{OpenOptions, SledEngine, Store};
+
+use super::NodeError;
+use super::material::Material;
+use super::readiness::Facts;
+use super::upkeep::{self, Certified};
+use crate::authority::inspector::Inspector;
+use crate::authority::{Authority, AuthoritySettings};
+use crate::config::Config;
+use crate::edge::Clock;
+use crate::feed::{FeedHub, FeedSettings};
+use crate::issuer::{Issuer, IssuerParts};
+use crate::policy::Policies;
+use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
+use crate::signer::Keyholder;
+
+pub(super) struct Parts {
+    pub(super) store: SledEngine,
+    pub(super) keys: Keyholder,
+    pub(super) authority: Authority,
+    pub(super) feed: FeedHub,
+    pub(super) inspector: Inspector,
+    pub(super) policies: Policies,
+    pub(super) facts: Arc<Facts>,
+}
+
+impl Parts {
+    pub(super) async fn start(
+        config: &Config,
+        material: &Material,
+        stopping: &Arc<AtomicBool>,
+        stop: &CancellationToken,
+    ) -> Result<Self, NodeError> {
+        let (store, raft) = consensus(config, material).await?;
+        let keys = material.keys.clone();
+        let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), stop);
+        let disk = store.clone();
+        authority.refuse_writes_when(move || disk.writable().err().map(|low| low.to_string()));
+        let signer = Arc::new(keys.feed_signer());
+        let feed = FeedHub::start(authority.clone(), signer, feed_settings(config), stop);
+        let facts = Arc::new(Facts {
+            waits_to_be_added: config.cluster.initial_members.is_empty(),
+            authority: authority.clone(),
+            keys: keys.clone(),
+            store: store.clone(),
+            stopping: Arc::clone(stopping),
+            stale_max: config.issuing.stale_max.0,
+        });
+        let inspector = Inspector::new(authority.clone(), feed.clone(), facts.clone());
+        Ok(Self {
+            store,
+            keys,
+            authority,
+            feed,
+            inspector,
+            policies: Policies::default(),
+            facts,
+        })
+    }
+
+    /// Starts what goes on beside requests.
+    pub(super) fn look_after(
+        &self,
+        material: Material,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        let raft = self.authority.raft().clone();
+        tasks.spawn(upkeep::follow_keys(
+            raft.watch(),
+            self.keys.clone(),
+            stop.clone(),
+        ));
+        let (neighbours, until) = (self.authority.neighbours().clone(), stop.clone());
+        tasks.spawn(async move { neighbours.run(until).await });
+        let certified = Certified {
+            material,
+            raft,
+            policies: self.policies.clone(),
+        };
+        tasks.spawn(upkeep::follow_certificates(certified, stop.clone()));
+        tasks.spawn(upkeep::look_after(
+            self.authority.clone(),
+            self.store.clone(),
+            stop.clone(),
+        ));
+    }
+
+    /// Decides on requests for tokens.
+    pub(super) fn issuer(&self, config: &Config) -> Arc<Issuer> {
+        let (state, freshness) = (self.authority.clone(), self.authority.clone());
+        Arc::new(Issuer::new(IssuerParts {
+            state: Arc::new(move || state.state()),
+            freshness: Arc::new(move || freshness.freshness()),
+            policies: self.policies.clone(),
+            keys: self.keys.clone(),
+            clock: self.authority.clock(),
+            stale_max: config.issuing.stale_max.0,
+            requests_per_second: NonZeroU32::new(config.limits.requests_per_second)
+                .unwrap_or(NonZeroU32::MIN),
+        }))
+    }
+}
+
+async fn consensus(
+    config: &Config,
+    material: &Material,
+) -> Result<(SledEngine, RaftHandle), NodeError> {
+    let (cluster, node) = (config.cluster.name.clone(), config.cluster.node_id);
+    let options = OpenOptions {
+        cache_bytes: config.storage.cache.0,
+        free_min: config.storage.free_min.0,
+        identity: Some(hessra_sled::Identity {
+            cluster: cluster.clone(),
+            node,
+        }),
+    };
+    let engine = SledEngine::open(&config.storage.path, options)?;
+    let opened = Store::open(engine.clone())?;
+    let identity = NodeIdentity { id: node, cluster };
+    let dialer = Arc::new(material.peer_tls.clone());
+    let raft = raft::start(opened, identity, raft_settings(config), dialer).await?;
+    Ok((engine, raft))
+}
+
+fn raft_settings(config: &Config) -> RaftSettings {
+    RaftSettings {
+        heartbeat: config.raft.heartbeat.0,
+        election_min: config.raft.election_min.0,
+        election_max: config.raft.election_max.0,
+        snapshot_entries: config.raft.snapshot_entries,
+        log_keep: config.raft.log_keep,
+        ..RaftSettings::default()
+    }
+}
+
+fn feed_settings(config: &Config) -> FeedSettings {
+    FeedSettings {
+        heartbeat: config.feed.heartbeat.0,
+        fresh_for: config.feed.fresh_for.0,
+        subscribers_max: usize::try_from(config.feed.subscribers_max).unwrap_or(usize::MAX),
+        forget_after: config.feed.forget_after.0,
+        ..FeedSettings::default()
+    }
+}
