@@ -11,12 +11,26 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
-    ("hessra-sled", 2, &["hessra-revocation", "hessra-proto", "hessra-state"]),
-    ("hessra-sdk-rust", 2, &["hessra-revocation", "hessra-proto", "hessra-sdk-core"]),
+    (
+        "hessra-sled",
+        2,
+        &["hessra-revocation", "hessra-proto", "hessra-state"],
+    ),
+    (
+        "hessra-sdk-rust",
+        2,
+        &["hessra-revocation", "hessra-proto", "hessra-sdk-core"],
+    ),
     (
         "hessra-node",
         3,
-        &["hessra-revocation", "hessra-proto", "hessra-state", "hessra-sdk-core", "hessra-sled"],
+        &[
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-state",
+            "hessra-sdk-core",
+            "hessra-sled",
+        ],
     ),
     ("hessra-cli", 3, &["hessra-sdk-rust"]),
     ("hessra-tests", 4, ANY),
@@ -41,26 +55,44 @@ struct Crate {
 }
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
+        .to_path_buf()
 }
 
 fn manifest(folder: &Path) -> toml::Table {
     let path = folder.join("Cargo.toml");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.parse()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn crates() -> Vec<Crate> {
     let root = workspace();
-    let members = manifest(&root)["workspace"]["members"].as_array().expect("members").clone();
+    let members = manifest(&root)["workspace"]["members"]
+        .as_array()
+        .expect("members")
+        .clone();
     members
         .iter()
         .map(|member| {
             let folder = root.join(member.as_str().expect("a member is a path"));
             let table = manifest(&folder);
             let used = dependencies(&table);
-            let (ours, outside) = used.into_iter().partition(|name| name.starts_with("hessra-"));
-            Crate { name: table["package"]["name"].as_str().expect("a name").to_owned(), folder, ours, outside }
+            let (ours, outside) = used
+                .into_iter()
+                .partition(|name| name.starts_with("hessra-"));
+            Crate {
+                name: table["package"]["name"]
+                    .as_str()
+                    .expect("a name")
+                    .to_owned(),
+                folder,
+                ours,
+                outside,
+            }
         })
         .collect()
 }
@@ -68,11 +100,16 @@ fn crates() -> Vec<Crate> {
 /// Normal and build dependencies: tests of a crate may reach further.
 fn dependencies(table: &toml::Table) -> Vec<String> {
     let section = table.get("dependencies").and_then(toml::Value::as_table);
-    section.map(|section| section.keys().cloned().collect()).unwrap_or_default()
+    section
+        .map(|section| section.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 fn house() -> BTreeMap<&'static str, (u8, &'static [&'static str])> {
-    HOUSE.iter().map(|(name, floor, may_use)| (*name, (*floor, *may_use))).collect()
+    HOUSE
+        .iter()
+        .map(|(name, floor, may_use)| (*name, (*floor, *may_use)))
+        .collect()
 }
 
 #[test]
@@ -114,9 +151,15 @@ fn arrows_between_crates_go_downwards_only() {
 fn pure_crates_use_only_what_they_are_allowed_from_outside() {
     for (name, allowed) in PURE {
         let all = crates();
-        let found = all.iter().find(|found| found.name == *name).expect("a pure crate is in the workspace");
+        let found = all
+            .iter()
+            .find(|found| found.name == *name)
+            .expect("a pure crate is in the workspace");
         for used in &found.outside {
-            assert!(allowed.contains(&used.as_str()), "`{name}` is pure and may not use `{used}`.");
+            assert!(
+                allowed.contains(&used.as_str()),
+                "`{name}` is pure and may not use `{used}`."
+            );
         }
     }
 }
@@ -125,11 +168,19 @@ fn pure_crates_use_only_what_they_are_allowed_from_outside() {
 fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
     for name in ["hessra-revocation", "hessra-state", "hessra-sdk-core"] {
         let all = crates();
-        let found = all.iter().find(|found| found.name == name).expect("a pure crate is in the workspace");
+        let found = all
+            .iter()
+            .find(|found| found.name == name)
+            .expect("a pure crate is in the workspace");
         let path = found.folder.join("clippy.toml");
-        let rules = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let rules = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for forbidden in ["SystemTime::now", "Instant::now", "HashMap", "HashSet"] {
-            assert!(rules.contains(forbidden), "{} must forbid {forbidden}", path.display());
+            assert!(
+                rules.contains(forbidden),
+                "{} must forbid {forbidden}",
+                path.display()
+            );
         }
     }
 }

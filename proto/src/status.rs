@@ -218,10 +218,10 @@ mod grpc {
                 Code::NotFound => Self::NotFound,
                 Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Self::Conflict,
                 Code::Unavailable => Self::Unavailable,
-                Code::DeadlineExceeded => Self::Deadline,
+                // tonic reports a deadline that passed on its own side as a call that was cancelled.
+                Code::DeadlineExceeded | Code::Cancelled => Self::Deadline,
                 Code::ResourceExhausted => Self::Limit,
                 Code::Unimplemented => Self::Unsupported,
-                Code::Cancelled => Self::Interrupted,
                 Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
             }
         }

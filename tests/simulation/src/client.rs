@@ -32,7 +32,12 @@ impl Client {
     /// A client with a number of its own, from 2000 on.
     pub fn new(id: u64, shared: Arc<Shared>) -> Self {
         let clock = Clock::random(shared.beginning);
-        Self { id, clock, shared, answered: Vec::new() }
+        Self {
+            id,
+            clock,
+            shared,
+            answered: Vec::new(),
+        }
     }
 
     /// Works until the world stops it.
@@ -65,26 +70,46 @@ impl Client {
     }
 
     async fn lift(&mut self) -> bool {
-        let Some(state) = self.shared.any_node().state() else { return false };
-        let permanent = state.revocations().values().filter(|revocation| revocation.cutoff == Cutoff::Permanent);
+        let Some(state) = self.shared.any_node().state() else {
+            return false;
+        };
+        let permanent = state
+            .revocations()
+            .values()
+            .filter(|revocation| revocation.cutoff == Cutoff::Permanent);
         let candidates: Vec<Revision> = permanent.map(|revocation| revocation.revision).collect();
         if candidates.is_empty() {
             return false;
         }
         let revision = candidates[random().gen_range(0..candidates.len())];
-        self.submit(Command::Lift(Lift { revision, restore: false, reason: "test".to_owned() })).await
+        self.submit(Command::Lift(Lift {
+            revision,
+            restore: false,
+            reason: "test".to_owned(),
+        }))
+        .await
     }
 
     async fn apply_policy(&mut self) -> bool {
-        let Some(state) = self.shared.any_node().state() else { return false };
+        let Some(state) = self.shared.any_node().state() else {
+            return false;
+        };
         let based_on = state.policy().0;
-        let policy = Policy::new(format!("# {}", random().gen_range(0..u32::MAX)), String::new());
+        let policy = Policy::new(
+            format!("# {}", random().gen_range(0..u32::MAX)),
+            String::new(),
+        );
         self.submit(Command::ApplyPolicy { based_on, policy }).await
     }
 
     async fn submit(&mut self, command: Command) -> bool {
         let request = RequestId(random().r#gen());
-        let stamped = Stamped { at: self.clock.wall(), by: format!("urn:client:{}", self.id), request, command };
+        let stamped = Stamped {
+            at: self.clock.wall(),
+            by: format!("urn:client:{}", self.id),
+            request,
+            command,
+        };
         let acknowledged = self.insist(&stamped).await;
         if acknowledged {
             self.answered.push(stamped);
@@ -103,9 +128,15 @@ impl Client {
     /// Asks until there is an answer, always with the same request id.
     async fn insist(&self, stamped: &Stamped) -> bool {
         let invoked_after = self.shared.oracle.newest_acknowledged();
-        let first_time = !self.answered.iter().any(|known| known.request == stamped.request);
+        let first_time = !self
+            .answered
+            .iter()
+            .any(|known| known.request == stamped.request);
         for _ in 0..ATTEMPTS_MAX {
-            let answer = tokio::time::timeout(ANSWER_MAX, self.ask(stamped)).await.ok().flatten();
+            let answer = tokio::time::timeout(ANSWER_MAX, self.ask(stamped))
+                .await
+                .ok()
+                .flatten();
             if let Some(applied) = answer {
                 self.shared.count(|counts| counts.acknowledged += 1);
                 match (&stamped.command, first_time) {
@@ -115,7 +146,10 @@ impl Client {
                         &revoke.targets,
                         &applied,
                     ),
-                    _ => self.shared.oracle.write_was_acknowledged(stamped.request, &applied),
+                    _ => self
+                        .shared
+                        .oracle
+                        .write_was_acknowledged(stamped.request, &applied),
                 }
                 return true;
             }
@@ -137,11 +171,16 @@ impl Client {
     async fn check(&mut self) -> bool {
         let identity = any_identity();
         let invoked_after = self.shared.oracle.newest_acknowledged();
-        let reading = tokio::time::timeout(ANSWER_MAX, self.read(&identity)).await.ok().flatten();
+        let reading = tokio::time::timeout(ANSWER_MAX, self.read(&identity))
+            .await
+            .ok()
+            .flatten();
         match reading {
             Some(reading) => {
                 self.shared.count(|counts| counts.checked += 1);
-                self.shared.oracle.check_was_answered(&identity, invoked_after, reading);
+                self.shared
+                    .oracle
+                    .check_was_answered(&identity, invoked_after, reading);
             }
             None => self.shared.count(|counts| counts.unanswered += 1),
         }
@@ -158,9 +197,15 @@ impl Client {
         let view = state.view();
         let revoked = view
             .set
-            .rule(hessra_revocation::RuleKind::Subtree, &Target::Subtree(identity.clone()).digest(view.set.salt()))
+            .rule(
+                hessra_revocation::RuleKind::Subtree,
+                &Target::Subtree(identity.clone()).digest(view.set.salt()),
+            )
             .is_some();
-        let reading = Reading { as_of: view.revision, revoked };
+        let reading = Reading {
+            as_of: view.revision,
+            revoked,
+        };
         self.shared.network.cross(node.id, self.id).await;
         Some(reading)
     }

@@ -36,7 +36,8 @@ impl Clock {
     /// Monotonic time, as this process reads it.
     pub fn monotonic(&self) -> Monotonic {
         let true_us = self.beginning.elapsed().as_micros();
-        let read_us = i128::try_from(true_us).unwrap_or(i128::MAX) * (1_000_000 + i128::from(self.drift_ppm));
+        let read_us =
+            i128::try_from(true_us).unwrap_or(i128::MAX) * (1_000_000 + i128::from(self.drift_ppm));
         let elapsed_ms = u64::try_from(read_us / 1_000_000_000).unwrap_or(u64::MAX);
         Monotonic(u64::try_from(self.offset.as_millis()).unwrap_or(u64::MAX) + elapsed_ms)
     }

@@ -1,6 +1,6 @@
 //! One node's disk: the store's own crash-simulating engine, with syncs that take time, and bugs planted around it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use hessra_sled::engine::{Done, Pair};
@@ -23,14 +23,16 @@ pub struct Disk {
 pub struct SimEngine {
     inner: MemoryEngine,
     plant: Option<Plant>,
-    /// A snapshot is replacing the state.
-    installing: Arc<Mutex<bool>>,
 }
 
 impl Disk {
     /// Empty.
     pub fn new(plant: Option<Plant>) -> Self {
-        Self { engine: Mutex::new(MemoryEngine::new(random().r#gen())), about_to_fail: Mutex::default(), plant }
+        Self {
+            engine: Mutex::new(MemoryEngine::new(random().r#gen())),
+            about_to_fail: Mutex::default(),
+            plant,
+        }
     }
 
     /// For a new life, whose syncs take a few milliseconds, sometimes many.
@@ -39,12 +41,19 @@ impl Disk {
         *engine = engine.clone().deferring(move |completion| {
             process.spawn(async move {
                 let slow = random().gen_bool(0.02);
-                let millis = if slow { random().gen_range(50..300) } else { random().gen_range(1..6) };
+                let millis = if slow {
+                    random().gen_range(50..300)
+                } else {
+                    random().gen_range(1..6)
+                };
                 tokio::time::sleep(Duration::from_millis(millis)).await;
                 completion();
             });
         });
-        SimEngine { inner: engine.clone(), plant: self.plant, installing: Arc::default() }
+        SimEngine {
+            inner: engine.clone(),
+            plant: self.plant,
+        }
     }
 
     /// The power goes: of what was not synced, chance keeps nothing, a beginning, or all.
@@ -61,7 +70,10 @@ impl Disk {
 
     /// The next sync fails, and with it everything after, until the node is started again.
     pub fn fail_next_sync(&self) {
-        self.engine.lock().expect("one thread").inject(Fault::SyncFails);
+        self.engine
+            .lock()
+            .expect("one thread")
+            .inject(Fault::SyncFails);
         *self.about_to_fail.lock().expect("one thread") = true;
     }
 
@@ -76,7 +88,9 @@ impl SimEngine {
     fn changed(&self, batch: Batch) -> Batch {
         let lost: Option<&[u8]> = match self.plant {
             Some(Plant::VoteNotSaved) => Some(mark::VOTE),
-            Some(Plant::SnapshotWithoutLastApplied) => self.is_installing(&batch).then_some(mark::APPLIED),
+            Some(Plant::SnapshotWithoutLastApplied) => {
+                is_installing(&batch).then_some(mark::APPLIED)
+            }
             _ => None,
         };
         let Some(lost) = lost else { return batch };
@@ -90,19 +104,14 @@ impl SimEngine {
         }
         kept
     }
+}
 
-    fn is_installing(&self, batch: &Batch) -> bool {
-        let mut installing = self.installing.lock().expect("one thread");
-        let marked = |set: bool| {
-            let install = |(space, key, value): &(Space, Vec<u8>, Option<Vec<u8>>)| {
-                *space == Space::Marks && key == mark::INSTALL && value.is_some() == set
-            };
-            batch.changes().iter().any(install)
-        };
-        let during = *installing || marked(true);
-        *installing = during && !marked(false);
-        during
-    }
+/// Only an installation makes a snapshot current and says in the same batch how far the state is applied.
+fn is_installing(batch: &Batch) -> bool {
+    let puts = |name: &[u8]| {
+        batch.changes().iter().any(|(space, key, value)| *space == Space::Marks && key == name && value.is_some())
+    };
+    puts(mark::SNAPSHOT) && puts(mark::APPLIED)
 }
 
 impl Engine for SimEngine {
@@ -110,7 +119,12 @@ impl Engine for SimEngine {
         self.inner.get(space, key)
     }
 
-    fn scan(&self, space: Space, from: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, StoreError> {
+    fn scan(
+        &self,
+        space: Space,
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
         self.inner.scan(space, from, limit)
     }
 

@@ -18,7 +18,9 @@ pub async fn disturb(world: &Arc<World>, until: tokio::time::Instant) {
     while tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(random().gen_range(200..1_000))).await;
         let kind = one(world).await;
-        world.shared.count(|counts| *counts.faults.entry(kind).or_default() += 1);
+        world
+            .shared
+            .count(|counts| *counts.faults.entry(kind).or_default() += 1);
         world.shared.trace(|| format!("fault {kind}"));
     }
 }
@@ -82,7 +84,10 @@ fn cut_one_way(world: &Arc<World>) -> &'static str {
 }
 
 fn lose_messages(world: &Arc<World>) -> &'static str {
-    world.shared.network.disturb(random().gen_range(0.01..0.2), random().gen_bool(0.5));
+    world
+        .shared
+        .network
+        .disturb(random().gen_range(0.01..0.2), random().gen_bool(0.5));
     "messages lost and delayed"
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::publisher::{Frame, Hello, Plan, Step, plan};
-use hessra_revocation::{Checkpoint, Event, Hash, KeyPurpose, Monotonic, Publisher, Revision, SignedCheckpoint};
+use hessra_revocation::{
+    Checkpoint, Event, Hash, KeyPurpose, Monotonic, Publisher, Revision, SignedCheckpoint,
+};
 use hessra_revocation::{UnixMillis, VerifySignature};
 use hessra_state::State;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +30,11 @@ pub struct Signatures;
 impl Signatures {
     /// "Signs" with the public key.
     pub fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
-        let first: Hash = Sha256::new().chain_update(public_key).chain_update(message).finalize().into();
+        let first: Hash = Sha256::new()
+            .chain_update(public_key)
+            .chain_update(message)
+            .finalize()
+            .into();
         let second: Hash = Sha256::digest(first).into();
         let mut signature = [0; 64];
         signature[..32].copy_from_slice(&first);
@@ -82,8 +88,16 @@ impl Hub {
         }
         match self.delta(state, head.next()) {
             Some(delta) => {
-                let frame = Frame { from: head.next(), to, bytes: Arc::new(delta), size: 1 };
-                assert!(publisher.push(frame).is_ok(), "a frame begins after the head");
+                let frame = Frame {
+                    from: head.next(),
+                    to,
+                    bytes: Arc::new(delta),
+                    size: 1,
+                };
+                assert!(
+                    publisher.push(frame).is_ok(),
+                    "a frame begins after the head"
+                );
             }
             // A snapshot was installed over more than is retained: every subscriber starts anew.
             None => *publisher = Publisher::new(to, FRAMES_MAX, BYTES_MAX),
@@ -96,9 +110,14 @@ impl Hub {
     pub fn beat(&self, state: &State, confirmed: Confirmed) {
         *self.confirmed.lock().expect("one thread") = confirmed;
         self.publish(state);
-        let Some(checkpoint) = self.checkpoint(state) else { return };
+        let Some(checkpoint) = self.checkpoint(state) else {
+            return;
+        };
         let beat = Arc::new(Event::Heartbeat(checkpoint));
-        self.publisher.lock().expect("one thread").heartbeat(state.view().revision, beat);
+        self.publisher
+            .lock()
+            .expect("one thread")
+            .heartbeat(state.view().revision, beat);
         self.wake();
     }
 
@@ -111,10 +130,25 @@ impl Hub {
         let fresh_for = u32::try_from(FRESH_FOR.as_millis()).expect("a second fits");
         let view = state.view();
         let floor = state.history().floor();
-        let body = Checkpoint::of(view, floor, confirmed.at, confirmed.tick.0, fresh_for, self.node).to_bytes();
-        let key = view.keys.values().find(|key| key.purpose == KeyPurpose::Feed)?;
+        let body = Checkpoint::of(
+            view,
+            floor,
+            confirmed.at,
+            confirmed.tick.0,
+            fresh_for,
+            self.node,
+        )
+        .to_bytes();
+        let key = view
+            .keys
+            .values()
+            .find(|key| key.purpose == KeyPurpose::Feed)?;
         let signature = Signatures::sign(&key.public_key, &body);
-        Some(SignedCheckpoint { body, key_id: key.id, signature })
+        Some(SignedCheckpoint {
+            body,
+            key_id: key.id,
+            signature,
+        })
     }
 
     fn delta(&self, state: &State, from: Revision) -> Option<Event> {
@@ -140,13 +174,19 @@ impl Hub {
         // The cursor begins where the published frames end, so that no frame begins below it.
         self.publish(&now);
         let plan = plan(now.view(), now.history(), &hello);
-        let Some(opening) = self.opening(&now, &hello, &plan, tick, planted) else { return };
+        let Some(opening) = self.opening(&now, &hello, &plan, tick, planted) else {
+            return;
+        };
         for event in opening {
             if down.send(event).await.is_err() {
                 return;
             }
         }
-        let mut cursor = self.publisher.lock().expect("one thread").cursor(now.view().revision);
+        let mut cursor = self
+            .publisher
+            .lock()
+            .expect("one thread")
+            .cursor(now.view().revision);
         loop {
             // Hears of what is published from here on, also before it waits.
             let changed = self.changed.notified();
@@ -155,7 +195,9 @@ impl Hub {
                 Step::Send(event) => event.as_ref().clone(),
                 Step::CatchUp { from } => {
                     let now = state.borrow().state.clone();
-                    let Some(delta) = self.delta(&now, from) else { return };
+                    let Some(delta) = self.delta(&now, from) else {
+                        return;
+                    };
                     cursor.sent = now.view().revision;
                     delta
                 }
@@ -182,7 +224,10 @@ impl Hub {
         let view = state.view();
         let buckets: Vec<u8> = match plan {
             Plan::Refuse(reason) => {
-                return Some(vec![Event::Reset { reason: *reason, retry_after: Duration::from_millis(100) }]);
+                return Some(vec![Event::Reset {
+                    reason: *reason,
+                    retry_after: Duration::from_millis(100),
+                }]);
             }
             Plan::Deltas => Vec::new(),
             Plan::Snapshot => (0..=u8::MAX).collect(),
@@ -193,7 +238,10 @@ impl Hub {
             Plan::Buckets(_) => Mode::Buckets,
             _ => Mode::Snapshot,
         };
-        let feed_keys = view.keys.values().filter(|key| key.purpose == KeyPurpose::Feed);
+        let feed_keys = view
+            .keys
+            .values()
+            .filter(|key| key.purpose == KeyPurpose::Feed);
         let mut opening = vec![Event::Welcome(Welcome {
             feed_id: view.feed_id,
             salt: *view.set.salt(),
@@ -213,8 +261,15 @@ impl Hub {
             }
             return Some(opening);
         }
-        let rules = buckets.iter().flat_map(|bucket| view.set.bucket(*bucket)).collect();
-        opening.push(Event::SnapshotChunk { buckets, rules, keys: view.keys_bytes() });
+        let rules = buckets
+            .iter()
+            .flat_map(|bucket| view.set.bucket(*bucket))
+            .collect();
+        opening.push(Event::SnapshotChunk {
+            buckets,
+            rules,
+            keys: view.keys_bytes(),
+        });
         opening.push(Event::SnapshotEnd {
             checkpoint: self.checkpoint(state)?,
             frontier: view.log.peaks().to_vec(),

@@ -37,11 +37,18 @@ struct Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options { plant: arguments.plant, trace: arguments.trace };
+    let options = Options {
+        plant: arguments.plant,
+        trace: arguments.trace,
+    };
     let began = Instant::now();
     let total = run(&arguments, options);
     print(&total, began);
-    if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if total.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn run(arguments: &Arguments, options: Options) -> Total {
@@ -62,7 +69,9 @@ fn run(arguments: &Arguments, options: Options) -> Total {
             });
         }
         drop(sender);
-        receiver.iter().for_each(|(seed, report)| total.add(seed, report, options));
+        receiver
+            .iter()
+            .for_each(|(seed, report)| total.add(seed, report, options));
     });
     total
 }
@@ -73,9 +82,17 @@ impl Total {
         if !report.violations.is_empty() {
             self.failed.push(seed);
             println!("seed {seed}:");
-            report.violations.iter().for_each(|violation| println!("  {violation}"));
-            let plant = options.plant.map(|plant| format!(" --plant {plant}")).unwrap_or_default();
-            println!("  replay: cargo run -p hessra-simulation -- --from {seed} --seeds 1 --trace{plant}");
+            report
+                .violations
+                .iter()
+                .for_each(|violation| println!("  {violation}"));
+            let plant = options
+                .plant
+                .map(|plant| format!(" --plant {plant}"))
+                .unwrap_or_default();
+            println!(
+                "  replay: cargo run -p hessra-simulation -- --from {seed} --seeds 1 --trace{plant}"
+            );
         }
         let (sum, counts) = (&mut self.report.counts, report.counts);
         sum.acknowledged += counts.acknowledged;
@@ -91,10 +108,24 @@ impl Total {
 
 fn print(total: &Total, began: Instant) {
     let counts = &total.report.counts;
-    println!("{} seeds in {:.1} s, {} with a violation", total.seeds, began.elapsed().as_secs_f64(), total.failed.len());
-    println!("writes: {} acknowledged, {} unknown", counts.acknowledged, counts.unknown);
-    println!("linearizable checks: {} answered, {} unanswered", counts.checked, counts.unanswered);
+    println!(
+        "{} seeds in {:.1} s, {} with a violation",
+        total.seeds,
+        began.elapsed().as_secs_f64(),
+        total.failed.len()
+    );
+    println!(
+        "writes: {} acknowledged, {} unknown",
+        counts.acknowledged, counts.unknown
+    );
+    println!(
+        "linearizable checks: {} answered, {} unanswered",
+        counts.checked, counts.unanswered
+    );
     println!("comparisons by the oracle: {}", total.report.checks);
     println!("faults:");
-    counts.faults.iter().for_each(|(kind, count)| println!("  {count:>8}  {kind}"));
+    counts
+        .faults
+        .iter()
+        .for_each(|(kind, count)| println!("  {count:>8}  {kind}"));
 }

@@ -8,15 +8,19 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openraft::error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError};
+use openraft::error::{
+    Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
+};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
 use openraft::{Snapshot, Vote};
 use rand::Rng;
 
+use crate::node::Consensus;
 use crate::oracle::Oracle;
 use crate::runtime::random;
-use crate::node::Consensus;
 use crate::{Config, Member, Raft};
 
 /// Who sends and who receives: nodes are 1, 2, 3…; verifiers and clients have numbers from 1000 on and are never cut.
@@ -49,12 +53,20 @@ impl Network {
 
     /// The node that answers at `address`, if any does.
     pub fn node(&self, address: Address) -> Option<Consensus> {
-        self.nodes.lock().expect("one thread").get(&address).cloned()
+        self.nodes
+            .lock()
+            .expect("one thread")
+            .get(&address)
+            .cloned()
     }
 
     /// Cuts the link in one direction.
     pub fn cut(&self, from: Address, to: Address) {
-        self.links.lock().expect("one thread").cut.insert((from, to));
+        self.links
+            .lock()
+            .expect("one thread")
+            .cut
+            .insert((from, to));
     }
 
     /// Share of messages that are lost, and whether delays are long.
@@ -82,12 +94,23 @@ impl Network {
     fn fate(&self, from: Address, to: Address) -> (bool, Duration) {
         let links = self.links.lock().expect("one thread");
         let lost = links.loss > 0.0 && random().gen_bool(links.loss);
-        let millis = if links.slow { random().gen_range(5..150) } else { random().gen_range(1..8) };
-        (!lost && !links.cut.contains(&(from, to)), Duration::from_millis(millis))
+        let millis = if links.slow {
+            random().gen_range(5..150)
+        } else {
+            random().gen_range(1..8)
+        };
+        (
+            !lost && !links.cut.contains(&(from, to)),
+            Duration::from_millis(millis),
+        )
     }
 
     fn is_cut(&self, from: Address, to: Address) -> bool {
-        self.links.lock().expect("one thread").cut.contains(&(from, to))
+        self.links
+            .lock()
+            .expect("one thread")
+            .cut
+            .contains(&(from, to))
     }
 }
 
@@ -106,7 +129,10 @@ impl RaftNetworkFactory<Config> for Connections {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, _: &Member) -> Connection {
-        Connection { to: target, of: self.clone() }
+        Connection {
+            to: target,
+            of: self.clone(),
+        }
     }
 }
 
@@ -119,7 +145,10 @@ pub struct Connection {
 type RpcError<E = RaftError<u64>> = RPCError<u64, Member, E>;
 
 fn unanswered<E: std::error::Error>() -> RpcError<E> {
-    RPCError::Network(NetworkError::new(&std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer")))
+    RPCError::Network(NetworkError::new(&std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        "no answer",
+    )))
 }
 
 impl Connection {
@@ -146,12 +175,20 @@ impl RaftNetwork<Config> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
         self.of.oracle.entries_were_sent(&request.entries);
-        let answer = self.call(option.hard_ttl(), |node| async move { node.append_entries(request).await.ok() });
+        let answer = self.call(option.hard_ttl(), |node| async move {
+            node.append_entries(request).await.ok()
+        });
         answer.await.ok_or_else(unanswered)
     }
 
-    async fn vote(&mut self, request: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, RpcError> {
-        let answer = self.call(option.hard_ttl(), |node| async move { node.vote(request).await.ok() });
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RpcError> {
+        let answer = self.call(option.hard_ttl(), |node| async move {
+            node.vote(request).await.ok()
+        });
         answer.await.ok_or_else(unanswered)
     }
 
@@ -166,7 +203,10 @@ impl RaftNetwork<Config> for Connection {
             node.install_full_snapshot(vote, snapshot).await.ok()
         });
         answer.await.ok_or_else(|| {
-            StreamingError::Network(NetworkError::new(&std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer")))
+            StreamingError::Network(NetworkError::new(&std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "no answer",
+            )))
         })
     }
 }

@@ -8,6 +8,7 @@ use hessra_state::{Applied, Stamped, State};
 use openraft::{ServerState, SnapshotPolicy};
 use tokio::sync::{Notify, watch};
 
+use crate::Raft;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::feed::{Confirmed, HEARTBEAT, Hub};
@@ -15,7 +16,6 @@ use crate::network::Connections;
 use crate::plant::Plant;
 use crate::runtime::Process;
 use crate::world::Shared;
-use crate::Raft;
 
 /// What a node is from one life to the next.
 pub struct Node {
@@ -63,10 +63,17 @@ pub struct Consensus {
 
 impl Consensus {
     async fn new(raft: Raft, id: u64, planted: Option<Plant>) -> Self {
-        let vote = raft.with_raft_state(|state| *state.vote_ref()).await.unwrap_or_default();
+        let vote = raft
+            .with_raft_state(|state| *state.vote_ref())
+            .await
+            .unwrap_or_default();
         let led = vote.is_committed() && vote.leader_id().voted_for() == Some(id);
-        let restored = (led && planted != Some(Plant::RestoredLeaderTrusted)).then_some(vote.leader_id().term);
-        Self { raft, restored: Arc::new(Mutex::new(restored)) }
+        let restored =
+            (led && planted != Some(Plant::RestoredLeaderTrusted)).then_some(vote.leader_id().term);
+        Self {
+            raft,
+            restored: Arc::new(Mutex::new(restored)),
+        }
     }
 
     /// Read-index: confirms with a quorum that this node leads.
@@ -103,7 +110,13 @@ impl Node {
     pub fn new(id: u64, shared: Arc<Shared>) -> Self {
         let clock = Clock::random(shared.beginning);
         let disk = Disk::new(shared.options.plant);
-        Self { id, clock, disk, shared, life: Mutex::default() }
+        Self {
+            id,
+            clock,
+            disk,
+            shared,
+            life: Mutex::default(),
+        }
     }
 
     /// The current life, if there is one.
@@ -113,7 +126,8 @@ impl Node {
 
     /// What this node has applied, if it lives.
     pub fn state(&self) -> Option<Arc<State>> {
-        self.life().map(|life| life.published.borrow().state.clone())
+        self.life()
+            .map(|life| life.published.borrow().state.clone())
     }
 
     /// Starts a life on the disk as it is. A disk that a crash leaves unopenable breaks a promise.
@@ -122,7 +136,9 @@ impl Node {
         let born = process.scope(self.clone().be_born(process)).await;
         match born {
             Ok(life) => *self.life.lock().expect("one thread") = Some(life),
-            Err(error) => self.shared.oracle.expect(false, || format!("I16: node {} cannot start: {error}", self.id)),
+            Err(error) => self.shared.oracle.expect(false, || {
+                format!("I16: node {} cannot start: {error}", self.id)
+            }),
         }
     }
 
@@ -130,14 +146,23 @@ impl Node {
         let engine = self.disk.open(process);
         let (log, machine) = Store::open(engine).map_err(|error| error.to_string())?;
         let published = machine.watch();
-        let connections =
-            Connections { from: self.id, network: self.shared.network.clone(), oracle: self.shared.oracle.clone() };
+        let connections = Connections {
+            from: self.id,
+            network: self.shared.network.clone(),
+            oracle: self.shared.oracle.clone(),
+        };
         let raft = Raft::new(self.id, Arc::new(settings()), connections, log, machine)
             .await
             .map_err(|error| error.to_string())?;
         let hub = Arc::new(Hub::new(self.id, &published.borrow().state));
         let consensus = Consensus::new(raft, self.id, self.shared.options.plant).await;
-        let life = Life { process, consensus: consensus.clone(), published, hub, applied: Arc::default() };
+        let life = Life {
+            process,
+            consensus: consensus.clone(),
+            published,
+            hub,
+            applied: Arc::default(),
+        };
         self.shared.network.attach(self.id, consensus);
         process.spawn(self.clone().beat(life.clone()));
         process.spawn(self.clone().publish(life.clone()));
@@ -156,7 +181,14 @@ impl Node {
 
     /// Has openraft given up, as it must after a disk error?
     pub fn has_stopped(&self) -> bool {
-        self.life().is_none_or(|life| life.consensus.raft.metrics().borrow().running_state.is_err())
+        self.life().is_none_or(|life| {
+            life.consensus
+                .raft
+                .metrics()
+                .borrow()
+                .running_state
+                .is_err()
+        })
     }
 
     /// Applies commands through the leader: here, or forwarded once.
@@ -188,7 +220,12 @@ impl Node {
         };
         loop {
             let changed = life.applied.notified();
-            if life.published.borrow().applied.is_some_and(|id| id.index >= index) {
+            if life
+                .published
+                .borrow()
+                .applied
+                .is_some_and(|id| id.index >= index)
+            {
                 return Some(());
             }
             changed.await;
@@ -199,8 +236,12 @@ impl Node {
         let planted = self.shared.options.plant == Some(Plant::HeartbeatWithoutQuorum);
         loop {
             tokio::time::sleep(HEARTBEAT).await;
-            let confirmed = Confirmed { tick: self.clock.monotonic(), at: self.clock.wall() };
-            let quorum = planted || is_some(tokio::time::timeout(HEARTBEAT * 4, self.read_index()).await);
+            let confirmed = Confirmed {
+                tick: self.clock.monotonic(),
+                at: self.clock.wall(),
+            };
+            let quorum =
+                planted || is_some(tokio::time::timeout(HEARTBEAT * 4, self.read_index()).await);
             if quorum {
                 let state = life.published.borrow().state.clone();
                 life.hub.beat(&state, confirmed);
@@ -216,7 +257,10 @@ impl Node {
         loop {
             let (term, leads) = {
                 let metrics = metrics.borrow_and_update();
-                (metrics.vote.leader_id().term, metrics.state == ServerState::Leader)
+                (
+                    metrics.vote.leader_id().term,
+                    metrics.state == ServerState::Leader,
+                )
             };
             if leads {
                 self.shared.oracle.leader_was_seen(term, self.id);
@@ -225,8 +269,11 @@ impl Node {
             life.hub.publish(&shown.state);
             life.applied.notify_waiters();
             if let Some(applied) = shown.applied {
-                self.shared.oracle.node_applied(self.id, applied.index, &shown.state);
-                self.shared.trace(|| format!("node {} applied {} term {term}", self.id, applied.index));
+                self.shared
+                    .oracle
+                    .node_applied(self.id, applied.index, &shown.state);
+                self.shared
+                    .trace(|| format!("node {} applied {} term {term}", self.id, applied.index));
             }
             tokio::select! {
                 biased;

@@ -75,12 +75,22 @@ impl Oracle {
 
     /// The newest revision that any client was told of.
     pub fn newest_acknowledged(&self) -> Revision {
-        self.seen().acknowledged.iter().map(|ack| ack.revision).max().unwrap_or_default()
+        self.seen()
+            .acknowledged
+            .iter()
+            .map(|ack| ack.revision)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The newest revision that any node has applied.
     pub fn head(&self) -> Revision {
-        self.seen().committed.keys().next_back().copied().unwrap_or_default()
+        self.seen()
+            .committed
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// I8: one log id, one payload, for ever.
@@ -90,7 +100,9 @@ impl Oracle {
             let id = (entry.log_id.leader_id.term, entry.log_id.index);
             let payload = hash(format!("{:?}", entry.payload).as_bytes());
             let first = *seen.payloads.entry(id).or_insert(payload);
-            seen.expect(first == payload, || format!("I8: log id {id:?} was sent with two payloads"));
+            seen.expect(first == payload, || {
+                format!("I8: log id {id:?} was sent with two payloads")
+            });
         }
     }
 
@@ -98,7 +110,9 @@ impl Oracle {
     pub fn leader_was_seen(&self, term: u64, node: u64) {
         let mut seen = self.seen();
         let first = *seen.leaders.entry(term).or_insert(node);
-        seen.expect(first == node, || format!("I7: term {term} has the leaders {first} and {node}"));
+        seen.expect(first == node, || {
+            format!("I7: term {term} has the leaders {first} and {node}")
+        });
     }
 
     /// I9, I11: what a node shows after it applied up to a log index.
@@ -106,7 +120,9 @@ impl Oracle {
         let mut seen = self.seen();
         let digest = state.digest();
         let first = *seen.digests.entry(index).or_insert(digest);
-        seen.expect(first == digest, || format!("I11: node {node} has another state at log index {index}"));
+        seen.expect(first == digest, || {
+            format!("I11: node {node} has another state at log index {index}")
+        });
         if !state.is_initialized() {
             return;
         }
@@ -115,11 +131,18 @@ impl Oracle {
     }
 
     /// I4, I6: what a verifier published, and what it had published before.
-    pub fn verifier_published(&self, verifier: u64, before: Option<(Epoch, Revision)>, view: &View) {
+    pub fn verifier_published(
+        &self,
+        verifier: u64,
+        before: Option<(Epoch, Revision)>,
+        view: &View,
+    ) {
         let mut seen = self.seen();
         let now = (view.epoch, view.revision);
         let fell = before.is_some_and(|before| now < before);
-        seen.expect(!fell, || format!("I6: verifier {verifier} fell from {before:?} to {now:?}"));
+        seen.expect(!fell, || {
+            format!("I6: verifier {verifier} fell from {before:?} to {now:?}")
+        });
         seen.view_was_shown(&format!("I4: verifier {verifier}"), view);
     }
 
@@ -129,7 +152,10 @@ impl Oracle {
         // Clocks are read in milliseconds and drift by parts per million over one stream.
         let certain = as_of.checked_sub(Duration::from_millis(20));
         let missed = certain.and_then(|certain| {
-            seen.acknowledged.iter().find(|ack| ack.at < certain && ack.revision > revision).cloned()
+            seen.acknowledged
+                .iter()
+                .find(|ack| ack.at < certain && ack.revision > revision)
+                .cloned()
         });
         seen.expect(missed.is_none(), || {
             format!("I4 freshness: {who} claims to be complete at revision {revision}, but had missed {missed:?}")
@@ -146,11 +172,16 @@ impl Oracle {
     ) {
         let mut seen = self.seen();
         seen.answer_was_given(request, applied);
-        let Applied::Revoked(items) = applied else { return };
+        let Applied::Revoked(items) = applied else {
+            return;
+        };
         for (target, item) in targets.iter().zip(items) {
             let ordered = item.already || item.revision > invoked_after;
             seen.expect(ordered, || {
-                format!("I2: {target:?} got revision {} though {invoked_after} was acknowledged before", item.revision)
+                format!(
+                    "I2: {target:?} got revision {} though {invoked_after} was acknowledged before",
+                    item.revision
+                )
             });
             seen.acknowledged.push(Acknowledged {
                 at: Instant::now(),
@@ -166,7 +197,12 @@ impl Oracle {
     }
 
     /// I1: a linearizable check sees whatever was acknowledged before it was asked.
-    pub fn check_was_answered(&self, identity: &Identity, invoked_after: Revision, reading: Reading) {
+    pub fn check_was_answered(
+        &self,
+        identity: &Identity,
+        invoked_after: Revision,
+        reading: Reading,
+    ) {
         let mut seen = self.seen();
         seen.expect(reading.as_of >= invoked_after, || {
             format!(
@@ -181,12 +217,20 @@ impl Oracle {
     /// I10: at the end every acknowledged revocation is in the committed history, as it was acknowledged.
     pub fn finish(&self) {
         let mut seen = self.seen();
-        let Some(salt) = seen.view.as_ref().map(|view| *view.set.salt()) else { return };
+        let Some(salt) = seen.view.as_ref().map(|view| *view.set.salt()) else {
+            return;
+        };
         for ack in seen.acknowledged.clone() {
             let digest = ack.target.digest(&salt).0;
-            let kept = seen.committed.get(&ack.revision).map(|committed| committed.entry.clone());
-            let holds = kept.is_some_and(|entry| entry.windows(digest.len()).any(|part| part == digest));
-            seen.expect(holds, || format!("I10: the acknowledged {ack:?} is not in the history"));
+            let kept = seen
+                .committed
+                .get(&ack.revision)
+                .map(|committed| committed.entry.clone());
+            let holds =
+                kept.is_some_and(|entry| entry.windows(digest.len()).any(|part| part == digest));
+            seen.expect(holds, || {
+                format!("I10: the acknowledged {ack:?} is not in the history")
+            });
         }
     }
 
@@ -210,50 +254,88 @@ impl Seen {
     }
 
     fn answer_was_given(&mut self, request: RequestId, applied: &Applied) {
-        let first = self.answers.entry(request).or_insert_with(|| applied.clone()).clone();
-        self.expect(first == *applied, || format!("I12: one request got the answers {first:?} and {applied:?}"));
+        let first = self
+            .answers
+            .entry(request)
+            .or_insert_with(|| applied.clone())
+            .clone();
+        self.expect(first == *applied, || {
+            format!("I12: one request got the answers {first:?} and {applied:?}")
+        });
     }
 
     /// Learns what a node has applied beyond what was known; checks that what was known has not changed.
     fn follow(&mut self, node: u64, state: &State) {
         let shown = state.view();
-        let view = self.view.get_or_insert_with(|| View::new(shown.feed_id, shown.epoch, *shown.set.salt()));
+        let view = self
+            .view
+            .get_or_insert_with(|| View::new(shown.feed_id, shown.epoch, *shown.set.salt()));
         let from = view.revision.next();
         if shown.revision < from {
             return self.history_stands(node, state);
         }
         let count = usize::try_from(shown.revision.0).unwrap_or(usize::MAX);
-        let Some(entries) = state.history().entries_from(from, count) else { return };
+        let Some(entries) = state.history().entries_from(from, count) else {
+            return;
+        };
         for bytes in entries {
             let entry = FeedEntry::from_bytes(bytes).expect("a node shows entries that it made");
             if let Err(error) = view.apply(&entry) {
-                return self.violations.push(format!("I4: node {node} shows a history with a hole: {error}"));
+                return self.violations.push(format!(
+                    "I4: node {node} shows a history with a hole: {error}"
+                ));
             }
-            self.committed.insert(entry.revision, Committed {
-                entry: bytes.to_vec(),
-                log_root: view.log_root(),
-                state_root: view.state_root(),
-            });
+            self.committed.insert(
+                entry.revision,
+                Committed {
+                    entry: bytes.to_vec(),
+                    log_root: view.log_root(),
+                    state_root: view.state_root(),
+                },
+            );
         }
     }
 
     fn history_stands(&mut self, node: u64, state: &State) {
         const NEWEST: u64 = 16;
-        let from = Revision(state.view().revision.0.saturating_sub(NEWEST).max(state.history().floor().0) + 1);
-        let entries = state.history().entries_from(from, NEWEST as usize).unwrap_or_default();
+        let from = Revision(
+            state
+                .view()
+                .revision
+                .0
+                .saturating_sub(NEWEST)
+                .max(state.history().floor().0)
+                + 1,
+        );
+        let entries = state
+            .history()
+            .entries_from(from, NEWEST as usize)
+            .unwrap_or_default();
         for (revision, bytes) in (from.0..).map(Revision).zip(entries) {
-            let same = self.committed.get(&revision).is_none_or(|known| known.entry == bytes);
-            self.expect(same, || format!("I9: node {node} shows another entry at revision {revision}"));
+            let same = self
+                .committed
+                .get(&revision)
+                .is_none_or(|known| known.entry == bytes);
+            self.expect(same, || {
+                format!("I9: node {node} shows another entry at revision {revision}")
+            });
         }
     }
 
     fn view_was_shown(&mut self, who: &str, view: &View) {
         let Some(known) = self.committed.get(&view.revision).cloned() else {
             let empty = view.revision == Revision(0);
-            return self.expect(empty, || format!("{who} shows revision {}, which nobody committed", view.revision));
+            return self.expect(empty, || {
+                format!(
+                    "{who} shows revision {}, which nobody committed",
+                    view.revision
+                )
+            });
         };
         let same = known.log_root == view.log_root() && known.state_root == view.state_root();
-        self.expect(same, || format!("{who} has other roots at revision {}", view.revision));
+        self.expect(same, || {
+            format!("{who} has other roots at revision {}", view.revision)
+        });
     }
 }
 

@@ -87,12 +87,17 @@ impl Process {
 
     /// Polls `future` here, in the caller's task, with whatever it spawns belonging to this process.
     pub fn scope<F: Future>(self, future: F) -> InProcess<F> {
-        InProcess { process: Some(self), future: Box::pin(future) }
+        InProcess {
+            process: Some(self),
+            future: Box::pin(future),
+        }
     }
 
     /// Ends every task at the await it is in. Returns when the last is gone.
     pub async fn crash(self) {
-        let tasks = TASKS.with_borrow_mut(|tasks| tasks.remove(&self)).unwrap_or_default();
+        let tasks = TASKS
+            .with_borrow_mut(|tasks| tasks.remove(&self))
+            .unwrap_or_default();
         tasks.iter().for_each(AbortHandle::abort);
         while tasks.iter().any(|task| !task.is_finished()) {
             tokio::task::yield_now().await;
@@ -143,7 +148,8 @@ impl AsyncRuntime for SimRuntime {
     type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
     type Instant = <TokioRuntime as AsyncRuntime>::Instant;
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> =
+        <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = SeededRng;
     type OneshotSender<T: OptionalSend> = <TokioRuntime as AsyncRuntime>::OneshotSender<T>;
     type OneshotReceiver<T: OptionalSend> = <TokioRuntime as AsyncRuntime>::OneshotReceiver<T>;
@@ -168,11 +174,17 @@ impl AsyncRuntime for SimRuntime {
         TokioRuntime::sleep_until(deadline)
     }
 
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         TokioRuntime::timeout(duration, future)
     }
 
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
+        deadline: Self::Instant,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         TokioRuntime::timeout_at(deadline, future)
     }
 

@@ -78,13 +78,19 @@ impl Verifier {
     async fn live(self: Arc<Self>) {
         let pinned = BTreeMap::new();
         let stored = self.stored.lock().expect("one thread").clone();
-        let stored = stored.filter(|_| self.shared.options.plant != Some(Plant::HighWaterForgotten));
+        let stored =
+            stored.filter(|_| self.shared.options.plant != Some(Plant::HighWaterForgotten));
         let mut follower = match stored {
             Some(view) => Follower::resume(Signatures, pinned, view),
             None => Follower::new(Signatures, pinned),
         };
         // What was published and not yet stored is forgotten by right; what was stored is not.
-        let kept = self.stored.lock().expect("one thread").as_ref().map(|view| (view.epoch, view.revision));
+        let kept = self
+            .stored
+            .lock()
+            .expect("one thread")
+            .as_ref()
+            .map(|view| (view.epoch, view.revision));
         *self.reached.lock().expect("one thread") = kept;
         loop {
             let pause = self.follow(&mut follower).await;
@@ -97,7 +103,9 @@ impl Verifier {
     async fn follow(&self, follower: &mut Follower<Signatures>) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
         let node = self.shared.any_node();
-        let Some(life) = node.life() else { return PAUSE };
+        let Some(life) = node.life() else {
+            return PAUSE;
+        };
         let mut hello = None;
         for action in follower.handle(Event::Connected, self.clock.monotonic()) {
             if let Action::SendHello(said) = action {
@@ -105,27 +113,41 @@ impl Verifier {
             }
         }
         let Some(hello) = hello else { return PAUSE };
-        let greeted = tokio::time::timeout(SILENCE_MAX, self.shared.network.cross(self.id, node.id)).await;
+        let greeted =
+            tokio::time::timeout(SILENCE_MAX, self.shared.network.cross(self.id, node.id)).await;
         if greeted.is_err() || node.life().is_none() {
             return self.lose(follower);
         }
         let (down, mut stream) = mpsc::channel(STREAM_CAPACITY);
         let tick = node.clock.monotonic();
         let planted = self.shared.options.plant;
-        life.spawn(life.hub.clone().serve(hello, tick, life.published.clone(), down, planted));
+        life.spawn(
+            life.hub
+                .clone()
+                .serve(hello, tick, life.published.clone(), down, planted),
+        );
         loop {
             let event = tokio::time::timeout(SILENCE_MAX, async {
                 let event = stream.recv().await?;
                 self.shared.network.cross(node.id, self.id).await;
                 Some(event)
             });
-            let Ok(Some(event)) = event.await else { return self.lose(follower) };
+            let Ok(Some(event)) = event.await else {
+                return self.lose(follower);
+            };
             if *self.slow.lock().expect("one thread") {
                 tokio::time::sleep(Duration::from_millis(random().gen_range(50..700))).await;
             }
             let kind = kind_of(&event);
             let actions = follower.handle(event, self.clock.monotonic());
-            self.shared.trace(|| format!("verifier {} {kind} from node {}: {} actions", self.id, node.id, actions.len()));
+            self.shared.trace(|| {
+                format!(
+                    "verifier {} {kind} from node {}: {} actions",
+                    self.id,
+                    node.id,
+                    actions.len()
+                )
+            });
             if let Some(pause) = self.act(follower, actions) {
                 return pause;
             }
@@ -134,7 +156,8 @@ impl Verifier {
 
     fn lose(&self, follower: &mut Follower<Signatures>) -> Duration {
         let actions = follower.handle(Event::Disconnected, self.clock.monotonic());
-        self.act(follower, actions).unwrap_or(Duration::from_millis(100))
+        self.act(follower, actions)
+            .unwrap_or(Duration::from_millis(100))
     }
 
     /// Does what the follower says. `Some` when the stream is to be closed.
@@ -143,10 +166,14 @@ impl Verifier {
         for action in actions {
             match action {
                 Action::Publish => self.publish(follower),
-                Action::Persist => *self.stored.lock().expect("one thread") = follower.view().cloned(),
+                Action::Persist => {
+                    *self.stored.lock().expect("one thread") = follower.view().cloned()
+                }
                 Action::Reconnect { after, .. } => pause = Some(after),
                 Action::Alarm(alarm) => {
-                    self.shared.oracle.expect(false, || format!("R4: verifier {} raised: {alarm}", self.id));
+                    self.shared.oracle.expect(false, || {
+                        format!("R4: verifier {} raised: {alarm}", self.id)
+                    });
                 }
                 Action::SendHello(_) | Action::SendAck { .. } => {}
             }
@@ -158,9 +185,12 @@ impl Verifier {
     fn publish(&self, follower: &Follower<Signatures>) {
         let Some(view) = follower.view() else { return };
         let mut reached = self.reached.lock().expect("one thread");
-        self.shared.oracle.verifier_published(self.id, *reached, view);
+        self.shared
+            .oracle
+            .verifier_published(self.id, *reached, view);
         *reached = Some((view.epoch, view.revision));
-        self.shared.trace(|| format!("verifier {} at {}", self.id, view.revision));
+        self.shared
+            .trace(|| format!("verifier {} at {}", self.id, view.revision));
     }
 
     /// Tells the oracle how fresh this verifier believes to be.
@@ -171,7 +201,9 @@ impl Verifier {
         *self.fresh.lock().expect("one thread") = fresh;
         if let (true, Some(as_of), Some(view)) = (fresh, freshness.as_of, follower.view()) {
             let who = format!("verifier {}", self.id);
-            self.shared.oracle.freshness_was_claimed(&who, view.revision, self.clock.truly(as_of));
+            self.shared
+                .oracle
+                .freshness_was_claimed(&who, view.revision, self.clock.truly(as_of));
         }
     }
 }

@@ -102,7 +102,11 @@ impl Shared {
 
     /// Notes an event: in the digest always, on the terminal when asked for.
     pub fn trace(&self, event: impl FnOnce() -> String) {
-        let line = format!("{:>9.3} {}", self.beginning.elapsed().as_secs_f64(), event());
+        let line = format!(
+            "{:>9.3} {}",
+            self.beginning.elapsed().as_secs_f64(),
+            event()
+        );
         self.trace.lock().expect("one thread").update(&line);
         if self.options.trace {
             println!("{line}");
@@ -137,12 +141,16 @@ impl World {
             counts: Mutex::default(),
             trace: Mutex::default(),
         });
-        let nodes: Vec<_> = (1..=NODES).map(|id| Arc::new(Node::new(id, shared.clone()))).collect();
+        let nodes: Vec<_> = (1..=NODES)
+            .map(|id| Arc::new(Node::new(id, shared.clone())))
+            .collect();
         for node in &nodes {
             node.start().await;
         }
         assert!(shared.nodes.set(nodes).is_ok(), "set once");
-        let verifiers = (0..VERIFIERS).map(|n| Arc::new(Verifier::new(1_000 + n, shared.clone()))).collect();
+        let verifiers = (0..VERIFIERS)
+            .map(|n| Arc::new(Verifier::new(1_000 + n, shared.clone())))
+            .collect();
         Arc::new(Self { shared, verifiers })
     }
 
@@ -153,7 +161,12 @@ impl World {
 
     /// Starts a node that is down, or has stopped after a disk error.
     pub async fn revive(&self, id: u64) {
-        let node = self.shared.nodes().iter().find(|node| node.id == id).expect("one of the nodes");
+        let node = self
+            .shared
+            .nodes()
+            .iter()
+            .find(|node| node.id == id)
+            .expect("one of the nodes");
         if node.has_stopped() {
             node.crash().await;
             node.start().await;
@@ -180,9 +193,16 @@ impl World {
     }
 
     async fn found_cluster(&self) {
-        let members = (1..=NODES).map(|id| (id, crate::Member::default())).collect::<std::collections::BTreeMap<_, _>>();
+        let members = (1..=NODES)
+            .map(|id| (id, crate::Member::default()))
+            .collect::<std::collections::BTreeMap<_, _>>();
         let first = self.shared.nodes()[0].life().expect("started");
-        first.consensus.raft.initialize(members).await.expect("a new cluster can be initialized");
+        first
+            .consensus
+            .raft
+            .initialize(members)
+            .await
+            .expect("a new cluster can be initialized");
         let init = Stamped {
             at: self.shared.nodes()[0].clock.wall(),
             by: "urn:hessra:node:1".to_owned(),
@@ -201,7 +221,9 @@ impl World {
                 return;
             }
         }
-        self.shared.oracle.expect(false, || "I18: an undisturbed cluster was not founded within ten seconds".to_owned());
+        self.shared.oracle.expect(false, || {
+            "I18: an undisturbed cluster was not founded within ten seconds".to_owned()
+        });
     }
 
     /// I18: after healing the cluster writes, agrees, and its verifiers are fresh.
@@ -214,13 +236,21 @@ impl World {
             }
             self.revive(node.id).await;
         }
-        self.verifiers.iter().for_each(|verifier| verifier.dawdle(false));
+        self.verifiers
+            .iter()
+            .for_each(|verifier| verifier.dawdle(false));
         let written = tokio::time::timeout(WRITE_WITHIN, self.write()).await;
-        self.shared.oracle.expect(written.is_ok(), || format!("I18: no write within {WRITE_WITHIN:?} of healing"));
+        self.shared.oracle.expect(written.is_ok(), || {
+            format!("I18: no write within {WRITE_WITHIN:?} of healing")
+        });
         let equal = tokio::time::timeout(EQUAL_WITHIN, self.until_equal()).await;
-        self.shared.oracle.expect(equal.is_ok(), || format!("I18: states differ {EQUAL_WITHIN:?} after healing"));
+        self.shared.oracle.expect(equal.is_ok(), || {
+            format!("I18: states differ {EQUAL_WITHIN:?} after healing")
+        });
         let fresh = tokio::time::timeout(FRESH_WITHIN, self.until_fresh()).await;
-        self.shared.oracle.expect(fresh.is_ok(), || format!("I18: a verifier is not fresh {FRESH_WITHIN:?} after healing"));
+        self.shared.oracle.expect(fresh.is_ok(), || {
+            format!("I18: a verifier is not fresh {FRESH_WITHIN:?} after healing")
+        });
     }
 
     async fn write(&self) {
@@ -230,8 +260,16 @@ impl World {
 
     async fn until_equal(&self) {
         loop {
-            let states: Vec<_> = self.shared.nodes().iter().map(|node| node.state()).collect();
-            let digests: Vec<_> = states.iter().map(|state| state.as_ref().map(|state| state.digest())).collect();
+            let states: Vec<_> = self
+                .shared
+                .nodes()
+                .iter()
+                .map(|node| node.state())
+                .collect();
+            let digests: Vec<_> = states
+                .iter()
+                .map(|state| state.as_ref().map(|state| state.digest()))
+                .collect();
             if digests[0].is_some() && digests.iter().all(|digest| *digest == digests[0]) {
                 return;
             }
@@ -249,7 +287,14 @@ impl World {
         Report {
             violations: self.shared.oracle.violations(),
             counts: self.shared.counts.lock().expect("one thread").clone(),
-            trace: self.shared.trace.lock().expect("one thread").clone().finalize().into(),
+            trace: self
+                .shared
+                .trace
+                .lock()
+                .expect("one thread")
+                .clone()
+                .finalize()
+                .into(),
             head: self.shared.oracle.head(),
             checks: self.shared.oracle.checks(),
         }

@@ -1,14 +1,17 @@
 //! The promises hold under many seeds; the same seed is the same history; every planted bug is caught.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hessra_simulation::plant::PLANTS;
 use hessra_simulation::{Options, Plant, Report, simulate};
 
 /// Seeds in the project's gate; more by `cargo run -p hessra-simulation`.
 fn seeds() -> u64 {
-    std::env::var("HESSRA_SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+    std::env::var("HESSRA_SIMULATION_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300)
 }
 
 fn run(from: u64, count: u64, options: Options, stop_at_first: bool) -> Vec<(u64, Report)> {
@@ -26,7 +29,10 @@ fn run(from: u64, count: u64, options: Options, stop_at_first: bool) -> Vec<(u64
                     if stop_at_first && !report.violations.is_empty() {
                         end.store(0, Ordering::Relaxed);
                     }
-                    reports.lock().expect("no panic while it is held").push((seed, report));
+                    reports
+                        .lock()
+                        .expect("no panic while it is held")
+                        .push((seed, report));
                 }
             });
         }
@@ -47,27 +53,51 @@ fn no_promise_is_broken_under_any_seed() {
         );
         acknowledged += report.counts.acknowledged;
         checked += report.counts.checked;
-        report.counts.faults.iter().for_each(|(kind, count)| *faults.entry(kind).or_default() += count);
+        report
+            .counts
+            .faults
+            .iter()
+            .for_each(|(kind, count)| *faults.entry(kind).or_default() += count);
     }
-    println!("{} seeds, {acknowledged} writes acknowledged, {checked} checks answered, faults {faults:#?}", reports.len());
-    assert!(acknowledged > 20 * seeds(), "too few writes were acknowledged for the run to mean anything");
-    assert!(checked > 10 * seeds(), "too few checks were answered for the run to mean anything");
-    assert!(faults.len() >= 11, "some kinds of fault did not occur: {faults:?}");
+    println!(
+        "{} seeds, {acknowledged} writes acknowledged, {checked} checks answered, faults {faults:#?}",
+        reports.len()
+    );
+    assert!(
+        acknowledged > 20 * seeds(),
+        "too few writes were acknowledged for the run to mean anything"
+    );
+    assert!(
+        checked > 10 * seeds(),
+        "too few checks were answered for the run to mean anything"
+    );
+    assert!(
+        faults.len() >= 11,
+        "some kinds of fault did not occur: {faults:?}"
+    );
 }
 
 #[test]
 fn the_same_seed_is_the_same_history() {
     for seed in [3, 1_000, 77_777] {
-        let (first, second) = (simulate(seed, Options::default()), simulate(seed, Options::default()));
+        let (first, second) = (
+            simulate(seed, Options::default()),
+            simulate(seed, Options::default()),
+        );
         assert_eq!(first.trace, second.trace, "seed {seed} gave two histories");
         assert_eq!(first.head, second.head);
     }
 }
 
 fn caught_within(plant: Plant, count: u64) -> bool {
-    let options = Options { plant: Some(plant), trace: false };
-    let mut found: Vec<_> =
-        run(0, count, options, true).into_iter().filter(|(_, report)| !report.violations.is_empty()).collect();
+    let options = Options {
+        plant: Some(plant),
+        trace: false,
+    };
+    let mut found: Vec<_> = run(0, count, options, true)
+        .into_iter()
+        .filter(|(_, report)| !report.violations.is_empty())
+        .collect();
     found.sort_by_key(|(seed, _)| *seed);
     match found.first() {
         Some((seed, report)) => println!("{plant}: seed {seed}: {}", report.violations[0]),
@@ -78,6 +108,12 @@ fn caught_within(plant: Plant, count: u64) -> bool {
 
 #[test]
 fn every_planted_bug_is_caught() {
-    let missed: Vec<_> = PLANTS.into_iter().filter(|plant| !caught_within(*plant, 300)).collect();
-    assert!(missed.is_empty(), "the simulation does not see these bugs: {missed:?}");
+    let missed: Vec<_> = PLANTS
+        .into_iter()
+        .filter(|plant| !caught_within(*plant, 300))
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "the simulation does not see these bugs: {missed:?}"
+    );
 }
