@@ -9,7 +9,7 @@
 //! ```
 //!
 //! **A flush** is one for all that wait (group commit), on one thread: the flush's number into sled, sled's `flush()`, then
-//! `fdatasync` of `db`. System calls, as `tests/strace.rs` sees them: `pwrite64` and `sync_file_range` by sled,
+//! `fdatasync` of `db`. System calls, as `tests/real/system_calls.rs` sees them: `pwrite64` and `sync_file_range` by sled,
 //! `fdatasync` by us. `sync_file_range` neither waits for the disk's cache nor writes the file's size: with it
 //! alone acknowledged data was gone after 28 of 28 power cuts on ext4, with the `fdatasync` after 0 of 68. After it the
 //! number goes to `MARK` with a plain `pwrite64`.
@@ -250,8 +250,9 @@ impl Database {
             .segment_size(SEGMENT_BYTES)
             .mode(sled::Mode::HighThroughput);
         let db = config.open()?;
-        let [marks, log, state, snapshots] = Space::ALL.map(|space| db.open_tree(space.name()));
-        let spaces = [marks?, log?, state?, snapshots?];
+        let [marks, log, state, snapshots, copies] =
+            Space::ALL.map(|space| db.open_tree(space.name()));
+        let spaces = [marks?, log?, state?, snapshots?, copies?];
         let engine = db.open_tree("engine")?;
         Ok(Self { db, spaces, engine })
     }

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `marks` | a word, see [`mark`] | small records that change often |
 //! | `log` | first index, 8 bytes big-endian | a pack of entries ([`crate::log`]) |
-//! | `state` | kind byte and name of a state record | the record |
+//! | `state` | last index, 8 bytes big-endian | a pack of changes of the state |
+//! | `copies` | `vote` | the vote once more, apart, so that it cannot go back in time unnoticed |
 //! | `snapshots` | generation 8 bytes, number 4 bytes, both big-endian | a chunk of a snapshot |
 //!
 //! Within a space no key is the beginning of another one: an engine may append to keys and keep their order.
@@ -24,11 +25,19 @@ pub enum Space {
     State,
     /// Chunks of snapshots.
     Snapshots,
+    /// Second copies of what must not go back in time.
+    Copies,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Marks, Self::Log, Self::State, Self::Snapshots];
+    pub const ALL: [Self; 5] = [
+        Self::Marks,
+        Self::Log,
+        Self::State,
+        Self::Snapshots,
+        Self::Copies,
+    ];
 
     /// Stable name.
     #[must_use]
@@ -38,6 +47,7 @@ impl Space {
             Self::Log => "log",
             Self::State => "state",
             Self::Snapshots => "snapshots",
+            Self::Copies => "copies",
         }
     }
 }
@@ -52,22 +62,18 @@ impl fmt::Display for Space {
 pub mod mark {
     /// The vote.
     pub const VOTE: &[u8] = b"vote";
-    /// How far the log's chain reaches.
-    pub const TAIL: &[u8] = b"tail";
-    /// Up to where the log was purged, and the hash on which its chain goes on.
-    pub const PURGED: &[u8] = b"purged";
-    /// Last applied, membership, and what the state's records add up to.
+    /// Where the log's chain begins and ends.
+    pub const ENDS: &[u8] = b"ends";
+    /// Last applied, membership, and what the packs of the state add up to.
     pub const APPLIED: &[u8] = b"applied";
     /// The current snapshot.
     pub const SNAPSHOT: &[u8] = b"snapshot";
-    /// There while the state is being replaced by the current snapshot.
-    pub const INSTALL: &[u8] = b"install";
 }
 
-/// Key of a pack by the index of its first entry.
+/// Key of a pack: the index of its first entry, in the log; of its last one, in the state.
 #[must_use]
-pub fn pack_key(first: u64) -> Vec<u8> {
-    first.to_be_bytes().to_vec()
+pub fn pack_key(index: u64) -> Vec<u8> {
+    index.to_be_bytes().to_vec()
 }
 
 /// Key of a chunk of a snapshot.

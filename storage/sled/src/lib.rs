@@ -13,7 +13,7 @@
 //! - **acknowledged is on disk.** An append, a vote and an installed snapshot are acknowledged only after
 //!   [`Engine::sync`]: on sled that is `flush()` (which calls `pwrite64` and `sync_file_range`, and alone does not
 //!   survive a power loss) *and* `fdatasync` of its `db` file, after the directory and its parent were fsynced at
-//!   creation. `tests/strace.rs` shows the calls, `tests/power_loss.rs` cuts the power;
+//!   creation. `tests/real` shows the calls and cuts the power;
 //! - **a damaged record is found and named, never served.** Every record carries a checksum over its own name; log
 //!   records are chained ([`log`]); the state carries the number and the sum of its records ([`machine`]); and a mark
 //!   outside of sled says how far it had been synced, because sled itself takes a flipped bit for the end of its

@@ -1,6 +1,6 @@
 //! openraft's log and vote, packed and chained.
 //!
-//! One append is one batch: a [`pack`] per some tens of KiB of entries, and the mark `tail`. One pack per append instead
+//! One append is one batch: a [`pack`] per some tens of KiB of entries, and the mark `ends`. One pack per append instead
 //! of one record per entry makes the append cheap; the chain makes it trustworthy:
 //!
 //! ```text
@@ -11,11 +11,13 @@
 //!        └─────────────────┘      └─────────────────┘      └─────────────────┘
 //! ```
 //!
-//! Every pack names the hash of the pack before it, `tail` names the last one, `purged` the hash on which the chain goes
-//! on after what was purged. So a pack that is missing, old, or foreign breaks the chain, wherever it is, and opening
-//! walks all of it. `tail` is in the batch of its append: under the engine's contract (a crash keeps a prefix of whole
-//! batches) the log can neither reach beyond it nor stop short of it, and an append that was never acknowledged is
-//! there with its `tail` or gone with it. Nothing has to be guessed, and it costs no second flush.
+//! Every pack names the hash of the pack before it; `ends` names the hash of the last one and the one on which the chain
+//! goes on after what was purged. So a pack that is missing, old, or foreign breaks the chain, wherever it is, and
+//! opening walks all of it. `ends` is in the batch of every append: under the engine's contract (a crash keeps a prefix
+//! of whole batches) the log can neither reach beyond it nor stop short of it, and an append that was never
+//! acknowledged is there with its `ends` or gone with it. Nothing has to be guessed, and it costs no second flush.
+//!
+//! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
 //!
 //! Purging deletes whole packs only, a bounded number per call, and only once the applied state up to there is
 //! durable: openraft purges *before* an installed snapshot is stored. What is left of the purged range is invisible.
@@ -26,7 +28,7 @@
 
 mod cache;
 mod chain;
-mod marks;
+mod ends;
 mod pack;
 
 use std::fmt::Debug;
@@ -40,6 +42,7 @@ use openraft::{
 };
 
 use crate::engine::{Engine, synced};
+use crate::error::name;
 use crate::layout::{Space, mark};
 use crate::machine::Keeper;
 use crate::{Batch, Entry, LogId, StoreError, Types, Vote, codec, frame};
@@ -334,14 +337,7 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError<u64>> {
-        let mut batch = Batch::default();
-        let body = prost::Message::encode_to_vec(&codec::encode_vote(vote));
-        batch.put(
-            Space::Marks,
-            mark::VOTE,
-            frame::wrap(Space::Marks, mark::VOTE, &body).0,
-        );
-        self.engine().write(batch).map_err(vote_failed)?;
+        self.engine().write(put_vote(vote)).map_err(vote_failed)?;
         synced(self.engine()).await.map_err(vote_failed)
     }
 
@@ -376,13 +372,36 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     }
 }
 
+fn put_vote(vote: &Vote) -> Batch {
+    let mut batch = Batch::default();
+    let body = prost::Message::encode_to_vec(&codec::encode_vote(vote));
+    for space in [Space::Marks, Space::Copies] {
+        batch.put(space, mark::VOTE, frame::wrap(space, mark::VOTE, &body).0);
+    }
+    batch
+}
+
 /// The stored vote; also read at opening, so that a damaged one is found before anything is asked of the node.
 pub(crate) fn read_vote(engine: &impl Engine) -> Result<Option<Vote>, StoreError> {
-    let Some(value) = engine.get(Space::Marks, mark::VOTE)? else {
+    let vote = read_vote_in(engine, Space::Marks)?;
+    if vote == read_vote_in(engine, Space::Copies)? {
+        return Ok(vote);
+    }
+    let key = name(Space::Marks, mark::VOTE);
+    Err(StoreError::corrupt(
+        engine.location(),
+        key,
+        "it is not the same as its copy: one of them is old or gone",
+    ))
+}
+
+fn read_vote_in(engine: &impl Engine, space: Space) -> Result<Option<Vote>, StoreError> {
+    let Some(value) = engine.get(space, mark::VOTE)? else {
         return Ok(None);
     };
-    let (body, _) = frame::unwrap(engine, Space::Marks, mark::VOTE, &value)?;
-    let vote = codec::decode("vote", body)
-        .map_err(|error| StoreError::undecodable(engine.location(), "vote".into(), &error))?;
+    let (body, _) = frame::unwrap(engine, space, mark::VOTE, &value)?;
+    let vote = codec::decode("vote", body).map_err(|error| {
+        StoreError::undecodable(engine.location(), name(space, mark::VOTE), &error)
+    })?;
     Ok(Some(codec::decode_vote(&vote)))
 }

@@ -2,21 +2,21 @@
 //!
 //! ```text
 //! apply ──▶ State in memory ──▶ published to readers (a clone, once per applied batch)
-//!              └─ changes, collected ──▶ one engine batch now and then: records + `applied`
+//!              └─ changes, collected ──▶ one engine batch now and then: a pack of changes + `applied`
 //! ```
 //!
-//! The log is the durability, so the state's records may lie behind by a bounded number of changes and are never synced
-//! on their own. They are written with the mark `applied` in one batch: last applied, membership, and the number and sum
-//! of all records. The sum (of the records' checksums, modulo 2^128) is kept up incrementally and does not depend on
-//! order. At opening every record is checked against its checksum, all of them against number and sum, and then
-//! against each other ([`State::from_records`]): a record that is missing, old or too many is found. Sum and checksum are
-//! against accidents, not against somebody who writes to the disk.
+//! The log is the durability, so what is on disk of the state may lie behind by a bounded number of changes and is never
+//! synced on its own. On disk the state is the current snapshot and the packs since ([`records`]), written with the mark
+//! `applied` in one batch: last applied, membership, and the number and sum of all packs. At opening every pack is checked
+//! against its checksum, all of them against number and sum, and the records that come out against each other
+//! ([`State::from_records`]): one that is missing, old or too many is found. Sum and checksum are against accidents, not
+//! against somebody who writes to the disk.
 //!
 //! Before a snapshot becomes current and before a log range is purged, what lies behind is written (and for the purge
 //! synced): nothing that is still needed is ever deleted.
 //!
-//! An installed snapshot replaces the records in bounded batches. It becomes current together with the mark `install`;
-//! while that mark stands the records mean nothing, and opening starts the replacement again from the snapshot.
+//! An installed snapshot becomes current in one batch with `applied`; the packs of the state before it mean nothing from
+//! then on, and are deleted some at a time.
 
 mod keeper;
 mod records;
@@ -151,6 +151,7 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
         self.shelf
             .make_current(stored, crate::Batch::default())
             .await?;
+        self.keeper.forget_packs(meta.last_log_id).await?;
         Ok((meta, image))
     }
 }

@@ -57,6 +57,8 @@ pub enum Fault {
     DiskFull,
     /// The next sync fails, and with it everything after.
     SyncFails,
+    /// After so many more writes the process is as dead: every later call fails, nothing more is written.
+    DiesAfter(u64),
     /// From now on a sync says "durable" and does nothing: a planted bug.
     SyncLies,
 }
@@ -139,6 +141,19 @@ impl MemoryEngine {
             life: disk.life,
             defer: Arc::clone(&self.defer),
         }
+    }
+
+    /// Another disk with the same content and nothing pending.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let disk = self.disk();
+        let fork = Self::new(disk.random);
+        let mut copy = fork.disk();
+        copy.durable = disk.visible.clone();
+        copy.visible = disk.visible.clone();
+        copy.old = disk.old.clone();
+        drop(copy);
+        fork
     }
 
     /// Lets something go wrong.
@@ -245,6 +260,22 @@ impl Disk {
         Err(error)
     }
 
+    /// Counts a write against [`Fault::DiesAfter`].
+    fn live_on(&mut self) -> Result<(), StoreError> {
+        for fault in &mut self.faults {
+            match fault {
+                Fault::DiesAfter(0) => {
+                    let error = StoreError::stopped("the simulated process died");
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
+                Fault::DiesAfter(writes) => *writes -= 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// SplitMix64 (Steele, Lea, Flood 2014): enough for picking, and ten lines.
     fn below(&mut self, end: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -299,6 +330,7 @@ impl Engine for MemoryEngine {
         let mut disk = self.alive()?;
         disk.meet(Fault::WriteFails)?;
         disk.meet(Fault::DiskFull)?;
+        disk.live_on()?;
         let Disk { visible, old, .. } = &mut *disk;
         apply(visible, batch.clone(), old);
         disk.pending.push_back(batch);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use hessra_proto::v1::log as wire;
 
-use super::marks::Mark;
+use super::ends::{End, Ends};
 use super::pack::{self, PACK_BYTES_MAX, Pack};
 use crate::engine::Engine;
 use crate::error::name;
@@ -21,12 +21,10 @@ const WALK_PACKS: usize = 64;
 /// What is known of the stored log without reading it.
 #[derive(Default)]
 pub(super) struct Chain {
-    /// Up to here everything is invisible. May be ahead of `stored_purged` while a snapshot is being installed.
+    /// Up to here everything is invisible. Ahead of the stored purge while a snapshot is being installed.
     hidden: Option<LogId>,
-    /// The mark on disk: its hash is what the first pack is linked to.
-    stored_purged: Mark,
-    /// The mark on disk: last entry ever appended and not truncated, and the hash of its pack.
-    tail: Mark,
+    /// The mark on disk.
+    ends: Ends,
     packs: BTreeMap<u64, Link>,
 }
 
@@ -39,7 +37,7 @@ struct Link {
 
 /// What a written batch changes in the memory.
 pub(super) struct Step {
-    tail: Mark,
+    tail: End,
     added: Vec<(u64, Link)>,
     /// Packs from this one on are gone.
     removed_from: Option<u64>,
@@ -47,7 +45,7 @@ pub(super) struct Step {
 
 /// What a written purge changes in the memory.
 pub(super) struct Purged {
-    mark: Mark,
+    end: End,
     packs: Vec<u64>,
 }
 
@@ -57,13 +55,11 @@ impl Chain {
     /// # Errors
     /// [`StoreError::Corrupt`] naming the first record that is not what the chain says.
     pub(super) fn open(engine: &impl Engine) -> Result<Self, StoreError> {
-        let stored_purged = Mark::read(engine, mark::PURGED)?.unwrap_or_default();
-        let tail = Mark::read(engine, mark::TAIL)?.unwrap_or(stored_purged);
-        let packs = walk(engine, &stored_purged)?;
+        let ends = Ends::read(engine)?;
+        let packs = walk(engine, &ends.purged)?;
         let chain = Self {
-            hidden: stored_purged.id,
-            stored_purged,
-            tail,
+            hidden: ends.purged.id,
+            ends,
             packs,
         };
         chain.check_end(engine)?;
@@ -71,15 +67,15 @@ impl Chain {
     }
 
     fn check_end(&self, engine: &impl Engine) -> Result<(), StoreError> {
-        let (end, hash) = match self.packs.last_key_value() {
-            Some((_, link)) => (Some(link.last), link.hash),
-            None => (None, self.stored_purged.hash),
-        };
-        let reached = self.tail.id.map(|id| id.index);
-        let is_whole = hash == self.tail.hash && (end.is_none() || end == reached);
-        if is_whole {
+        let last = self.packs.last_key_value();
+        // The hash decides: below a purged range that a snapshot took the place of, indices may differ.
+        if last.map_or(self.ends.purged.hash, |(_, link)| link.hash) == self.ends.tail.hash {
             return Ok(());
         }
+        let (end, reached) = (
+            last.map(|(_, link)| link.last),
+            self.ends.tail.id.map(|id| id.index),
+        );
         let what = format!(
             "the log ends at {}, it had reached {}",
             text(end),
@@ -87,7 +83,7 @@ impl Chain {
         );
         Err(StoreError::corrupt(
             engine.location(),
-            name(Space::Marks, mark::TAIL),
+            name(Space::Marks, mark::ENDS),
             what,
         ))
     }
@@ -99,7 +95,7 @@ impl Chain {
 
     /// The last entry, or the purged one when there is none.
     pub(super) fn last(&self) -> Option<LogId> {
-        self.tail.id.max(self.hidden)
+        self.ends.tail.id.max(self.hidden)
     }
 
     /// The part of `first..end` that is visible.
@@ -107,6 +103,7 @@ impl Chain {
         let visible = self.hidden.map_or(0, |id| id.index + 1);
         let begin = self.packs.keys().next().copied().unwrap_or(u64::MAX);
         let stop = self
+            .ends
             .tail
             .id
             .filter(|id| Some(*id) > self.hidden)
@@ -147,7 +144,7 @@ impl Chain {
     ) -> Result<(Batch, Step), StoreError> {
         let mut builder = Builder {
             batch: Batch::default(),
-            tail: self.tail,
+            ends: self.ends,
             added: Vec::new(),
             open: Vec::new(),
             bytes: 0,
@@ -188,10 +185,10 @@ impl Chain {
         let hash = gone
             .clone()
             .next()
-            .map_or(self.tail.hash, |(_, link)| link.prev);
+            .map_or(self.ends.tail.hash, |(_, link)| link.prev);
         gone.for_each(|(first, _)| batch.delete(Space::Log, pack_key(*first)));
         let mut step = Step {
-            tail: Mark {
+            tail: End {
                 id: self.hidden,
                 hash,
             },
@@ -205,7 +202,11 @@ impl Chain {
             step.added.push((*first, kept));
         }
         step.tail.id = self.id_before(engine, since)?;
-        step.tail.put(&mut batch, mark::TAIL);
+        Ends {
+            purged: self.ends.purged,
+            tail: step.tail,
+        }
+        .put(&mut batch);
         Ok((batch, step))
     }
 
@@ -236,12 +237,12 @@ impl Chain {
     /// What is hidden and not yet purged on disk.
     pub(super) fn unstored_purge(&self) -> Option<LogId> {
         self.hidden
-            .filter(|hidden| Some(*hidden) > self.stored_purged.id)
+            .filter(|hidden| Some(*hidden) > self.ends.purged.id)
     }
 
     /// The hidden range reaches beyond the stored log.
     pub(super) fn has_hole(&self) -> bool {
-        self.hidden > self.tail.id
+        self.hidden > self.ends.tail.id
     }
 
     /// Deletes at most `limit` hidden packs; `None` when nothing is left to do.
@@ -258,8 +259,8 @@ impl Chain {
         }
         let hash = gone
             .last()
-            .map_or(self.stored_purged.hash, |(_, link)| link.hash);
-        let mark = Mark {
+            .map_or(self.ends.purged.hash, |(_, link)| link.hash);
+        let end = End {
             id: Some(hidden),
             hash,
         };
@@ -267,8 +268,12 @@ impl Chain {
         packs
             .iter()
             .for_each(|first| batch.delete(Space::Log, pack_key(*first)));
-        mark.put(&mut batch, mark::PURGED);
-        Some((batch, Purged { mark, packs }))
+        Ends {
+            purged: end,
+            tail: self.ends.tail,
+        }
+        .put(&mut batch);
+        Some((batch, Purged { end, packs }))
     }
 
     /// Takes the step of a written append or truncation.
@@ -277,12 +282,12 @@ impl Chain {
             self.packs.split_off(&from);
         }
         self.packs.extend(step.added);
-        self.tail = step.tail;
+        self.ends.tail = step.tail;
     }
 
     /// Takes the step of a written purge; true when there may be more to purge.
     pub(super) fn drop_packs(&mut self, purged: Purged) -> bool {
-        self.stored_purged = purged.mark;
+        self.ends.purged = purged.end;
         purged
             .packs
             .iter()
@@ -294,7 +299,7 @@ impl Chain {
 /// Groups entries into packs.
 struct Builder<'a> {
     batch: Batch,
-    tail: Mark,
+    ends: Ends,
     added: Vec<(u64, Link)>,
     open: Vec<(LogId, &'a [u8])>,
     bytes: usize,
@@ -315,8 +320,8 @@ impl<'a> Builder<'a> {
         };
         let (first, last) = (first.index, *last);
         let entries: Vec<&[u8]> = self.open.drain(..).map(|(_, bytes)| bytes).collect();
-        let link = put_pack(&mut self.batch, self.tail.hash, first, &entries);
-        self.tail = Mark {
+        let link = put_pack(&mut self.batch, self.ends.tail.hash, first, &entries);
+        self.ends.tail = End {
             id: Some(last),
             hash: link.hash,
         };
@@ -326,11 +331,11 @@ impl<'a> Builder<'a> {
 
     fn finish(mut self) -> (Batch, Step) {
         self.close();
-        self.tail.put(&mut self.batch, mark::TAIL);
+        self.ends.put(&mut self.batch);
         (
             self.batch,
             Step {
-                tail: self.tail,
+                tail: self.ends.tail,
                 added: self.added,
                 removed_from: None,
             },
@@ -369,7 +374,7 @@ fn unpack(
 }
 
 /// Reads every pack and follows the links.
-fn walk(engine: &impl Engine, purged: &Mark) -> Result<BTreeMap<u64, Link>, StoreError> {
+fn walk(engine: &impl Engine, purged: &End) -> Result<BTreeMap<u64, Link>, StoreError> {
     let mut packs = BTreeMap::new();
     let mut before: Option<Link> = None;
     let mut after: Option<Vec<u8>> = None;
@@ -399,7 +404,7 @@ fn check_link(
     first: u64,
     link: &Link,
     before: Option<Link>,
-    purged: &Mark,
+    purged: &End,
 ) -> Result<(), StoreError> {
     let expected = before.map_or(purged.hash, |before| before.hash);
     let purged_through = purged.id.map(|id| id.index);

@@ -8,16 +8,12 @@ use openraft::{AsyncRuntime, EntryPayload};
 use tokio::sync::watch;
 
 use super::Published;
-use super::records::{Replacement, Sums, put_changes};
+use super::records::Packs;
 use crate::engine::{Engine, synced};
-use crate::layout::mark;
 use crate::snapshot::{Contents, Shelf, SnapshotImage};
-use crate::{
-    Answers, Batch, Entry, LogId, Proposal, SnapshotMeta, Space, StoreError, StoredMembership,
-    frame,
-};
+use crate::{Answers, Batch, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
-/// Changed records that may wait: one batch of them takes sled about 5 ms.
+/// Changed records that may wait: a pack of them takes about a millisecond.
 const CHANGES_MAX: usize = 1024;
 /// Applied batches that may wait: what a restart applies again at most.
 const APPLIES_MAX: usize = 64;
@@ -45,14 +41,16 @@ struct Memory {
     /// What the disk was not yet told.
     changes: BTreeMap<RecordKey, Change>,
     applies: usize,
-    sums: Sums,
-    /// The records on disk are being replaced.
+    packs: Packs,
+    /// What the disk was last told: last applied and membership.
+    written: (Option<LogId>, StoredMembership),
+    /// A snapshot is taking the place of everything on disk.
     installing: bool,
 }
 
 impl<E: Engine> Keeper<E> {
     /// Around a state that is on disk as it is.
-    pub(super) fn new(engine: E, published: Published, sums: Sums) -> Self {
+    pub(super) fn new(engine: E, published: Published, packs: Packs) -> Self {
         let settled = Settled {
             applied: published.applied,
             failed: None,
@@ -63,7 +61,8 @@ impl<E: Engine> Keeper<E> {
             membership: published.membership.clone(),
             changes: BTreeMap::new(),
             applies: 0,
-            sums,
+            packs,
+            written: (published.applied, published.membership.clone()),
             installing: false,
         };
         Self {
@@ -165,48 +164,49 @@ impl<E: Engine> Keeper<E> {
     ) -> Result<(), StoreError> {
         let published = believe(meta, image, "the received snapshot")?;
         let stored = shelf.put(meta, image).await?;
-        self.begin_replacing()?;
-        let mut batch = Batch::default();
-        batch.put(
-            Space::Marks,
-            mark::INSTALL,
-            frame::wrap(Space::Marks, mark::INSTALL, &[]).0,
-        );
+        let batch = self.begin_replacing(&published)?;
         shelf.make_current(stored, batch).await?;
-        let sums = self.write_records(&published).await?;
-        synced(&self.engine).await?;
-        self.adopt(published, sums);
+        self.adopt(published);
         tracing::info!(
             index = meta.last_log_id.map(|id| id.index),
             bytes = image.len(),
             "snapshot installed"
         );
-        Ok(())
+        self.forget_packs(meta.last_log_id).await
     }
 
-    async fn write_records(&self, published: &Published) -> Result<Sums, StoreError> {
-        let mut replacement = Replacement::new(published);
-        while let Some(batch) = replacement.next(&self.engine)? {
-            self.engine.write(batch)?;
+    /// Deletes the packs that a durable snapshot makes useless, some at a time.
+    pub(crate) async fn forget_packs(&self, upto: Option<LogId>) -> Result<(), StoreError> {
+        let Some(upto) = upto else { return Ok(()) };
+        while self.failing(|| self.memory().forget(&self.engine, upto.index))? {
             tokio::task::yield_now().await;
         }
-        Ok(replacement.sums())
-    }
-
-    /// From here on the records on disk are not this memory's.
-    fn begin_replacing(&self) -> Result<(), StoreError> {
-        let mut memory = self.memory();
-        memory.write_behind(&self.engine)?;
-        memory.installing = true;
         Ok(())
     }
 
-    fn adopt(&self, published: Published, sums: Sums) {
+    /// From here on nothing else is written. Returns what must become true together with the snapshot.
+    fn begin_replacing(&self, published: &Published) -> Result<Batch, StoreError> {
+        let mut memory = self.memory();
+        if published.applied < memory.applied {
+            let what = "a snapshot was to be installed that is behind the applied state";
+            return Err(StoreError::stopped(what));
+        }
+        memory.write_behind(&self.engine)?;
+        memory.installing = true;
+        let mut batch = Batch::default();
+        memory.packs.replaced(published.applied.map(|id| id.index));
+        memory
+            .packs
+            .put_applied(&mut batch, published.applied, &published.membership);
+        Ok(batch)
+    }
+
+    fn adopt(&self, published: Published) {
         let mut memory = self.memory();
         memory.state = (*published.state).clone();
         memory.applied = published.applied;
         memory.membership = published.membership.clone();
-        memory.sums = sums;
+        memory.written = (published.applied, published.membership.clone());
         memory.installing = false;
         self.settled
             .send_modify(|settled| settled.applied = settled.applied.max(published.applied));
@@ -310,12 +310,29 @@ impl Memory {
             return Ok(());
         }
         let mut batch = Batch::default();
-        let sums = put_changes(engine, &mut batch, self.sums, self.changes.values())?;
-        sums.put(&mut batch, self.applied, &self.membership);
+        if let Some(applied) = self.applied.filter(|_| !self.changes.is_empty()) {
+            self.packs
+                .put(&mut batch, applied.index, self.changes.values());
+        }
+        self.packs
+            .put_applied(&mut batch, self.applied, &self.membership);
+        // After an error nothing is written any more, so what is remembered may be ahead of it.
         engine.write(batch)?;
-        self.sums = sums;
+        self.written = (self.applied, self.membership.clone());
         self.changes.clear();
         self.applies = 0;
         Ok(())
+    }
+
+    /// True when there may be more.
+    fn forget(&mut self, engine: &impl Engine, upto: u64) -> Result<bool, StoreError> {
+        let mut batch = Batch::default();
+        if self.installing || !self.packs.forget(&mut batch, upto) {
+            return Ok(false);
+        }
+        let (applied, membership) = &self.written;
+        self.packs.put_applied(&mut batch, *applied, membership);
+        engine.write(batch)?;
+        Ok(true)
     }
 }

@@ -2,5 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod codec;
 mod conformance;
+mod crash;
+mod damage;
+mod directory;
+mod faults;
+mod install;
+mod space;
 mod support;

@@ -1,0 +1,202 @@
+//! Rot: a stored record that is not as it was written is found and named, or what is served is the same. Never anything
+//! else, whatever sled makes of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hessra_sled::memory::Rot;
+use hessra_sled::{MemoryEngine, StoreError};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::{Contents, block_on, contents, furnish, open, open_sled};
+
+/// Trials over real files; `HESSRA_BIT_FLIPS` sets another number.
+const FLIPS: u64 = 100;
+
+#[test]
+fn rot_in_any_record_is_named_or_harmless() {
+    let engine = MemoryEngine::new(1);
+    block_on(furnish(open(engine.clone()).unwrap()));
+    let before = block_on(contents(open(engine.fork()).unwrap())).unwrap();
+    let mut harmless: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut trials, mut named) = (0, 0);
+    for rot in [
+        Rot::FlippedBit,
+        Rot::LostRecord,
+        Rot::CutRecord,
+        Rot::OldRecord,
+    ] {
+        for choice in 0..engine.content().len() as u64 * 3 {
+            let damaged = engine.fork();
+            let place = damaged
+                .rot(
+                    rot,
+                    choice
+                        .wrapping_mul(0x9e37_79b9_0000_0001)
+                        .wrapping_add(choice),
+                )
+                .unwrap();
+            trials += 1;
+            match look(|| open(damaged)) {
+                Ok(found) => {
+                    assert!(found == before, "{rot:?} of {place:?} was served");
+                    *harmless
+                        .entry(format!("{rot:?} in {}", place.0))
+                        .or_default() += 1;
+                }
+                Err(error) => {
+                    assert!(
+                        error.contains("damaged data in the simulated disk"),
+                        "{rot:?} of {place:?}: {error}"
+                    );
+                    named += 1;
+                }
+            }
+        }
+    }
+    println!("{trials} damages: {named} named; harmless: {harmless:?}");
+    assert!(
+        named * 10 > trials * 9,
+        "most records matter: {named} of {trials} named, {harmless:?}"
+    );
+}
+
+#[test]
+fn a_damaged_record_is_named_with_file_record_and_next_step() {
+    let engine = MemoryEngine::new(1);
+    block_on(furnish(open(engine.clone()).unwrap()));
+    let content = engine.content();
+    let place = content
+        .keys()
+        .position(|(space, key)| space.name() == "marks" && key == b"vote")
+        .unwrap();
+    engine.rot(Rot::FlippedBit, place as u64).unwrap();
+    let error = open(engine).map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }));
+    assert_eq!(
+        error.to_string(),
+        "damaged data in the simulated disk, marks record vote: its checksum does not match. This node must not vote: \
+         remove it from the cluster and add it again under a new id with an empty data directory"
+    );
+}
+
+#[test]
+fn flipped_bits_in_real_files_are_named_or_harmless() {
+    let flips = std::env::var("HESSRA_BIT_FLIPS").map_or(FLIPS, |text| text.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let pristine = directory.path().join("pristine");
+    furnish_sled(&pristine);
+    let before = look(|| open(open_sled(&pristine)?)).unwrap();
+    let files = files_below(&pristine);
+    let work = directory.path().join("work");
+    copy_with_flips(&pristine, &files, &work, None);
+    assert!(
+        look(|| open(open_sled(&work)?)).unwrap() == before,
+        "a copy without flips is the same"
+    );
+    let (mut named, mut harmless) = (BTreeMap::new(), 0);
+    for seed in 0..flips {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let flipped = copy_with_flips(&pristine, &files, &work, Some(&mut random));
+        match look(|| open(open_sled(&work)?)) {
+            Ok(found) => {
+                assert_eq!(found, before, "seed {seed}: {flipped:?} was served");
+                harmless += 1;
+            }
+            Err(error) => *named.entry(kind(&error)).or_insert(0) += 1,
+        }
+    }
+    println!("{flips} times one to three bits: {harmless} harmless, named: {named:#?}");
+    assert!(
+        named.values().sum::<u64>() > flips / 4,
+        "too few of the flips met anything: {named:?}"
+    );
+}
+
+/// Opens twice with work in between, so that sled has pages of several ages and a snapshot of its own.
+fn furnish_sled(path: &Path) {
+    block_on(furnish(open(open_sled(path).unwrap()).unwrap()));
+    let (mut log, _machine) = open(open_sled(path).unwrap()).unwrap();
+    block_on(crate::support::append(
+        &mut log,
+        crate::support::entries(2, 96..=140),
+    ));
+}
+
+fn look<E: hessra_sled::Engine>(
+    open: impl FnOnce() -> Result<hessra_sled::Parts<E, openraft::TokioRuntime>, StoreError>,
+) -> Result<Contents, String> {
+    let opened = open().map_err(|error| error.to_string())?;
+    block_on(contents(opened))
+}
+
+/// What a message says, without the place.
+fn kind(error: &str) -> String {
+    let digits = |part: &str| {
+        part.chars()
+            .filter(|character| !character.is_ascii_digit())
+            .collect::<String>()
+    };
+    error
+        .split(": ")
+        .nth(1)
+        .map(digits)
+        .unwrap_or_else(|| error.to_owned())
+}
+
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path))
+        } else {
+            files.push(path)
+        }
+    }
+    files.retain(|path| path.file_name().is_some_and(|name| name != "LOCK"));
+    files.sort();
+    files
+}
+
+/// A copy; with randomness one of its files has flipped bits: mostly the data file, at bytes that say something.
+fn copy_with_flips(
+    from: &Path,
+    files: &[PathBuf],
+    to: &Path,
+    mut random: Option<&mut SmallRng>,
+) -> Vec<(PathBuf, usize)> {
+    let _ = fs::remove_dir_all(to);
+    let data = files
+        .iter()
+        .position(|path| path.ends_with("sled/db"))
+        .unwrap();
+    let chosen = random.as_mut().map(|random| {
+        if random.gen_bool(0.8) {
+            data
+        } else {
+            random.gen_range(0..files.len())
+        }
+    });
+    let mut flipped = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let mut bytes = fs::read(file).unwrap();
+        let telling: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        if let Some(random) = random
+            .as_mut()
+            .filter(|_| Some(number) == chosen && !telling.is_empty())
+        {
+            for _ in 0..random.gen_range(1..=3) {
+                let at = telling[random.gen_range(0..telling.len())];
+                bytes[at] ^= 1 << random.gen_range(0..8);
+                flipped.push((file.clone(), at));
+            }
+        }
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, bytes).unwrap();
+    }
+    flipped
+}
