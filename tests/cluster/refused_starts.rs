@@ -159,8 +159,7 @@ fn flip_bits(data: &std::path::Path) {
     }
     let store = files
         .into_iter()
-        .filter(|file| file.file_name().is_some_and(|name| name == "db"))
-        .next_back();
+        .rfind(|file| file.file_name().is_some_and(|name| name == "db"));
     let store = store.expect("the store's file is called db");
     let mut bytes = std::fs::read(&store).expect("read");
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);

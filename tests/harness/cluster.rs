@@ -277,7 +277,7 @@ impl Cluster {
     pub fn wait_ready(&mut self, id: u64) {
         let operations = self.nodes[&id].operations;
         let began = std::time::Instant::now();
-        while !get(operations, "/readyz").is_some_and(|(status, _)| status == 200) {
+        while get(operations, "/readyz").is_none_or(|(status, _)| status != 200) {
             self.expect_alive(id);
             assert!(
                 began.elapsed() < PATIENCE,

@@ -109,7 +109,10 @@ impl SimEngine {
 /// Only an installation makes a snapshot current and says in the same batch how far the state is applied.
 fn is_installing(batch: &Batch) -> bool {
     let puts = |name: &[u8]| {
-        batch.changes().iter().any(|(space, key, value)| *space == Space::Marks && key == name && value.is_some())
+        batch
+            .changes()
+            .iter()
+            .any(|(space, key, value)| *space == Space::Marks && key == name && value.is_some())
     };
     puts(mark::SNAPSHOT) && puts(mark::APPLIED)
 }
