@@ -33,8 +33,10 @@ pub struct Committed {
     pub answers: Vec<Applied>,
     /// Log index of the entry.
     pub index: u64,
-    /// Members whose log was known to hold it when it was committed.
+    /// Members whose log was known to hold it when the answer was given.
     pub holders: usize,
+    /// From the asking to the commit, as measured by the node that was asked.
+    pub took: Duration,
 }
 
 pub(super) struct Proposer {
@@ -208,6 +210,7 @@ impl Batcher {
                     answers: written.answers,
                     index: written.index,
                     holders,
+                    took: Duration::ZERO,
                 })
             }
             Ok(written) => Tried::Failed(ProposeError::Stopped(format!(
@@ -255,6 +258,7 @@ fn decoded(response: hessra_proto::v1::raft::ProposeResponse, count: usize) -> T
             answers,
             index: response.log_index,
             holders: response.holders as usize,
+            took: Duration::ZERO,
         }),
         _ => Tried::Failed(ProposeError::Stopped(
             "the leader's answer cannot be read: it runs another version. Upgrade this node"
@@ -279,6 +283,7 @@ fn answer(jobs: Vec<Job>, committed: Committed) {
         answers,
         index,
         holders,
+        took,
     } = committed;
     let mut answers = answers.into_iter();
     for job in jobs {
@@ -288,6 +293,7 @@ fn answer(jobs: Vec<Job>, committed: Committed) {
             answers,
             index,
             holders,
+            took,
         }));
     }
 }

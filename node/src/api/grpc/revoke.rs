@@ -1,7 +1,6 @@
 //! Revoke, preview a revocation, lift one.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
@@ -9,7 +8,6 @@ use hessra_revocation::{Cutoff, Revision, Target};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{Applied, Command, Lift, Revocation, Revoke, Revoked, State};
 use opentelemetry::KeyValue;
-use tokio::time::{Instant, timeout};
 use tonic::{Request, Status};
 
 use super::AuthorityService;
@@ -20,15 +18,11 @@ use crate::policy::Right;
 
 /// Names shown per list of a preview; a realm may have a million members.
 const NAMES_MAX: usize = 1_000;
-/// How long an answer waits for members that are about to have the entry: a round to the slowest of one site.
-const HOLDERS_WAIT: Duration = Duration::from_millis(5);
-
 impl AuthorityService {
     pub(super) async fn revoke_targets(
         &self,
         request: Request<v1::RevokeRequest>,
     ) -> Result<v1::RevokeResponse, Status> {
-        let begun = Instant::now();
         let caller = self.caller(&request)?;
         let deadline = self.deadline(&request);
         let request = request.into_inner();
@@ -47,16 +41,10 @@ impl AuthorityService {
             _ => return Err(other_request()),
         };
         note(&caller, &targets, &items);
-        let commit_ms = begun.elapsed().as_secs_f64() * 1_000.0;
-        Ok(self.revoked(&items, &committed, commit_ms).await)
+        Ok(self.revoked(&items, &committed))
     }
 
-    async fn revoked(
-        &self,
-        items: &[Revoked],
-        committed: &Committed,
-        commit_ms: f64,
-    ) -> v1::RevokeResponse {
+    fn revoked(&self, items: &[Revoked], committed: &Committed) -> v1::RevokeResponse {
         let state = self.authority.state();
         let epoch = state.view().epoch;
         let item = |item: &Revoked| v1::RevokedItem {
@@ -72,39 +60,10 @@ impl AuthorityService {
         v1::RevokeResponse {
             items: items.iter().map(item).collect(),
             committed_at_ms: self.authority.clock().wall().0,
-            nodes_applied: self.holders(committed).await.min(nodes) as u32,
+            nodes_applied: committed.holders.min(nodes) as u32,
             nodes: nodes as u32,
-            commit_ms,
+            commit_ms: committed.took.as_secs_f64() * 1_000.0,
         }
-    }
-
-    /// Members that have the entry. A quorum has it in any case; the others of one site follow within milliseconds,
-    /// and are waited for where that costs nobody anything.
-    async fn holders(&self, committed: &Committed) -> usize {
-        let raft = self.authority.raft();
-        let all = raft.members().nodes.len();
-        if committed.holders >= all || !self.authority.is_idle() {
-            return committed.holders;
-        }
-        if !raft.is_leader() {
-            let ask = self.authority.neighbours().ask_all(false);
-            let others = timeout(HOLDERS_WAIT * 4, ask).await.unwrap_or_default();
-            let with_it = others
-                .values()
-                .filter(|status| status.last >= committed.index)
-                .count();
-            let own = usize::from(raft.standing().last_index >= committed.index);
-            return committed.holders.max(with_it + own);
-        }
-        let alive: Vec<u64> = raft
-            .members()
-            .nodes
-            .into_keys()
-            .filter(|id| self.authority.is_alive(*id))
-            .collect();
-        // Whether all of them had it in time is what is counted next.
-        let _ = timeout(HOLDERS_WAIT, raft.held_by(committed.index, &alive)).await;
-        committed.holders.max(raft.holders(committed.index))
     }
 
     pub(super) fn preview(
