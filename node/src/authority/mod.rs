@@ -65,9 +65,6 @@ impl Default for AuthoritySettings {
             others_queued_max: 512,
             queued_bytes_max: 64 * 1024 * 1024,
             pipeline: 2,
-                .ok()
-                .and_then(|t| t.parse().ok())
-                .unwrap_or(2),
             deadline: Duration::from_secs(10),
             silent_after: Duration::from_secs(3),
         }
