@@ -97,7 +97,8 @@ impl SimEngine {
         let mut kept = Batch::default();
         for (space, key, value) in batch.into_changes() {
             match value {
-                Some(_) if space == Space::Marks && key == lost => {}
+                // The vote has a copy in a space of its own.
+                Some(_) if matches!(space, Space::Marks | Space::Copies) && key == lost => {}
                 Some(value) => kept.put(space, key, value),
                 None => kept.delete(space, key),
             }
