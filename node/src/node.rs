@@ -42,8 +42,8 @@ use doors::Doors;
 use material::Material;
 use parts::Parts;
 
-/// Handing leadership over takes one election, below two seconds.
-const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The chosen follower stands at once: one round of votes and one of appends. When all nodes stop, nobody takes it.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Requests under way end in milliseconds; verifiers have been told to resume elsewhere.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After it the process ends without waiting for consensus: its log is safe on disk at any moment.

@@ -104,3 +104,169 @@ pub fn ends_at(certificate: &CertificateDer<'_>) -> Option<u64> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn authority() -> (Issuer<'static, KeyPair>, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        (Issuer::new(params, key), pem)
+    }
+
+    /// Files of a member in a directory of its own.
+    fn member(
+        directory: &Path,
+        (issuer, ca): &(Issuer<'static, KeyPair>, String),
+        uri: &str,
+    ) -> TlsFiles {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params
+            .subject_alt_names
+            .push(SanType::URI(uri.try_into().unwrap()));
+        let name = uri.replace(':', "-");
+        let write = |extension: &str, text: &str| {
+            let path = directory.join(format!("{name}.{extension}"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        TlsFiles {
+            certificate: write("crt", &params.signed_by(&key, issuer).unwrap().pem()),
+            key: write("key", &key.serialize_pem()),
+            authority: write("ca", ca),
+        }
+    }
+
+    fn limits() -> DoorLimits {
+        let long = Duration::from_secs(10);
+        DoorLimits {
+            connections_max: 2,
+            connections_per_address_max: 2,
+            handshake_timeout: long,
+            header_timeout: long,
+            idle_timeout: long,
+            streams_max: 10,
+            streams_reset_max: 10,
+            header_bytes_max: 16 * 1024,
+        }
+    }
+
+    /// The address of a peer door that shows these files.
+    async fn peer_door(files: &TlsFiles, stop: &CancellationToken) -> String {
+        let config = Arc::new(ArcSwap::from_pointee(files.peer_server().unwrap()));
+        let door = Door::open("peer", ([127, 0, 0, 1], 0).into(), config, limits())
+            .await
+            .unwrap();
+        let address = door.address().to_string();
+        tokio::spawn(door.serve(axum::Router::new(), stop.clone(), Duration::ZERO));
+        address
+    }
+
+    #[tokio::test]
+    async fn a_member_is_spoken_to_only_when_it_is_the_one_that_was_meant() {
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let first = member(directory.path(), &ca, &node_urn("prod", 1));
+        let second = member(directory.path(), &ca, &node_urn("prod", 2));
+        let address = peer_door(&second, &stop).await;
+        let tls = PeerTls::new("prod", &first).unwrap();
+        tls.connect(&address, 2).await.unwrap();
+        let refused = tls.connect(&address, 3).await.err().unwrap().to_string();
+        assert_eq!(
+            refused,
+            format!("`{address}` should be node 3, its certificate names node 2")
+        );
+        let elsewhere = PeerTls::new("staging", &first).unwrap();
+        let refused = elsewhere
+            .connect(&address, 2)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            refused.ends_with("its certificate names no member of this cluster"),
+            "{refused}"
+        );
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_member_of_another_authority_is_no_member() {
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let address = peer_door(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
+        let stranger = member(directory.path(), &authority(), &node_urn("prod", 1));
+        assert!(
+            PeerTls::new("prod", &stranger)
+                .unwrap()
+                .connect(&address, 2)
+                .await
+                .is_err()
+        );
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn seats_are_limited_and_given_back() {
+        use tokio::io::AsyncReadExt as _;
+        use tokio::net::TcpStream;
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let address = peer_door(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
+        let seated = [
+            TcpStream::connect(&address).await.unwrap(),
+            TcpStream::connect(&address).await.unwrap(),
+        ];
+        let mut third = TcpStream::connect(&address).await.unwrap();
+        // Closed at once, where the seated are waited for.
+        assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
+        drop(seated);
+        let first =
+            PeerTls::new("prod", &member(directory.path(), &ca, &node_urn("prod", 1))).unwrap();
+        while first.connect(&address, 2).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    }
+
+    #[test]
+    fn a_certificate_that_names_two_members_speaks_for_none() {
+        let names = |uris: &[String]| PeerCertificate {
+            der: Vec::new(),
+            sha256: [0; 32],
+            san_uris: uris.to_vec(),
+            san_dns: Vec::new(),
+        };
+        assert_eq!(names(&[node_urn("prod", 7)]).node_id("prod"), Some(7));
+        assert_eq!(
+            names(&[node_urn("prod", 7), node_urn("prod", 8)]).node_id("prod"),
+            None
+        );
+        assert_eq!(
+            names(&["urn:hessra:alice".to_owned()]).node_id("prod"),
+            None
+        );
+        assert_eq!(names(&[node_urn("production", 7)]).node_id("prod"), None);
+    }
+}
