@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Began, Confirmation};
 use crate::edge::Clock;
-use crate::raft::network::within;
+use crate::raft::peers::within;
 use crate::raft::{ConfirmError, RaftHandle};
 
 /// Readers that may wait for one round; more are told that there is no quorum to be had in time.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::edge::Clock;
 use crate::raft::RaftHandle;
 use crate::raft::membership::{Change, ChangeError};
-use crate::raft::network::within;
+use crate::raft::peers::within;
 
 /// Between two rounds of asking.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AuthoritySettings, Guard, ProposeError, RETRY_PAUSE};
 use crate::raft::membership::Gate;
-use crate::raft::network::within;
+use crate::raft::peers::within;
 use crate::raft::{RaftHandle, WriteError};
 use queue::{Job, Lane, Queue, Queues, size};
 

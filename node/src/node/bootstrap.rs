@@ -23,7 +23,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use crate::edge::{random_16, random_bytes};
 use crate::policy::{PolicyError, PolicyView};
-use crate::raft::network::within;
+use crate::raft::peers::within;
 use crate::seal::{KeyEncryptionKey, KeyLabel, SealError, SealingRandom};
 use crate::signer::Keyholder;
 
@@ -140,23 +140,33 @@ async fn propose_when_leading(
 ) {
     while !authority.state().is_initialized() {
         if authority.raft().is_leader() {
-            let init = Command::Init(first_command(kek, policy.clone()));
-            let by = authority.raft().identity();
-            let by = by.urn(by.id);
-            match authority
-                .propose(init, &by, RequestId(random_16()), authority.deadline())
-                .await
-            {
-                Ok((Applied::Initialized { revision }, _)) => {
-                    info!(revision = revision.0, "cluster initialized")
-                }
-                Ok((other, _)) => info!(?other, "cluster was initialized by another member"),
-                Err(error) => warn!(%error, "cluster not initialized yet"),
-            }
+            propose(authority, kek, policy).await;
         }
         sleep(PAUSE).await;
     }
     keys.follow(&authority.state());
+}
+
+async fn propose(authority: &Authority, kek: &KeyEncryptionKey, policy: &Policy) {
+    // A node that has just started knows neither who leads now nor everything that it has on disk.
+    if authority.linearize(authority.deadline()).await.is_err()
+        || authority.state().is_initialized()
+    {
+        return;
+    }
+    let init = Command::Init(first_command(kek, policy.clone()));
+    let by = authority.raft().identity();
+    let by = by.urn(by.id);
+    match authority
+        .propose(init, &by, RequestId(random_16()), authority.deadline())
+        .await
+    {
+        Ok((Applied::Initialized { revision }, _)) => {
+            info!(revision = revision.0, "cluster initialized")
+        }
+        Ok((other, _)) => info!(?other, "cluster was initialized by another member"),
+        Err(error) => warn!(%error, "cluster not initialized yet"),
+    }
 }
 
 fn first_command(kek: &KeyEncryptionKey, policy: Policy) -> Init {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RaftHandle;
-use super::network::within;
+use super::peers::within;
 
 mod check;
 

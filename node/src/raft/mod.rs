@@ -15,8 +15,10 @@
 //!
 //! It decides nothing about who may write: that is `authority`.
 
+pub mod deadline;
 pub mod membership;
 pub mod network;
+pub mod peers;
 pub mod server;
 mod settings;
 mod standing;
@@ -34,7 +36,7 @@ use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeErr
 use openraft::storage::RaftLogStorage;
 use tokio::sync::watch;
 
-pub use network::{PeerDialer, Peers};
+pub use peers::{PeerDialer, Peers};
 pub use settings::{NodeIdentity, RaftSettings};
 pub use standing::{Members, Role, Standing};
 

@@ -4,20 +4,18 @@
 //! does the sender speak for itself? A vote or an append names the node that stands or leads; it is refused when it
 //! comes over another node's certificate. That the certificate is of the cluster's own authority was checked by TLS.
 
-use std::time::Duration;
-
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft as wire;
 use hessra_proto::v1::raft::raft_server::{Raft as Service, RaftServer};
 use hessra_sled::{SnapshotImage, TokioTypes as Types, codec};
 use openraft::Snapshot;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
-use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::RaftHandle;
+use super::deadline::deadline_of;
 use super::membership::ChangeError;
-use super::network::MESSAGE_BYTES_MAX;
+use super::peers::MESSAGE_BYTES_MAX;
 use crate::api::tls::PeerCertificate;
 use crate::authority::inspector::Inspector;
 use crate::authority::neighbours::decode_change;
@@ -27,10 +25,6 @@ use crate::authority::{Authority, ProposeError};
 const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// Commands in one forwarded batch; members of this version send at most 256 and one more.
 const FORWARDED_COMMANDS_MAX: usize = 1_024;
-/// What a member that names no deadline gets.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// And what one gets that names a longer one.
-const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// The service of the peer port.
 pub struct PeerService {
@@ -372,34 +366,6 @@ fn encode_append_response(response: &AppendEntriesResponse<u64>) -> wire::Append
     encoded
 }
 
-/// The sender's own deadline, so that nothing is done for a sender that has given up.
-pub fn timeout_of<T>(request: &Request<T>) -> Option<Duration> {
-    let header = request
-        .metadata()
-        .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok());
-    header.and_then(parse_timeout)
-}
-
-fn deadline_of<T>(request: &Request<T>) -> Instant {
-    Instant::now() + timeout_of(request).map_or(DEADLINE, |timeout| timeout.min(DEADLINE_MAX))
-}
-
-/// `grpc-timeout` of the gRPC specification: up to eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3_600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
 fn refuse(reason: Reason, message: impl Into<String>) -> Status {
     Failure::new(reason, message).into()
 }
@@ -431,22 +397,4 @@ pub fn refuse_change(error: ChangeError) -> Status {
         ChangeError::Unavailable(_) => Reason::Unavailable,
     };
     refuse(reason, error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_is_read_as_grpc_writes_it() {
-        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(
-            parse_timeout("1500000u"),
-            Some(Duration::from_millis(1_500))
-        );
-        for wrong in ["", "m", "10", "10x", "123456789S", "é", "-1S"] {
-            assert_eq!(parse_timeout(wrong), None, "{wrong}");
-        }
-    }
 }

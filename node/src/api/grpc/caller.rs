@@ -11,7 +11,7 @@ use tonic::{Request, Status};
 use super::AuthorityService;
 use crate::api::tls::PeerCertificate;
 use crate::policy::{PolicyView, Right};
-use crate::raft::server::timeout_of;
+use crate::raft::deadline::timeout_of;
 
 /// Nobody may make a node work on one request for longer.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);

@@ -1,12 +1,9 @@
 //! Nodes that can be stopped, started again on the same directory, and cut off from each other.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -14,15 +11,14 @@ use hessra_proto::v1;
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target};
 use hessra_sled::{Member, OpenOptions, SledEngine, Store};
 use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey};
-use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 
+use super::cut::{Cuts, Cuttable, PeerIo, PlainDialer};
 use crate::api::grpc;
 use crate::api::tls::PeerCertificate;
 use crate::authority::inspector::{Inspector, NodeFacts};
@@ -31,7 +27,7 @@ use crate::edge::{Clock, random_16};
 use crate::feed::{CheckpointSigner, FeedHub, FeedSettings};
 use crate::policy::Policies;
 use crate::raft::server::{Certificates, service};
-use crate::raft::{self, NodeIdentity, PeerDialer, RaftSettings};
+use crate::raft::{self, NodeIdentity, RaftSettings};
 
 pub(super) const OPERATOR: &str = "urn:hessra:operator";
 const CLIENTS: &str = r#"
@@ -63,94 +59,6 @@ impl NodeFacts for Ready {
 
     fn disk_bytes(&self) -> u64 {
         0
-    }
-}
-
-/// Which nodes are cut off: no byte passes to or from them.
-#[derive(Clone, Default)]
-pub(super) struct Cuts(Arc<Mutex<BTreeMap<u64, Arc<AtomicBool>>>>);
-
-impl Cuts {
-    fn of(&self, id: u64) -> Arc<AtomicBool> {
-        Arc::clone(self.0.lock().unwrap().entry(id).or_default())
-    }
-
-    pub(super) fn set(&self, id: u64, cut: bool) {
-        self.of(id).store(cut, Ordering::SeqCst);
-    }
-}
-
-struct PlainDialer {
-    from: u64,
-    cuts: Cuts,
-}
-
-impl PeerDialer for PlainDialer {
-    fn channel(&self, id: u64, address: &str) -> Channel {
-        let ends = [self.cuts.of(self.from), self.cuts.of(id)];
-        let address = address.to_owned();
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (ends, address) = (ends.clone(), address.clone());
-            async move {
-                if ends.iter().any(|end| end.load(Ordering::SeqCst)) {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
-                }
-                let stream = TcpStream::connect(&address).await?;
-                stream.set_nodelay(true)?;
-                Ok(TokioIo::new(Cuttable { stream, ends }))
-            }
-        });
-        Endpoint::from_static("http://peer").connect_with_connector_lazy(connector)
-    }
-}
-
-/// A connection that breaks when either end is cut off.
-struct Cuttable {
-    stream: TcpStream,
-    ends: [Arc<AtomicBool>; 2],
-}
-
-impl Cuttable {
-    fn check(&self) -> io::Result<()> {
-        match self.ends.iter().any(|end| end.load(Ordering::SeqCst)) {
-            true => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-            false => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Cuttable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Err(error) = self.check() {
-            buf.clear();
-            return Poll::Ready(Err(error));
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Cuttable {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -492,42 +400,6 @@ fn certificate() -> PeerCertificate {
         sha256: [7; 32],
         san_uris: vec![OPERATOR.to_owned()],
         san_dns: Vec::new(),
-    }
-}
-
-struct PeerIo(Cuttable);
-
-impl tonic::transport::server::Connected for PeerIo {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for PeerIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for PeerIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
