@@ -91,7 +91,6 @@ fn member(directory: &Path, id: usize, ports: &Ports, peers: &str) -> Result<Mem
         ("peer-trusted-ca-file", file("ca.crt")),
         ("peer-client-cert-auth", "true".to_owned()),
         ("logger", "zap".to_owned()),
-        ("log-level", "warn".to_owned()),
     ];
     let mut command = Command::new("etcd");
     command.args(

@@ -88,8 +88,7 @@ fn member(node: &Path, directory: &Path, described: &serde_json::Value) -> Resul
     let mut command = Command::new(node);
     command
         .args(["run", "--config"])
-        .arg(folder.join("node.toml"))
-        .env("HESSRA_LOG", "warn");
+        .arg(folder.join("node.toml"));
     Ok(Member {
         process: Process::start(
             format!("hessra {id}"),
