@@ -21,7 +21,7 @@
 //! it may miss bit rot in the last second before a power cut, and never accuses a good file.
 //!
 //! **Pieces.** sled writes a page that is larger than a quarter of a segment into a file under `blobs/` and never
-//! fsyncs that. Values are therefore cut into pieces so small that no page can become that large ([`pieces`]); should a
+//! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
 //!
 //! **A disk that fails or is full** ends the engine: every later call answers the first error and the node stops. Before
@@ -31,13 +31,14 @@
 //! sled panics on some damage. Panics are caught at this seam and become [`StoreError::Corrupt`].
 
 mod directory;
+mod failure;
 mod flusher;
 mod high_water;
 mod pieces;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Transactional, Tree};
@@ -48,10 +49,11 @@ use crate::{Space, StoreError};
 pub use directory::Identity;
 
 use directory::Directory;
+use failure::Failure;
 use flusher::Flusher;
 use high_water::HighWater;
 
-/// sled's unit of allocation. With 2 MiB a page may have 512 KiB before it becomes a blob, see [`pieces`].
+/// sled's unit of allocation. With 2 MiB a page may have 512 KiB before it becomes a blob, see `pieces`.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// sled's own name of its data file.
 const DATA_FILE: &str = "db";
@@ -112,13 +114,6 @@ struct Database {
     spaces: [Tree; Space::ALL.len()],
     /// Holds the number of the last flush.
     engine: Tree,
-}
-
-/// The first error, which every later call answers.
-#[derive(Clone)]
-struct Failure {
-    first: Arc<OnceLock<StoreError>>,
-    file: Arc<str>,
 }
 
 impl SledEngine {
@@ -318,60 +313,4 @@ fn decode_sequence(stored: Option<sled::IVec>, failure: &Failure) -> Result<u64,
     let Some(bytes) = stored else { return Ok(0) };
     let corrupt = || StoreError::corrupt(&*failure.file, "sequence", "its checksum does not match");
     high_water::opened(&bytes).ok_or_else(corrupt)
-}
-
-impl Failure {
-    /// Runs something of sled's, unless the engine has failed; remembers when it fails now.
-    fn guard<T>(&self, act: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-        if let Some(first) = self.first.get() {
-            return Err(first.clone());
-        }
-        match catch_unwind(AssertUnwindSafe(act)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.remember(self.translate(error))),
-            Err(panic) => {
-                Err(self.remember(self.corrupt(&format!("sled gave up: {}", message(&*panic)))))
-            }
-        }
-    }
-
-    fn remember(&self, error: StoreError) -> StoreError {
-        self.first.get_or_init(|| error).clone()
-    }
-
-    fn translate(&self, error: sled::Error) -> StoreError {
-        match error {
-            sled::Error::Io(source) => StoreError::io("read or write", &*self.file, source),
-            sled::Error::Corruption { at, .. } => {
-                let place = at.map_or_else(String::new, |at| format!(" at {at}"));
-                self.corrupt(&format!("sled found a damaged page{place}"))
-            }
-            other => self.corrupt(&format!("sled cannot read it: {other}")),
-        }
-    }
-
-    fn corrupt(&self, what: &str) -> StoreError {
-        StoreError::corrupt(&*self.file, "page", what)
-    }
-
-    fn torn(&self, space: Space, key: &[u8], what: &str) -> StoreError {
-        self.remember(StoreError::corrupt(
-            &*self.file,
-            crate::error::name(space, key),
-            what,
-        ))
-    }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    // One line: sled prints whole pages.
-    text.unwrap_or_default()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect()
 }

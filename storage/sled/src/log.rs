@@ -1,6 +1,6 @@
 //! openraft's log and vote, packed and chained.
 //!
-//! One append is one batch: a [`pack`] per some tens of KiB of entries, and the mark `ends`. One pack per append instead
+//! One append is one batch: a `pack` per some tens of KiB of entries, and the mark `ends`. One pack per append instead
 //! of one record per entry makes the append cheap; the chain makes it trustworthy:
 //!
 //! ```text
@@ -30,9 +30,12 @@ mod cache;
 mod chain;
 mod ends;
 mod pack;
+mod reader;
+mod vote;
+mod walk;
 
 use std::fmt::Debug;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -42,37 +45,26 @@ use openraft::{
 };
 
 use crate::engine::{Engine, synced};
-use crate::error::name;
-use crate::layout::{Space, mark};
 use crate::machine::Keeper;
-use crate::{Batch, Entry, LogId, StoreError, Types, Vote, codec, frame};
+use crate::{Entry, LogId, StoreError, Types, Vote, codec};
+
+pub use reader::LogReader;
+pub(crate) use vote::read_vote;
 
 use cache::Cache;
 use chain::Chain;
+use reader::Memory;
+use vote::put_vote;
 
 /// Packs deleted by one call of purge. It is above openraft's usual purge of 1,000 entries, so leftovers shrink.
 const PACKS_PURGED_MAX: usize = 2048;
 /// Packs deleted by one batch: about 2 ms of sled's time, the longest that a purge delays an append of another task.
 const PACKS_PER_BATCH: usize = 256;
-/// Bytes of entries that one limited read returns, about: keeps a message to a follower below gRPC's usual 4 MiB.
-const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// openraft's log and vote.
 pub struct LogStore<E: Engine, R: AsyncRuntime = TokioRuntime> {
     reader: LogReader<E, R>,
     keeper: Arc<Keeper<E>>,
-}
-
-/// Reads the log while the store writes. Clones share one view.
-pub struct LogReader<E: Engine, R: AsyncRuntime = TokioRuntime> {
-    engine: E,
-    memory: Arc<Mutex<Memory<R>>>,
-}
-
-/// What is known without reading the disk.
-struct Memory<R: AsyncRuntime> {
-    chain: Chain,
-    cache: Cache<R>,
 }
 
 impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
@@ -199,109 +191,12 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
     }
 }
 
-impl<E: Engine, R: AsyncRuntime> LogReader<E, R> {
-    fn memory(&self) -> MutexGuard<'_, Memory<R>> {
-        self.memory
-            .lock()
-            .expect("no code panics while it holds the log's memory")
-    }
-
-    /// Visible entries of a range, until their bytes exceed `bytes_max`; at least one when there is one.
-    fn read(
-        &self,
-        range: impl RangeBounds<u64>,
-        bytes_max: usize,
-    ) -> Result<Vec<Entry<R>>, StoreError> {
-        let memory = self.memory();
-        let (mut next, end) = memory.chain.clamp(first_of(&range), end_of(&range));
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        while next < end && (entries.is_empty() || bytes < bytes_max) {
-            if let Some((entry, size)) = memory.cache.entry(next) {
-                entries.push(entry.clone());
-                bytes += size;
-                next += 1;
-                continue;
-            }
-            let pack = memory.chain.read(&self.engine, next)?;
-            for (index, encoded) in pack
-                .entries_from(next)
-                .take_while(|(index, _)| *index < end)
-            {
-                entries.push(self.decode(index, encoded)?);
-                bytes += encoded.len();
-                next = index + 1;
-                if bytes >= bytes_max {
-                    break;
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    fn decode(&self, index: u64, bytes: &[u8]) -> Result<Entry<R>, StoreError> {
-        let named = || format!("log entry {index}");
-        let entry = codec::decode_entry(bytes)
-            .map_err(|error| StoreError::undecodable(self.engine.location(), named(), &error))?;
-        if entry.log_id.index != index {
-            let what = format!("it says that it is entry {}", entry.log_id.index);
-            return Err(StoreError::corrupt(self.engine.location(), named(), what));
-        }
-        Ok(entry)
-    }
-}
-
-fn first_of(range: &impl RangeBounds<u64>) -> u64 {
-    match range.start_bound() {
-        Bound::Included(first) => *first,
-        Bound::Excluded(before) => before.saturating_add(1),
-        Bound::Unbounded => 0,
-    }
-}
-
-fn end_of(range: &impl RangeBounds<u64>) -> u64 {
-    match range.end_bound() {
-        Bound::Included(last) => last.saturating_add(1),
-        Bound::Excluded(end) => *end,
-        Bound::Unbounded => u64::MAX,
-    }
-}
-
-fn read_failed(error: StoreError) -> StorageError<u64> {
-    error.raft(ErrorSubject::Logs, ErrorVerb::Read)
-}
-
 fn write_failed(error: StoreError) -> StorageError<u64> {
     error.raft(ErrorSubject::Logs, ErrorVerb::Write)
 }
 
 fn vote_failed(error: StoreError) -> StorageError<u64> {
     error.raft(ErrorSubject::Vote, ErrorVerb::Write)
-}
-
-impl<E: Engine, R: AsyncRuntime> Clone for LogReader<E, R> {
-    fn clone(&self) -> Self {
-        Self {
-            engine: self.engine.clone(),
-            memory: Arc::clone(&self.memory),
-        }
-    }
-}
-
-impl<E: Engine, R: AsyncRuntime> RaftLogReader<Types<R>> for LogReader<E, R> {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
-        &mut self,
-        range: RB,
-    ) -> Result<Vec<Entry<R>>, StorageError<u64>> {
-        self.read(range, usize::MAX).map_err(read_failed)
-    }
-
-    async fn limited_get_log_entries(
-        &mut self,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Entry<R>>, StorageError<u64>> {
-        self.read(start..end, READ_BYTES_MAX).map_err(read_failed)
-    }
 }
 
 impl<E: Engine, R: AsyncRuntime> RaftLogReader<Types<R>> for LogStore<E, R> {
@@ -370,38 +265,4 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError<u64>> {
         self.forget(upto).await.map_err(write_failed)
     }
-}
-
-fn put_vote(vote: &Vote) -> Batch {
-    let mut batch = Batch::default();
-    let body = prost::Message::encode_to_vec(&codec::encode_vote(vote));
-    for space in [Space::Marks, Space::Copies] {
-        batch.put(space, mark::VOTE, frame::wrap(space, mark::VOTE, &body).0);
-    }
-    batch
-}
-
-/// The stored vote; also read at opening, so that a damaged one is found before anything is asked of the node.
-pub(crate) fn read_vote(engine: &impl Engine) -> Result<Option<Vote>, StoreError> {
-    let vote = read_vote_in(engine, Space::Marks)?;
-    if vote == read_vote_in(engine, Space::Copies)? {
-        return Ok(vote);
-    }
-    let key = name(Space::Marks, mark::VOTE);
-    Err(StoreError::corrupt(
-        engine.location(),
-        key,
-        "it is not the same as its copy: one of them is old or gone",
-    ))
-}
-
-fn read_vote_in(engine: &impl Engine, space: Space) -> Result<Option<Vote>, StoreError> {
-    let Some(value) = engine.get(space, mark::VOTE)? else {
-        return Ok(None);
-    };
-    let (body, _) = frame::unwrap(engine, space, mark::VOTE, &value)?;
-    let vote = codec::decode("vote", body).map_err(|error| {
-        StoreError::undecodable(engine.location(), name(space, mark::VOTE), &error)
-    })?;
-    Ok(Some(codec::decode_vote(&vote)))
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The log is the durability, so what is on disk of the state may lie behind by a bounded number of changes and is never
-//! synced on its own. On disk the state is the current snapshot and the packs since ([`records`]), written with the mark
+//! synced on its own. On disk the state is the current snapshot and the packs since (`records`), written with the mark
 //! `applied` in one batch: last applied, membership, and the number and sum of all packs. At opening every pack is checked
 //! against its checksum, all of them against number and sum, and the records that come out against each other
 //! ([`State::from_records`]): one that is missing, old or too many is found. Sum and checksum are against accidents, not

@@ -9,14 +9,12 @@ use hessra_proto::v1::log as wire;
 
 use super::ends::{End, Ends};
 use super::pack::{self, PACK_BYTES_MAX, Pack};
+use super::walk::{unpack, walk};
 use crate::engine::Engine;
 use crate::error::name;
 use crate::frame::{self, RecordHash};
 use crate::layout::{Space, mark, pack_key};
 use crate::{Batch, LogId, StoreError, codec};
-
-/// Packs read at once while walking.
-const WALK_PACKS: usize = 64;
 
 /// What is known of the stored log without reading it.
 #[derive(Default)]
@@ -28,11 +26,15 @@ pub(super) struct Chain {
     packs: BTreeMap<u64, Link>,
 }
 
+/// What is known of a pack.
 #[derive(Clone, Copy)]
-struct Link {
-    last: u64,
-    prev: RecordHash,
-    hash: RecordHash,
+pub(super) struct Link {
+    /// Index of its last entry.
+    pub(super) last: u64,
+    /// Hash of the pack before.
+    pub(super) prev: RecordHash,
+    /// Its own.
+    pub(super) hash: RecordHash,
 }
 
 /// What a written batch changes in the memory.
@@ -352,76 +354,6 @@ fn put_pack(batch: &mut Batch, prev: RecordHash, first: u64, entries: &[&[u8]]) 
         prev,
         hash,
     }
-}
-
-fn unpack(
-    engine: &impl Engine,
-    key: &[u8],
-    value: &[u8],
-) -> Result<(Pack, RecordHash), StoreError> {
-    let (body, hash) = frame::unwrap(engine, Space::Log, key, value)?;
-    let wrong = || {
-        StoreError::corrupt(
-            engine.location(),
-            name(Space::Log, key),
-            "it is not a pack of entries",
-        )
-    };
-    let pack = pack::decode(body)
-        .filter(|pack| pack_key(pack.first) == key)
-        .ok_or_else(wrong)?;
-    Ok((pack, hash))
-}
-
-/// Reads every pack and follows the links.
-fn walk(engine: &impl Engine, purged: &End) -> Result<BTreeMap<u64, Link>, StoreError> {
-    let mut packs = BTreeMap::new();
-    let mut before: Option<Link> = None;
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let found = engine.scan(Space::Log, after.as_deref(), WALK_PACKS)?;
-        for (key, value) in &found {
-            let (pack, hash) = unpack(engine, key, value)?;
-            let link = Link {
-                last: pack.last(),
-                prev: pack.prev,
-                hash,
-            };
-            check_link(engine, key, pack.first, &link, before, purged)?;
-            packs.insert(pack.first, link);
-            before = Some(link);
-        }
-        let Some((key, _)) = found.last() else {
-            return Ok(packs);
-        };
-        after = Some(key.clone());
-    }
-}
-
-fn check_link(
-    engine: &impl Engine,
-    key: &[u8],
-    first: u64,
-    link: &Link,
-    before: Option<Link>,
-    purged: &End,
-) -> Result<(), StoreError> {
-    let expected = before.map_or(purged.hash, |before| before.hash);
-    let purged_through = purged.id.map(|id| id.index);
-    // A hole is allowed only below what was purged: there a snapshot took the place of the entries.
-    let follows = match before.map(|before| before.last).or(purged_through) {
-        Some(last) => first == last + 1 || first.checked_sub(1) <= purged_through,
-        None => true,
-    };
-    if link.prev == expected && follows {
-        return Ok(());
-    }
-    let what = "it does not follow the pack before it: one in between is missing or another one was written here";
-    Err(StoreError::corrupt(
-        engine.location(),
-        name(Space::Log, key),
-        what,
-    ))
 }
 
 fn text(index: Option<u64>) -> String {
