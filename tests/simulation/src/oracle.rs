@@ -211,7 +211,22 @@ impl Oracle {
                 reading.as_of
             )
         });
-        let _ = reading.revoked;
+        let Some(view) = seen
+            .view
+            .as_ref()
+            .filter(|view| view.revision == reading.as_of)
+        else {
+            return;
+        };
+        let target = Target::Subtree(identity.clone());
+        let digest = target.digest(view.set.salt());
+        let revoked = view.set.rule(target.kind(), &digest).is_some();
+        seen.expect(reading.revoked == revoked, || {
+            format!(
+                "I1: a check of {identity} said revoked: {}, at revision {}",
+                reading.revoked, reading.as_of
+            )
+        });
     }
 
     /// I10: at the end every acknowledged revocation is in the committed history, as it was acknowledged.
