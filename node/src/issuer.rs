@@ -242,7 +242,9 @@ impl Issuer {
             issued_at: moment.wall(),
             expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
             rev: moment.view().revision,
+            parents: Vec::new(),
             cert: Some(certificate.sha256),
+            refreshed: None,
         };
         let minted = mint_identity(&self.signer()?, &parameters, &mut OsRng)
             .map_err(|error| not_minted(&error))?;

@@ -52,7 +52,9 @@ pub(crate) fn alice_between(issued_at: u64, expires_at: u64) -> (Home, String) {
         expires_at: UnixSeconds(expires_at),
         issued_at: UnixSeconds(issued_at),
         rev: Revision(1),
+        parents: Vec::new(),
         cert: None,
+        refreshed: None,
     };
     let token = mint_identity(&authority, &parameters, &mut OsRng)
         .expect("minted")

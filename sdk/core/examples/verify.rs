@@ -95,7 +95,9 @@ fn token(key: &Key, keyring: &Keyring) -> Result<String, Box<dyn std::error::Err
         expires_at,
         issued_at: NOW,
         rev: Revision(1),
+        parents: Vec::new(),
         cert: None,
+        refreshed: None,
     };
     let mut token = mint_identity(key, &parameters, &mut OsRng)?.token;
     for child in [

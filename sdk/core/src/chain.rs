@@ -85,10 +85,10 @@ impl Chain {
     }
 
     fn of_authority(authority: &Block, facts: &TokenFacts) -> Result<Self, ChainError> {
-        if authority.checks.contains(&CheckShape::Domain) {
+        if demands_domain(authority) {
             return Err(ChainError::DomainRequired);
         }
-        if authority.rules > 0 || authority.scoped {
+        if !authority.rules.is_empty() || authority.scoped {
             return Err(ChainError::Shape("its authority block has rules"));
         }
         let [subject] = facts.subjects.as_slice() else {
@@ -121,7 +121,7 @@ impl Chain {
                 CheckShape::Actor { name, delegable } if narrowed.is_none() => {
                     narrowed = Some((name.as_str(), *delegable));
                 }
-                CheckShape::Domain => return Err(ChainError::DomainRequired),
+                CheckShape::Domain(_) => return Err(ChainError::DomainRequired),
                 CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
                     self.policy_checks = true;
                 }
@@ -171,6 +171,11 @@ fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError>
         }
     }
     guard.ok_or(ChainError::Shape("it does not bind its actor"))
+}
+
+fn demands_domain(authority: &Block) -> bool {
+    let mut checks = authority.checks.iter();
+    checks.any(|check| matches!(check, CheckShape::Domain(_)))
 }
 
 /// Strictly below, byte for byte: as Biscuit's own check sees it.

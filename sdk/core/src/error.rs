@@ -4,6 +4,8 @@
 
 use hessra_revocation::Identity;
 
+use crate::ThirdPartyKey;
+
 /// Why a text is not a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -46,6 +48,11 @@ pub enum KeyError {
     /// 32 bytes that are no point of the curve, or one of small order.
     #[error("the bytes are not an Ed25519 public key: take it from `/public_key` of a node")]
     Bytes,
+    /// Not `ed25519/<hex>` or `secp256r1/<hex>`, or no point of that curve.
+    #[error(
+        "`{0}` is not a public key: write `ed25519/` and 64 hex digits, or `secp256r1/` and 66"
+    )]
+    ThirdParty(String),
 }
 
 /// Why a signer did not sign. The text is for operators and must not carry key material.
@@ -67,20 +74,43 @@ pub enum MintError {
         /// Unix seconds.
         expires_at: u64,
     },
-    /// A resource or operation that published clients, which read the printed text, could take for something else.
+    /// A name that published clients, which read the printed text, could take for something else.
     #[error(
-        "`{0}` cannot name a resource or operation: use 1 to 256 printable characters without `\"` and `\\`"
+        "`{0}` cannot name a resource, operation, component, role or label: use 1 to 256 printable characters without `\"` and `\\`"
     )]
     Name(String),
     /// More ancestor ids than a token has blocks.
     #[error(
-        "a token records at most {limit} ancestors, not {count}: exchange a token with fewer blocks"
+        "a token records at most {limit} ancestors, not {count}: exchange one with fewer blocks, or start from a new one"
     )]
     TooManyParents {
         /// Given.
         count: usize,
         /// The limit.
         limit: usize,
+    },
+    /// More of something than a token holds.
+    #[error("a token has at most {limit} {what}, not {count}: name fewer")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// Given.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The components of a chain or the parties are not a list of different ones.
+    #[error(
+        "the components that must sign are not usable ({0}): name each once, with a key of its own"
+    )]
+    Nodes(String),
+    /// The subject of a restricted identity is not below its domain.
+    #[error("`{subject}` is not below the domain `{domain}`: name something under `{domain}:`")]
+    OutsideDomain {
+        /// Asked for.
+        subject: Identity,
+        /// Who mints.
+        domain: Identity,
     },
     /// A number that Datalog's signed 64 bits do not hold.
     #[error("{0} does not fit a token: check the clock of the node")]
@@ -146,6 +176,45 @@ pub enum DelegateError {
         "the additional check is not accepted ({0}): write `check if ...` without `actor` and `subject`"
     )]
     Check(String),
+    /// The library refused what we built.
+    #[error("cannot append to the token ({0}): report this")]
+    Biscuit(String),
+}
+
+/// Why nothing was added to a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttestError {
+    /// The token does not pass its own check.
+    #[error("the token cannot be added to: {0}")]
+    Refused(String),
+    /// The token does not wait for a signature of this key.
+    #[error("the token does not ask for a signature with `{key}`: sign with a key that it names")]
+    NotAsked {
+        /// Of the signer.
+        key: ThirdPartyKey,
+    },
+    /// A service before this one has not attested.
+    #[error(
+        "`{component}` comes after `{before}`, which has not attested: send the token there first"
+    )]
+    OutOfOrder {
+        /// Who would attest.
+        component: String,
+        /// Whose turn it is.
+        before: String,
+    },
+    /// A prefix with more than one reading.
+    #[error(
+        "`{0}` is not a prefix: write whole segments joined by `/`, without `.`, `..`, `%`, `\\` and quotes"
+    )]
+    Prefix(String),
+    /// The token was sealed by its holder.
+    #[error("the token is sealed and cannot be added to: use the unsealed one")]
+    Sealed,
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The library refused what we built.
     #[error("cannot append to the token ({0}): report this")]
     Biscuit(String),

@@ -131,7 +131,7 @@ fn describe_blocks(token: &Token) -> Vec<BlockDescription> {
                 role_of(block)
             },
             revocation_id: id.clone(),
-            external_key: block.external_key.clone(),
+            external_key: block.external_key.map(|key| key.to_bytes()),
             expires_at: block.expires_at().map(UnixSeconds),
             source: token.source(index).unwrap_or_default(),
         })

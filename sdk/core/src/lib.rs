@@ -22,13 +22,17 @@
 //! | [`verifier`] | one token, one request, one verdict |
 //! | [`verdict`] | allow, deny, unknown, and why |
 //! | [`mint`] | authority blocks, signed by whoever holds the key |
+//! | [`attest`] | what services, parties and attestors add to an authorization |
 //! | [`delegate`] | a child identity, made offline by the holder |
 //! | [`inspect`] | what a token says, for people; believes nothing |
+//! | [`third_party`] | keys that are not the authority's |
 //! | [`ed25519`] | strict signature verification |
 //!
 //! Not here: service chains, multi-party signatures, prefixes and designations. A token that asks for one of them is
 //! refused, because a verifier that ignores a demand accepts too much.
 
+mod append;
+pub mod attest;
 pub mod chain;
 pub mod delegate;
 pub mod ed25519;
@@ -36,20 +40,25 @@ pub mod error;
 pub mod inspect;
 pub mod keyring;
 pub mod mint;
+mod path;
+pub mod third_party;
 pub mod token;
 pub mod verdict;
 pub mod verifier;
 
+pub use attest::{attest_prefix, attest_service, sign_off};
 pub use chain::{Chain, ChainError};
 pub use delegate::{Delegated, Delegation, delegate};
 pub use ed25519::{Ed25519, verify_ed25519};
-pub use error::{DelegateError, KeyError, MintError, SignerError, TokenError};
+pub use error::{AttestError, DelegateError, KeyError, MintError, SignerError, TokenError};
 pub use inspect::{BlockDescription, BlockRole, Description, inspect};
 pub use keyring::Keyring;
 pub use mint::{
-    AuthorizationParameters, IdentityParameters, Minted, Signer, TokenShape, mint_authorization,
-    mint_identity,
+    AuthorizationParameters, DomainIdentityParameters, IdentityParameters, Minted, Refreshed,
+    Signer, TokenShape, mint_authorization, mint_domain_identity, mint_identity, mint_multi_party,
+    mint_service_chain, mint_stub,
 };
+pub use third_party::{ServiceNode, ThirdPartyKey};
 pub use token::{Limits, Right, Token, TokenClass, TokenFacts};
 pub use verdict::{DenyReason, UnknownReason, Verdict, Verified};
 pub use verifier::{

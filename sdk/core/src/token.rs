@@ -16,9 +16,11 @@ use crate::TokenError;
 
 pub(crate) mod block;
 mod facts;
+pub(crate) mod shape;
 
-pub(crate) use block::{Block, CheckShape};
+pub(crate) use block::Block;
 pub use facts::{Right, TokenClass, TokenFacts};
+pub(crate) use shape::{CheckShape, RuleShape};
 
 /// Bounds on what a holder can make a verifier do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,14 @@ impl Default for Limits {
     }
 }
 
-/// Default most blocks of a token, and most ancestors that one can record.
+/// Default most blocks of a token.
 pub(crate) const BLOCKS_MAX: usize = 16;
+
+/// Most ancestor ids that a token records. Origin: the blocks of one token, and as many that it recorded itself.
+pub(crate) const ANCESTORS_MAX: usize = 32;
+
+/// Most roles that an identity carries.
+pub(crate) const ROLES_MAX: usize = 16;
 
 /// A well-formed token, unverified.
 #[derive(Clone)]
@@ -50,6 +58,7 @@ pub struct Token {
     biscuit: UnverifiedBiscuit,
     blocks: Vec<Block>,
     ids: Vec<TokenId>,
+    bytes: Vec<u8>,
 }
 
 impl Token {
@@ -89,6 +98,7 @@ impl Token {
             blocks: block::read_all(&envelope)?,
             ids: ids.collect::<Result<_, _>>()?,
             biscuit,
+            bytes: bytes.to_vec(),
         })
     }
 
@@ -125,6 +135,11 @@ impl Token {
     /// [`TokenError::Format`] when one of our facts has another shape than ours, or comes twice.
     pub fn facts(&self) -> Result<TokenFacts, TokenError> {
         TokenFacts::read(self.authority())
+    }
+
+    /// As it was read.
+    pub(crate) fn to_text(&self) -> String {
+        to_text(&self.bytes)
     }
 
     pub(crate) fn blocks(&self) -> &[Block] {

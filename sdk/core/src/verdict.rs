@@ -150,6 +150,12 @@ pub enum DenyReason {
         /// Kind of the rule.
         by: RuleKind,
     },
+    /// A service attested out of turn, or one that is not of the chain.
+    #[error("the services of the chain did not attest in order{}: start again with a new token", turn(.expected.as_deref()))]
+    ChainOrder {
+        /// Whose turn it was; `None` = all had attested.
+        expected: Option<String>,
+    },
     /// A check in the token does not hold.
     #[error("a check in the token does not hold: {0}")]
     CheckFailed(String),
@@ -186,6 +192,7 @@ impl DenyReason {
             Self::Expired { .. } => ("expired", 14),
             Self::Revoked { .. } => ("revoked", 15),
             Self::CheckFailed(_) => ("check_failed", 16),
+            Self::ChainOrder { .. } => ("chain_order", 17),
         }
     }
 }
@@ -211,6 +218,12 @@ impl From<ChainError> for DenyReason {
             ChainError::TooDeep { limit } => Self::TooDeep { limit },
         }
     }
+}
+
+fn turn(expected: Option<&str>) -> String {
+    expected.map_or_else(String::new, |component| {
+        format!(": it was the turn of `{component}`")
+    })
 }
 
 fn rule_about(kind: RuleKind) -> &'static str {

@@ -292,7 +292,9 @@ fn token(key: &Key, keyring: &Keyring, delegations: usize) -> Result<(String, Id
         expires_at,
         issued_at: NOW.wall,
         rev: Revision(0),
+        parents: Vec::new(),
         cert: None,
+        refreshed: None,
     };
     let mut token = mint_identity(key, &parameters, &mut OsRng)
         .map_err(|error| failed(&error))?

@@ -6,8 +6,9 @@ use biscuit_auth::builder::{Predicate, Term};
 
 use hessra_revocation::{Revision, TokenId, UnixSeconds};
 
-use super::{BLOCKS_MAX, Block};
+use super::{ANCESTORS_MAX, Block, ROLES_MAX};
 use crate::TokenError;
+use crate::mint::Refreshed;
 
 /// What a token is for; none passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,10 @@ pub struct TokenFacts {
     pub parents: Vec<TokenId>,
     /// `cert(fingerprint)`: SHA-256 of the client certificate that it was issued over.
     pub certificate: Option<[u8; 32]>,
+    /// `hessra_role(name)`: roles in its domain when it was minted.
+    pub roles: Vec<String>,
+    /// `hessra_refreshed(count, first)`: its past, if it was refreshed.
+    pub refreshed: Option<Refreshed>,
     /// Has `context(..)`: a context token, which is neither of our classes.
     pub context: bool,
 }
@@ -75,8 +80,11 @@ impl TokenFacts {
         for fact in &authority.facts {
             facts.take(fact)?;
         }
-        if facts.parents.len() > BLOCKS_MAX {
+        if facts.parents.len() > ANCESTORS_MAX {
             return Err(misshapen("parent"));
+        }
+        if facts.roles.len() > ROLES_MAX {
+            return Err(misshapen("hessra_role"));
         }
         Ok(facts)
     }
@@ -124,10 +132,21 @@ impl TokenFacts {
                 let fingerprint = fingerprint.map_err(|_| misshapen(name))?;
                 once(&mut self.certificate, fingerprint, name)?;
             }
+            ("hessra_role", [Term::Str(role)]) => self.roles.push(role.clone()),
+            ("hessra_refreshed", [count, first]) => {
+                let count = u32::try_from(natural(count, name)?).map_err(|_| misshapen(name))?;
+                let first_issued_at = UnixSeconds(natural(first, name)?);
+                let refreshed = Refreshed {
+                    count,
+                    first_issued_at,
+                };
+                once(&mut self.refreshed, refreshed, name)?;
+            }
             ("context", _) => self.context = true,
             // Names of ours with another shape could be read differently by someone else.
             (
-                "subject" | "right" | "hessra_class" | "rev" | "iat" | "exp" | "parent" | "cert",
+                "subject" | "right" | "hessra_class" | "rev" | "iat" | "exp" | "parent" | "cert"
+                | "hessra_role" | "hessra_refreshed",
                 _,
             ) => {
                 return Err(misshapen(name));

@@ -147,7 +147,9 @@ pub fn identity_parameters(subject: &str) -> IdentityParameters {
         expires_at: ENDS,
         issued_at: NOW,
         rev: REV,
+        parents: Vec::new(),
         cert: Some([3; 32]),
+        refreshed: None,
     }
 }
 
@@ -197,4 +199,54 @@ pub fn ids(token: &str) -> Vec<TokenId> {
         .unwrap()
         .revocation_ids()
         .to_vec()
+}
+
+pub fn node(component: &str, seed: u8) -> ServiceNode {
+    ServiceNode {
+        component: component.into(),
+        key: ThirdPartyKey::ed25519(&Key::new(0, seed).public_key()).unwrap(),
+    }
+}
+
+/// `gateway` with seed 31, then `orders` with seed 32.
+pub fn service_chain() -> String {
+    let parameters = authorization_parameters("urn:h:alice");
+    let nodes = [node("gateway", 31), node("orders", 32)];
+    let minted = mint_service_chain(&key(), &parameters, &nodes, &mut rng());
+    minted.unwrap().token
+}
+
+/// `approvals` with seed 21 and `audit` with seed 22.
+pub fn multi_party() -> String {
+    let parameters = authorization_parameters("urn:h:alice");
+    let parties = [node("approvals", 21), node("audit", 22)];
+    let minted = mint_multi_party(&key(), &parameters, &parties, &mut rng());
+    minted.unwrap().token
+}
+
+/// Attested with seed 41.
+pub fn stub() -> String {
+    let parameters = authorization_parameters("urn:h:alice");
+    let minted = mint_stub(&key(), &parameters, &node("", 41).key, &mut rng());
+    minted.unwrap().token
+}
+
+pub fn domain_parameters(subject: &str) -> DomainIdentityParameters {
+    DomainIdentityParameters {
+        domain: name("urn:h:realm"),
+        subject: name(subject),
+        roles: vec!["admin".into()],
+        expires_at: ENDS,
+        issued_at: NOW,
+        rev: REV,
+        parents: Vec::new(),
+        cert: None,
+    }
+}
+
+pub fn domain_identity(subject: &str) -> String {
+    let parameters = domain_parameters(subject);
+    mint_domain_identity(&key(), &parameters, &mut rng())
+        .unwrap()
+        .token
 }

@@ -203,7 +203,7 @@ fn what_could_mislead_a_reader_of_the_print_is_not_minted() {
     ));
     let id = TokenId::new(&[1; 64]).unwrap();
     let many = AuthorizationParameters {
-        parents: vec![id; 17],
+        parents: vec![id; 33],
         ..authorization_parameters("urn:h:alice")
     };
     assert!(matches!(

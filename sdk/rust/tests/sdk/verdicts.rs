@@ -47,7 +47,9 @@ fn token(subject: &str, rev: u64) -> String {
         expires_at: UnixSeconds(now.0 + 600),
         issued_at: now,
         rev: Revision(rev),
+        parents: Vec::new(),
         cert: None,
+        refreshed: None,
     };
     mint_identity(&token_key(), &parameters, &mut rand::rngs::OsRng)
         .expect("minted")

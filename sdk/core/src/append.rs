@@ -1,0 +1,134 @@
+//! A third-party block whose signature comes from a [`Signer`].
+//!
+//! The Biscuit library signs such a block only with a private key that it holds. So it builds the block under a
+//! throw-away key, and what leaves here carries the signer's signature over the same payload. The payloads are those of
+//! the Biscuit specification, `SPECIFICATIONS.md`, "Signature (third party blocks)", version 1.
+
+use biscuit_auth::builder::Algorithm;
+use biscuit_auth::format::schema;
+use biscuit_auth::{BlockBuilder, KeyPair, PrivateKey, UnverifiedBiscuit};
+use prost_biscuit::Message;
+use rand::{CryptoRng, RngCore};
+
+use crate::token::to_text;
+use crate::{AttestError, Signer};
+
+/// The text form of the token with one block more.
+pub(crate) fn append_signed(
+    biscuit: &UnverifiedBiscuit,
+    signer: &impl Signer,
+    block: BlockBuilder,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<String, AttestError> {
+    let bytes = biscuit.to_vec().map_err(refused)?;
+    let mut envelope = schema::Biscuit::decode(bytes.as_slice()).map_err(refused)?;
+    let last = envelope.blocks.last().unwrap_or(&envelope.authority);
+    let payload = content(biscuit, block, rng)?;
+    let external = sign_content(signer, &payload, &last.signature)?;
+    let current = current_key(&envelope, last)?;
+    let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    let signed = sign_block(&current, &next, payload, external, &last.signature)?;
+    let secret = next.private().to_bytes().to_vec();
+    envelope.blocks.push(signed);
+    envelope.proof.content = Some(schema::proof::Content::NextSecret(secret));
+    Ok(to_text(&envelope.encode_to_vec()))
+}
+
+/// The encoded block, as the library writes blocks of third parties.
+fn content(
+    biscuit: &UnverifiedBiscuit,
+    block: BlockBuilder,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Vec<u8>, AttestError> {
+    let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    let request = biscuit
+        .third_party_request()
+        .map_err(|_| AttestError::Sealed)?;
+    let built = request
+        .create_block(&throw_away.private(), block)
+        .and_then(|block| block.serialize())
+        .map_err(refused)?;
+    let contents = schema::ThirdPartyBlockContents::decode(built.as_slice()).map_err(refused)?;
+    Ok(contents.payload)
+}
+
+fn sign_content(
+    signer: &impl Signer,
+    payload: &[u8],
+    previous_signature: &[u8],
+) -> Result<schema::ExternalSignature, AttestError> {
+    let message = [
+        b"\0EXTERNAL\0\0VERSION\0".as_slice(),
+        &VERSION.to_le_bytes(),
+        b"\0PAYLOAD\0",
+        payload,
+        b"\0PREVSIG\0",
+        previous_signature,
+    ]
+    .concat();
+    Ok(schema::ExternalSignature {
+        signature: signer.sign(&message)?.to_vec(),
+        public_key: schema::PublicKey {
+            algorithm: schema::public_key::Algorithm::Ed25519 as i32,
+            key: signer.public_key().to_vec(),
+        },
+    })
+}
+
+/// The secret that lets a holder append, which the token carries until it is sealed.
+fn current_key(
+    envelope: &schema::Biscuit,
+    last: &schema::SignedBlock,
+) -> Result<KeyPair, AttestError> {
+    let Some(schema::proof::Content::NextSecret(secret)) = &envelope.proof.content else {
+        return Err(AttestError::Sealed);
+    };
+    let ed25519 = schema::public_key::Algorithm::Ed25519 as i32;
+    let algorithm = if last.next_key.algorithm == ed25519 {
+        Algorithm::Ed25519
+    } else {
+        Algorithm::Secp256r1
+    };
+    let secret = PrivateKey::from_bytes(secret, algorithm).map_err(refused)?;
+    Ok(KeyPair::from(&secret))
+}
+
+fn sign_block(
+    current: &KeyPair,
+    next: &KeyPair,
+    payload: Vec<u8>,
+    external: schema::ExternalSignature,
+    previous_signature: &[u8],
+) -> Result<schema::SignedBlock, AttestError> {
+    let next_key = next.public().to_proto();
+    let message = [
+        b"\0BLOCK\0\0VERSION\0".as_slice(),
+        &VERSION.to_le_bytes(),
+        b"\0PAYLOAD\0",
+        &payload,
+        b"\0ALGORITHM\0",
+        &next_key.algorithm.to_le_bytes(),
+        b"\0NEXTKEY\0",
+        &next_key.key,
+        b"\0PREVSIG\0",
+        previous_signature,
+        b"\0EXTERNALSIG\0",
+        &external.signature,
+    ]
+    .concat();
+    let signature = current.sign(&message).map_err(refused)?;
+    Ok(schema::SignedBlock {
+        block: payload,
+        next_key,
+        signature: signature.to_bytes().to_vec(),
+        external_signature: Some(external),
+        version: Some(VERSION),
+    })
+}
+
+/// Version of the signature payloads of third-party blocks.
+const VERSION: u32 = 1;
+
+fn refused(error: impl std::fmt::Display) -> AttestError {
+    AttestError::Biscuit(error.to_string())
+}

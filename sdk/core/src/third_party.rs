@@ -1,0 +1,87 @@
+//! Keys that are not the authority's: of services in a chain, parties, attestors, activators.
+//!
+//! Written as in the published configuration: `ed25519/<64 hex>` or `secp256r1/<66 hex>`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use biscuit_auth::PublicKey;
+use biscuit_auth::builder::Algorithm;
+use biscuit_auth::format::schema;
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use crate::KeyError;
+
+/// Public key of whoever signs a third-party block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ThirdPartyKey(PublicKey);
+
+impl ThirdPartyKey {
+    /// An Ed25519 key, as 32 bytes.
+    ///
+    /// # Errors
+    /// [`KeyError::Bytes`].
+    pub fn ed25519(key: &[u8; 32]) -> Result<Self, KeyError> {
+        PublicKey::from_bytes(key, Algorithm::Ed25519)
+            .map(Self)
+            .map_err(|_| KeyError::Bytes)
+    }
+
+    /// The bytes that rules about keys are digested from: algorithm number (4 bytes, big-endian), then the key.
+    ///
+    /// A P-256 point has two encodings; the compressed one counts, whichever a token carries.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let algorithm = self.0.algorithm() as i32;
+        [algorithm.to_be_bytes().as_slice(), &self.0.to_bytes()].concat()
+    }
+
+    pub(crate) fn read(key: &schema::PublicKey) -> Result<Self, biscuit_auth::error::Format> {
+        PublicKey::from_proto(key).map(Self)
+    }
+
+    pub(crate) fn inner(&self) -> PublicKey {
+        self.0
+    }
+}
+
+impl From<PublicKey> for ThirdPartyKey {
+    fn from(key: PublicKey) -> Self {
+        Self(key)
+    }
+}
+
+impl FromStr for ThirdPartyKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || KeyError::ThirdParty(text.chars().take(80).collect());
+        let (algorithm, hex) = text.split_once('/').ok_or_else(wrong)?;
+        let algorithm = match algorithm {
+            "ed25519" => Algorithm::Ed25519,
+            "secp256r1" => Algorithm::Secp256r1,
+            _ => return Err(wrong()),
+        };
+        let bytes = HEXLOWER_PERMISSIVE
+            .decode(hex.as_bytes())
+            .map_err(|_| wrong())?;
+        PublicKey::from_bytes(&bytes, algorithm)
+            .map(Self)
+            .map_err(|_| wrong())
+    }
+}
+
+impl fmt::Display for ThirdPartyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A component and the key with which it signs: one service of a chain, or one party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceNode {
+    /// Name of the component.
+    pub component: String,
+    /// Its key.
+    pub key: ThirdPartyKey,
+}
