@@ -6,15 +6,17 @@
 //!                          └─published──▶ the state after every applied batch
 //! ```
 //!
-//! openraft's types are named in this folder only. Three facts about openraft 0.9 shape it:
+//! openraft's types are named in this folder only. Four facts about openraft 0.9 shape it:
 //! - a node that led when it stopped leads again when it starts, with a commit index that may be older than what it
 //!   had acknowledged. So such a node confirms nothing until an entry of *this* process has been applied
 //!   ([`RaftHandle::confirm`]);
 //! - it cannot hand leadership over: the chosen follower is asked to stand ([`membership`]);
+//! - its election timer has one length for the life of a process: [`candidacy`] ends a split vote;
 //! - one append to a follower may take one heartbeat interval, disk included, before it is tried again.
 //!
 //! It decides nothing about who may write: that is `authority`.
 
+pub mod candidacy;
 pub mod deadline;
 pub mod membership;
 pub mod network;
@@ -36,6 +38,7 @@ use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeErr
 use openraft::storage::RaftLogStorage;
 use tokio::sync::watch;
 
+pub use candidacy::Candidacy;
 pub use peers::{PeerDialer, Peers};
 pub use settings::{NodeIdentity, RaftSettings};
 pub use standing::{Members, Role, Standing};
@@ -130,10 +133,13 @@ pub async fn start<E: Engine>(
     };
     let published = machine.watch();
     let peers = Arc::new(Peers::new(identity.clone(), dialer));
-    let network = network::Factory::new(Arc::clone(&peers), &settings);
+    let candidacy = Arc::new(Candidacy::default());
+    let network = network::Factory::new(Arc::clone(&peers), Arc::clone(&candidacy), &settings);
     let raft = Raft::new(identity.id, config, network, log, machine)
         .await
         .map_err(|error| storage(&error))?;
+    let (shortest, longest) = (settings.election_min, settings.election_max);
+    tokio::spawn(candidacy.stand_again_at_random(raft.clone(), shortest, longest));
     let (identity, settings, restored) =
         (Arc::new(identity), Arc::new(settings), Arc::new(restored));
     Ok(RaftHandle {

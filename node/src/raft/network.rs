@@ -28,8 +28,8 @@ use prost::bytes::Bytes;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::RaftSettings;
 use super::peers::{PeerClient, Peers, Traffic, within};
+use super::{Candidacy, RaftSettings};
 
 /// Entries of one append are split above this: well below the message limit, and short enough to be written to disk
 /// within a heartbeat interval.
@@ -42,15 +42,17 @@ const BACKOFF_MS: [u64; 6] = [50, 100, 200, 400, 800, 2_000];
 /// Makes one [`Network`] per replication stream.
 pub struct Factory {
     peers: Arc<Peers>,
+    candidacy: Arc<Candidacy>,
     snapshot_timeout: Duration,
 }
 
 impl Factory {
     /// Over shared connections.
     #[must_use]
-    pub fn new(peers: Arc<Peers>, settings: &RaftSettings) -> Self {
+    pub fn new(peers: Arc<Peers>, candidacy: Arc<Candidacy>, settings: &RaftSettings) -> Self {
         Self {
             peers,
+            candidacy,
             snapshot_timeout: settings.snapshot_timeout,
         }
     }
@@ -69,6 +71,7 @@ impl RaftNetworkFactory<Types> for Factory {
             address,
             client,
             peers: Arc::clone(&self.peers),
+            candidacy: Arc::clone(&self.candidacy),
             snapshot_timeout: self.snapshot_timeout,
         }
     }
@@ -80,6 +83,7 @@ pub struct Network {
     address: String,
     client: PeerClient,
     peers: Arc<Peers>,
+    candidacy: Arc<Candidacy>,
     snapshot_timeout: Duration,
 }
 
@@ -128,12 +132,13 @@ impl RaftNetwork<Types> for Network {
             .await
             .map_err(rpc_error)?
             .into_inner();
-        let vote = decoded_vote(response.vote.as_ref())?;
-        Ok(VoteResponse::new(
-            vote,
+        let answer = VoteResponse::new(
+            decoded_vote(response.vote.as_ref())?,
             response.last_log.as_ref().map(codec::decode_log_id),
             response.granted,
-        ))
+        );
+        self.candidacy.heard(&vote, &answer);
+        Ok(answer)
     }
 
     async fn full_snapshot(

@@ -19,7 +19,7 @@ pub mod verifier;
 pub mod world;
 
 pub use plant::Plant;
-pub use world::{Options, Report, simulate};
+pub use world::{Options, Report, fail_over, simulate};
 
 use hessra_sled::Member;
 

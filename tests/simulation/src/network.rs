@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hessra_node::raft::Candidacy;
 use openraft::error::{
     Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
 };
@@ -119,6 +120,8 @@ impl Network {
 pub struct Connections {
     /// Whose connections these are.
     pub from: Address,
+    /// What it learns as a candidate.
+    pub candidacy: Arc<Candidacy>,
     /// All links.
     pub network: Arc<Network>,
     /// Sees every entry that is sent.
@@ -186,10 +189,13 @@ impl RaftNetwork<Config> for Connection {
         request: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError> {
+        let asked = request.clone();
         let answer = self.call(option.hard_ttl(), |node| async move {
             node.vote(request).await.ok()
         });
-        answer.await.ok_or_else(unanswered)
+        let answer = answer.await.ok_or_else(unanswered)?;
+        self.of.candidacy.heard(&asked, &answer);
+        Ok(answer)
     }
 
     async fn full_snapshot(

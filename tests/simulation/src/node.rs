@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hessra_node::raft::Candidacy;
 use hessra_sled::{Proposal, Published, Store};
 use hessra_state::{Applied, Stamped, State};
 use openraft::{ServerState, SnapshotPolicy};
@@ -89,13 +90,17 @@ impl Consensus {
     }
 }
 
+const ELECTION_MIN: Duration = Duration::from_millis(300);
+const ELECTION_MAX: Duration = Duration::from_millis(600);
+
 /// openraft, with timers so short that elections and snapshots happen often in fifteen seconds.
 fn settings() -> openraft::Config {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).expect("short");
     openraft::Config {
         cluster_name: "simulation".to_owned(),
         heartbeat_interval: 100,
-        election_timeout_min: 300,
-        election_timeout_max: 600,
+        election_timeout_min: millis(ELECTION_MIN),
+        election_timeout_max: millis(ELECTION_MAX),
         install_snapshot_timeout: 1_000,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(25),
         max_in_snapshot_log_to_keep: 5,
@@ -146,8 +151,10 @@ impl Node {
         let engine = self.disk.open(process);
         let (log, machine) = Store::open(engine).map_err(|error| error.to_string())?;
         let published = machine.watch();
+        let candidacy = Arc::new(Candidacy::default());
         let connections = Connections {
             from: self.id,
+            candidacy: candidacy.clone(),
             network: self.shared.network.clone(),
             oracle: self.shared.oracle.clone(),
         };
@@ -163,6 +170,10 @@ impl Node {
             hub,
             applied: Arc::default(),
         };
+        if self.shared.options.plant != Some(Plant::ElectionTimerDrawnOnce) {
+            let raft = consensus.raft.clone();
+            process.spawn(candidacy.stand_again_at_random(raft, ELECTION_MIN, ELECTION_MAX));
+        }
         self.shared.network.attach(self.id, consensus);
         process.spawn(self.clone().beat(life.clone()));
         process.spawn(self.clone().publish(life.clone()));
@@ -189,6 +200,12 @@ impl Node {
                 .running_state
                 .is_err()
         })
+    }
+
+    /// Does this node believe that it leads?
+    pub fn leads(&self) -> bool {
+        self.life()
+            .is_some_and(|life| life.consensus.raft.metrics().borrow().state == ServerState::Leader)
     }
 
     /// Applies commands through the leader: here, or forwarded once.

@@ -22,10 +22,13 @@ pub enum Plant {
     HighWaterForgotten,
     /// A leader that was restored from its own vote confirms reads before an entry of its new life is committed.
     RestoredLeaderTrusted,
+    /// A node's election time-out is drawn once, and looked at once a tick: two survivors may vote for themselves for
+    /// ever. Caught by losing the leader on a slow network, not by the common run.
+    ElectionTimerDrawnOnce,
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 8] = [
+pub const PLANTS: [Plant; 9] = [
     Plant::AckBeforeFsync,
     Plant::VoteNotSaved,
     Plant::PublisherOffByOne,
@@ -34,6 +37,7 @@ pub const PLANTS: [Plant; 8] = [
     Plant::SnapshotWithoutLastApplied,
     Plant::HighWaterForgotten,
     Plant::RestoredLeaderTrusted,
+    Plant::ElectionTimerDrawnOnce,
 ];
 
 impl fmt::Display for Plant {
@@ -47,6 +51,7 @@ impl fmt::Display for Plant {
             Self::SnapshotWithoutLastApplied => "snapshot-without-last-applied",
             Self::HighWaterForgotten => "high-water-forgotten",
             Self::RestoredLeaderTrusted => "restored-leader-trusted",
+            Self::ElectionTimerDrawnOnce => "election-timer-drawn-once",
         })
     }
 }

@@ -130,6 +130,21 @@ pub fn simulate(seed: u64, options: Options) -> Report {
     })
 }
 
+/// How long the two nodes that are left need for another leader when the leader crashes and stays down, over a network
+/// with long delays. `None`: more than a minute.
+pub fn fail_over(seed: u64, options: Options) -> Option<Duration> {
+    runtime::run(seed, async move {
+        let world = World::begin(options).await;
+        world.found_cluster().await;
+        world.shared.network.disturb(0.0, true);
+        let lost = world.until_led().await;
+        lost.crash().await;
+        let began = Instant::now();
+        let led = tokio::time::timeout(Duration::from_secs(60), world.until_led()).await;
+        led.ok().map(|_| began.elapsed())
+    })
+}
+
 impl World {
     async fn begin(options: Options) -> Arc<Self> {
         let shared = Arc::new(Shared {
@@ -251,6 +266,16 @@ impl World {
         self.shared.oracle.expect(fresh.is_ok(), || {
             format!("I18: a verifier is not fresh {FRESH_WITHIN:?} after healing")
         });
+    }
+
+    async fn until_led(&self) -> Arc<Node> {
+        loop {
+            let leader = self.shared.nodes().iter().find(|node| node.leads());
+            if let Some(leader) = leader {
+                return leader.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn write(&self) {
