@@ -1,6 +1,6 @@
 //! Members come, are promoted, lead, and go.
 
-use hessra_tests::Cluster;
+use hessra_tests::{Cluster, Layout};
 
 #[test]
 fn leadership_is_handed_to_the_node_that_was_named() {
@@ -61,5 +61,45 @@ fn a_member_is_removed_and_cannot_be_when_the_quorum_would_be_lost() {
         "exit {}: {}",
         finished.code(),
         finished.stderr()
+    );
+}
+
+#[test]
+fn a_node_that_is_added_and_promoted_serves_and_counts_for_the_quorum() {
+    let mut cluster = Layout::new("join").joining(1).prepare();
+    for founder in 1..=3 {
+        cluster.spawn(founder);
+    }
+    for founder in 1..=3 {
+        cluster.wait_ready(founder);
+    }
+    let operator = cluster.operator();
+    let revoke = |target: &str| {
+        operator
+            .run(["revoke", target, "--yes", "--wait", "commit"])
+            .done();
+    };
+    revoke("urn:hessra:test:before");
+
+    cluster.spawn(4);
+    let (peer, public) = (cluster.node(4).peer.clone(), cluster.node(4).public.clone());
+    operator
+        .run(["cluster", "add", "4", "--peer", &peer, "--public", &public])
+        .done();
+    operator.run(["cluster", "promote", "4"]).done();
+    cluster.wait_ready(4);
+
+    // Three of four are the quorum now: without one founder the new node's disk is needed for every write.
+    let founder = cluster.running().into_iter().find(|id| *id != 4);
+    cluster.kill(founder.expect("three founders run"));
+    revoke("urn:hessra:test:after");
+    let listed = operator
+        .with("HESSRA_SERVER", &public)
+        .run(["revocations", "list"])
+        .done()
+        .stdout();
+    assert!(
+        listed.contains("urn:hessra:test:before") && listed.contains("urn:hessra:test:after"),
+        "the new node lists {listed}"
     );
 }

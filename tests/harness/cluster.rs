@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Layout {
     name: &'static str,
     nodes: usize,
+    joining: usize,
     settings: Vec<(&'static str, &'static str, toml::Value)>,
 }
 
@@ -53,6 +54,7 @@ impl Layout {
         Self {
             name,
             nodes: 3,
+            joining: 0,
             settings: Vec::new(),
         }
     }
@@ -61,6 +63,13 @@ impl Layout {
     #[must_use]
     pub fn nodes(mut self, count: usize) -> Self {
         self.nodes = count;
+        self
+    }
+
+    /// So many nodes more, with the highest ids, that no list of initial members names: they wait to be added.
+    #[must_use]
+    pub fn joining(mut self, count: usize) -> Self {
+        self.joining = count;
         self
     }
 
@@ -89,7 +98,7 @@ impl Layout {
             .prefix(&format!("hessra-{}-", self.name))
             .tempdir();
         let directory = directory.expect("a temporary directory");
-        let count = self.nodes.to_string();
+        let count = (self.nodes + self.joining).to_string();
         let prepared = Command::new(binary("hessra-node"))
             .args([
                 "dev",
@@ -123,6 +132,7 @@ impl Layout {
             .collect();
         for node in nodes.values() {
             configure(&node.config, &peers, &self.settings);
+            name_founders(&node.config, node.id, self.nodes as u64);
         }
         Cluster {
             directory,
@@ -194,6 +204,24 @@ fn configure(
             .expect("a section")
             .insert((*key).to_owned(), value.clone());
     }
+    std::fs::write(path, config.to_string()).expect("node.toml can be written");
+}
+
+/// Only the first `founders` nodes begin the cluster; a later one has an empty list, and so waits to be added.
+fn name_founders(path: &Path, id: u64, founders: u64) {
+    let text = std::fs::read_to_string(path).expect("it was just written");
+    let mut config: toml::Table = text.parse().expect("node.toml is TOML");
+    let members = config["cluster"]
+        .get_mut("initial_members")
+        .and_then(toml::Value::as_array_mut)
+        .expect("dev names the initial members");
+    let founder = |member: &toml::Value| {
+        let member = member["id"]
+            .as_integer()
+            .and_then(|id| u64::try_from(id).ok());
+        id <= founders && member.is_some_and(|member| member <= founders)
+    };
+    members.retain(founder);
     std::fs::write(path, config.to_string()).expect("node.toml can be written");
 }
 
