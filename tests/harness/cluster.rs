@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::ports::Ports;
 use crate::{Cli, Links, Probe, binary, until};
 
 /// A cluster is up, or a fault is over, within this.
@@ -42,6 +43,7 @@ pub struct Node {
 /// Real processes, real disks, real TLS.
 pub struct Cluster {
     directory: tempfile::TempDir,
+    _ports: Ports,
     /// What lies between the nodes.
     pub links: Links,
     nodes: BTreeMap<u64, Node>,
@@ -99,12 +101,13 @@ impl Layout {
             .tempdir();
         let directory = directory.expect("a temporary directory");
         let count = (self.nodes + self.joining).to_string();
+        let ports = Ports::reserve();
         let prepared = Command::new(binary("hessra-node"))
             .args([
                 "dev",
                 "--prepare",
                 "--base-port",
-                "0",
+                &ports.base.to_string(),
                 "--nodes",
                 &count,
                 "--dir",
@@ -136,6 +139,7 @@ impl Layout {
         }
         Cluster {
             directory,
+            _ports: ports,
             links,
             nodes,
             homes: std::cell::Cell::new(0),

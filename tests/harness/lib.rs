@@ -6,7 +6,7 @@
 //! cluster.kill(cluster.leader());
 //! ```
 //!
-//! A cluster lives in a directory of its own, on ports that the system chose, and ends with the test: only processes
+//! A cluster lives in a directory of its own, on ports of its own, and ends with the test: only processes
 //! that the harness started are ended, by pid. All traffic between nodes goes through [`Links`], so that a test can cut
 //! one node off, in both directions or one, without root.
 
@@ -14,6 +14,7 @@ mod binaries;
 mod cli;
 mod cluster;
 mod links;
+mod ports;
 mod probe;
 mod wait;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{DevError, DevOptions, files::replace};
+use crate::edge::random_bytes;
 
 /// One node of the cluster, as `nodes.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,12 +134,22 @@ fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
 }
 
 /// Ports that are free now. They are all held before any is let go, so that they differ.
+/// Below the ports that a system gives to outgoing connections: a node that is down for a moment finds its own port free.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
+
 fn free_ports(count: u64) -> Result<Vec<[u16; 3]>, DevError> {
-    let hold = || TcpListener::bind(("127.0.0.1", 0));
-    let held: Vec<TcpListener> = (0..count * 3)
-        .map(|_| hold())
-        .collect::<Result<_, _>>()
-        .map_err(|error| DevError::Ports(format!("no free port: {error}")))?;
+    let skipped = usize::from(u16::from_be_bytes(random_bytes())) % FREE_PORTS.len();
+    let wanted = usize::try_from(count * 3).unwrap_or(usize::MAX);
+    let held: Vec<TcpListener> = FREE_PORTS
+        .cycle()
+        .skip(skipped)
+        .take(FREE_PORTS.len())
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(wanted)
+        .collect();
+    if held.len() < wanted {
+        return Err(DevError::Ports("too few free ports".to_owned()));
+    }
     let ports: Vec<u16> = held
         .iter()
         .map(|listener| listener.local_addr().map(|address| address.port()))
