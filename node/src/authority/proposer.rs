@@ -2,7 +2,8 @@
 //!
 //! Two lanes, so that revocations have a capacity of their own and go first; a small share of every entry is kept for
 //! the other lane, so that a flood of revocations does not stop a key rotation. While entries are under way
-//! (`pipeline` at a time) the next one fills; so the batch grows with the load and a lone write waits for nobody.
+//! (`pipeline` at a time, the later ones only when they are worth an entry) the next one fills; so the batch grows with
+//! the load and a lone write waits for nobody.
 
 mod queue;
 
@@ -125,8 +126,10 @@ fn refused(lane: Lane) -> ProposeError {
 }
 
 async fn propose_batches(batcher: Arc<Batcher>, mut queues: Queues, under_way: Arc<Semaphore>) {
+    let at_once = under_way.available_permits() as u32;
     while let Ok(permit) = Arc::clone(&under_way).acquire_owned().await {
-        let Some(jobs) = queues.next_batch().await else {
+        let alone = under_way.acquire_many(at_once - 1);
+        let Some(jobs) = queues.next_batch(alone).await else {
             return;
         };
         let batcher = Arc::clone(&batcher);

@@ -14,6 +14,9 @@ const BATCH_COMMANDS_MAX: usize = 256;
 /// Bytes in one entry, unless one command alone is larger: an entry must reach the disk of a follower within a
 /// heartbeat interval.
 const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Commands for which a second entry is proposed while another is under way. An entry costs every member about a
+/// millisecond of work however few commands it has, so smaller ones wait for the one before them.
+const OVERLAP_COMMANDS_MIN: usize = 64;
 /// Commands of every entry that the other lane may always fill.
 const OTHERS_SHARE: usize = 16;
 /// Which queue a write waits in.
@@ -111,20 +114,52 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Waits for the first write, then takes what is there. `None` = the node is stopping.
-    pub(super) async fn next_batch(&mut self) -> Option<Vec<Job>> {
-        let first = tokio::select! {
-            biased;
-            Some(job) = self.revocations.next() => job,
-            Some(job) = self.others.next() => job,
-            else => return None,
-        };
+    /// Waits for the first write, then takes what is there; a small batch fills until `alone`, when no other entry is
+    /// under way. `None` = the node is stopping.
+    pub(super) async fn next_batch(&mut self, alone: impl Future) -> Option<Vec<Job>> {
         let mut batch = Batch::default();
-        batch.push(first);
-        self.others.drain_into(&mut batch, OTHERS_SHARE);
-        self.revocations.drain_into(&mut batch, BATCH_COMMANDS_MAX);
-        self.others.drain_into(&mut batch, BATCH_COMMANDS_MAX);
+        batch.push(self.next().await?);
+        self.drain_into(&mut batch);
+        let mut alone = std::pin::pin!(alone);
+        while batch.commands < OVERLAP_COMMANDS_MIN && !self.holds_one() {
+            tokio::select! {
+                biased;
+                _ = &mut alone => break,
+                job = self.next() => self.add(job?, &mut batch),
+            }
+        }
+        self.drain_into(&mut batch);
         Some(batch.jobs)
+    }
+
+    async fn next(&mut self) -> Option<Job> {
+        tokio::select! {
+            biased;
+            Some(job) = self.revocations.next() => Some(job),
+            Some(job) = self.others.next() => Some(job),
+            else => None,
+        }
+    }
+
+    fn drain_into(&mut self, batch: &mut Batch) {
+        self.others.drain_into(batch, OTHERS_SHARE);
+        self.revocations.drain_into(batch, BATCH_COMMANDS_MAX);
+        self.others.drain_into(batch, BATCH_COMMANDS_MAX);
+    }
+
+    fn holds_one(&self) -> bool {
+        self.revocations.held.is_some() || self.others.held.is_some()
+    }
+
+    fn add(&mut self, job: Job, batch: &mut Batch) {
+        if batch.has_room(&job, BATCH_COMMANDS_MAX) {
+            return batch.push(job);
+        }
+        let queue = match Lane::of(&job.commands) {
+            Lane::Revocations => &mut self.revocations,
+            Lane::Others => &mut self.others,
+        };
+        queue.held = Some(job);
     }
 }
 
