@@ -27,9 +27,9 @@ use hessra_revocation::{
 };
 use hessra_sdk_core::keyring::public_key_to_pem;
 use hessra_sdk_core::{
-    AuthorizationParameters, IdentityParameters, Keyring, Knowledge, MintError, Minted, Now,
-    PolicyChecks, Purpose, Request, StalenessPolicy, TokenShape, Verdict, Verified, Verifier,
-    VerifierConfig, mint_authorization, mint_identity,
+    AuthorizationParameters, DomainClaim, IdentityParameters, Keyring, Knowledge, MintError,
+    Minted, Now, PolicyChecks, Purpose, Request, StalenessPolicy, TokenShape, Verdict, Verified,
+    Verifier, VerifierConfig, mint_authorization, mint_identity,
 };
 use hessra_state::State;
 
@@ -369,6 +369,7 @@ impl Issuer {
         let request = Request::Identity {
             expected: None,
             purpose: Some(purpose),
+            domain: DomainClaim::default(),
         };
         match self
             .verifier

@@ -6,7 +6,7 @@
 
 use hessra_revocation::{Identity, IdentityError};
 
-use crate::token::{Block, CheckShape};
+use crate::token::{Block, CheckShape, RuleShape};
 use crate::verifier::PolicyChecks;
 use crate::{Limits, Token, TokenFacts};
 
@@ -16,6 +16,7 @@ pub struct Chain {
     identities: Vec<Identity>,
     delegable: bool,
     policy_checks: bool,
+    domain: Option<String>,
 }
 
 impl Chain {
@@ -73,6 +74,12 @@ impl Chain {
         self.delegable
     }
 
+    /// The domain that the identity is restricted to.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
     /// Does a later block hold checks of its holder's own making?
     pub(crate) fn has_policy_checks(&self) -> bool {
         self.policy_checks
@@ -85,12 +92,7 @@ impl Chain {
     }
 
     fn of_authority(authority: &Block, facts: &TokenFacts) -> Result<Self, ChainError> {
-        if demands_domain(authority) {
-            return Err(ChainError::DomainRequired);
-        }
-        if !authority.rules.is_empty() || authority.scoped {
-            return Err(ChainError::Shape("its authority block has rules"));
-        }
+        let domain = domain_of(authority)?;
         let [subject] = facts.subjects.as_slice() else {
             return Err(ChainError::Shape("it does not have exactly one subject"));
         };
@@ -102,6 +104,7 @@ impl Chain {
             identities: vec![parse(subject)?],
             delegable,
             policy_checks: false,
+            domain,
         })
     }
 
@@ -159,7 +162,7 @@ fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError>
     let mut guard = None;
     for check in &authority.checks {
         match check {
-            CheckShape::Before(_) => {}
+            CheckShape::Before(_) | CheckShape::Domain(_) => {}
             CheckShape::Actor { name, delegable } if guard.is_none() && name == subject => {
                 guard = Some(*delegable);
             }
@@ -173,9 +176,25 @@ fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError>
     guard.ok_or(ChainError::Shape("it does not bind its actor"))
 }
 
-fn demands_domain(authority: &Block) -> bool {
-    let mut checks = authority.checks.iter();
-    checks.any(|check| matches!(check, CheckShape::Domain(_)))
+/// The published restriction: one check on the domain, and the rule that tells verifiers the subject is in it.
+fn domain_of(authority: &Block) -> Result<Option<String>, ChainError> {
+    let domains: Vec<&String> = authority.checks.iter().filter_map(domain_check).collect();
+    match (
+        authority.rules.as_slice(),
+        domains.as_slice(),
+        authority.scoped,
+    ) {
+        ([], [], false) => Ok(None),
+        ([RuleShape::SubjectInDomain], [domain], false) => Ok(Some((*domain).clone())),
+        _ => Err(ChainError::Shape("its authority block has rules")),
+    }
+}
+
+fn domain_check(check: &CheckShape) -> Option<&String> {
+    match check {
+        CheckShape::Domain(domain) => Some(domain),
+        _ => None,
+    }
 }
 
 /// Strictly below, byte for byte: as Biscuit's own check sees it.
@@ -195,9 +214,9 @@ pub enum ChainError {
     /// Not the published shape.
     #[error("the token is not an identity that this version understands: {0}")]
     Shape(&'static str),
-    /// It is restricted to a domain, which this version cannot confirm.
+    /// It is restricted to a domain that the caller does not confirm.
     #[error(
-        "the identity is restricted to a domain, which cannot be confirmed here: use an unrestricted identity"
+        "the token is restricted to a domain that is not confirmed here: use it in its domain, or an unrestricted one"
     )]
     DomainRequired,
     /// A name in it is not canonical.

@@ -19,6 +19,12 @@ use crate::{
     VerifierConfig,
 };
 
+/// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
+pub const POLICY_BYTES_MAX: usize = 2048;
+
+/// Most further checks of one delegation. Origin: each is evaluated on every use.
+pub const POLICY_CHECKS_MAX: usize = 8;
+
 /// What to make of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation<'a> {
@@ -26,7 +32,8 @@ pub struct Delegation<'a> {
     pub child: Identity,
     /// From this instant on it is refused; never later than its parent, whatever is asked for.
     pub expires_at: UnixSeconds,
-    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of what it is used for.
+    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of what it is used for: at most
+    /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], without loops and with few joins, so that evaluating is cheap.
     /// Verifiers evaluate them only where their configuration says so, and refuse the token elsewhere.
     pub checks: Option<&'a str>,
 }
@@ -154,6 +161,13 @@ fn delegation_block(
 
 /// Parses what a person wrote, and sees that it restricts and does nothing else.
 fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
+    if source.len() > POLICY_BYTES_MAX {
+        let why = format!(
+            "it has {} bytes, and {POLICY_BYTES_MAX} are the most",
+            source.len()
+        );
+        return Err(DelegateError::Check(why));
+    }
     let source = source.trim().trim_end_matches(';');
     let parsed = BlockBuilder::new().code(format!("{source};"));
     let block = parsed.map_err(|error| DelegateError::Check(error.to_string()))?;
@@ -163,6 +177,9 @@ fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
     }
     if block.checks.is_empty() {
         return refuse("it has no check");
+    }
+    if block.checks.len() > POLICY_CHECKS_MAX {
+        return refuse("it has more than 8 checks");
     }
     let mut queries = block.checks.iter().flat_map(|check| &check.queries);
     if queries.clone().any(|query| !query.scopes.is_empty()) {

@@ -53,6 +53,9 @@ pub enum KeyError {
         "`{0}` is not a public key: write `ed25519/` and 64 hex digits, or `secp256r1/` and 66"
     )]
     ThirdParty(String),
+    /// Not a PKCS#8 document in PEM form, or not of an Ed25519 key.
+    #[error("not an Ed25519 private key in PKCS#8 PEM form: convert it, or make a new one")]
+    PrivatePem,
 }
 
 /// Why a signer did not sign. The text is for operators and must not carry key material.
@@ -104,6 +107,12 @@ pub enum MintError {
         "the components that must sign are not usable ({0}): name each once, with a key of its own"
     )]
     Nodes(String),
+    /// The schema requires a designation that the capability would not have.
+    #[error("this operation requires a designation `{0}`: name which one")]
+    DesignationRequired(String),
+    /// A label with a meaning of its own.
+    #[error("`{0}` is not a label for designations: name the anchor or the facet as such")]
+    Reserved(String),
     /// The subject of a restricted identity is not below its domain.
     #[error("`{subject}` is not below the domain `{domain}`: name something under `{domain}:`")]
     OutsideDomain {
@@ -209,6 +218,9 @@ pub enum AttestError {
         "`{0}` is not a prefix: write whole segments joined by `/`, without `.`, `..`, `%`, `\\` and quotes"
     )]
     Prefix(String),
+    /// Designations that cannot be added.
+    #[error("the designations cannot be added: {0}")]
+    Designation(String),
     /// The token was sealed by its holder.
     #[error("the token is sealed and cannot be added to: use the unsealed one")]
     Sealed,
@@ -218,4 +230,40 @@ pub enum AttestError {
     /// The library refused what we built.
     #[error("cannot append to the token ({0}): report this")]
     Biscuit(String),
+}
+
+/// Why a schema of required designations is not accepted, or has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// Not a name.
+    #[error(
+        "`{0}` cannot be a name in a schema: use 1 to 256 printable characters without `\"` and `\\`"
+    )]
+    Name(String),
+    /// A label with a meaning of its own.
+    #[error("`{0}` is a reserved label: require another")]
+    Reserved(String),
+    /// The same operation twice.
+    #[error("operation `{operation}` of `{target}` is there twice: join the two entries")]
+    Twice {
+        /// Of what.
+        target: String,
+        /// Which.
+        operation: String,
+    },
+    /// Too many of something.
+    #[error("a schema has at most {limit} of each kind: split the target")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// Not an operation of the target.
+    #[error("`{target}` has no operation `{operation}`: add it to the schema")]
+    Unknown {
+        /// Of what.
+        target: String,
+        /// Which.
+        operation: String,
+    },
 }

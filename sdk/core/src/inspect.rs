@@ -8,7 +8,7 @@ use crate::{Chain, Limits, PolicyChecks, Right, Token, TokenClass, TokenError, T
 /// A token in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// What it seems to be for; `None` when it is neither identity nor authorization.
+    /// What it seems to be for; `None` when it is of no class, or of two.
     pub class: Option<TokenClass>,
     /// Subject and delegations of an identity, in order, as written; empty for other classes.
     pub chain: Vec<String>,
@@ -55,6 +55,13 @@ pub enum BlockRole {
     },
     /// Only bounds the time.
     TimeOnly,
+    /// Binds a capability further: to designations, a prefix or a domain.
+    Narrowing,
+    /// Says, under a third party's key, what the token waits for.
+    Attestation {
+        /// Names of its facts, such as `service`, `namespace`, `prefix_added`, `activation`, `exposed_label`.
+        facts: Vec<String>,
+    },
     /// Only checks, of its writer's own making.
     Policy,
     /// Anything else.
@@ -95,15 +102,7 @@ pub fn inspect(text: &str, limits: &Limits) -> Result<Description, TokenError> {
 }
 
 fn class_of(facts: &TokenFacts) -> Option<TokenClass> {
-    match (
-        facts.context,
-        facts.subjects.is_empty(),
-        facts.rights.is_empty(),
-    ) {
-        (false, false, true) => Some(TokenClass::Identity),
-        (false, true, false) => Some(TokenClass::Authorization),
-        _ => None,
-    }
+    facts.structural_class().ok()
 }
 
 fn names(facts: Option<&TokenFacts>, blocks: &[BlockDescription]) -> Vec<String> {
@@ -139,20 +138,43 @@ fn describe_blocks(token: &Token) -> Vec<BlockDescription> {
 }
 
 fn role_of(block: &Block) -> BlockRole {
-    if !block.only_restricts() {
+    if !block.rules.is_empty() || block.scoped {
         return BlockRole::Other;
+    }
+    if !block.facts.is_empty() {
+        return match block.external_key {
+            Some(_) => BlockRole::Attestation {
+                facts: fact_names(block),
+            },
+            None => BlockRole::Other,
+        };
     }
     let delegation = block.checks.iter().find_map(|check| match check {
         CheckShape::Actor { name, .. } => Some(name.clone()),
         _ => None,
     });
-    let only_time = block
-        .checks
-        .iter()
-        .all(|check| matches!(check, CheckShape::Before(_)));
+    let all = |is: fn(&CheckShape) -> bool| block.checks.iter().all(is);
     match delegation {
         Some(to) => BlockRole::Delegation { to },
-        None if only_time => BlockRole::TimeOnly,
+        None if all(|check| matches!(check, CheckShape::Before(_))) => BlockRole::TimeOnly,
+        None if all(narrows) => BlockRole::Narrowing,
         None => BlockRole::Policy,
     }
+}
+
+fn narrows(check: &CheckShape) -> bool {
+    matches!(
+        check,
+        CheckShape::Before(_)
+            | CheckShape::Designation { .. }
+            | CheckShape::Prefix(_)
+            | CheckShape::Domain(_)
+    )
+}
+
+fn fact_names(block: &Block) -> Vec<String> {
+    let mut names: Vec<_> = block.facts.iter().map(|fact| fact.name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

@@ -23,44 +23,57 @@
 //! | [`verdict`] | allow, deny, unknown, and why |
 //! | [`mint`] | authority blocks, signed by whoever holds the key |
 //! | [`attest`] | what services, parties and attestors add to an authorization |
+//! | [`capability`] | what holders and activators do with a capability |
+//! | [`schema`] | which designations an operation must be bound by |
 //! | [`delegate`] | a child identity, made offline by the holder |
+//! | [`just_in_time`] | a few seconds of life before a token is sent |
 //! | [`inspect`] | what a token says, for people; believes nothing |
 //! | [`third_party`] | keys that are not the authority's |
 //! | [`ed25519`] | strict signature verification |
 //!
-//! Not here: service chains, multi-party signatures, prefixes and designations. A token that asks for one of them is
-//! refused, because a verifier that ignores a demand accepts too much.
+//! A token that asks for something which the caller did not show, or which this version does not know, is refused: a
+//! verifier that ignores a demand accepts too much.
 
 mod append;
 pub mod attest;
+pub mod capability;
 pub mod chain;
 pub mod delegate;
 pub mod ed25519;
 pub mod error;
 pub mod inspect;
+pub mod just_in_time;
 pub mod keyring;
 pub mod mint;
 mod path;
+pub mod schema;
 pub mod third_party;
 pub mod token;
 pub mod verdict;
 pub mod verifier;
 
 pub use attest::{attest_prefix, attest_service, sign_off};
+pub use capability::{ActivationTerms, Narrowing, activate, attest_designations, narrow};
 pub use chain::{Chain, ChainError};
 pub use delegate::{Delegated, Delegation, delegate};
 pub use ed25519::{Ed25519, verify_ed25519};
-pub use error::{AttestError, DelegateError, KeyError, MintError, SignerError, TokenError};
+pub use error::{
+    AttestError, DelegateError, KeyError, MintError, SchemaError, SignerError, TokenError,
+};
 pub use inspect::{BlockDescription, BlockRole, Description, inspect};
+pub use just_in_time::limit_just_in_time;
 pub use keyring::Keyring;
 pub use mint::{
-    AuthorizationParameters, DomainIdentityParameters, IdentityParameters, Minted, Refreshed,
-    Signer, TokenShape, mint_authorization, mint_domain_identity, mint_identity, mint_multi_party,
-    mint_service_chain, mint_stub,
+    AuthorizationParameters, CapabilityDemands, ContextParameters, DomainIdentityParameters,
+    IdentityParameters, Minted, Refreshed, Signer, TokenShape, mint_authorization, mint_capability,
+    mint_context, mint_domain_identity, mint_identity, mint_multi_party, mint_service_chain,
+    mint_stub,
 };
-pub use third_party::{ServiceNode, ThirdPartyKey};
+pub use schema::Schema;
+pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
 pub use token::{Limits, Right, Token, TokenClass, TokenFacts};
-pub use verdict::{DenyReason, UnknownReason, Verdict, Verified};
+pub use verdict::{DenyReason, Session, Spend, UnknownReason, Verdict, Verified};
 pub use verifier::{
-    Knowledge, Now, PolicyChecks, Purpose, Request, StalenessPolicy, Verifier, VerifierConfig,
+    Designation, DomainClaim, Evidence, Knowledge, Now, PolicyChecks, Purpose, Request, SingleUse,
+    StalenessPolicy, Verifier, VerifierConfig,
 };

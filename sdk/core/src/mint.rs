@@ -23,12 +23,17 @@ use crate::{MintError, SignerError, TokenClass};
 
 mod authority;
 mod authorization;
+mod capability;
+mod context;
 mod identity;
 
 pub use authorization::{
     AuthorizationParameters, TokenShape, mint_authorization, mint_multi_party, mint_service_chain,
     mint_stub,
 };
+pub use capability::{CapabilityDemands, DESIGNATIONS_MAX, mint_capability};
+pub(crate) use capability::{check_designation, said_by, shown_by_verifier};
+pub use context::{ContextParameters, EXPOSURES_MAX, mint_context};
 pub use identity::{
     DomainIdentityParameters, IdentityParameters, Refreshed, mint_domain_identity, mint_identity,
 };

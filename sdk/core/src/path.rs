@@ -6,10 +6,6 @@
 /// Most bytes of a path or prefix. Origin: longest key of common object stores.
 pub(crate) const PATH_BYTES_MAX: usize = 1024;
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "verifiers ask it once they read stubs")
-)]
 /// Is the path below the prefix, or the prefix itself?
 pub(crate) fn covers(prefix: &str, path: &str) -> bool {
     if !is_canonical(prefix) || !is_canonical(path) {

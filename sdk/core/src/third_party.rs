@@ -9,8 +9,10 @@ use biscuit_auth::PublicKey;
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::format::schema;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::KeyError;
+use crate::{KeyError, Signer, SignerError};
 
 /// Public key of whoever signs a third-party block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,4 +86,50 @@ pub struct ServiceNode {
     pub component: String,
     /// Its key.
     pub key: ThirdPartyKey,
+}
+
+/// Private key of a service, party, attestor or activator that keeps it in its own memory. Zeroed when dropped.
+pub struct ServiceKey(SigningKey);
+
+impl ServiceKey {
+    /// An Ed25519 key as a PKCS#8 document in PEM form, as the published tools write it.
+    ///
+    /// # Errors
+    /// [`KeyError::PrivatePem`]; the text is not repeated in it.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        SigningKey::from_pkcs8_pem(pem)
+            .map(Self)
+            .map_err(|_| KeyError::PrivatePem)
+    }
+
+    /// Its public half, as the authority's configuration names it.
+    #[must_use]
+    pub fn public(&self) -> ThirdPartyKey {
+        ThirdPartyKey::ed25519(&self.0.verifying_key().to_bytes())
+            .expect("the public half of a key is a key")
+    }
+}
+
+/// Never shows the key.
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceKey")
+            .field(&self.public().to_string())
+            .finish()
+    }
+}
+
+impl Signer for ServiceKey {
+    /// Zero: keys of third parties have no id.
+    fn key_id(&self) -> u32 {
+        0
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
+        Ok(self.0.sign(payload).to_bytes())
+    }
 }

@@ -11,7 +11,7 @@ use crate::{ChainError, TokenClass, TokenError};
 
 mod verified;
 
-pub use verified::Verified;
+pub use verified::{Session, Spend, Verified};
 
 /// The answer to one check.
 #[must_use]
@@ -100,7 +100,7 @@ pub enum DenyReason {
     )]
     BadSignature,
     /// One class where another is needed.
-    #[error("{found} cannot be used here: present an {wanted} token")]
+    #[error("{found} cannot be used here: present {} token", .wanted.with_article())]
     WrongClass {
         /// What the token is, in words.
         found: String,
@@ -127,6 +127,12 @@ pub enum DenyReason {
     /// Restricted to a domain.
     #[error("{}", ChainError::DomainRequired)]
     DomainRequired,
+    /// Restricted to another domain than the caller stands in, or not to the one that it requires.
+    #[error("the identity is not of the domain `{domain}`: present one that was minted for it")]
+    DomainMismatch {
+        /// As the caller names it.
+        domain: String,
+    },
     /// The caller named an actor that the token does not stand for.
     #[error("the token is of `{actual}` and cannot be used as `{expected}`")]
     ActorMismatch {
@@ -155,6 +161,61 @@ pub enum DenyReason {
     ChainOrder {
         /// Whose turn it was; `None` = all had attested.
         expected: Option<String>,
+    },
+    /// A service before the one that asks has not attested.
+    #[error("`{component}` has not attested: send the token through it first")]
+    ChainIncomplete {
+        /// Whose turn it is.
+        component: String,
+    },
+    /// The caller names a service that the token's chain does not have; of a token that is no chain, any.
+    #[error("the token's chain has no service `{component}`: ask for a token of this chain")]
+    NotInChain {
+        /// As the caller names it.
+        component: String,
+    },
+    /// The caller knows another chain than the token.
+    #[error(
+        "the token was issued for another chain of services than is configured here: ask for a new one"
+    )]
+    ChainDiffers,
+    /// A party has not signed.
+    #[error("`{component}` has not signed: have the token signed there first")]
+    SignoffMissing {
+        /// Whose signature is missing.
+        component: String,
+    },
+    /// A stub that was not restricted to a prefix.
+    #[error("the token is a stub: have its attestor restrict it to a prefix first")]
+    PrefixMissing,
+    /// The path is not under the prefix that the token is restricted to, or has more than one reading.
+    #[error(
+        "the path is not under the prefix that the token is restricted to: name a path of whole, plain segments under it"
+    )]
+    OutsidePrefix,
+    /// A latent capability that was not activated.
+    #[error("the capability is latent: have it activated first")]
+    NotActivated,
+    /// The token is bound in a dimension that this request is not known to be in.
+    #[error("the token is bound to another `{label}`, or to one that was not shown here")]
+    DesignationMissing {
+        /// Which dimension.
+        label: String,
+    },
+    /// The token is not bound in a dimension that the caller requires.
+    #[error("the token is not bound to any `{label}`, which is required here: ask for one that is")]
+    DesignationRequired {
+        /// Which dimension.
+        label: String,
+    },
+    /// Good once, and nobody here can tell whether it was used.
+    #[error("the token is good once: have a node of the authority spend it")]
+    SingleUse,
+    /// The session has been exposed to something that must be kept apart.
+    #[error("the session has been exposed to `{label}`, which is excluded here")]
+    Exposed {
+        /// Which exposure.
+        label: String,
     },
     /// A check in the token does not hold.
     #[error("a check in the token does not hold: {0}")]
@@ -193,6 +254,18 @@ impl DenyReason {
             Self::Revoked { .. } => ("revoked", 15),
             Self::CheckFailed(_) => ("check_failed", 16),
             Self::ChainOrder { .. } => ("chain_order", 17),
+            Self::ChainIncomplete { .. } => ("chain_incomplete", 18),
+            Self::NotInChain { .. } => ("not_in_chain", 19),
+            Self::ChainDiffers => ("chain_differs", 20),
+            Self::SignoffMissing { .. } => ("signoff_missing", 21),
+            Self::PrefixMissing => ("prefix_missing", 22),
+            Self::OutsidePrefix => ("outside_prefix", 23),
+            Self::NotActivated => ("not_activated", 24),
+            Self::DesignationMissing { .. } => ("designation_missing", 25),
+            Self::DesignationRequired { .. } => ("designation_required", 26),
+            Self::SingleUse => ("single_use", 27),
+            Self::Exposed { .. } => ("exposed", 28),
+            Self::DomainMismatch { .. } => ("domain_mismatch", 29),
         }
     }
 }

@@ -13,11 +13,13 @@ mod age;
 mod checks;
 mod claims;
 mod config;
+mod exposure;
+mod grant;
 mod request;
 
 use claims::Claims;
 pub use config::{PolicyChecks, StalenessPolicy, VerifierConfig};
-pub use request::{Purpose, Request};
+pub use request::{Designation, DomainClaim, Evidence, Purpose, Request, SingleUse};
 
 /// Everything a verifier may believe.
 #[derive(Clone, Copy, Debug)]
@@ -131,19 +133,14 @@ impl Verifier {
         view: Option<&View>,
         now: UnixSeconds,
     ) -> Result<Verified, Refusal> {
-        let (signed, verified) = self
+        let (token, signed, verified) = self
             .read(token, request, keyring, view)
             .map_err(Refusal::Deny)?;
         self.check_rules(&verified, view, now)
             .and_then(|()| check_end(&verified, now))
             .map_err(Refusal::Deny)?;
-        checks::run(
-            &signed.biscuit,
-            request,
-            &verified,
-            now,
-            self.config.datalog_time_max,
-        )?;
+        let facts = checks::facts(&token, request, &verified, now);
+        checks::run(&signed.biscuit, facts, self.config.datalog_time_max)?;
         Ok(verified)
     }
 
@@ -155,7 +152,7 @@ impl Verifier {
         keyring: &Keyring,
         now: UnixSeconds,
     ) -> Result<(Signed, Verified), DenyReason> {
-        let (signed, verified) = self.read(token, request, keyring, None)?;
+        let (_, signed, verified) = self.read(token, request, keyring, None)?;
         check_end(&verified, now)?;
         Ok((signed, verified))
     }
@@ -167,13 +164,13 @@ impl Verifier {
         request: &Request,
         keyring: &Keyring,
         view: Option<&View>,
-    ) -> Result<(Signed, Verified), DenyReason> {
+    ) -> Result<(Token, Signed, Verified), DenyReason> {
         let token = Token::parse(text, &self.config.limits)?;
         let signed = keyring.verify(&token)?;
-        let claims = Claims::of(&token, request, &self.config)?;
+        let claims = Claims::of(&token, request, &signed.key, &self.config)?;
         let key_id = view.map_or(signed.key_id, |view| signed.id_in(view));
         let verified = claims.into_verified(&token, &signed.key, key_id);
-        Ok((signed, verified))
+        Ok((token, signed, verified))
     }
 
     fn check_rules(

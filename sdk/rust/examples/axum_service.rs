@@ -87,11 +87,7 @@ impl Guard {
         } else {
             "write"
         };
-        Request::Authorization {
-            subject: None,
-            resource: self.resource.clone(),
-            operation: operation.into(),
-        }
+        Request::capability(self.resource.clone(), operation)
     }
 }
 

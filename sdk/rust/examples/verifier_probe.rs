@@ -17,7 +17,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hessra_sdk_rust::revocation::Identity;
-use hessra_sdk_rust::{Credentials, Request, StalenessPolicy, Standing, Verdict, Verifier};
+use hessra_sdk_rust::{
+    Credentials, DomainClaim, Evidence, Request, StalenessPolicy, Standing, Verdict, Verifier,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -57,6 +59,7 @@ fn answer(verifier: &Verifier, line: &str) -> Value {
                 &Request::Identity {
                     expected,
                     purpose: None,
+                    domain: DomainClaim::default(),
                 },
             ),
             Err(error) => json!({ "error": error }),
@@ -71,6 +74,7 @@ fn answer(verifier: &Verifier, line: &str) -> Value {
                         subject,
                         resource,
                         operation,
+                        evidence: Evidence::default(),
                     },
                 )
             }

@@ -40,4 +40,6 @@ pub use identity::{Authentication, IdentityClient};
 pub use knowledge::{FeedStatus, News, Standing};
 pub use verifier::{Verifier, VerifierBuilder};
 
-pub use hessra_sdk_core::{Ed25519, PolicyChecks, Request, StalenessPolicy, Verdict};
+pub use hessra_sdk_core::{
+    DomainClaim, Ed25519, Evidence, PolicyChecks, Request, StalenessPolicy, Verdict,
+};

@@ -52,6 +52,22 @@ impl Block {
         self.external_key.as_ref() == Some(key) && self.fact_text(name) == Some(text)
     }
 
+    /// Has it a fact of that name?
+    pub fn has_fact(&self, name: &str) -> bool {
+        self.facts.iter().any(|fact| fact.name == name)
+    }
+
+    /// Does it say `designation("label", "value")`?
+    pub fn designates(&self, label: &str, value: &str) -> bool {
+        let mut facts = self.facts.iter();
+        facts.any(|fact| match fact.terms.as_slice() {
+            [Term::Str(of), Term::Str(is)] => {
+                fact.name == "designation" && of == label && is == value
+            }
+            _ => false,
+        })
+    }
+
     /// Has nothing but checks.
     pub fn only_restricts(&self) -> bool {
         self.facts.is_empty() && self.rules.is_empty() && !self.scoped

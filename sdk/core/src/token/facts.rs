@@ -9,6 +9,7 @@ use hessra_revocation::{Revision, TokenId, UnixSeconds};
 use super::{ANCESTORS_MAX, Block, ROLES_MAX};
 use crate::TokenError;
 use crate::mint::Refreshed;
+use crate::verdict::Session;
 
 /// What a token is for; none passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,8 @@ pub enum TokenClass {
     Identity,
     /// Grants an operation on a resource to a subject.
     Authorization,
+    /// Says what a session has been exposed to.
+    Context,
 }
 
 impl TokenClass {
@@ -26,6 +29,16 @@ impl TokenClass {
         match self {
             Self::Identity => "identity",
             Self::Authorization => "authorization",
+            Self::Context => "context",
+        }
+    }
+
+    /// In a sentence.
+    pub(crate) fn with_article(self) -> &'static str {
+        match self {
+            Self::Identity => "an identity",
+            Self::Authorization => "an authorization",
+            Self::Context => "a context",
         }
     }
 }
@@ -70,8 +83,10 @@ pub struct TokenFacts {
     pub roles: Vec<String>,
     /// `hessra_refreshed(count, first)`: its past, if it was refreshed.
     pub refreshed: Option<Refreshed>,
-    /// Has `context(..)`: a context token, which is neither of our classes.
-    pub context: bool,
+    /// `context(subject)`, every one.
+    pub contexts: Vec<String>,
+    /// `hessra_session(id, version)`: which session a context is of.
+    pub session: Option<Session>,
 }
 
 impl TokenFacts {
@@ -87,6 +102,25 @@ impl TokenFacts {
             return Err(misshapen("hessra_role"));
         }
         Ok(facts)
+    }
+
+    /// The class that the facts make: a subject an identity, a right an authorization, a context a context.
+    ///
+    /// # Errors
+    /// What it is instead, in words: two of them make nothing, and neither does none.
+    pub(crate) fn structural_class(&self) -> Result<TokenClass, &'static str> {
+        let has = (
+            !self.subjects.is_empty(),
+            !self.rights.is_empty(),
+            !self.contexts.is_empty(),
+        );
+        match has {
+            (true, false, false) => Ok(TokenClass::Identity),
+            (false, true, false) => Ok(TokenClass::Authorization),
+            (false, false, true) => Ok(TokenClass::Context),
+            (false, false, false) => Err("a token without subject, right and context"),
+            _ => Err("a token of more than one class"),
+        }
     }
 
     fn take(&mut self, fact: &Predicate) -> Result<(), TokenError> {
@@ -142,11 +176,16 @@ impl TokenFacts {
                 };
                 once(&mut self.refreshed, refreshed, name)?;
             }
-            ("context", _) => self.context = true,
+            ("context", [Term::Str(subject)]) => self.contexts.push(subject.clone()),
+            ("hessra_session", [Term::Bytes(id), version]) => {
+                let id = id.as_slice().try_into().map_err(|_| misshapen(name))?;
+                let version = natural(version, name)?;
+                once(&mut self.session, Session { id, version }, name)?;
+            }
             // Names of ours with another shape could be read differently by someone else.
             (
                 "subject" | "right" | "hessra_class" | "rev" | "iat" | "exp" | "parent" | "cert"
-                | "hessra_role" | "hessra_refreshed",
+                | "hessra_role" | "hessra_refreshed" | "context" | "hessra_session",
                 _,
             ) => {
                 return Err(misshapen(name));

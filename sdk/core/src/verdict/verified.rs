@@ -4,7 +4,25 @@ use std::time::Duration;
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use crate::TokenClass;
+use crate::{Refreshed, TokenClass};
+
+/// One use of a capability that is good once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spend {
+    /// Id of the token's authority block.
+    pub token: TokenId,
+    /// Which of its uses.
+    pub facet: String,
+}
+
+/// Which session a context token is of, and how new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// Of the session.
+    pub id: [u8; 16],
+    /// Grows with every context issued for it; only the latest may be used.
+    pub version: u64,
+}
 
 /// What was verified. Made by a check only.
 #[derive(Clone, Debug)]
@@ -15,6 +33,14 @@ pub struct Verified {
     pub(crate) chain: Vec<Identity>,
     pub(crate) identities: Vec<Identity>,
     pub(crate) delegable: bool,
+    pub(crate) domain: Option<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) refreshed: Option<Refreshed>,
+    pub(crate) issued_at: Option<UnixSeconds>,
+    pub(crate) attested: Vec<String>,
+    pub(crate) spends: Vec<Spend>,
+    pub(crate) exposures: Vec<String>,
+    pub(crate) session: Option<Session>,
     pub(crate) expires_at: UnixSeconds,
     pub(crate) rev: Option<Revision>,
     pub(crate) token_ids: Vec<TokenId>,
@@ -59,6 +85,60 @@ impl Verified {
     #[must_use]
     pub fn is_delegable(&self) -> bool {
         self.delegable
+    }
+
+    /// The domain that an identity is restricted to.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// Roles in the domain when the identity was minted. Policy may have changed since; both must permit.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+
+    /// How often an identity was refreshed; `None` when it is new, or minted by others.
+    #[must_use]
+    pub fn refreshed(&self) -> Option<Refreshed> {
+        self.refreshed
+    }
+
+    /// When it was issued; `None` for tokens minted by others.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<UnixSeconds> {
+        self.issued_at
+    }
+
+    /// Has a holder appended anything?
+    #[must_use]
+    pub fn is_attenuated(&self) -> bool {
+        self.token_ids.len() > 1
+    }
+
+    /// Components that attested, in the order of the chain, and parties that signed.
+    #[must_use]
+    pub fn attested(&self) -> &[String] {
+        &self.attested
+    }
+
+    /// What must be spent in the cluster's ledger before anything is permitted; empty unless the token is good once.
+    #[must_use]
+    pub fn to_spend(&self) -> &[Spend] {
+        &self.spends
+    }
+
+    /// What the session of a context has been exposed to, sorted.
+    #[must_use]
+    pub fn exposures(&self) -> &[String] {
+        &self.exposures
+    }
+
+    /// The session of a context; `None` for contexts minted by others, and other tokens.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.session
     }
 
     /// From this instant on the token is refused.

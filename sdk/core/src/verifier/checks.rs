@@ -11,21 +11,19 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 
 use hessra_revocation::UnixSeconds;
 
-use super::Request;
+use super::{Designation, DomainClaim, Evidence, Purpose, Request, grant};
 use crate::verdict::Refusal;
-use crate::{DenyReason, UnknownReason, Verified};
+use crate::{DenyReason, Token, UnknownReason, Verified};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.
 const FACTS_MAX: u64 = 1000;
-/// Most rounds of rule evaluation. Accepted tokens have no rules and need one.
+/// Most rounds of rule evaluation. A chain has one rule per service, and needs two.
 const ITERATIONS_MAX: u64 = 100;
 
 /// Do the checks hold?
 pub(super) fn run(
     biscuit: &Biscuit,
-    request: &Request,
-    verified: &Verified,
-    now: UnixSeconds,
+    facts: Result<AuthorizerBuilder, BiscuitError>,
     time_max: Duration,
 ) -> Result<(), Refusal> {
     let limits = AuthorizerLimits {
@@ -33,7 +31,7 @@ pub(super) fn run(
         max_iterations: ITERATIONS_MAX,
         max_time: time_max,
     };
-    let ran = facts(request, verified, now)
+    let ran = facts
         // Limits hold for loading the token too, so they are set before it is built.
         .and_then(|builder| builder.set_limits(limits).build(biscuit))
         .and_then(|mut authorizer| authorizer.authorize());
@@ -44,7 +42,9 @@ pub(super) fn run(
     }
 }
 
-fn facts(
+/// What the request is about, for Datalog.
+pub(super) fn facts(
+    token: &Token,
     request: &Request,
     verified: &Verified,
     now: UnixSeconds,
@@ -53,28 +53,83 @@ fn facts(
     let time = i64::try_from(now.0).unwrap_or(i64::MAX);
     let subject = verified.subject.as_str();
     match request {
-        Request::Identity { purpose, .. } => {
+        Request::Identity {
+            purpose, domain, ..
+        } => {
             let actor = verified.actor.as_str();
             let builder = authorizer!(
                 r#"time({time}); actor({actor}); allow if subject({subject}), actor({actor});"#
             );
-            match purpose {
-                None => Ok(builder),
-                Some(purpose) => builder
-                    .fact(fact!("resource({r})", r = purpose.resource.as_str()))?
-                    .fact(fact!("operation({o})", o = purpose.operation.as_str())),
-            }
+            about_identity(builder, purpose.as_ref(), domain, verified)
         }
         Request::Authorization {
             resource,
             operation,
+            evidence,
             ..
         } => {
             let (resource, operation) = (resource.as_str(), operation.as_str());
-            Ok(authorizer!(
+            let builder = authorizer!(
                 r#"time({time}); subject({subject}); resource({resource}); operation({operation});
                    allow if right({subject}, {resource}, {operation});"#
-            ))
+            );
+            about_grant(builder, token, evidence, verified)
+        }
+        Request::Context { excluded } => {
+            let mut builder = authorizer!("time({time}); allow if context({subject});");
+            for label in excluded {
+                builder = builder.fact(fact!("exposure({label})", label = label.as_str()))?;
+            }
+            Ok(builder)
         }
     }
+}
+
+fn about_identity(
+    mut builder: AuthorizerBuilder,
+    purpose: Option<&Purpose>,
+    claim: &DomainClaim,
+    verified: &Verified,
+) -> Result<AuthorizerBuilder, BiscuitError> {
+    if let Some(Purpose {
+        resource,
+        operation,
+    }) = purpose
+    {
+        builder = builder
+            .fact(fact!("resource({r})", r = resource.as_str()))?
+            .fact(fact!("operation({o})", o = operation.as_str()))?;
+    }
+    let domain = match claim {
+        DomainClaim::Confirmed(domain) | DomainClaim::Required(domain) => Some(domain.as_str()),
+        DomainClaim::OfToken => verified.domain(),
+        DomainClaim::Unconfirmed => None,
+    };
+    match domain {
+        Some(domain) => builder.fact(fact!("domain({domain})")),
+        None => Ok(builder),
+    }
+}
+
+/// Only what the demands were met with: prefixes that cover the path, facets that the caller will spend.
+fn about_grant(
+    mut builder: AuthorizerBuilder,
+    token: &Token,
+    evidence: &Evidence,
+    verified: &Verified,
+) -> Result<AuthorizerBuilder, BiscuitError> {
+    if let Some(domain) = &evidence.domain {
+        builder = builder.fact(fact!("domain({domain})", domain = domain.as_str()))?;
+    }
+    for prefix in grant::prefixes(token) {
+        builder = builder.fact(fact!("prefix({prefix})"))?;
+    }
+    let known = evidence.designations.iter();
+    let known = known.map(|one| (one.label.as_str(), one.value.as_str()));
+    let facets = verified.spends.iter();
+    let facets = facets.map(|spend| (Designation::FACET, spend.facet.as_str()));
+    for (label, value) in known.chain(facets) {
+        builder = builder.fact(fact!("designation({label}, {value})"))?;
+    }
+    Ok(builder)
 }

@@ -2,41 +2,81 @@
 
 use hessra_revocation::{Identity, UnixSeconds};
 
-use crate::token::{Block, CheckShape};
-use crate::verifier::{PolicyChecks, Request, VerifierConfig};
-use crate::{Chain, ChainError, DenyReason, Token, TokenClass, TokenFacts, Verified};
+use crate::verdict::Spend;
+use crate::verifier::{DomainClaim, Request, VerifierConfig};
+use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts, Verified};
+
+use super::{exposure, grant};
 
 /// Facts of a token together with who acts.
 pub(super) struct Claims {
+    class: TokenClass,
     facts: TokenFacts,
     actor: Identity,
     chain: Vec<Identity>,
     delegable: bool,
+    domain: Option<String>,
+    attested: Vec<String>,
+    spends: Vec<Spend>,
+    exposures: Vec<String>,
+    session: Option<Session>,
     policy_checks: bool,
-    class: TokenClass,
 }
 
 impl Claims {
     pub fn of(
         token: &Token,
         request: &Request,
+        root_key: &[u8; 32],
         config: &VerifierConfig,
     ) -> Result<Self, DenyReason> {
         let facts = token.facts()?;
+        check_class(&facts, class_for(request))?;
         match request {
-            Request::Identity { expected, .. } => {
-                check_class(&facts, TokenClass::Identity)?;
-                Self::of_identity(token, facts, expected.as_ref(), config)
-            }
+            Request::Identity {
+                expected, domain, ..
+            } => Self::of_identity(token, facts, expected.as_ref(), domain, config),
             Request::Authorization {
                 subject,
                 resource,
                 operation,
+                evidence,
             } => {
-                check_class(&facts, TokenClass::Authorization)?;
                 let subject = granted_subject(&facts, subject.as_ref(), resource, operation)?;
-                Self::of_authorization(token, facts, subject, config.policy_checks)
+                let grant = grant::read(token, resource, evidence, config.policy_checks)?;
+                Ok(Self {
+                    attested: grant.attested,
+                    spends: grant.spends,
+                    policy_checks: grant.policy_checks,
+                    ..Self::plain(TokenClass::Authorization, facts, subject)
+                })
             }
+            Request::Context { excluded } => {
+                let exposures = exposure::read(token, &facts, root_key)?;
+                exposure::check(&exposures, excluded)?;
+                let subject = exposure::subject(&facts)?;
+                Ok(Self {
+                    exposures,
+                    session: facts.session,
+                    ..Self::plain(TokenClass::Context, facts, subject)
+                })
+            }
+        }
+    }
+
+    fn plain(class: TokenClass, facts: TokenFacts, subject: Identity) -> Self {
+        Self {
+            class,
+            facts,
+            actor: subject.clone(),
+            chain: vec![subject],
+            delegable: false,
+            domain: None,
+            attested: Vec::new(),
+            spends: Vec::new(),
+            exposures: Vec::new(),
+            session: None,
+            policy_checks: false,
         }
     }
 
@@ -44,9 +84,11 @@ impl Claims {
         token: &Token,
         facts: TokenFacts,
         expected: Option<&Identity>,
+        domain: &DomainClaim,
         config: &VerifierConfig,
     ) -> Result<Self, DenyReason> {
         let chain = Chain::derive(token, &facts, &config.limits, config.policy_checks)?;
+        check_domain(chain.domain(), domain)?;
         let actor = expected.unwrap_or(chain.actor());
         if !chain.permits(actor) {
             return Err(DenyReason::ActorMismatch {
@@ -55,33 +97,12 @@ impl Claims {
             });
         }
         Ok(Self {
-            facts,
             actor: actor.clone(),
             delegable: chain.is_delegable(),
+            domain: chain.domain().map(str::to_owned),
             policy_checks: chain.has_policy_checks(),
             chain: chain.identities().to_vec(),
-            class: TokenClass::Identity,
-        })
-    }
-
-    fn of_authorization(
-        token: &Token,
-        facts: TokenFacts,
-        subject: Identity,
-        policy_checks: PolicyChecks,
-    ) -> Result<Self, DenyReason> {
-        check_grant(token.authority())?;
-        let mut evaluates = false;
-        for block in token.blocks().iter().skip(1) {
-            evaluates |= check_narrowing(block, policy_checks)?;
-        }
-        Ok(Self {
-            facts,
-            actor: subject.clone(),
-            chain: vec![subject],
-            delegable: false,
-            policy_checks: evaluates,
-            class: TokenClass::Authorization,
+            ..Self::plain(TokenClass::Identity, facts, actor.clone())
         })
     }
 
@@ -94,10 +115,20 @@ impl Claims {
         Verified {
             class: self.class,
             identities: self.identities(),
+            // Whether it was used already is asked each time, and so is what a holder's checks say.
+            reusable: !self.policy_checks && self.spends.is_empty(),
             actor: self.actor,
             subject,
             chain: self.chain,
             delegable: self.delegable,
+            domain: self.domain,
+            roles: self.facts.roles,
+            refreshed: self.facts.refreshed,
+            issued_at: self.facts.issued_at,
+            attested: self.attested,
+            spends: self.spends,
+            exposures: self.exposures,
+            session: self.session,
             expires_at: UnixSeconds(ends.into_iter().flatten().min().unwrap_or(0)),
             rev: self.facts.rev,
             all_ids: [token_ids.as_slice(), &self.facts.parents].concat(),
@@ -111,7 +142,6 @@ impl Claims {
                 .filter_map(|block| Some(block.external_key?.to_bytes()))
                 .collect(),
             certificate: self.facts.certificate,
-            reusable: !self.policy_checks,
             checked_at: None,
             age: None,
             stale: false,
@@ -124,39 +154,59 @@ impl Claims {
         let rights = rights.filter_map(|right| Identity::parse(&right.subject).ok());
         let mut names: Vec<_> = self.chain.iter().cloned().chain(rights).collect();
         names.push(self.actor.clone());
+        // The realm that minted a restricted identity stands above it, wherever its name lies.
+        let domain = self.domain.as_deref().map(Identity::parse);
+        names.extend(domain.and_then(Result::ok));
         names.sort_unstable();
         names.dedup();
         names
     }
 }
 
-/// A subject makes an identity, a right makes an authorization; both, neither, or a context make nothing.
+fn class_for(request: &Request) -> TokenClass {
+    match request {
+        Request::Identity { .. } => TokenClass::Identity,
+        Request::Authorization { .. } => TokenClass::Authorization,
+        Request::Context { .. } => TokenClass::Context,
+    }
+}
+
+/// No class passes for another, and a token that says it is of another class than it is passes for none.
 fn check_class(facts: &TokenFacts, wanted: TokenClass) -> Result<(), DenyReason> {
-    let class = match (
-        facts.context,
-        facts.subjects.is_empty(),
-        facts.rights.is_empty(),
-    ) {
-        (false, false, true) => Ok(TokenClass::Identity),
-        (false, true, false) => Ok(TokenClass::Authorization),
-        (true, ..) => Err("a context token"),
-        (false, true, true) => Err("a token without subject and right"),
-        (false, false, false) => Err("a token with both subject and right"),
+    let named = |class: TokenClass| {
+        facts
+            .class
+            .as_deref()
+            .is_none_or(|name| name == class.as_str())
     };
-    let found = match class {
-        Ok(class)
-            if facts
-                .class
-                .as_deref()
-                .is_some_and(|named| named != class.as_str()) =>
-        {
+    let found = match facts.structural_class() {
+        Ok(class) if !named(class) => {
             "a token that says it is of another class than it is".to_owned()
         }
         Ok(class) if class == wanted => return Ok(()),
-        Ok(class) => format!("an {class} token"),
+        Ok(class) => format!("{} token", class.with_article()),
         Err(words) => words.to_owned(),
     };
     Err(DenyReason::WrongClass { found, wanted })
+}
+
+fn check_domain(domain: Option<&str>, claim: &DomainClaim) -> Result<(), DenyReason> {
+    match (domain, claim) {
+        (None, DomainClaim::Required(wanted)) => Err(DenyReason::DomainMismatch {
+            domain: wanted.clone(),
+        }),
+        (None, _) | (Some(_), DomainClaim::OfToken) => Ok(()),
+        (Some(_), DomainClaim::Unconfirmed) => Err(ChainError::DomainRequired.into()),
+        (Some(domain), DomainClaim::Confirmed(wanted) | DomainClaim::Required(wanted)) => {
+            if domain == wanted {
+                Ok(())
+            } else {
+                Err(DenyReason::DomainMismatch {
+                    domain: wanted.clone(),
+                })
+            }
+        }
+    }
 }
 
 /// The subject of the right that fits; all subjects must be canonical, because rules are asked about all.
@@ -175,57 +225,4 @@ fn granted_subject(
         }
     }
     granted.ok_or(DenyReason::NotGranted)
-}
-
-/// The universal, A and C shapes: the head that binds resource and operation, and an end.
-///
-/// A right without the head is accepted for anything by published verifiers, so nobody may be used to it.
-fn check_grant(authority: &Block) -> Result<(), DenyReason> {
-    let shape = |what: &str| {
-        Err(DenyReason::UnsupportedShape(format!(
-            "the token is not a plain authorization: {what}"
-        )))
-    };
-    if !authority.rules.is_empty() || authority.scoped {
-        return shape("its authority block has rules, as a service chain has");
-    }
-    let mut has_head = false;
-    for check in &authority.checks {
-        match check {
-            CheckShape::RightOfSubject | CheckShape::RightOfAnyone => has_head = true,
-            CheckShape::Before(_) | CheckShape::SubjectIs(_) => {}
-            CheckShape::Domain(_) => return Err(ChainError::DomainRequired.into()),
-            _ => {
-                return shape("its authority block has a check that this version cannot satisfy");
-            }
-        }
-    }
-    match (has_head, authority.expires_at()) {
-        (false, _) => shape("it does not bind its resource and operation"),
-        (true, None) => shape("it does not end"),
-        (true, Some(_)) => Ok(()),
-    }
-}
-
-/// A later block bounds the time, or holds further checks where those are evaluated (then the answer is true).
-fn check_narrowing(block: &Block, policy_checks: PolicyChecks) -> Result<bool, DenyReason> {
-    let shape = |what: &str| {
-        Err(DenyReason::UnsupportedShape(format!(
-            "a later block {what}"
-        )))
-    };
-    if !block.only_restricts() {
-        return shape("has facts or rules");
-    }
-    let mut evaluates = false;
-    for check in &block.checks {
-        match check {
-            CheckShape::Before(_) => {}
-            CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
-                evaluates = true
-            }
-            _ => return shape("has a check of unknown meaning"),
-        }
-    }
-    Ok(evaluates)
 }

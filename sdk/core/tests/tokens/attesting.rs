@@ -205,3 +205,39 @@ fn what_an_identity_says_of_its_past_is_read_back() {
     let facts = Token::parse(&domain_identity("urn:h:realm:bob"), &Limits::default());
     assert_eq!(facts.unwrap().facts().unwrap().roles, ["admin"]);
 }
+
+#[test]
+fn a_person_sees_what_was_added() {
+    let token = attest_prefix(&stub(), &keyring(), "users", &service(41), NOW, &mut rng()).unwrap();
+    let token = attest(&service_chain(), &service(31))
+        .map(|chain| [token, chain])
+        .unwrap();
+    let roles = token.map(|token| {
+        let read = inspect(&token, &Limits::default()).unwrap();
+        read.blocks[1].role.clone()
+    });
+    let said = |fact: &str| BlockRole::Attestation {
+        facts: vec![fact.to_owned()],
+    };
+    assert_eq!(roles, [said("prefix_added"), said("service")]);
+}
+
+#[test]
+fn a_service_signs_with_the_key_file_that_published_tools_write() {
+    let published = include_str!("../../vectors/published.json");
+    let published: serde_json::Value = serde_json::from_str(published).unwrap();
+    let keys = published["keys"].as_array().unwrap();
+    let mut read = 0;
+    for entry in keys {
+        let pem = entry["private_pem"].as_str().unwrap_or_default();
+        match (entry["algorithm"].as_str(), ServiceKey::from_pem(pem)) {
+            (Some("ed25519"), Ok(key)) => {
+                assert_eq!(key.public().to_string(), entry["public_string"]);
+                assert!(!format!("{key:?}").contains(entry["seed_hex"].as_str().unwrap()));
+                read += 1;
+            }
+            (_, result) => assert!(matches!(result, Err(KeyError::PrivatePem))),
+        }
+    }
+    assert!(read > 3, "{read}");
+}

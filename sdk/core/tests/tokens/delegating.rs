@@ -217,6 +217,7 @@ fn further_checks_hold_where_they_are_evaluated_and_are_refused_elsewhere() {
         let request = Request::Identity {
             expected: None,
             purpose,
+            domain: DomainClaim::Unconfirmed,
         };
         feed.verify_as(
             config,
@@ -239,6 +240,7 @@ fn further_checks_hold_where_they_are_evaluated_and_are_refused_elsewhere() {
     let request = Request::Identity {
         expected: None,
         purpose: None,
+        domain: DomainClaim::Unconfirmed,
     };
     assert_eq!(
         feed.verify_as(

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod attesting;
+mod capabilities;
 mod conformance;
+mod contexts;
 mod delegating;
+mod demands;
 mod fixture;
+mod hostile;
 mod minting;
 mod properties;
 mod published;

@@ -104,11 +104,7 @@ fn a_rule_about_the_subject_of_a_right_covers_its_bearer() {
         .token;
     let mut feed = Feed::new();
     feed.revoke(&Target::Subtree(name("urn:h:a")), Cutoff::Permanent);
-    let request = Request::Authorization {
-        subject: None,
-        resource: "ledger".into(),
-        operation: "read".into(),
-    };
+    let request = Request::capability("ledger", "read");
     assert_eq!(feed.verify(&token, &request).code(), "revoked");
 }
 
