@@ -36,6 +36,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
     ("hessra-bench", 4, ANY),
+    ("hessra-interop", 4, ANY),
 ];
 
 /// The top floor may use all of ours.

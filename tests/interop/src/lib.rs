@@ -1,0 +1,1 @@
+//! Nothing but tests: what the published crates and ours make of each other.

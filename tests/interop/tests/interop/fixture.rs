@@ -1,0 +1,185 @@
+//! One key in both worlds, and the published verifiers as questions with a yes or a no.
+
+use std::fmt::Debug;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use biscuit_auth::{Algorithm, KeyPair, PrivateKey, PublicKey};
+use ed25519_dalek::{Signer as _, SigningKey};
+use published_authz::ServiceNode as PublishedNode;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use hessra_revocation::{Identity, Revision, UnixSeconds};
+use hessra_sdk_core::*;
+
+pub struct Key(SigningKey);
+
+impl Signer for Key {
+    fn key_id(&self) -> u32 {
+        3
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
+        Ok(self.0.sign(payload).to_bytes())
+    }
+}
+
+/// Ours and theirs of one seed.
+pub fn key(seed: u8) -> Key {
+    Key(SigningKey::from_bytes(&[seed; 32]))
+}
+
+pub fn pair(seed: u8) -> KeyPair {
+    KeyPair::from(&PrivateKey::from_bytes(&[seed; 32], Algorithm::Ed25519).unwrap())
+}
+
+/// The authority's.
+pub const ROOT: u8 = 1;
+
+pub fn root() -> PublicKey {
+    pair(ROOT).public()
+}
+
+pub fn keyring() -> Keyring {
+    Keyring::from_public_key(&key(ROOT).public_key()).unwrap()
+}
+
+pub fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixSeconds(since.as_secs())
+}
+
+pub fn ends() -> UnixSeconds {
+    UnixSeconds(now().0 + 3600)
+}
+
+pub fn rng() -> StdRng {
+    StdRng::from_entropy()
+}
+
+pub fn name(text: &str) -> Identity {
+    Identity::parse(text).unwrap()
+}
+
+pub const ALICE: &str = "uri:urn:test:alice";
+
+/// A right of alice to read files.
+pub fn parameters(shape: TokenShape) -> AuthorizationParameters {
+    AuthorizationParameters {
+        subject: name(ALICE),
+        resource: "files".into(),
+        operation: "read".into(),
+        expires_at: ends(),
+        issued_at: now(),
+        rev: Revision(1),
+        parents: Vec::new(),
+        cert: Some([4; 32]),
+        shape,
+    }
+}
+
+pub fn node(component: &str, seed: u8) -> ServiceNode {
+    ServiceNode {
+        component: component.into(),
+        key: ThirdPartyKey::from(pair(seed).public()),
+    }
+}
+
+pub fn published_node(component: &str, seed: u8) -> PublishedNode {
+    PublishedNode {
+        component: component.into(),
+        public_key: node(component, seed).key.to_string(),
+    }
+}
+
+/// Asks a published verifier until it has decided.
+///
+/// Those of 2025 give Datalog one millisecond of wall clock (Biscuit's default), which a busy machine exceeds with any
+/// token. That is no verdict, so it is asked again.
+pub fn says<E: Debug>(ask: impl Fn() -> Result<(), E>) -> bool {
+    for _ in 0..1000 {
+        match ask() {
+            Ok(()) => return true,
+            Err(error) if is_limit(&error) => std::thread::yield_now(),
+            Err(_) => return false,
+        }
+    }
+    panic!("a published verifier ran into its limits 1000 times")
+}
+
+pub fn is_limit(error: &impl Debug) -> bool {
+    let words = format!("{error:?}");
+    ["ExecutionLimit", "RunLimit", "execution limits"]
+        .iter()
+        .any(|limit| words.contains(limit))
+}
+
+/// Does a published identity verifier of either generation take it as `identity`; both must agree.
+pub fn identity_is(token: &str, identity: Option<&str>) -> bool {
+    let old = says(|| old_identity(token, identity).verify());
+    let new = says(|| {
+        let verifier = published_identity_2::IdentityVerifier::new(token.into(), root());
+        match identity {
+            Some(identity) => verifier.with_identity(identity.into()).verify(),
+            None => verifier.verify(),
+        }
+    });
+    assert_eq!(old, new, "the two generations differ about {identity:?}");
+    old
+}
+
+pub fn old_identity(token: &str, identity: Option<&str>) -> published_identity::IdentityVerifier {
+    let verifier = published_identity::IdentityVerifier::new(token.into(), root());
+    match identity {
+        Some(identity) => verifier.with_identity(identity.into()),
+        None => verifier,
+    }
+}
+
+pub fn authz(
+    token: &str,
+    (subject, resource, operation): (&str, &str, &str),
+) -> published_authz::AuthorizationVerifier {
+    published_authz::AuthorizationVerifier::new(
+        token.into(),
+        root(),
+        subject.into(),
+        resource.into(),
+        operation.into(),
+    )
+}
+
+pub fn capability(
+    token: &str,
+    resource: &str,
+    operation: &str,
+) -> published_capability::CapabilityVerifier {
+    published_capability::CapabilityVerifier::new(
+        token.into(),
+        root(),
+        resource.into(),
+        operation.into(),
+    )
+}
+
+/// Alice, files, read; and each of them wrong once.
+pub const RIGHT: (&str, &str, &str) = (ALICE, "files", "read");
+pub const WRONG: [(&str, &str, &str); 4] = [
+    ("uri:urn:test:mallory", "files", "read"),
+    ("uri:urn:test:alice:agent", "files", "read"),
+    (ALICE, "other", "read"),
+    (ALICE, "files", "write"),
+];
+
+/// Our verdict, without revocations.
+pub fn ours(token: &str, request: &Request) -> &'static str {
+    verdict(token, request).code()
+}
+
+pub fn verdict(token: &str, request: &Request) -> Verdict {
+    Verifier::default().verify_offline(token, request, &keyring(), now())
+}
