@@ -1,4 +1,4 @@
-//! A child identity, made offline by the holder of its parent.
+//! A child identity, made offline by the holder of its parent; or the same identity, for less.
 //!
 //! The published form: a third-party block signed by a throw-away key, which nobody trusts; it is only a way to append.
 //! What makes it safe is that the child's name lies below the parent's, so the result is checked before it leaves.
@@ -15,8 +15,8 @@ use crate::chain::is_below;
 use crate::keyring::Signed;
 use crate::token::to_text;
 use crate::{
-    DelegateError, DenyReason, Keyring, PolicyChecks, Request, Verdict, Verified, Verifier,
-    VerifierConfig,
+    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, Verdict, Verified,
+    Verifier, VerifierConfig,
 };
 
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
@@ -86,6 +86,46 @@ pub fn delegate(
     })
 }
 
+/// What a holder gives up of its own identity, without another name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restriction<'a> {
+    /// From this instant on it is refused; `None` = as before, and never later.
+    pub expires_at: Option<UnixSeconds>,
+    /// As [`Delegation::checks`].
+    pub checks: Option<&'a str>,
+}
+
+/// Restricts an identity token, for good: whoever gets the result acts under the same name, for less.
+///
+/// Works for every identity, also one that cannot be delegated. Needs no key.
+///
+/// # Errors
+/// [`DelegateError`]; each says what is allowed.
+pub fn restrict(
+    token: &str,
+    keyring: &Keyring,
+    restriction: &Restriction<'_>,
+    now: UnixSeconds,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Delegated, DelegateError> {
+    let request = Request::bearer().in_domain(DomainClaim::OfToken);
+    let (signed, before) = established(token, &request, keyring, now)?;
+    let wanted = restriction.expires_at.unwrap_or(before.expires_at);
+    let expires_at = check_lifetime(wanted.min(before.expires_at), now)?;
+    let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
+    let mut block = block!("check if time($time), $time < {bound};");
+    if let Some(checks) = restriction.checks {
+        block = block.merge(further_checks(checks)?);
+    }
+    let token = to_text(&append(&signed.biscuit, block, rng)?);
+    let (_, restricted) = established(&token, &request, keyring, now)?;
+    Ok(Delegated {
+        token,
+        expires_at,
+        chain: restricted.chain,
+    })
+}
+
 /// Signatures, structure and end. Checks of a holder's own making are not run: what they ask for is known only where
 /// the token is used.
 fn established(
@@ -132,7 +172,10 @@ fn check_delegation(
     if !is_below(&child, &actor) {
         return Err(DelegateError::NotBelow { child, actor });
     }
-    let expires_at = delegation.expires_at.min(parent.expires_at);
+    check_lifetime(delegation.expires_at.min(parent.expires_at), now)
+}
+
+fn check_lifetime(expires_at: UnixSeconds, now: UnixSeconds) -> Result<UnixSeconds, DelegateError> {
     if expires_at <= now {
         return Err(DelegateError::Lifetime {
             expires_at: expires_at.0,

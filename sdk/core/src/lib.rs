@@ -25,7 +25,7 @@
 //! | [`attest`] | what services, parties and attestors add to an authorization |
 //! | [`capability`] | what holders and activators do with a capability |
 //! | [`schema`] | which designations an operation must be bound by |
-//! | [`delegate`] | a child identity, made offline by the holder |
+//! | [`delegate`] | a child identity, or the same for less, made offline by the holder |
 //! | [`just_in_time`] | a few seconds of life before a token is sent |
 //! | [`inspect`] | what a token says, for people; believes nothing |
 //! | [`third_party`] | keys that are not the authority's |
@@ -55,7 +55,7 @@ pub mod verifier;
 pub use attest::{attest_prefix, attest_service, sign_off};
 pub use capability::{ActivationTerms, Narrowing, activate, attest_designations, narrow};
 pub use chain::{Chain, ChainError};
-pub use delegate::{Delegated, Delegation, delegate};
+pub use delegate::{Delegated, Delegation, Restriction, delegate, restrict};
 pub use ed25519::{Ed25519, verify_ed25519};
 pub use error::{
     AttestError, DelegateError, KeyError, MintError, SchemaError, SignerError, TokenError,

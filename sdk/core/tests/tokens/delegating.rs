@@ -365,3 +365,60 @@ fn inspecting_shows_the_chain_and_why_it_would_be_refused() {
         "`urn:h:bob` is not below `urn:h:alice`, from which it was delegated"
     );
 }
+
+#[test]
+fn a_holder_restricts_its_own_identity_for_good() {
+    let readonly = Restriction {
+        expires_at: Some(UnixSeconds(NOW.0 + 60)),
+        checks: Some(r#"check if operation("read")"#),
+    };
+    let config = VerifierConfig {
+        policy_checks: PolicyChecks::Evaluate,
+        ..VerifierConfig::default()
+    };
+    let fixed = IdentityParameters {
+        delegatable: false,
+        ..identity_parameters("urn:h:alice")
+    };
+    let fixed = mint_identity(&key(), &fixed, &mut rng()).unwrap().token;
+    for token in [identity("urn:h:alice"), fixed] {
+        let less = restrict(&token, &keyring(), &readonly, NOW, &mut rng()).unwrap();
+        assert_eq!(less.chain, [name("urn:h:alice")]);
+        let code = |operation: &str, at: u64| {
+            let request = Request::Identity {
+                expected: None,
+                purpose: Some(Purpose {
+                    resource: "ledger".into(),
+                    operation: operation.into(),
+                }),
+                domain: DomainClaim::Unconfirmed,
+            };
+            let age = Some(std::time::Duration::ZERO);
+            Feed::new()
+                .verify_as(config, &less.token, &request, age, UnixSeconds(at))
+                .code()
+        };
+        assert_eq!(code("read", NOW.0), "allow");
+        assert_eq!(code("write", NOW.0), "check_failed");
+        assert_eq!(code("read", NOW.0 + 60), "expired");
+    }
+}
+
+#[test]
+fn a_restriction_never_lengthens_and_never_ends_before_it_begins() {
+    let until = |at: u64| Restriction {
+        expires_at: Some(UnixSeconds(at)),
+        checks: None,
+    };
+    let token = domain_identity("urn:h:realm:bob");
+    let longer = restrict(&token, &keyring(), &until(ENDS.0 + 60), NOW, &mut rng()).unwrap();
+    assert_eq!(longer.expires_at, ENDS);
+    let past = restrict(&token, &keyring(), &until(NOW.0), NOW, &mut rng());
+    assert!(matches!(past, Err(DelegateError::Lifetime { .. })));
+    let about_actor = Restriction {
+        expires_at: None,
+        checks: Some(r#"check if actor("urn:h:bob")"#),
+    };
+    let refused = restrict(&token, &keyring(), &about_actor, NOW, &mut rng());
+    assert!(matches!(refused, Err(DelegateError::Check(_))));
+}
