@@ -8,15 +8,25 @@ use std::str::FromStr;
 use biscuit_auth::PublicKey;
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::format::schema;
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::{KeyError, Signer, SignerError};
 
-/// Public key of whoever signs a third-party block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ThirdPartyKey(PublicKey);
+/// Public key of whoever signs a third-party block: a point of its curve, in the one form that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThirdPartyKey {
+    curve: Curve,
+    /// Ed25519: 32 bytes and a zero. P-256: the compressed point.
+    point: [u8; 33],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Curve {
+    Ed25519,
+    Secp256r1,
+}
 
 impl ThirdPartyKey {
     /// An Ed25519 key, as 32 bytes.
@@ -25,7 +35,7 @@ impl ThirdPartyKey {
     /// [`KeyError::Bytes`].
     pub fn ed25519(key: &[u8; 32]) -> Result<Self, KeyError> {
         PublicKey::from_bytes(key, Algorithm::Ed25519)
-            .map(Self)
+            .map(Self::from)
             .map_err(|_| KeyError::Bytes)
     }
 
@@ -34,22 +44,44 @@ impl ThirdPartyKey {
     /// A P-256 point has two encodings; the compressed one counts, whichever a token carries.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let algorithm = self.0.algorithm() as i32;
-        [algorithm.to_be_bytes().as_slice(), &self.0.to_bytes()].concat()
+        let algorithm = match self.curve {
+            Curve::Ed25519 => schema::public_key::Algorithm::Ed25519,
+            Curve::Secp256r1 => schema::public_key::Algorithm::Secp256r1,
+        };
+        let algorithm = algorithm as i32;
+        [algorithm.to_be_bytes().as_slice(), self.point()].concat()
     }
 
     pub(crate) fn read(key: &schema::PublicKey) -> Result<Self, biscuit_auth::error::Format> {
-        PublicKey::from_proto(key).map(Self)
+        PublicKey::from_proto(key).map(Self::from)
     }
 
     pub(crate) fn inner(&self) -> PublicKey {
-        self.0
+        let algorithm = match self.curve {
+            Curve::Ed25519 => Algorithm::Ed25519,
+            Curve::Secp256r1 => Algorithm::Secp256r1,
+        };
+        PublicKey::from_bytes(self.point(), algorithm).expect("it was a key when it came here")
+    }
+
+    fn point(&self) -> &[u8] {
+        match self.curve {
+            Curve::Ed25519 => &self.point[..32],
+            Curve::Secp256r1 => &self.point,
+        }
     }
 }
 
 impl From<PublicKey> for ThirdPartyKey {
     fn from(key: PublicKey) -> Self {
-        Self(key)
+        let curve = match key {
+            PublicKey::Ed25519(_) => Curve::Ed25519,
+            PublicKey::P256(_) => Curve::Secp256r1,
+        };
+        let bytes = key.to_bytes();
+        let mut point = [0; 33];
+        point[..bytes.len()].copy_from_slice(&bytes);
+        Self { curve, point }
     }
 }
 
@@ -68,14 +100,18 @@ impl FromStr for ThirdPartyKey {
             .decode(hex.as_bytes())
             .map_err(|_| wrong())?;
         PublicKey::from_bytes(&bytes, algorithm)
-            .map(Self)
+            .map(Self::from)
             .map_err(|_| wrong())
     }
 }
 
 impl fmt::Display for ThirdPartyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        let curve = match self.curve {
+            Curve::Ed25519 => "ed25519",
+            Curve::Secp256r1 => "secp256r1",
+        };
+        write!(f, "{curve}/{}", HEXLOWER.encode(self.point()))
     }
 }
 

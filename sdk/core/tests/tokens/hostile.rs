@@ -188,9 +188,9 @@ fn checks_that_would_cost_a_verifier_are_refused_unread() {
 fn a_delegation_carries_so_many_checks_and_no_more() {
     let parent = identity("urn:h:alice");
     let with = |checks: &str| try_delegate(&parent, "urn:h:alice:x", Some(checks));
-    let few = vec![r#"check if resource("ledger")"#; 8].join(";");
+    let few = [r#"check if resource("ledger")"#; 8].join(";");
     assert!(with(&few).is_ok());
-    let many = vec![r#"check if resource("ledger")"#; 9].join(";");
+    let many = [r#"check if resource("ledger")"#; 9].join(";");
     assert!(matches!(with(&many), Err(DelegateError::Check(_))));
     let long = format!(r#"check if resource("{}")"#, "x".repeat(2048));
     assert!(matches!(with(&long), Err(DelegateError::Check(_))));
