@@ -219,6 +219,7 @@ impl KeyLabel {
         let purpose: u8 = match self.purpose {
             KeyPurpose::Token => 1,
             KeyPurpose::Feed => 2,
+            KeyPurpose::Audit => 3,
         };
         [DOMAIN, &[purpose], &self.id.to_be_bytes(), &self.public_key].concat()
     }

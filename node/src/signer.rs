@@ -1,9 +1,9 @@
-//! Unsealed keys that sign tokens and checkpoints.
+//! Unsealed keys that sign tokens, and checkpoints of the feed and of the audit trail.
 //!
 //! [`Keyholder`] opens the active key of each purpose with the key-encryption key whenever the state's keys change, and
-//! holds it in memory that is zeroed when dropped. [`TokenSigner`] and [`FeedSigner`] are what minting and the feed get:
-//! bytes in, signature out, never a private key, so that a hardware module or a threshold of nodes can stand in their
-//! place.
+//! holds it in memory that is zeroed when dropped. [`TokenSigner`] and [`ActiveSigner`] are what minting, the feed and
+//! the audit trail get: bytes in, signature out, never a private key, so that a hardware module or a threshold of nodes
+//! can stand in their place.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +37,7 @@ struct Shared {
     kek: KeyEncryptionKey,
     token: ArcSwap<Slot>,
     feed: ArcSwap<Slot>,
+    audit: ArcSwap<Slot>,
     /// Held while following, so that two states are never taken over at once.
     following: Mutex<()>,
 }
@@ -68,6 +69,7 @@ impl Keyholder {
                 kek,
                 token: empty(),
                 feed: empty(),
+                audit: empty(),
                 following: Mutex::new(()),
             }),
         }
@@ -80,8 +82,9 @@ impl Keyholder {
             .following
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.follow_purpose(state, KeyPurpose::Token, &self.shared.token);
-        self.follow_purpose(state, KeyPurpose::Feed, &self.shared.feed);
+        for purpose in KeyPurpose::ALL {
+            self.follow_purpose(state, purpose, self.shared.slot(purpose));
+        }
     }
 
     fn follow_purpose(&self, state: &State, purpose: KeyPurpose, slot: &ArcSwap<Slot>) {
@@ -116,9 +119,9 @@ impl Keyholder {
     /// Why this node cannot sign with a key that is active; `None` when all is well or nothing is active yet.
     #[must_use]
     pub fn sealed(&self) -> Option<String> {
-        [&self.shared.token, &self.shared.feed]
+        KeyPurpose::ALL
             .into_iter()
-            .find_map(|slot| match &**slot.load() {
+            .find_map(|purpose| match &**self.shared.slot(purpose).load() {
                 Slot::Sealed { reason, .. } => Some(reason.to_string()),
                 Slot::Empty | Slot::Open(_) => None,
             })
@@ -134,11 +137,22 @@ impl Keyholder {
         Ok(TokenSigner { slot })
     }
 
-    /// Signs checkpoints, following changes of keys.
+    /// Signs with whichever key of a purpose is active at the time, following changes of keys.
     #[must_use]
-    pub fn feed_signer(&self) -> FeedSigner {
-        FeedSigner {
+    pub fn signer(&self, purpose: KeyPurpose) -> ActiveSigner {
+        ActiveSigner {
             shared: Arc::clone(&self.shared),
+            purpose,
+        }
+    }
+}
+
+impl Shared {
+    fn slot(&self, purpose: KeyPurpose) -> &ArcSwap<Slot> {
+        match purpose {
+            KeyPurpose::Token => &self.token,
+            KeyPurpose::Feed => &self.feed,
+            KeyPurpose::Audit => &self.audit,
         }
     }
 }
@@ -199,19 +213,21 @@ impl Signer for TokenSigner {
     }
 }
 
-/// Signs checkpoints with the active feed key; follows the state.
+/// Signs statements with the active key of one purpose; follows the state.
 #[derive(Clone)]
-pub struct FeedSigner {
+pub struct ActiveSigner {
     shared: Arc<Shared>,
+    purpose: KeyPurpose,
 }
 
-impl FeedSigner {
-    /// The id of the key, and its Ed25519 signature over the bytes.
+impl ActiveSigner {
+    /// The id of the key, and its Ed25519 signature over the bytes. What is signed must name its own domain in its first
+    /// bytes, so that a statement of one kind is never one of another.
     ///
     /// # Errors
-    /// No active feed key, or one that the key-encryption key does not open.
+    /// No active key of the purpose, or one that the key-encryption key does not open.
     pub fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), SigningError> {
-        let slot = self.shared.feed.load();
+        let slot = self.shared.slot(self.purpose).load();
         let key = slot.active()?;
         Ok((key.id, key.signing.sign(bytes).to_bytes()))
     }

@@ -14,6 +14,23 @@ pub enum KeyPurpose {
     Token,
     /// Signs checkpoints.
     Feed,
+    /// Signs checkpoints of the audit trail.
+    Audit,
+}
+
+impl KeyPurpose {
+    /// Every purpose, in order.
+    pub const ALL: [Self; 3] = [Self::Token, Self::Feed, Self::Audit];
+
+    /// As people and programs write it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Feed => "feed",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// SPIRE's words. Prepared, active and retired token keys verify; revoked ones do not.
@@ -29,10 +46,26 @@ pub enum KeyState {
     Revoked,
 }
 
+impl KeyState {
+    /// Every state, in the order of a key's life.
+    pub const ALL: [Self; 4] = [Self::Prepared, Self::Active, Self::Retired, Self::Revoked];
+
+    /// As people and programs write it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// Public half of a key, as the feed carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKeyRecord {
-    /// Key id; unique over both purposes.
+    /// Key id; unique over all purposes.
     pub id: u32,
     /// What it is for.
     pub purpose: KeyPurpose,
@@ -48,6 +81,7 @@ impl PublicKeyRecord {
         to.push(match self.purpose {
             KeyPurpose::Token => 1,
             KeyPurpose::Feed => 2,
+            KeyPurpose::Audit => 3,
         });
         to.push(match self.state {
             KeyState::Prepared => 1,
@@ -63,6 +97,7 @@ impl PublicKeyRecord {
         let purpose = match reader.u8()? {
             1 => KeyPurpose::Token,
             2 => KeyPurpose::Feed,
+            3 => KeyPurpose::Audit,
             other => return Err(DecodeError::Unknown(other)),
         };
         let state = match reader.u8()? {

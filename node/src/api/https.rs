@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use hessra_revocation::{KeyPurpose, KeyState};
+use hessra_revocation::KeyPurpose;
 
 use super::problem::{Kind, Problem};
 use super::tls::PeerCertificate;
@@ -119,7 +119,7 @@ async fn public_key(State(shared): State<Shared>) -> Result<Json<PublicKeyAnswer
         let keys = keys.iter().filter(|key| key.purpose == purpose);
         keys.map(|key| KeyAnswer {
             id: key.id,
-            state: state_name(key.state),
+            state: key.state.word(),
             public_key: key.pem.clone(),
         })
         .collect()
@@ -131,15 +131,6 @@ async fn public_key(State(shared): State<Shared>) -> Result<Json<PublicKeyAnswer
         keys: token_keys,
         feed_keys,
     }))
-}
-
-fn state_name(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Prepared => "prepared",
-        KeyState::Active => "active",
-        KeyState::Retired => "retired",
-        KeyState::Revoked => "revoked",
-    }
 }
 
 #[derive(Serialize)]

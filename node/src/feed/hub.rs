@@ -37,7 +37,7 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String>;
 }
 
-impl CheckpointSigner for crate::signer::FeedSigner {
+impl CheckpointSigner for crate::signer::ActiveSigner {
     fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String> {
         Self::sign(self, bytes).map_err(|error| error.to_string())
     }

@@ -2,7 +2,7 @@
 //!
 //! Every initial member starts with the same list. The one with the lowest id begins: it makes the membership, unless
 //! somebody has a log already. Whoever leads then, and sees a state that is not initialized, proposes the first command:
-//! a random feed id and salt, one token key, one feed key, the policy of its files. The state machine takes the first of
+//! a random feed id and salt, one key each for tokens, the feed and the audit trail, the policy of its files. The state machine takes the first of
 //! them and refuses any other, so races and restarts do no harm.
 
 use std::collections::BTreeMap;
@@ -176,6 +176,7 @@ fn first_command(kek: &KeyEncryptionKey, policy: Policy) -> Init {
         keys: vec![
             new_key(kek, 1, KeyPurpose::Token),
             new_key(kek, 2, KeyPurpose::Feed),
+            new_key(kek, 3, KeyPurpose::Audit),
         ],
         policy,
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use hessra_revocation::KeyPurpose;
 use hessra_sled::{OpenOptions, SledEngine, Store};
 
 use super::NodeError;
@@ -45,7 +46,7 @@ impl Parts {
         let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), stop);
         let disk = store.clone();
         authority.refuse_writes_when(move || disk.writable().err().map(|low| low.to_string()));
-        let signer = Arc::new(keys.feed_signer());
+        let signer = Arc::new(keys.signer(KeyPurpose::Feed));
         let feed = FeedHub::start(authority.clone(), signer, feed_settings(config), stop);
         let facts = Arc::new(Facts {
             waits_to_be_added: config.cluster.initial_members.is_empty(),

@@ -215,21 +215,16 @@ fn sample_state(state: &State) {
     metrics.revision.record(view.revision.0, &[]);
     metrics.rules.record(view.set.len() as u64, &[]);
     metrics.policy_revision.record(state.policy().0.0, &[]);
-    for (purpose, purpose_name) in [(KeyPurpose::Token, "token"), (KeyPurpose::Feed, "feed")] {
-        for (key_state, state_name) in [
-            (KeyState::Prepared, "prepared"),
-            (KeyState::Active, "active"),
-            (KeyState::Retired, "retired"),
-            (KeyState::Revoked, "revoked"),
-        ] {
+    for purpose in KeyPurpose::ALL {
+        for key_state in KeyState::ALL {
             let count = state
                 .keys()
                 .values()
                 .filter(|key| key.purpose == purpose && key.state == key_state)
                 .count();
             let labels = [
-                KeyValue::new("purpose", purpose_name),
-                KeyValue::new("state", state_name),
+                KeyValue::new("purpose", purpose.word()),
+                KeyValue::new("state", key_state.word()),
             ];
             metrics.keys.record(count as u64, &labels);
         }

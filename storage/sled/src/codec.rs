@@ -106,6 +106,7 @@ fn encode_key(key: &SealedKey) -> log::SealedKey {
     let purpose = match key.purpose {
         KeyPurpose::Token => log::KeyPurpose::Token,
         KeyPurpose::Feed => log::KeyPurpose::Feed,
+        KeyPurpose::Audit => log::KeyPurpose::Audit,
     };
     log::SealedKey {
         id: key.id,
@@ -121,6 +122,7 @@ fn decode_key(key: &log::SealedKey) -> Result<SealedKey, CodecError> {
     let purpose = match log::KeyPurpose::try_from(key.purpose) {
         Ok(log::KeyPurpose::Token) => KeyPurpose::Token,
         Ok(log::KeyPurpose::Feed) => KeyPurpose::Feed,
+        Ok(log::KeyPurpose::Audit) => KeyPurpose::Audit,
         Ok(log::KeyPurpose::Unspecified) | Err(_) => {
             return Err(CodecError::Unknown("key purpose"));
         }

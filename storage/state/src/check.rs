@@ -93,7 +93,7 @@ pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), Inv
             )
         })?;
     }
-    for purpose in [KeyPurpose::Token, KeyPurpose::Feed] {
+    for purpose in KeyPurpose::ALL {
         let active = keys
             .values()
             .filter(|key| key.purpose == purpose && key.state == KeyState::Active)

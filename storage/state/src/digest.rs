@@ -193,6 +193,7 @@ fn purpose(purpose: KeyPurpose) -> u8 {
     match purpose {
         KeyPurpose::Token => 1,
         KeyPurpose::Feed => 2,
+        KeyPurpose::Audit => 3,
     }
 }
 

@@ -105,7 +105,8 @@ pub(crate) fn id_of(command: &KeyCommand) -> u32 {
     }
 }
 
-/// The keys of a new cluster: one active of each purpose, no id or public key twice, further keys prepared.
+/// The keys of a new cluster: one active for tokens, one for the feed, at most one for the audit trail, no id or public
+/// key twice, further keys prepared.
 pub(crate) fn check_first(keys: &[SealedKey]) -> Result<(), Refusal> {
     for purpose in [KeyPurpose::Token, KeyPurpose::Feed] {
         let active = keys
@@ -115,9 +116,17 @@ pub(crate) fn check_first(keys: &[SealedKey]) -> Result<(), Refusal> {
         if active != 1 {
             return Err(Refusal::invalid(format!(
                 "a cluster begins with exactly one active {} key, not {active}; generate one",
-                word(purpose)
+                purpose.word()
             )));
         }
+    }
+    let auditing = keys
+        .iter()
+        .filter(|key| key.purpose == KeyPurpose::Audit && key.state == KeyState::Active);
+    if auditing.count() > 1 {
+        return Err(Refusal::invalid(
+            "a cluster begins with at most one active audit key; leave the others out",
+        ));
     }
     if keys
         .iter()
@@ -231,8 +240,8 @@ fn refuse_step(key: &SealedKey, to: KeyState) -> Refusal {
     let message = format!(
         "key {} is {} and cannot become {}; {next}",
         key.id,
-        state_word(key.state),
-        state_word(to)
+        key.state.word(),
+        to.word()
     );
     Refusal::new(RefusalCode::KeyState, message)
 }
@@ -240,7 +249,7 @@ fn refuse_step(key: &SealedKey, to: KeyState) -> Refusal {
 /// Without an active or at least a prepared key nobody could sign, and for a feed key every verifier would go stale.
 /// Preparing one takes a second, also in an emergency.
 fn refuse_last(key: &SealedKey, to: KeyState) -> Refusal {
-    let purpose = word(key.purpose);
+    let purpose = key.purpose.word();
     let next = match to {
         KeyState::Revoked => format!(
             "prepare a new {purpose} key first, then revoke this one and activate the new one"
@@ -254,20 +263,4 @@ fn refuse_last(key: &SealedKey, to: KeyState) -> Refusal {
             key.id
         ),
     )
-}
-
-fn word(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Token => "token",
-        KeyPurpose::Feed => "feed",
-    }
-}
-
-fn state_word(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Prepared => "prepared",
-        KeyState::Active => "active",
-        KeyState::Retired => "retired",
-        KeyState::Revoked => "revoked",
-    }
 }

@@ -40,7 +40,7 @@ fn key() -> impl Strategy<Value = SealedKey> {
         KeyState::Retired,
         KeyState::Revoked,
     ];
-    let purposes = [KeyPurpose::Token, KeyPurpose::Feed];
+    let purposes = KeyPurpose::ALL;
     (
         any::<u32>(),
         0..2usize,

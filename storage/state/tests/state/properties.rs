@@ -54,7 +54,11 @@ fn a_revoke() -> impl Strategy<Value = Revoke> {
 }
 
 fn a_key_command() -> impl Strategy<Value = KeyCommand> {
-    let purpose = prop_oneof![Just(KeyPurpose::Token), Just(KeyPurpose::Feed)];
+    let purpose = prop_oneof![
+        Just(KeyPurpose::Token),
+        Just(KeyPurpose::Feed),
+        Just(KeyPurpose::Audit)
+    ];
     prop_oneof![
         2 => (0..6u32, purpose).prop_map(|(id, purpose)| KeyCommand::Prepare(key(id, purpose, KeyState::Prepared))),
         2 => (0..6u32).prop_map(KeyCommand::Activate),

@@ -301,6 +301,7 @@ fn new_key(arguments: &mut ArgumentConsumer<'_>) -> Outcome<SealedKey> {
     let purpose = match arguments.take_key("purpose") {
         None | Some("token") => KeyPurpose::Token,
         Some("feed") => KeyPurpose::Feed,
+        Some("audit") => KeyPurpose::Audit,
         Some(other) => return Err(format!("unknown purpose {other}").into()),
     };
     let state = if arguments.take_key("state") == Some("active") {
