@@ -10,6 +10,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-revocation", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
+    ("hessra-audit", 1, &[]),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
     (
         "hessra-sled",
@@ -28,11 +29,12 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
+            "hessra-audit",
             "hessra-sdk-core",
             "hessra-sled",
         ],
     ),
-    ("hessra-cli", 3, &["hessra-sdk-rust"]),
+    ("hessra-cli", 3, &["hessra-audit", "hessra-sdk-rust"]),
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
     ("hessra-bench", 4, ANY),
@@ -46,6 +48,17 @@ const ANY: &[&str] = &["*"];
 const PURE: &[(&str, &[&str])] = &[
     ("hessra-revocation", &["sha2", "thiserror"]),
     ("hessra-state", &["sha2", "thiserror", "imbl"]),
+    (
+        "hessra-audit",
+        &[
+            "data-encoding",
+            "ed25519-dalek",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+        ],
+    ),
 ];
 
 struct Crate {
@@ -167,7 +180,12 @@ fn pure_crates_use_only_what_they_are_allowed_from_outside() {
 
 #[test]
 fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
-    for name in ["hessra-revocation", "hessra-state", "hessra-sdk-core"] {
+    for name in [
+        "hessra-revocation",
+        "hessra-state",
+        "hessra-audit",
+        "hessra-sdk-core",
+    ] {
         let all = crates();
         let found = all
             .iter()

@@ -1,0 +1,35 @@
+//! What an audit record is, how records are chained, and how a chain is verified.
+//!
+//! ```text
+//! {"v":1,"seq":7,…,"prev":"5d0c…","hash":"91ab…"}   one JSON object per line
+//!                     │             └ SHA-256 of the line up to here, so of `prev` too
+//!                     └ `hash` of record 6
+//! ```
+//! | module | its story |
+//! |---|---|
+//! | [`record`] | one record: its fields and the names of events |
+//! | [`text`] | texts from outside: bounded, one line, without tokens |
+//! | [`time`] | instants as records write them |
+//! | [`chain`] | from a record to its line and back |
+//! | [`walk`] | walks lines, names the first that is wrong |
+//! | [`checkpoint`] | a signature over the head of a chain |
+//! | [`filter`] | which records somebody asked for |
+//! | [`ocsf`] | the same record in the Open Cybersecurity Schema Framework |
+//!
+//! The node writes with it and the command line verifies with it, offline. Nothing here reads a file or a clock: lines
+//! come in as text, instants as numbers.
+
+pub mod chain;
+pub mod checkpoint;
+pub mod filter;
+pub mod ocsf;
+pub mod record;
+pub mod text;
+pub mod time;
+pub mod walk;
+
+pub use chain::{BadLine, Head, Line, open, seal};
+pub use checkpoint::{CheckpointKey, Signed, statement};
+pub use filter::{Filter, FilterError};
+pub use record::{Actor, Event, Outcome, Position, Record, Request, Target};
+pub use walk::{Fault, Walk, Wrong};

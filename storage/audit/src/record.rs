@@ -1,0 +1,354 @@
+//! One record: who did what to what, when, with which outcome.
+//!
+//! The order of the fields is the order in the file. A field that says nothing is left out, except those that every
+//! reader looks for. Texts from outside go through [`crate::text::safe`] when the record is made; a token or a key is
+//! never in one: tokens appear as the ids of their blocks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::text::safe;
+use crate::time::rfc3339;
+
+/// Format of a record.
+pub const VERSION: u32 = 1;
+/// Ids of tokens in one record: a token has at most sixteen blocks.
+pub const TOKEN_IDS_MAX: usize = 64;
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $class:ident;)+) => {
+        /// What happened. Few, dotted, stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Event { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Event {
+            /// Every event.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// As records spell it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What kind of thing it is about.
+            #[must_use]
+            pub fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)+ }
+            }
+
+            /// From its spelling; `None` for one that a newer node wrote.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|event| event.as_str() == text)
+            }
+        }
+    };
+}
+
+/// What an event is about; decides the class of its OCSF form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Somebody proved, or failed to prove, who they are.
+    Authentication,
+    /// Somebody got, or did not get, a right.
+    Authorization,
+    /// An operator changed what the cluster holds.
+    Administration,
+    /// Somebody read the audit.
+    Reading,
+    /// The node noticed something that people must look at.
+    Alarm,
+    /// The audit itself: where it begins, was cut, was signed.
+    Bookkeeping,
+}
+
+events! {
+    /// An identity token was issued.
+    IdentityIssued = "identity.issued", Authentication;
+    /// An identity token was refused.
+    IdentityRefused = "identity.refused", Authentication;
+    /// An authorization token was issued.
+    AuthzIssued = "authz.issued", Authorization;
+    /// An authorization token was denied.
+    AuthzDenied = "authz.denied", Authorization;
+    /// A caller of the operators' or the verifiers' services was not known, or had not the right.
+    AccessDenied = "access.denied", Authorization;
+    /// A cluster began.
+    ClusterInitialized = "cluster.initialized", Administration;
+    /// Something was revoked.
+    RevocationCreated = "revocation.created", Administration;
+    /// A revocation was lifted.
+    RevocationLifted = "revocation.lifted", Administration;
+    /// A revocation is proven applied at the verifiers that somebody waited for.
+    RevocationCompleted = "revocation.completed", Administration;
+    /// A key was published before it signs.
+    KeyPrepared = "key.prepared", Administration;
+    /// A key signs from now on.
+    KeyActivated = "key.activated", Administration;
+    /// A key signs no more.
+    KeyRetired = "key.retired", Administration;
+    /// Whatever a key signed is denied.
+    KeyRevoked = "key.revoked", Administration;
+    /// A policy stands.
+    PolicyApplied = "policy.applied", Administration;
+    /// A member was added, or became a voter.
+    MemberAdded = "member.added", Administration;
+    /// A member was removed.
+    MemberRemoved = "member.removed", Administration;
+    /// Somebody exported the audit.
+    AuditExported = "audit.exported", Reading;
+    /// A verifier or a member holds another history at an equal revision.
+    FeedForkAlarm = "feed.fork_alarm", Alarm;
+    /// The state was replaced by a snapshot: administrative records between are at other nodes.
+    SnapshotRestored = "snapshot.restored", Alarm;
+    /// A node began to write, at the start of a process.
+    AuditStarted = "audit.started", Bookkeeping;
+    /// A line that a crash had cut was taken away.
+    AuditRecovered = "audit.recovered", Bookkeeping;
+    /// Old segments were deleted.
+    AuditPruned = "audit.pruned", Bookkeeping;
+    /// The head of the chain, signed when an audit key is active.
+    AuditCheckpoint = "audit.checkpoint", Bookkeeping;
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Done.
+    Success,
+    /// Refused: whoever asked may not, or cannot.
+    Denied,
+    /// Not done for another reason.
+    Failure,
+}
+
+impl Outcome {
+    /// As records spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// A place in the replicated log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Position {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Actor {
+    /// Identity; empty when nobody was proved.
+    pub subject: String,
+    /// How it was proved: `mtls`, `bearer`, `none`, or `log` for a command whose caller asked another node.
+    pub auth: String,
+    /// SHA-256 of the DER certificate, hexadecimal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cert_fp: String,
+    /// Where the connection came from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ip: String,
+}
+
+/// To what it was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    /// `identity_token`, `authorization_token`, `subtree`, `key`, `policy`, `member`, `method`, …
+    pub r#type: String,
+    /// Identity that it is about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Its name, when it is not an identity: a revocation, a key, a member, a method.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// Resource of an authorization.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// Operation of an authorization.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// Revocation ids of the blocks of the token, first block first, hexadecimal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_ids: Vec<String>,
+}
+
+/// How it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Chosen by the caller, for retries; hexadecimal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// Path or method.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api: String,
+    /// Of the caller's trace (W3C Trace Context), hexadecimal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trace_id: String,
+}
+
+impl Request {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One record without its hash. `seq` and `prev` are the chain's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Place in the chain of this node, from 1, dense.
+    pub seq: u64,
+    /// The same event has the same id in the chains of all nodes.
+    #[serde(default)]
+    pub id: String,
+    /// RFC 3339; for an administrative event the time stamped into the log.
+    pub ts: String,
+    /// Whose chain it is.
+    pub node: u64,
+    /// Where an administrative event stands in the replicated log; for a decision, how far the node had applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raft: Option<Position>,
+    /// Revision of the feed that it made, or on which it was decided.
+    #[serde(default)]
+    pub revision: u64,
+    /// [`Event`].
+    pub event: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Stable word for programs; empty when there is nothing to say.
+    #[serde(default)]
+    pub reason: String,
+    /// Who asked.
+    #[serde(default)]
+    pub actor: Actor,
+    /// Verb: `issue`, `revoke`, `lift`, …
+    #[serde(default)]
+    pub action: String,
+    /// To what it was done.
+    #[serde(default)]
+    pub target: Target,
+    /// How it was asked.
+    #[serde(default, skip_serializing_if = "Request::is_empty")]
+    pub request: Request,
+    /// What became different; scalars only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub change: BTreeMap<String, Value>,
+    /// Where the story is told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ticket: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Hash of the record before; zeros for the first.
+    pub prev: String,
+}
+
+impl Record {
+    /// A record that says what happened and when, nothing more yet. `at` is unix milliseconds.
+    #[must_use]
+    pub fn new(event: Event, outcome: Outcome, at: u64) -> Self {
+        Self {
+            v: VERSION,
+            seq: 0,
+            id: String::new(),
+            ts: rfc3339(at),
+            node: 0,
+            raft: None,
+            revision: 0,
+            event: event.as_str().to_owned(),
+            outcome,
+            reason: String::new(),
+            actor: Actor::default(),
+            action: String::new(),
+            target: Target::default(),
+            request: Request::default(),
+            change: BTreeMap::new(),
+            ticket: String::new(),
+            message: String::new(),
+            prev: String::new(),
+        }
+    }
+
+    /// With one thing that became different.
+    #[must_use]
+    pub fn with(mut self, what: &str, value: impl Into<Value>) -> Self {
+        self.change.insert(what.to_owned(), value.into());
+        self
+    }
+
+    /// Bounds every text and takes out what must not be in a record.
+    pub(crate) fn make_safe(&mut self) {
+        let Self {
+            id,
+            reason,
+            actor,
+            action,
+            target,
+            request,
+            ticket,
+            message,
+            ..
+        } = self;
+        let texts = [
+            id,
+            reason,
+            &mut actor.subject,
+            &mut actor.auth,
+            &mut actor.cert_fp,
+            &mut actor.ip,
+            action,
+            &mut target.r#type,
+            &mut target.subject,
+            &mut target.id,
+            &mut target.resource,
+            &mut target.operation,
+            &mut request.id,
+            &mut request.api,
+            &mut request.trace_id,
+            ticket,
+            message,
+        ];
+        for text in texts {
+            *text = safe(text);
+        }
+        target.token_ids.truncate(TOKEN_IDS_MAX);
+        target.token_ids.retain(|id| is_token_id(id));
+        for value in self.change.values_mut() {
+            if let Value::String(text) = value
+                && !is_token_id(text)
+            {
+                *text = safe(text);
+            }
+        }
+    }
+}
+
+/// Ids, digests and signatures: lower-case hexadecimal, nothing that is a token.
+fn is_token_id(text: &str) -> bool {
+    text.len() <= 512
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}

@@ -1,0 +1,52 @@
+//! What a caller may put into a record.
+
+use hessra_audit::{Head, open, seal};
+
+use super::record;
+
+#[test]
+fn a_line_feed_in_a_name_makes_no_line() {
+    let mut record = record(1);
+    record.actor.subject = "urn:hessra:alice\"}\n{\"v\":1,\"event\":\"authz.issued\"".to_owned();
+    let (line, _) = seal(record, &Head::START);
+    assert_eq!(line.lines().count(), 1);
+    let read = open(&line).unwrap().record;
+    assert_eq!(read.event, "authz.denied");
+    assert!(read.actor.subject.contains('\u{fffd}'));
+}
+
+#[test]
+fn a_token_in_the_wrong_field_does_not_reach_the_file() {
+    let token = format!("En0KEwoFYWxpY2UYAyI{}==", "Jc3ViamVjdF9".repeat(20));
+    let mut record = record(1);
+    record.target.resource.clone_from(&token);
+    record.message = format!("`{token}` is no resource");
+    record.target.token_ids.push(token.clone());
+    record.ticket = format!("Bearer {token}");
+    let (line, _) = seal(record.with("why", token.clone()), &Head::START);
+    assert!(!line.contains(&token) && !line.contains("Jc3ViamVjdF9Jc3ViamVjdF9"));
+    assert!(line.contains("characters left out"));
+    assert!(line.contains(&"ab".repeat(64)), "ids of tokens stay");
+}
+
+#[test]
+fn a_text_without_end_is_cut_and_says_so() {
+    let mut record = record(1);
+    record.message = "so many words ".repeat(10_000);
+    let (line, _) = seal(record, &Head::START);
+    assert!(line.len() < 4_096);
+    assert!(open(&line).unwrap().record.message.ends_with('…'));
+}
+
+#[test]
+fn names_that_people_use_are_left_as_they_are() {
+    for name in [
+        "urn:hessra:mycompany:admin-user",
+        "uri:urn:hessra:alice",
+        "payments.internal.example.com",
+        "/srv/data/2026/01/report.pdf",
+        "Grüße aus Köln",
+    ] {
+        assert_eq!(hessra_audit::text::safe(name), name);
+    }
+}
