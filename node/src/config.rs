@@ -176,6 +176,7 @@ config! {
     policy: PolicyFiles;
     issuing: Issuing;
     limits: Limits;
+    audit: AuditFiles;
     raft: RaftTiming;
     feed: FeedTiming;
     log: Log;
@@ -297,6 +298,18 @@ section! {
         requests_per_second: u32 = 1_000;
         /// Token requests worked on at once; more are answered 429. 1 to 100000.
         requests_at_once_max: u32 = 512;
+    }
+}
+
+section! {
+    /// The audit of this node, in the folder `audit` of its data directory.
+    AuditFiles {
+        /// A file of records is turned over at this size, or after a day. 64KiB to 1GiB.
+        segment_size: ByteSize = ByteSize::mebibytes(64);
+        /// Files whose last record is older are deleted; a record says so. 1h to 100000h.
+        keep_age: Lasting = Lasting::seconds(365 * 24 * 3_600);
+        /// The oldest files are deleted while all take more. At least four times `segment_size`.
+        keep_size: ByteSize = ByteSize::mebibytes(16 * 1_024);
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use data_encoding::HEXLOWER;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use opentelemetry::KeyValue;
 use rand::rngs::OsRng;
@@ -35,6 +36,7 @@ use hessra_state::State;
 
 use crate::api::problem::{Kind, Problem};
 use crate::api::tls::PeerCertificate;
+use crate::audit::trail;
 use crate::edge::Clock;
 use crate::policy::{Denied, Policies, PolicyView, ResourceKind, without_scheme};
 use crate::signer::{Keyholder, SigningError, TokenSigner, active_key};
@@ -227,6 +229,11 @@ impl Issuer {
             .policy
             .principal(certificate)
             .map_err(|denied| refused(&denied))?;
+        trail::note(|noted| {
+            noted.proved(&principal.identity, "mtls");
+            noted.subject(&principal.identity);
+            noted.revision = moment.view().revision.0;
+        });
         self.limit(&principal.identity)?;
         if !principal.client.identity_tokens {
             return Err(refused(&Denied::NoIdentityTokens(
@@ -259,7 +266,20 @@ impl Issuer {
         operation: &str,
     ) -> Result<Issued, Problem> {
         let moment = self.moment()?;
+        trail::note(|noted| {
+            noted.purpose(resource, operation);
+            noted.revision = moment.view().revision.0;
+        });
         let asking = self.identify(&moment, caller, resource, operation)?;
+        trail::note(|noted| {
+            let auth = if caller.bearer.is_some() {
+                "bearer"
+            } else {
+                "mtls"
+            };
+            noted.proved(&asking.actor, auth);
+            noted.subject(&asking.subject);
+        });
         self.limit(&asking.subject)?;
         permitted(
             &moment.policy,
@@ -336,6 +356,7 @@ impl Issuer {
             operation: operation.to_owned(),
         };
         let verified = self.verify(moment, token, purpose)?;
+        trail::note(|noted| noted.presented(verified.token_ids()));
         if let Some(certificate) = &caller.certificate {
             same_identity(certificate, verified.actor())?;
         }
@@ -598,6 +619,11 @@ fn not_minted(error: &MintError) -> Problem {
 }
 
 fn issued(minted: Minted, expires_in: u64, identity: &Identity) -> Issued {
+    let id = HEXLOWER.encode(minted.revocation_id.as_bytes());
+    trail::note(|noted| {
+        noted.minted([id]);
+        noted.also("expires_in", expires_in);
+    });
     Issued {
         token: minted.token,
         expires_in,

@@ -11,6 +11,7 @@
 //! | [`feed`] | revocations to verifiers: deltas, snapshots, heartbeats, acknowledgements |
 //! | [`api`] | the doors: TLS, gRPC, HTTPS |
 //! | [`issuer`] | decides on requests for tokens, and mints |
+//! | [`audit`] | every decision and every change, in a chained file, before the answer |
 //! | [`policy`] | who may have which token, and which operator may do what |
 //! | [`signer`] | unsealed keys that sign tokens and checkpoints |
 //! | [`seal`] | private keys at rest: an envelope under the key-encryption key |
@@ -22,6 +23,7 @@
 //! and the simulation can start nodes without processes.
 
 pub mod api;
+pub mod audit;
 pub mod authority;
 pub mod config;
 pub mod dev;

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use hessra_sled::{SledEngine, StoreError};
 
 use crate::api::tls::TlsError;
+use crate::audit::FolderError;
 use crate::authority::Authority;
 use crate::config::{Config, ConfigError, SecretFileError};
 use crate::feed::FeedHub;
@@ -64,6 +65,8 @@ pub enum NodeError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Audit(#[from] FolderError),
     #[error(transparent)]
     Consensus(#[from] StartError),
     #[error(transparent)]
@@ -195,6 +198,9 @@ impl Node {
             .is_err()
         {
             warn!("consensus did not stop in time");
+        }
+        if let Some(auditor) = self.authority.auditor() {
+            auditor.close().await;
         }
         drop(self.store);
         info!("stopped");

@@ -45,6 +45,8 @@ pub enum Right {
     Policy,
     Cluster,
     Read,
+    #[serde(rename = "audit:read")]
+    Audit,
 }
 
 impl Right {
@@ -58,6 +60,7 @@ impl Right {
             Right::Policy => "policy",
             Right::Cluster => "cluster",
             Right::Read => "read",
+            Right::Audit => "audit:read",
         }
     }
 }

@@ -8,10 +8,12 @@
 //! | [`read`] | list, show, check, status, verifiers |
 //! | [`watch`] | how far a revision is applied, as it happens |
 //! | [`members`] | members of the cluster |
+//! | [`audit`] | the audit of this node |
 //!
 //! Any node answers: writes go to the leader from inside, reads that must be linearizable confirm the quorum. A caller
 //! never gets a redirect. Refusals carry a reason that programs act on and a sentence that says what to do.
 
+mod audit;
 mod caller;
 mod members;
 mod read;
@@ -35,6 +37,8 @@ use crate::feed::FeedHub;
 use crate::feed::service::FeedService;
 use crate::policy::Policies;
 
+pub(crate) use target::scope as scope_of;
+
 /// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest answer: the verifiers of a whole cluster, about 200 bytes each.
@@ -52,7 +56,7 @@ pub struct AuthorityService {
     watches: Arc<Semaphore>,
 }
 
-/// Both services of the public port: `Authority` for operators, `Feed` for verifiers.
+/// The services of the public port: `Authority` and `Audit` for operators, `Feed` for verifiers.
 #[must_use]
 pub fn routes(
     authority: Authority,
@@ -68,10 +72,16 @@ pub fn routes(
         policies,
         watches,
     };
+    let auditor = service.authority.auditor().cloned();
+    let audit = auditor.map(|auditor| audit::AuditService::server(service.clone(), auditor));
     let service = AuthorityServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    Routes::new(service).add_service(FeedService::new(feed))
+    let routes = Routes::new(service).add_service(FeedService::new(feed));
+    match audit {
+        Some(audit) => routes.add_service(audit),
+        None => routes,
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;

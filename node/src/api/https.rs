@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -30,6 +30,7 @@ use hessra_revocation::KeyPurpose;
 
 use super::problem::{Kind, Problem};
 use super::tls::PeerCertificate;
+use crate::audit::{Auditor, trail, witness};
 use crate::issuer::{Caller, Issued, Issuer};
 use crate::telemetry::metrics;
 
@@ -57,7 +58,7 @@ struct Shared {
 }
 
 /// The HTTPS routes of the public port.
-pub fn router(issuer: Arc<Issuer>, settings: HttpsSettings) -> Router {
+pub fn router(issuer: Arc<Issuer>, auditor: Auditor, settings: HttpsSettings) -> Router {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shared = Shared {
         issuer,
@@ -75,6 +76,7 @@ pub fn router(issuer: Arc<Issuer>, settings: HttpsSettings) -> Router {
             Problem::new(Kind::Method, "method", "this path takes another method")
         })
         .layer(DefaultBodyLimit::max(settings.body_bytes_max))
+        .layer(from_fn_with_state(auditor, witness::https))
         .layer(from_fn(within_time))
         .with_state(shared)
 }
@@ -286,10 +288,12 @@ impl Shared {
             .map_err(|_| stopping())?;
         let issuer = Arc::clone(&self.issuer);
         let begun = Instant::now();
+        trail::note(|noted| noted.kind = Some(kind));
+        let trail = trail::current();
         let answer = tokio::task::spawn_blocking(move || {
             // Held until the work is done, also when the caller has gone.
             let _processor = processor;
-            question(&issuer)
+            trail.within(|| question(&issuer))
         });
         let answer = answer.await.map_err(|_| stopping())?;
         let kind = KeyValue::new("kind", kind);

@@ -103,6 +103,8 @@ impl IntoResponse for Problem {
             token: None,
         };
         let mut response = (status, Json(body)).into_response();
+        // The audit's layer reads it.
+        response.extensions_mut().insert(self.clone());
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-pub use door::{Door, DoorLimits};
+pub use door::{CallerAddress, Door, DoorLimits};
 pub use material::{TlsError, TlsFiles};
 pub use peer::PeerTls;
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
 
+use crate::audit::AuditError;
+
 /// Why a write was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -19,6 +21,12 @@ pub enum ProposeError {
     /// Certainly not written.
     #[error("the leader takes no writes: {0}")]
     NoRoom(String),
+    /// Certainly not written.
+    #[error("nothing was written: {0}")]
+    Unaudited(AuditError),
+    /// Written, and the answer held back.
+    #[error("the write is committed, but its audit record is not on this node's disk: {0}")]
+    CommittedUnaudited(AuditError),
     #[error("consensus has stopped on this node: {0}")]
     Stopped(String),
 }
@@ -39,6 +47,11 @@ impl From<ProposeError> for Failure {
             ProposeError::NoRoom(_) => Failure::new(Reason::Unavailable, message)
                 .hint("Make room on its disk; what is revoked stays denied meanwhile.")
                 .retryable(false),
+            ProposeError::Unaudited(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Ask another node, and make room on this one's disk or restart it."),
+            ProposeError::CommittedUnaudited(_) => Failure::new(Reason::Unavailable, message).hint(
+                "Retry at another node with the same request id: it has one effect, and gets the first answer.",
+            ),
             ProposeError::Stopped(_) => Failure::new(Reason::Unavailable, message)
                 .hint("Ask another node; this one's log says why."),
         }

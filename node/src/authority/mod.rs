@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::{ProposeError, ReadError};
 pub use proposer::Committed;
 
+use crate::audit::{Auditor, trail};
 use crate::edge::Clock;
 use crate::raft::membership::Gate;
 use crate::raft::{ConfirmError, RaftHandle};
@@ -107,6 +108,7 @@ struct Inner {
     gate: Gate,
     changing: Mutex<()>,
     guard: Guard,
+    auditor: OnceLock<Auditor>,
     collected: AtomicU64,
     /// Tick + 1 at which the newest confirmation began whose index is applied here; 0 = none yet.
     fresh: AtomicU64,
@@ -141,6 +143,7 @@ impl Authority {
             gate,
             changing: Mutex::new(()),
             guard,
+            auditor: OnceLock::new(),
             collected: AtomicU64::new(0),
             fresh: AtomicU64::new(0),
         };
@@ -179,6 +182,18 @@ impl Authority {
         let _ = self.inner.guard.set(Box::new(reason));
     }
 
+    /// From now on a write is acknowledged only after its audit record is durable here, and refused when none can be
+    /// written. Set once; later calls change nothing.
+    pub fn audited_by(&self, auditor: Auditor) {
+        let _ = self.inner.auditor.set(auditor);
+    }
+
+    /// The audit of this node; `None` where there is none (tests and the simulation of consensus).
+    #[must_use]
+    pub fn auditor(&self) -> Option<&Auditor> {
+        self.inner.auditor.get()
+    }
+
     /// No write waits on this node.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -210,7 +225,7 @@ impl Authority {
             request,
             command,
         };
-        let mut committed = self.submit(vec![stamped], deadline, true).await?;
+        let mut committed = self.submit_audited(stamped, deadline).await?;
         let applied = committed
             .answers
             .pop()
@@ -231,6 +246,24 @@ impl Authority {
             return Err(ProposeError::NoLeader);
         }
         self.submit(commands, deadline, false).await
+    }
+
+    async fn submit_audited(
+        &self,
+        stamped: Stamped,
+        deadline: Instant,
+    ) -> Result<Committed, ProposeError> {
+        let Some(auditor) = self.auditor() else {
+            return self.submit(vec![stamped], deadline, true).await;
+        };
+        auditor.ready().map_err(ProposeError::Unaudited)?;
+        let _expecting = auditor.expect(stamped.request, trail::current().noted().actor);
+        let committed = self.submit(vec![stamped], deadline, true).await?;
+        auditor
+            .covers(committed.index, deadline)
+            .await
+            .map_err(ProposeError::CommittedUnaudited)?;
+        Ok(committed)
     }
 
     async fn submit(

@@ -156,6 +156,25 @@ fn ranges(config: &Config) -> Result<(), Fault> {
         ByteSize::mebibytes(16),
         ByteSize(u64::MAX),
     )?;
+    let audit = &config.audit;
+    within(
+        "audit.segment_size",
+        audit.segment_size,
+        ByteSize::kibibytes(64),
+        ByteSize::mebibytes(1 << 10),
+    )?;
+    within(
+        "audit.keep_age",
+        audit.keep_age,
+        Lasting::seconds(3_600),
+        Lasting::seconds(100_000 * 3_600),
+    )?;
+    within(
+        "audit.keep_size",
+        audit.keep_size,
+        ByteSize(audit.segment_size.0.saturating_mul(4)),
+        ByteSize(u64::MAX),
+    )?;
     within(
         "issuing.stale_max",
         issuing.stale_max,

@@ -300,7 +300,7 @@ role = "admin"
 
 [[operators]]
 identity = "urn:hessra:operator"
-rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
+rights = ["revoke", "lift", "keys", "policy", "cluster", "read", "audit:read"]
 
 # Revokes at night, and cannot undo anything.
 [[operators]]

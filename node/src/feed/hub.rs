@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hessra_audit::Outcome;
 use hessra_proto::v1::NodeStatus;
 use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
 use hessra_revocation::follower::{Event, Mode, Welcome};
@@ -239,6 +240,7 @@ impl FeedHub {
             .unwrap_or_else(PoisonError::into_inner);
         for (id, revision) in differing.iter().filter(|(id, _)| !known.contains_key(*id)) {
             crate::telemetry::metrics().replica_alarms.add(1, &[]);
+            self.alarm(format!("node {id}"), *revision);
             tracing::error!(
                 peer = id,
                 revision = revision.0,
@@ -247,6 +249,22 @@ impl FeedHub {
             );
         }
         *known = differing;
+    }
+
+    /// Puts it in the audit that somebody holds another history.
+    pub(super) fn alarm(&self, whom: String, revision: Revision) {
+        let Some(auditor) = self.inner.authority.auditor() else {
+            return;
+        };
+        let mut record = auditor.record(hessra_audit::Event::FeedForkAlarm, Outcome::Failure);
+        record.actor.auth = "node".to_owned();
+        record.action = "compare".to_owned();
+        record.target.r#type = "replica".to_owned();
+        record.target.id = whom;
+        record.revision = revision.0;
+        record.message =
+            "it holds another history at the same revision: one of the two is wrong".to_owned();
+        auditor.tell(record);
     }
 
     /// Brings the line up to the applied state, and adds a heartbeat when the quorum was just confirmed.

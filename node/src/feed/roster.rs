@@ -209,6 +209,14 @@ impl Roster {
         same
     }
 
+    /// The verifier of this connection was found to hold another state, and has not held ours since.
+    pub(super) fn differs(&self, connection: &Connection) -> bool {
+        let entries = self.entries();
+        entries
+            .get(connection.verifier())
+            .is_some_and(|entry| is_of(entry, connection) && entry.root_differs)
+    }
+
     fn note_change(&self) {
         self.changed.send_modify(|count| *count += 1);
     }

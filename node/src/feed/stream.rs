@@ -197,7 +197,7 @@ impl Subscriber {
             position,
         };
         self.phase = match plan {
-            Plan::Refuse(reason) => return self.refuse(reason),
+            Plan::Refuse(reason) => return self.refuse(reason, from),
             Plan::Deltas => Phase::Deltas {
                 from: from.next(),
                 served,
@@ -208,7 +208,7 @@ impl Subscriber {
         welcome
     }
 
-    fn refuse(&mut self, reason: ResetReason) -> Bytes {
+    fn refuse(&mut self, reason: ResetReason, from: Revision) -> Bytes {
         if reason == ResetReason::Fork
             && let Some(connection) = &self.connection
         {
@@ -217,6 +217,8 @@ impl Subscriber {
                 verifier = connection.verifier().as_str(),
                 "a verifier holds another history at a revision of this node: one of the two is wrong"
             );
+            let verifier = format!("verifier {}", connection.verifier().as_str());
+            self.hub.alarm(verifier, from);
         }
         reset(reason)
     }
@@ -313,7 +315,12 @@ impl Subscriber {
         match Said::try_from(message) {
             Ok(Said::Ack(ack)) => {
                 let published = self.hub.published(ack.revision);
-                self.hub.roster().acknowledge(connection, &ack, published);
+                let known = self.hub.roster().differs(connection);
+                let same = self.hub.roster().acknowledge(connection, &ack, published);
+                if !same && !known {
+                    let verifier = format!("verifier {}", connection.verifier().as_str());
+                    self.hub.alarm(verifier, ack.revision);
+                }
                 Some(())
             }
             Ok(Said::Hello(_)) => None,

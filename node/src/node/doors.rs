@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use super::{DRAIN_TIMEOUT, NodeError};
 use crate::api::grpc;
 use crate::api::https::{self, HttpsSettings};
 use crate::api::tls::{Door, DoorLimits, PeerCertificate, TlsError};
+use crate::audit::witness;
 use crate::config::Config;
 use crate::ops::Operations;
 use crate::raft::server::{Certificates, service};
@@ -182,9 +184,15 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
         parts.inspector.clone(),
         parts.policies.clone(),
     );
-    let https = https::router(parts.issuer(config), https_settings(config)?);
+    let auditor = parts.auditor.clone();
+    let https = https::router(
+        parts.issuer(config),
+        auditor.clone(),
+        https_settings(config)?,
+    );
     Ok(grpc
         .into_axum_router()
+        .layer(from_fn_with_state(auditor, witness::grpc))
         .fallback(https::not_found)
         .merge(https))
 }

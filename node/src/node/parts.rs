@@ -8,12 +8,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use hessra_revocation::KeyPurpose;
-use hessra_sled::{OpenOptions, SledEngine, Store};
+use hessra_sled::{LogReader, LogStore, OpenOptions, SledEngine, Store};
+use openraft::storage::RaftLogStorage as _;
 
 use super::NodeError;
 use super::material::Material;
 use super::readiness::Facts;
 use super::upkeep::{self, Certified};
+use crate::audit::{AuditSettings, Auditor, ChainSigner, follow};
 use crate::authority::inspector::Inspector;
 use crate::authority::{Authority, AuthoritySettings};
 use crate::config::Config;
@@ -28,6 +30,7 @@ pub(super) struct Parts {
     pub(super) store: SledEngine,
     pub(super) keys: Keyholder,
     pub(super) authority: Authority,
+    pub(super) auditor: Auditor,
     pub(super) feed: FeedHub,
     pub(super) inspector: Inspector,
     pub(super) policies: Policies,
@@ -41,11 +44,16 @@ impl Parts {
         stopping: &Arc<AtomicBool>,
         stop: &CancellationToken,
     ) -> Result<Self, NodeError> {
-        let (store, raft) = consensus(config, material).await?;
+        let (store, raft, log) = consensus(config, material).await?;
+        let auditor = Auditor::open(audit_settings(config), Clock::new())?;
         let keys = material.keys.clone();
         let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), stop);
         let disk = store.clone();
         authority.refuse_writes_when(move || disk.writable().err().map(|low| low.to_string()));
+        authority.audited_by(auditor.clone());
+        auditor.sign_with(Box::new(ChainSigner::new(authority.raft().clone(), &keys)));
+        let published = authority.raft().watch();
+        tokio::spawn(follow::run(auditor.clone(), log, published, stop.clone()));
         let signer = Arc::new(keys.signer(KeyPurpose::Feed));
         let feed = FeedHub::start(authority.clone(), signer, feed_settings(config), stop);
         let facts = Arc::new(Facts {
@@ -61,6 +69,7 @@ impl Parts {
             store,
             keys,
             authority,
+            auditor,
             feed,
             inspector,
             policies: Policies::default(),
@@ -115,7 +124,7 @@ impl Parts {
 async fn consensus(
     config: &Config,
     material: &Material,
-) -> Result<(SledEngine, RaftHandle), NodeError> {
+) -> Result<(SledEngine, RaftHandle, LogReader<SledEngine>), NodeError> {
     let (cluster, node) = (config.cluster.name.clone(), config.cluster.node_id);
     let options = OpenOptions {
         cache_bytes: config.storage.cache.0,
@@ -126,11 +135,24 @@ async fn consensus(
         }),
     };
     let engine = SledEngine::open(&config.storage.path, options)?;
-    let opened = Store::open(engine.clone())?;
+    let mut opened: (LogStore<_>, _) = Store::open(engine.clone())?;
+    let log = opened.0.get_log_reader().await;
     let identity = NodeIdentity { id: node, cluster };
     let dialer = Arc::new(material.peer_tls.clone());
     let raft = raft::start(opened, identity, raft_settings(config), dialer).await?;
-    Ok((engine, raft))
+    Ok((engine, raft, log))
+}
+
+fn audit_settings(config: &Config) -> AuditSettings {
+    AuditSettings {
+        folder: config.storage.path.join("audit"),
+        node: config.cluster.node_id,
+        segment_bytes: config.audit.segment_size.0,
+        keep_age: config.audit.keep_age.0,
+        keep_bytes: config.audit.keep_size.0,
+        // The log refuses writes at the whole of it; what the audit leaves is for what is under way.
+        free_min: config.storage.free_min.0 / 2,
+    }
 }
 
 fn raft_settings(config: &Config) -> RaftSettings {

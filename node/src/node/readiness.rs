@@ -43,6 +43,11 @@ impl Facts {
         if let Err(low) = self.store.writable() {
             add("disk_low", low.to_string());
         }
+        let auditor = self.authority.auditor();
+        let failing = auditor.and_then(|auditor| auditor.written().borrow().failing.clone());
+        if let Some(error) = failing {
+            add("audit_failing", error.to_string());
+        }
         reasons
     }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 
 use super::AuthorityService;
 use crate::api::tls::PeerCertificate;
+use crate::audit::trail;
 use crate::policy::{PolicyView, Right};
 use crate::raft::deadline::timeout_of;
 
@@ -58,6 +59,7 @@ impl AuthorityService {
             )
             .hint("Issue it anew with the operator's identity as a URI.")
         })?;
+        trail::note(|noted| noted.proved(&identity, "mtls"));
         Ok(Caller { identity, policy })
     }
 

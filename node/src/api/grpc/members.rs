@@ -5,6 +5,8 @@ use hessra_sled::Member;
 use tonic::{Request, Status};
 
 use super::AuthorityService;
+use crate::audit::trail;
+use crate::audit::witness::failure;
 use crate::policy::Right;
 use crate::raft::membership::Change;
 use crate::raft::server::refuse_change;
@@ -61,6 +63,12 @@ impl AuthorityService {
         let caller = self.caller(request)?;
         caller.may(Right::Cluster, None)?;
         let deadline = self.deadline(request);
+        let auditor = self.authority.auditor();
+        if let Some(auditor) = auditor {
+            auditor.ready().map_err(|error| failure(&error))?;
+        }
+        let _expecting =
+            auditor.map(|auditor| auditor.expect_members(trail::current().noted().actor));
         let log_index = self
             .authority
             .change_members(&change, deadline)
@@ -72,6 +80,10 @@ impl AuthorityService {
             by = caller.identity,
             "changed the members"
         );
+        if let Some(auditor) = auditor {
+            let covered = auditor.covers(log_index, deadline).await;
+            covered.map_err(|error| failure(&error))?;
+        }
         Ok(self.members(log_index))
     }
 

@@ -72,7 +72,7 @@ pub(super) fn identity(target: &Target) -> Option<&Identity> {
 }
 
 /// As listings say it.
-pub(super) fn scope(target: &Target) -> &'static str {
+pub(crate) fn scope(target: &Target) -> &'static str {
     match target {
         Target::Token(_) => "token",
         Target::Subtree(_) => "subtree",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::unfold;
+use hessra_audit::{Actor, Event, Outcome};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_revocation::Revision;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Status};
 
 use super::AuthorityService;
+use crate::audit::trail;
 use crate::authority::neighbours::Watching;
 use crate::policy::Right;
 
@@ -37,6 +39,7 @@ struct Watch {
     roster: watch::Receiver<u64>,
     rounds: watch::Receiver<u64>,
     last: Option<v1::AppliedProgress>,
+    by: Actor,
     _watching: Watching,
     _slot: OwnedSemaphorePermit,
 }
@@ -62,6 +65,7 @@ impl AuthorityService {
             roster: self.feed.roster().changes(),
             rounds: self.authority.neighbours().rounds(),
             last: None,
+            by: trail::current().noted().actor,
             _watching: self.authority.neighbours().watch_closely(),
             _slot: slot,
         };
@@ -95,6 +99,9 @@ impl Watch {
                 .as_ref()
                 .is_none_or(|last| !is_same(last, &progress));
             if is_news || Instant::now() >= refreshed {
+                if progress.done {
+                    self.tell_completed(&progress);
+                }
                 self.last = Some(progress.clone());
                 return Some(progress);
             }
@@ -104,6 +111,23 @@ impl Watch {
                 () = sleep_until(refreshed) => {}
             }
         }
+    }
+
+    /// The revocation has reached whom it was to reach. Nobody waits for the record: the progress was proven before.
+    fn tell_completed(&self, progress: &v1::AppliedProgress) {
+        let Some(auditor) = self.service.authority.auditor() else {
+            return;
+        };
+        let mut record = auditor
+            .record(Event::RevocationCompleted, Outcome::Success)
+            .with("applied", progress.applied)
+            .with("enrolled", progress.enrolled)
+            .with("p99_ms", progress.p99_ms);
+        record.actor = self.by.clone();
+        record.action = "watch".to_owned();
+        record.target.r#type = "revision".to_owned();
+        record.revision = self.wanted.revision;
+        auditor.tell(record);
     }
 
     fn look(&self) -> v1::AppliedProgress {

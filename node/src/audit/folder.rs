@@ -1,0 +1,379 @@
+//! Segments on disk: made, recovered after a crash, turned over, deleted.
+//!
+//! ```text
+//! audit/00000000000000000001.jsonl   named after its first record
+//! audit/00000000000000048213.jsonl   the newest: the only one that is written
+//! audit/head                         last checkpoint: a chain that does not reach it was cut
+//! ```
+//! Only the user of the node may read them. A crash can leave the last lines cut or as zeros, never acknowledged ones:
+//! such a tail is taken away at the next start and a record says so. Any other damage in the newest segment stops the
+//! start: continuing would hide it. Older segments are not read at the start; `hessra audit verify` reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use hessra_audit::checkpoint::field;
+use hessra_audit::{Event, Fault, Head, Line, Walk};
+
+const PRIVATE_DIRECTORY: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+/// Name of the file that holds the last checkpoint.
+pub const HEAD: &str = "head";
+const EXTENSION: &str = "jsonl";
+/// Records that say how far the log is in the chain.
+const PROGRESS: &[Event] = &[
+    Event::AuditStarted,
+    Event::AuditCheckpoint,
+    Event::SnapshotRestored,
+];
+
+/// Why the audit cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum FolderError {
+    #[error("cannot {action} `{path}`: {source}. Look at its disk and its owner")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "the audit in `{path}` is damaged: {fault}. Keep a copy, look for who changed it, then move the folder away: \
+         the chain begins anew"
+    )]
+    Damaged { path: PathBuf, fault: Fault },
+    #[error(
+        "the audit in `{path}` ends at record {found}, but had reached {expected}: its end was taken away. Keep a copy, \
+         look for who changed it, then move the folder away: the chain begins anew"
+    )]
+    Cut {
+        path: PathBuf,
+        found: u64,
+        expected: u64,
+    },
+}
+
+/// One file of records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Its first record.
+    pub first: u64,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// The folder, and its newest segment open for writing.
+pub(super) struct Folder {
+    path: PathBuf,
+    file: Option<File>,
+    length: u64,
+}
+
+/// What the newest segment says of the chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Recovered {
+    pub(super) head: Option<Head>,
+    /// The first log entry whose records are not all in the chain.
+    pub(super) next: u64,
+    /// What was written of that entry.
+    pub(super) partial: BTreeSet<String>,
+    /// Requests whose records are in the segment, hexadecimal, and the log entry that they came with.
+    pub(super) requests: BTreeMap<String, u64>,
+    pub(super) members: BTreeMap<u64, bool>,
+    /// Bytes of cut lines that were taken away.
+    pub(super) dropped: u64,
+}
+
+/// Segments of a folder, oldest first. Anything else in it is left alone.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn segments(folder: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments: Vec<Segment> = fs::read_dir(folder)?
+        .filter_map(|entry| segment(&entry.ok()?.path()))
+        .collect();
+    segments.sort();
+    Ok(segments)
+}
+
+fn segment(path: &Path) -> Option<Segment> {
+    let name = path.file_stem()?.to_str()?;
+    let is_one = path.extension()? == EXTENSION && name.len() == 20;
+    let first = name.parse().ok().filter(|_| is_one)?;
+    Some(Segment {
+        first,
+        path: path.to_owned(),
+    })
+}
+
+/// The head that the folder says the chain had reached; `None` when it says nothing.
+#[must_use]
+pub fn known_head(folder: &Path) -> Option<Head> {
+    let text = fs::read_to_string(folder.join(HEAD)).ok()?;
+    let (seq, hash) = text.trim_end().split_once(' ')?;
+    let hash = data_encoding::HEXLOWER.decode(hash.as_bytes()).ok()?;
+    Some(Head {
+        seq: seq.parse().ok()?,
+        hash: hash.try_into().ok()?,
+    })
+}
+
+impl Folder {
+    /// Makes the folder if it is not there, and reads its newest segment.
+    pub(super) fn open(path: &Path) -> Result<(Self, Recovered), FolderError> {
+        make(path).map_err(|source| failed("make", path, source))?;
+        let mut folder = Self {
+            path: path.to_owned(),
+            file: None,
+            length: 0,
+        };
+        let mut recovered = Recovered::default();
+        let found = segments(path).map_err(|source| failed("read", path, source))?;
+        for segment in found.iter().rev() {
+            recovered = folder.recover(segment, recovered.dropped)?;
+            if recovered.head.is_some() {
+                break;
+            }
+            // A crash came between making the segment and its first record: the one before it is the newest.
+            fs::remove_file(&segment.path)
+                .map_err(|source| failed("remove", &segment.path, source))?;
+            folder.file = None;
+        }
+        folder.check_reaches(&recovered)?;
+        Ok((folder, recovered))
+    }
+
+    fn check_reaches(&self, recovered: &Recovered) -> Result<(), FolderError> {
+        let found = recovered.head.map_or(0, |head| head.seq);
+        match known_head(&self.path) {
+            Some(known) if known.seq > found => Err(FolderError::Cut {
+                path: self.path.clone(),
+                found,
+                expected: known.seq,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn recover(&mut self, segment: &Segment, dropped: u64) -> Result<Recovered, FolderError> {
+        let path = &segment.path;
+        let io = |action| move |source| failed(action, path, source);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(io("open"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io("read"))?;
+        let mut recovered = Recovered::default();
+        let good = walk(&bytes, &mut recovered).map_err(|fault| FolderError::Damaged {
+            path: path.clone(),
+            fault,
+        })?;
+        recovered.dropped = dropped + (bytes.len() - good) as u64;
+        if good < bytes.len() {
+            file.set_len(good as u64).map_err(io("shorten"))?;
+            file.sync_all().map_err(io("sync"))?;
+        }
+        self.length = good as u64;
+        self.file = Some(file);
+        Ok(recovered)
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True before the first segment.
+    pub(super) fn is_new(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Bytes that this process may still use.
+    pub(super) fn free_space(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Begins a segment; what is written from now on goes there.
+    pub(super) fn begin(&mut self, first: u64) -> io::Result<()> {
+        let path = self.path.join(format!("{first:020}.{EXTENSION}"));
+        let file = OpenOptions::new()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .mode(PRIVATE_FILE)
+            .open(&path)?;
+        file.sync_all()?;
+        File::open(&self.path)?.sync_all()?;
+        self.file = Some(file);
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Writes without syncing. After an error nothing of it is there.
+    ///
+    /// # Errors
+    /// Nothing was written; [`Broken`](AppendError::Broken): it could not be undone either.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        let file = self.file.as_ref().expect("a segment was begun before");
+        match file.write_all_at(bytes, self.length) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => match file.set_len(self.length) {
+                Ok(()) => Err(AppendError::Undone(error)),
+                Err(second) => Err(AppendError::Broken(second)),
+            },
+        }
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
+    }
+
+    /// Remembers how far the chain was at a checkpoint.
+    pub(super) fn remember(&self, head: &Head) -> io::Result<()> {
+        let temporary = self.path.join("head.new");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(PRIVATE_FILE)
+            .open(&temporary)?;
+        writeln!(file, "{} {}", head.seq, head.hex())?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.path.join(HEAD))?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Why nothing was written.
+pub(super) enum AppendError {
+    /// The file is as it was before.
+    Undone(io::Error),
+    /// Nobody knows how the file is.
+    Broken(io::Error),
+}
+
+/// Bytes of whole, right lines. What follows them is a cut tail.
+fn walk(bytes: &[u8], recovered: &mut Recovered) -> Result<usize, Fault> {
+    let mut walk = Walk::new(Vec::new(), None);
+    let mut good = 0;
+    while good < bytes.len() {
+        let rest = &bytes[good..];
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let line = &rest[..end.unwrap_or(rest.len())];
+        let text = String::from_utf8_lossy(line);
+        match walk.line(&text) {
+            Ok(line) if end.is_some() => recovered.note(&line),
+            // The line feed is missing: the line is whole by chance, its sync had not returned.
+            Ok(_) => return Ok(good),
+            Err(fault) if is_cut(rest, end) => {
+                tracing::warn!(%fault, bytes = rest.len(), "audit: a cut line is taken away");
+                return Ok(good);
+            }
+            Err(fault) => return Err(fault),
+        }
+        good += line.len() + 1;
+    }
+    Ok(good)
+}
+
+/// Could a crash have left this? The last line without its end, or blocks of the file that never reached the disk.
+fn is_cut(rest: &[u8], end: Option<usize>) -> bool {
+    let line = &rest[..end.unwrap_or(rest.len())];
+    end.is_none() || line.contains(&0)
+}
+
+impl Recovered {
+    fn note(&mut self, line: &Line) {
+        let record = &line.record;
+        self.head = Some(line.head);
+        let change = |name: &str| record.change.get(name);
+        let says_how_far =
+            Event::parse(&record.event).is_some_and(|event| PROGRESS.contains(&event));
+        if let Some(next) = change(field::NEXT_INDEX).and_then(serde_json::Value::as_u64)
+            && says_how_far
+        {
+            self.reach(next);
+        }
+        if let Some(members) = change("members").and_then(|value| value.as_str()) {
+            self.members = parse_members(members);
+        }
+        let index = record.raft.map_or(0, |position| position.index);
+        if !record.id.starts_with(super::derive::LOG_ID) {
+            return;
+        }
+        self.reach(index);
+        if index == self.next {
+            self.partial.insert(record.id.clone());
+        }
+        if !record.request.id.is_empty() {
+            self.requests.insert(record.request.id.clone(), index);
+        }
+    }
+
+    /// Everything before `index` is complete.
+    fn reach(&mut self, index: u64) {
+        if index > self.next {
+            self.next = index;
+            self.partial.clear();
+        }
+    }
+}
+
+/// `1 2 3 (4)`: a learner stands in parentheses.
+pub(super) fn members_text(members: &BTreeMap<u64, bool>) -> String {
+    let names = members.iter().map(|(id, votes)| {
+        if *votes {
+            id.to_string()
+        } else {
+            format!("({id})")
+        }
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+fn parse_members(text: &str) -> BTreeMap<u64, bool> {
+    let words = text.split_whitespace();
+    words
+        .filter_map(|word| match word.strip_prefix('(') {
+            Some(id) => Some((id.strip_suffix(')')?.parse().ok()?, false)),
+            None => Some((word.parse().ok()?, true)),
+        })
+        .collect()
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    if !path.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_DIRECTORY)
+            .create(path)?;
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY))
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {
+    FolderError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,237 @@
+//! Reads the replicated log behind the state machine, and misses nothing.
+//!
+//! The chain itself says how far the log is in it. So after a crash the reading goes on at the entry that was not wholly
+//! recorded, whatever the state machine had written; and an entry is recorded once. When entries are gone, because a
+//! snapshot took their place or because the disk was full for long, a record says which: other nodes have them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use hessra_audit::checkpoint::field;
+use hessra_audit::{Actor, Event, Outcome, Position, Record};
+use hessra_sled::{Engine, Entry, LogReader, Proposal, Published};
+use hessra_state::{RequestId, State};
+use openraft::{EntryPayload, RaftLogReader as _};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::writer::Progress;
+use super::{AuditError, Auditor, derive};
+
+/// Entries read at a time, at most; reading ends earlier at 1 MiB.
+const ENTRIES_MAX: u64 = 1_024;
+/// Requests whose repetition is recognized.
+const SEEN_MAX: usize = 100_000;
+/// Between two tries when nothing can be written.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Reads the log into the chain until `stop`.
+pub async fn run<E: Engine>(
+    auditor: Auditor,
+    mut log: LogReader<E>,
+    mut published: watch::Receiver<Arc<Published>>,
+    stop: CancellationToken,
+) {
+    let mut follower = Follower::new(auditor);
+    loop {
+        let now = Arc::clone(&published.borrow_and_update());
+        if let Err(reason) = follower.catch_up(&mut log, &now, &stop).await {
+            error!(%reason, "audit: the log was not read");
+        }
+        tokio::select! {
+            changed = published.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+struct Follower {
+    auditor: Auditor,
+    progress: Progress,
+    /// Records that the chain has of the entry `progress.next`.
+    partial: BTreeSet<String>,
+    seen: BTreeSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Follower {
+    fn new(auditor: Auditor) -> Self {
+        let recovered = &auditor.inner.queue.recovered;
+        let progress = Progress {
+            next: recovered.next,
+            members: recovered.members.clone(),
+        };
+        let mut by_index: Vec<(u64, String)> = recovered
+            .requests
+            .iter()
+            .filter(|(_, index)| **index < progress.next)
+            .map(|(request, index)| (*index, request.clone()))
+            .collect();
+        by_index.sort();
+        let order: VecDeque<String> = by_index.into_iter().map(|(_, request)| request).collect();
+        Self {
+            progress,
+            partial: recovered.partial.clone(),
+            seen: order.iter().cloned().collect(),
+            order,
+            auditor,
+        }
+    }
+
+    /// Records everything up to what is applied.
+    async fn catch_up<E: Engine>(
+        &mut self,
+        log: &mut LogReader<E>,
+        published: &Published,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
+        let Some(applied) = published.applied.map(|id| id.index) else {
+            return Ok(());
+        };
+        while self.progress.next <= applied && !stop.is_cancelled() {
+            let from = self.progress.next;
+            let end = (applied + 1).min(from + ENTRIES_MAX);
+            let read = log.limited_get_log_entries(from, end).await;
+            let entries = read.map_err(|error| error.to_string())?;
+            match entries.first().map(|entry| entry.log_id.index) {
+                Some(first) if first == from => self.take(entries, &published.state, stop).await,
+                Some(first) => self.skip(first, published, stop).await,
+                None => self.skip(end, published, stop).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, entries: Vec<Entry>, state: &State, stop: &CancellationToken) {
+        let mut records = Vec::new();
+        let mut progress = self.progress.clone();
+        for entry in entries {
+            records.extend(self.derived(&entry, state, &mut progress));
+            progress.next = entry.log_id.index + 1;
+        }
+        self.write(records, progress, stop).await;
+    }
+
+    /// Records of one entry that the chain does not have.
+    fn derived(&mut self, entry: &Entry, state: &State, progress: &mut Progress) -> Vec<Record> {
+        let position = Position {
+            term: entry.log_id.leader_id.term,
+            index: entry.log_id.index,
+        };
+        let mut records = match &entry.payload {
+            EntryPayload::Blank => Vec::new(),
+            EntryPayload::Normal(Proposal(commands)) => {
+                let mut records = Vec::new();
+                for (place, stamped) in commands.iter().enumerate() {
+                    if self.is_repeated(&stamped.request) {
+                        continue;
+                    }
+                    let first = state.requests().answer(&stamped.request);
+                    let answer = first.map(|first| &first.applied);
+                    let mut derived = derive::command(stamped, answer, state, position, place);
+                    self.name(&stamped.request, &mut derived);
+                    records.extend(derived);
+                }
+                records
+            }
+            EntryPayload::Membership(membership) => {
+                let after = derive::membership(membership);
+                let by = self.who_changes_members();
+                let at = self.auditor.inner.clock.wall().0;
+                let before = std::mem::replace(&mut progress.members, after);
+                derive::members(&before, &progress.members, position, at, &by)
+            }
+        };
+        if !self.partial.is_empty() {
+            let partial = std::mem::take(&mut self.partial);
+            records.retain(|record| !partial.contains(&record.id));
+        }
+        records
+    }
+
+    fn is_repeated(&mut self, request: &RequestId) -> bool {
+        let name = HEXLOWER.encode(&request.0);
+        if !self.seen.insert(name.clone()) {
+            return true;
+        }
+        self.order.push_back(name);
+        if self.order.len() > SEEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        false
+    }
+
+    /// Adds what only the node knows that was asked.
+    fn name(&self, request: &RequestId, records: &mut [Record]) {
+        let expected = self.auditor.expected();
+        let Some(actor) = expected.requests.get(request) else {
+            return;
+        };
+        for record in records {
+            record.actor.auth.clone_from(&actor.auth);
+            record.actor.cert_fp.clone_from(&actor.cert_fp);
+            record.actor.ip.clone_from(&actor.ip);
+        }
+    }
+
+    fn who_changes_members(&self) -> Actor {
+        let expected = self.auditor.expected().members.clone();
+        expected.unwrap_or_else(|| Actor {
+            auth: "log".to_owned(),
+            ..Actor::default()
+        })
+    }
+
+    /// The entries before `next` are gone.
+    async fn skip(&mut self, next: u64, published: &Published, stop: &CancellationToken) {
+        let from = self.progress.next;
+        warn!(
+            from,
+            next, "audit: entries of the log are not here any more"
+        );
+        let mut record = self
+            .auditor
+            .record(Event::SnapshotRestored, Outcome::Success)
+            .with("from", from)
+            .with(field::NEXT_INDEX, next);
+        record.actor.auth = "node".to_owned();
+        record.action = "restore".to_owned();
+        record.target.r#type = "state".to_owned();
+        record.revision = published.state.view().revision.0;
+        record.message = "a snapshot took the place of these log entries: records of changes among them are in the \
+                          audit of other nodes"
+            .to_owned();
+        let members = published.membership.membership();
+        let progress = Progress {
+            next,
+            members: derive::membership(members),
+        };
+        self.partial.clear();
+        self.write(vec![record], progress, stop).await;
+    }
+
+    /// Does not return before it is written, or the node stops.
+    async fn write(&mut self, records: Vec<Record>, progress: Progress, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let queue = &self.auditor.inner.queue;
+            let outcome = match queue.submit_log(records.clone(), progress.clone()) {
+                Ok(ticket) => ticket.durable().await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => {
+                    self.progress = progress;
+                    return;
+                }
+                Err(AuditError::Stopped) => return,
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+}

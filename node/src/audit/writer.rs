@@ -1,0 +1,544 @@
+//! The one thread that writes records; the queue before it.
+//!
+//! It takes everything that waits, chains it, writes it with one call and syncs it with one: while the disk is busy the
+//! next batch grows, so a thousand waiting requests share few syncs and a lone one waits for one. A write that fails is
+//! undone and its requests are told; the next batch tries again. A sync that fails is never tried again, because the
+//! kernel may have thrown the bytes away while saying so only once: the audit is closed until the node is restarted.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hessra_audit::checkpoint::field;
+use hessra_audit::{Event, Head, Outcome, Record, seal, statement};
+use opentelemetry::KeyValue;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::folder::{AppendError, Folder, FolderError, Recovered, members_text, segments};
+use super::{AuditError, AuditSettings, Written};
+use crate::edge::Clock;
+use crate::telemetry::metrics;
+
+/// Requests that wait for the disk: at 1 ms a sync, and 64 in one, far more than a node decides.
+const QUEUE_MAX: usize = 4_096;
+/// Requests of one sync.
+const BATCH_MAX: usize = 1_024;
+/// A checkpoint after so many records, and after so long.
+const CHECKPOINT_RECORDS: u64 = 1_000;
+/// See [`CHECKPOINT_RECORDS`].
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
+/// After a failure it is tried again so often, also when nobody asks.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// A segment is turned over when it is older, so that retention by age has something to delete.
+const SEGMENT_MILLIS_MAX: u64 = 24 * 3_600 * 1_000;
+
+/// Signs the head of the chain.
+pub trait CheckpointSigner: Send + Sync {
+    /// Feed id of the cluster, hexadecimal.
+    fn cluster(&self) -> String;
+
+    /// Id of the audit key that is active, and its Ed25519 signature; `None` = there is none.
+    fn sign(&self, statement: &[u8]) -> Option<(u32, [u8; 64])>;
+}
+
+/// See [`CheckpointSigner`].
+pub type Signer = Box<dyn CheckpointSigner>;
+
+type Answer = oneshot::Sender<Result<(), AuditError>>;
+
+/// One thing to write.
+struct Job {
+    records: Vec<Record>,
+    /// The records are all that the log says up to an entry.
+    progress: Option<Progress>,
+    /// Nothing comes after it.
+    last: bool,
+    answer: Answer,
+}
+
+/// How far the log is in the chain, and who the members are then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The first entry that is not.
+    pub(super) next: u64,
+    pub(super) members: BTreeMap<u64, bool>,
+}
+
+/// Says when a record is durable.
+#[derive(Debug)]
+#[must_use = "the answer must wait for it"]
+pub struct Ticket(oneshot::Receiver<Result<(), AuditError>>);
+
+impl Ticket {
+    /// Returns when the record is durable.
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn durable(self) -> Result<(), AuditError> {
+        self.0.await.unwrap_or(Err(AuditError::Stopped))
+    }
+}
+
+/// The way to the thread.
+pub(super) struct Queue {
+    jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
+    signer: Arc<OnceLock<Signer>>,
+    /// Of the log, as recovered at the start.
+    pub(super) recovered: Recovered,
+}
+
+impl Queue {
+    pub(super) fn sign_with(&self, signer: Signer) {
+        let _ = self.signer.set(signer);
+    }
+
+    pub(super) fn has_room(&self) -> Result<(), AuditError> {
+        if self.waiting.load(Ordering::Relaxed) < QUEUE_MAX {
+            Ok(())
+        } else {
+            Err(AuditError::Full)
+        }
+    }
+
+    pub(super) fn submit(&self, record: Record) -> Result<Ticket, AuditError> {
+        self.send(vec![record], None, false)
+    }
+
+    pub(super) fn submit_log(
+        &self,
+        records: Vec<Record>,
+        progress: Progress,
+    ) -> Result<Ticket, AuditError> {
+        self.send(records, Some(progress), false)
+    }
+
+    pub(super) fn close(&self) -> Result<Ticket, AuditError> {
+        self.send(Vec::new(), None, true)
+    }
+
+    fn send(
+        &self,
+        records: Vec<Record>,
+        progress: Option<Progress>,
+        last: bool,
+    ) -> Result<Ticket, AuditError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job {
+            records,
+            progress,
+            last,
+            answer,
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => AuditError::Full,
+            TrySendError::Disconnected(_) => AuditError::Stopped,
+        });
+        if let Err(error) = sent {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            failed(&error, 1);
+            return Err(error);
+        }
+        Ok(Ticket(answered))
+    }
+}
+
+/// Opens the folder and starts the thread. It ends, with a last checkpoint, when the queue is dropped.
+pub(super) fn start(
+    settings: &AuditSettings,
+    clock: Clock,
+) -> Result<(Queue, watch::Receiver<Written>), FolderError> {
+    let (folder, recovered) = Folder::open(&settings.folder)?;
+    let (jobs, queue) = sync_channel(QUEUE_MAX);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let signer = Arc::new(OnceLock::new());
+    let written = Written {
+        head: recovered.head.unwrap_or(Head::START),
+        next: recovered.next,
+        members: recovered.members.clone(),
+        syncs: 0,
+        failing: None,
+    };
+    let (sender, receiver) = watch::channel(written.clone());
+    let mut writer = Writer {
+        folder,
+        settings: settings.clone(),
+        clock,
+        signer: Arc::clone(&signer),
+        written,
+        published: sender,
+        since_checkpoint: 0,
+        segment_began: clock.wall().0,
+        closed: None,
+    };
+    writer.begin(&recovered);
+    let waits = Arc::clone(&waiting);
+    std::thread::Builder::new()
+        .name("audit".to_owned())
+        .spawn(move || writer.run(&queue, &waits))
+        .map_err(|source| FolderError::Io {
+            action: "start the thread for",
+            path: settings.folder.clone(),
+            source,
+        })?;
+    let queue = Queue {
+        jobs,
+        waiting,
+        signer,
+        recovered,
+    };
+    Ok((queue, receiver))
+}
+
+/// What the thread does after a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+struct Writer {
+    folder: Folder,
+    settings: AuditSettings,
+    clock: Clock,
+    signer: Arc<OnceLock<Signer>>,
+    written: Written,
+    published: watch::Sender<Written>,
+    since_checkpoint: u64,
+    segment_began: u64,
+    /// Set once nothing is ever written again.
+    closed: Option<AuditError>,
+}
+
+impl Writer {
+    /// The first records of this process.
+    fn begin(&mut self, recovered: &Recovered) {
+        let mut records = Vec::new();
+        if recovered.dropped > 0 {
+            let message = "a crash had cut the last lines; no answer had waited for them";
+            let record = self.own(Event::AuditRecovered, message);
+            records.push(record.with("dropped_bytes", recovered.dropped));
+        }
+        let started = self
+            .own(Event::AuditStarted, "")
+            .with("version", env!("CARGO_PKG_VERSION"));
+        records.push(self.with_progress(started));
+        let count = records.len() as u64;
+        if let Err(error) = self.write(records) {
+            tracing::error!(%error, "audit: nothing can be written");
+            self.written.failing = Some(error);
+        }
+        self.since_checkpoint += count;
+        self.published.send_replace(self.written.clone());
+    }
+
+    fn run(mut self, queue: &Receiver<Job>, waiting: &AtomicUsize) {
+        let mut checkpoint_at = Instant::now() + CHECKPOINT_AFTER;
+        loop {
+            let mut patience = checkpoint_at.saturating_duration_since(Instant::now());
+            if self.written.failing.is_some() {
+                patience = patience.min(PROBE_AFTER);
+            }
+            match queue.recv_timeout(patience) {
+                Ok(first) => {
+                    let mut jobs = vec![first];
+                    jobs.extend(queue.try_iter().take(BATCH_MAX - 1));
+                    let left = waiting.fetch_sub(jobs.len(), Ordering::Relaxed) - jobs.len();
+                    metrics().audit_queue.record(left as u64, &[]);
+                    if self.serve(jobs) == Then::End {
+                        return;
+                    }
+                }
+                // Who asks whether a record can be written is told by the last try: so there must be one.
+                Err(RecvTimeoutError::Timeout) if self.written.failing.is_some() => {
+                    self.checkpoint();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.checkpoint_if_new(),
+            }
+            let due =
+                Instant::now() >= checkpoint_at || self.since_checkpoint >= CHECKPOINT_RECORDS;
+            if due {
+                self.checkpoint_if_new();
+                self.prune();
+                checkpoint_at = Instant::now() + CHECKPOINT_AFTER;
+            }
+        }
+    }
+
+    /// Writes what the jobs want, and tells all of them.
+    fn serve(&mut self, jobs: Vec<Job>) -> Then {
+        let (mut records, mut answers, mut progress) = (Vec::new(), Vec::new(), None);
+        let mut then = Then::GoOn;
+        for job in jobs {
+            if job.last {
+                then = Then::End;
+            }
+            records.extend(job.records);
+            answers.push(job.answer);
+            progress = job.progress.or(progress);
+        }
+        let outcome = if records.is_empty() {
+            Ok(())
+        } else {
+            self.write(records)
+        };
+        if outcome.is_ok()
+            && let Some(progress) = progress
+        {
+            self.written.next = progress.next;
+            self.written.members = progress.members;
+        }
+        if let Err(error) = &outcome {
+            failed(error, answers.len());
+        }
+        self.written.failing = outcome.clone().err();
+        self.published.send_replace(self.written.clone());
+        if then == Then::End {
+            self.checkpoint_if_new();
+        }
+        for answer in answers {
+            // Who has gone does not wait for it.
+            let _ = answer.send(outcome.clone());
+        }
+        then
+    }
+
+    /// All or none, durable when it returns.
+    fn write(&mut self, mut records: Vec<Record>) -> Result<(), AuditError> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone());
+        }
+        self.has_room()?;
+        if self.turn_over_if_full()? {
+            records.insert(0, self.checkpoint_record(&self.written.head));
+        }
+        let begun = Instant::now();
+        let (bytes, head) = self.chained(&mut records);
+        match self.folder.append(&bytes) {
+            Ok(()) => {}
+            Err(AppendError::Undone(error)) => return Err(AuditError::Failing(error.to_string())),
+            Err(AppendError::Broken(error)) => return Err(self.close(&error)),
+        }
+        if let Err(error) = self.folder.sync() {
+            return Err(self.close(&error));
+        }
+        self.written.head = head;
+        self.written.syncs += 1;
+        self.since_checkpoint += records.len() as u64;
+        count(&records, begun);
+        Ok(())
+    }
+
+    fn chained(&self, records: &mut [Record]) -> (Vec<u8>, Head) {
+        let (mut bytes, mut head) = (Vec::new(), self.written.head);
+        for record in records {
+            record.node = self.settings.node;
+            if record.id.is_empty() {
+                record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
+            }
+            let (line, next) = seal(record.clone(), &head);
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+            head = next;
+        }
+        (bytes, head)
+    }
+
+    fn has_room(&self) -> Result<(), AuditError> {
+        let free = self
+            .folder
+            .free_space()
+            .map_err(|error| AuditError::Failing(error.to_string()))?;
+        if free >= self.settings.free_min {
+            return Ok(());
+        }
+        Err(AuditError::Failing(format!(
+            "only {} MiB are free on its disk, {} MiB are kept for the log",
+            free >> 20,
+            self.settings.free_min >> 20
+        )))
+    }
+
+    /// True when a new segment goes on from an older one.
+    fn turn_over_if_full(&mut self) -> Result<bool, AuditError> {
+        let now = self.clock.wall().0;
+        let old = now.saturating_sub(self.segment_began) > SEGMENT_MILLIS_MAX;
+        let full = self.folder.length() >= self.settings.segment_bytes || old;
+        if !self.folder.is_new() && !full {
+            return Ok(false);
+        }
+        let continues = !self.folder.is_new();
+        self.folder
+            .begin(self.written.head.seq + 1)
+            .map_err(|error| AuditError::Failing(error.to_string()))?;
+        self.segment_began = now;
+        Ok(continues)
+    }
+
+    fn close(&mut self, error: &std::io::Error) -> AuditError {
+        tracing::error!(%error, "audit: the disk did not keep a record; restart this node");
+        let closed = AuditError::Failing(format!("the disk did not keep one: {error}"));
+        self.closed = Some(closed.clone());
+        closed
+    }
+
+    fn checkpoint_if_new(&mut self) {
+        if self.since_checkpoint > 0 {
+            self.checkpoint();
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let record = self.checkpoint_record(&self.written.head);
+        let outcome = self.write(vec![record]);
+        if let Err(error) = &outcome {
+            failed(error, 1);
+        }
+        self.written.failing = outcome.clone().err();
+        if outcome.is_ok() {
+            self.since_checkpoint = 0;
+            if let Err(error) = self.folder.remember(&self.written.head) {
+                tracing::warn!(%error, "audit: the head was not remembered");
+            }
+        }
+        self.published.send_replace(self.written.clone());
+    }
+
+    fn checkpoint_record(&self, head: &Head) -> Record {
+        let mut record = self.with_progress(self.own(Event::AuditCheckpoint, ""));
+        if let Some(signer) = self.signer.get() {
+            let cluster = signer.cluster();
+            let statement = statement(&cluster, self.settings.node, head, &record.ts);
+            if let Some((key, signature)) = signer.sign(&statement) {
+                let signature = data_encoding::HEXLOWER.encode(&signature);
+                record = record
+                    .with(field::CLUSTER, cluster)
+                    .with(field::KEY, key)
+                    .with(field::SIGNATURE, signature);
+            }
+        }
+        record
+    }
+
+    /// Deletes what retention no longer keeps: first the record that says so, then the files.
+    fn prune(&mut self) {
+        let outcome = self.try_prune();
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "audit: old segments stay");
+        }
+    }
+
+    fn try_prune(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        let old = self.expired()?;
+        let Some(last) = old.last() else {
+            return Ok(());
+        };
+        let record = self
+            .own(Event::AuditPruned, "retention deleted old segments")
+            .with(hessra_audit::walk::pruned::THROUGH, last.through)
+            .with(hessra_audit::walk::pruned::HASH, last.hash.clone())
+            .with("segments", old.len() as u64);
+        self.write(vec![record])?;
+        self.published.send_replace(self.written.clone());
+        for segment in &old {
+            std::fs::remove_file(&segment.path)?;
+        }
+        Ok(())
+    }
+
+    /// Segments that retention no longer keeps, oldest first. Never the newest.
+    fn expired(&self) -> Result<Vec<Expired>, Box<dyn std::error::Error>> {
+        let found = segments(self.folder.path())?;
+        let mut sizes = Vec::new();
+        for segment in &found {
+            let metadata = std::fs::metadata(&segment.path)?;
+            sizes.push((metadata.len(), metadata.modified()?));
+        }
+        let mut total: u64 = sizes.iter().map(|(size, _)| size).sum();
+        let oldest_kept = std::time::UNIX_EPOCH
+            + Duration::from_millis(self.clock.wall().0).saturating_sub(self.settings.keep_age);
+        let mut expired = Vec::new();
+        for (pair, (size, modified)) in found.windows(2).zip(sizes) {
+            if total <= self.settings.keep_bytes && modified >= oldest_kept {
+                break;
+            }
+            total -= size;
+            expired.push(Expired {
+                path: pair[0].path.clone(),
+                through: pair[1].first - 1,
+                hash: first_prev(&pair[1].path)?,
+            });
+        }
+        Ok(expired)
+    }
+
+    fn own(&self, event: Event, message: &str) -> Record {
+        let mut record = Record::new(event, Outcome::Success, self.clock.wall().0);
+        record.actor.subject = format!("node {}", self.settings.node);
+        record.actor.auth = "node".to_owned();
+        record.action = event
+            .as_str()
+            .rsplit('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        record.target.r#type = "audit".to_owned();
+        record.message = message.to_owned();
+        record
+    }
+
+    fn with_progress(&self, record: Record) -> Record {
+        record
+            .with(field::NEXT_INDEX, self.written.next)
+            .with("members", members_text(&self.written.members))
+    }
+}
+
+/// A segment that goes.
+struct Expired {
+    path: std::path::PathBuf,
+    /// Its last record.
+    through: u64,
+    /// Of its last record.
+    hash: String,
+}
+
+/// `prev` of the first record of a segment.
+fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Error>> {
+    use std::io::BufRead as _;
+    let mut line = String::new();
+    std::io::BufReader::new(std::fs::File::open(path)?).read_line(&mut line)?;
+    Ok(hessra_audit::open(line.trim_end())?.record.prev)
+}
+
+fn count(records: &[Record], begun: Instant) {
+    let metrics = metrics();
+    metrics
+        .audit_write_duration
+        .record(begun.elapsed().as_secs_f64(), &[]);
+    metrics.audit_batch.record(records.len() as f64, &[]);
+    for record in records {
+        // Only names of the table of events: few.
+        let event = Event::parse(&record.event).map_or("other", Event::as_str);
+        metrics
+            .audit_events
+            .add(1, &[KeyValue::new("event", event)]);
+    }
+}
+
+fn failed(error: &AuditError, count: usize) {
+    let reason = match error {
+        AuditError::Full => "full",
+        AuditError::Failing(_) => "disk",
+        AuditError::Late => "late",
+        AuditError::Stopped => "stopping",
+    };
+    metrics()
+        .audit_write_failures
+        .add(count as u64, &[KeyValue::new("reason", reason)]);
+}
