@@ -8,6 +8,7 @@
 //! else (`authorize request -o OPERATION`), that command declares the global option again without its short form:
 //! clap keeps the inner declaration.
 
+mod audit;
 mod authorize;
 mod cluster;
 mod feed;
@@ -19,6 +20,7 @@ mod values;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
+pub use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
 pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify};
 pub use cluster::{AddMember, ClusterCommand, RemoveMember};
 pub use feed::FeedCommand;
@@ -74,6 +76,9 @@ pub enum Command {
     /// How revocations reach verifiers: status, verifiers, watch.
     #[command(subcommand)]
     Feed(FeedCommand),
+    /// Who did what: tail, search, verify, export.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Check this computer's setup and its way to the cluster, and say what to do.
     Doctor,
     /// Print the completion script of a shell.
@@ -136,6 +141,10 @@ mod tests {
             "hessra revocations list --since 24h",
             "hessra cluster transfer --to 2",
             "hessra feed watch --from 7 -o jsonl",
+            "hessra audit tail -f",
+            "hessra audit search event=authz.denied subject=urn:h:a --since 1h -o json",
+            "hessra audit verify /data/audit --keys jwks.json",
+            "hessra audit export --format ocsf",
             "hessra help exit-codes",
         ] {
             assert!(

@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the SDK, and hands one answer to the console.
 
+mod audit;
 mod authorize;
 mod cluster;
 mod completion;
@@ -38,6 +39,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Revocations(command) => revocations::run(&context, console, command).await,
         Command::Status => status::run(&context, console).await,
         Command::Cluster(command) => cluster::run(&context, console, command).await,
+        Command::Audit(command) => audit::run(&context, console, command).await,
         Command::Feed(command) => feed::run(&context, console, command).await,
         Command::Help { .. } | Command::Completion { .. } | Command::Doctor => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! The whole path, through the binaries: what a person, a service and an operator see.
 
+mod audit;
 mod catching_up;
 mod disks;
 mod hostile_input;

@@ -74,7 +74,6 @@ fn what_later_versions_bring_is_absent_and_not_pretended() {
     for line in [
         "keys list",
         "policy show",
-        "audit tail",
         "init",
         "config list",
         "identity mint",

@@ -5,6 +5,7 @@
 //! | [`config`] | where the servers are and how they are believed |
 //! | [`identity`] | tokens from the authority, over HTTPS |
 //! | [`admin`] | what operators ask of the cluster, over gRPC |
+//! | [`audit`] | the audit of every node |
 //! | [`verifier`] | a verifier for a service, in ten lines |
 //! | [`knowledge`] | what is known now, and who is told when that changes |
 //! | [`cache`] | what a verifier keeps on disk |
@@ -14,6 +15,7 @@
 //! `hessra-sdk-core` and `hessra-revocation`, which have none of them.
 
 pub mod admin;
+pub mod audit;
 pub mod cache;
 mod channel;
 pub mod clock;

@@ -1,0 +1,184 @@
+//! `hessra audit …`: who did what, from every node.
+//!
+//! Every node has a chain of its own. So all nodes are asked, what they say is merged by time, and which of them could
+//! not be asked is said. A change of the cluster is in every chain under one id: it is shown once.
+
+mod gather;
+mod show;
+mod verify;
+
+use futures::StreamExt;
+use hessra_sdk_rust::audit::AuditClient;
+use hessra_sdk_rust::v1::{AuditFormat, ExportAuditRequest, SearchAuditRequest};
+use serde_json::{Value, json};
+
+use crate::args::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit};
+use crate::clock;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::Console;
+
+use gather::{Gathered, Missing};
+
+/// Records of one page of a node.
+const PAGE: u32 = 1_000;
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: AuditCommand) -> Outcome {
+    match command {
+        AuditCommand::Tail(arguments) => tail(&client(context)?, console, arguments).await,
+        AuditCommand::Search(arguments) => search(&client(context)?, console, arguments).await,
+        AuditCommand::Export(arguments) => export(&client(context)?, console, arguments).await,
+        AuditCommand::Verify(arguments) => verify::run(context, console, arguments).await,
+    }
+}
+
+fn client(context: &Context) -> Outcome<AuditClient> {
+    Ok(AuditClient::new(context.authenticated_connection()?))
+}
+
+async fn search(client: &AuditClient, console: Console, arguments: SearchAudit) -> Outcome {
+    let mut conditions = arguments.conditions;
+    conditions.extend(arguments.since.map(since));
+    hessra_audit::Filter::parse(&conditions).map_err(|error| Failure::usage(error.to_string()))?;
+    let limit = arguments.limit as usize;
+    let mut gathered = Gathered::default();
+    for (node, server) in client.servers().await {
+        let found = pages(client, &server, &conditions, limit).await;
+        gathered.add(node, &server, found);
+    }
+    let (mut records, missing) = gathered.newest_first()?;
+    records.truncate(limit);
+    let whole = json!({"records": records, "missing": missing.nodes()});
+    console.answer_list(&whole, &records, || show::lines(&records))?;
+    missing.told(console)
+}
+
+/// Newest first, at most `limit`.
+async fn pages(
+    client: &AuditClient,
+    server: &hessra_sdk_rust::Endpoint,
+    conditions: &[String],
+    limit: usize,
+) -> Outcome<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut before = 0;
+    loop {
+        let wanted = u32::try_from(limit - lines.len()).unwrap_or(PAGE).min(PAGE);
+        let request = SearchAuditRequest {
+            conditions: conditions.to_vec(),
+            before,
+            limit: wanted,
+        };
+        let page = client.search(server, request).await?;
+        lines.extend(page.lines);
+        before = page.before;
+        if before == 0 || lines.len() >= limit {
+            return Ok(lines);
+        }
+    }
+}
+
+/// `since=` for a time that begins so long ago.
+fn since(age: std::time::Duration) -> String {
+    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let instant = clock::unix_milliseconds().saturating_sub(age);
+    format!("since={}", hessra_audit::time::rfc3339(instant))
+}
+
+async fn tail(client: &AuditClient, console: Console, arguments: TailAudit) -> Outcome {
+    let conditions = &arguments.conditions;
+    hessra_audit::Filter::parse(conditions).map_err(|error| Failure::usage(error.to_string()))?;
+    let (gathered, places) = gather::newest(client, conditions, arguments.last).await;
+    let (mut records, missing) = gathered.newest_first()?;
+    records.reverse();
+    for record in &records {
+        console.event(record, || show::line(record))?;
+    }
+    if !arguments.follow {
+        return missing.told(console);
+    }
+    missing.warn(console);
+    let shown = records.iter().filter_map(|record| record["id"].as_str());
+    let mut seen = gather::Seen::from(shown);
+    let mut lines = gather::follow(client, conditions, places);
+    while let Some(event) = lines.recv().await {
+        match event {
+            gather::Followed::Record(record) if seen.is_new(&record) => {
+                console.event(&record, || show::line(&record))?;
+            }
+            gather::Followed::Record(_) => {}
+            gather::Followed::Lost(missing) => missing.warn(console),
+        }
+    }
+    Ok(())
+}
+
+async fn export(client: &AuditClient, console: Console, arguments: ExportAudit) -> Outcome {
+    let mut missing = Missing::default();
+    let servers = chosen(client, arguments.node).await?;
+    let asked = servers.len();
+    for (node, server) in servers {
+        let request = ExportAuditRequest {
+            format: match arguments.format {
+                AuditForm::Jsonl => AuditFormat::Jsonl,
+                AuditForm::Ocsf => AuditFormat::Ocsf,
+            }
+            .into(),
+            from: arguments.from.unwrap_or_default(),
+            conditions: arguments.conditions.clone(),
+        };
+        if let Err(failure) = export_one(client, console, &server, request).await {
+            missing.add(node, &server, failure);
+        }
+    }
+    if missing.nodes().len() == asked {
+        return Err(missing.into_failure());
+    }
+    missing.told(console)
+}
+
+async fn export_one(
+    client: &AuditClient,
+    console: Console,
+    server: &hessra_sdk_rust::Endpoint,
+    request: ExportAuditRequest,
+) -> Outcome {
+    let mut stream = client.export(server, request).await?;
+    while let Some(lines) = stream.next().await {
+        for line in lines?.lines {
+            console.data(&format!("{line}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn chosen(
+    client: &AuditClient,
+    node: Option<u64>,
+) -> Outcome<Vec<(u64, hessra_sdk_rust::Endpoint)>> {
+    let mut servers = client.servers().await;
+    if let Some(wanted) = node {
+        servers.retain(|(id, _)| *id == wanted);
+        if servers.is_empty() {
+            return Err(
+                Failure::not_found(format!("the cluster has no node {wanted}"))
+                    .hint("See `hessra cluster list`."),
+            );
+        }
+    }
+    Ok(servers)
+}
+
+/// A record for programs, with nothing that this version does not know left out.
+fn parsed(line: &str) -> Outcome<Value> {
+    serde_json::from_str(line).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            "unsupported",
+            format!("a node sent a line that is no record: {error}"),
+        )
+        .hint("Upgrade this command; `hessra audit verify` checks the node.")
+    })
+}

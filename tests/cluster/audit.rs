@@ -1,0 +1,413 @@
+//! The audit: durable before the answer, whole after a crash, and found again from any node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hessra_tests::{Cluster, Layout, until};
+use serde_json::Value;
+
+use crate::disks::SmallDisk;
+/// Lines of all segments of a node, in order.
+fn lines(cluster: &Cluster, node: u64) -> Vec<Value> {
+    let folder = cluster.node(node).data.join("audit");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    files.sort();
+    let texts = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("a segment"));
+    texts
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| serde_json::from_str(line).expect("a record is JSON"))
+                .collect::<Vec<Value>>()
+        })
+        .collect()
+}
+
+fn folder(cluster: &Cluster, node: u64) -> String {
+    cluster.node(node).data.join("audit").display().to_string()
+}
+
+fn of_event<'a>(records: &'a [Value], event: &str) -> Vec<&'a Value> {
+    records
+        .iter()
+        .filter(|record| record["event"] == event)
+        .collect()
+}
+
+#[test]
+fn what_was_done_is_found_from_any_node_and_the_chains_are_whole() {
+    let cluster = Cluster::start("audit");
+    let operator = cluster.operator();
+    operator
+        .run([
+            "revoke",
+            "urn:hessra:mycompany:bob",
+            "--yes",
+            "--wait",
+            "commit",
+            "--ticket",
+            "SEC-7",
+        ])
+        .done();
+    let alice = cluster.person("alice");
+    alice
+        .run(["identity", "authenticate", "--save-as", "alice"])
+        .done();
+    alice
+        .run(["authorize", "request", "-r", "api", "-o", "read"])
+        .done();
+    alice
+        .run(["authorize", "request", "-r", "api", "-o", "launch"])
+        .exits(3);
+    cluster.person("alice").run(["status"]).exits(5);
+
+    let found = |conditions: &[&str]| {
+        let mut command = vec!["audit", "search", "-o", "json"];
+        command.extend(conditions);
+        let answer = operator.run(command).done().json();
+        answer["records"].as_array().expect("records").clone()
+    };
+    let revoked = found(&["event=revocation.created"]);
+    assert_eq!(revoked.len(), 1, "in three chains, shown once: {revoked:?}");
+    assert_eq!(revoked[0]["target"]["subject"], "urn:hessra:mycompany:bob");
+    assert_eq!(revoked[0]["ticket"], "SEC-7");
+    assert_eq!(revoked[0]["actor"]["subject"], "urn:hessra:operator");
+    assert_eq!(revoked[0]["actor"]["ip"], "127.0.0.1");
+    assert_eq!(
+        revoked[0]["actor"]["cert_fp"].as_str().map(str::len),
+        Some(64)
+    );
+    let issued = found(&["event=identity.issued", "subject=urn:hessra:alice"]);
+    assert_eq!(issued.len(), 1);
+    let token_id = issued[0]["target"]["token_ids"][0]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    assert_eq!(token_id.len(), 128);
+    assert_eq!(found(&[&format!("token={token_id}")]).len(), 1);
+    let denied = found(&["event=authz.denied"]);
+    assert_eq!(denied.len(), 1);
+    assert_eq!(denied[0]["target"]["resource"], "api");
+    assert_eq!(denied[0]["target"]["operation"], "launch");
+    assert_eq!(denied[0]["outcome"], "denied");
+    assert!(!found(&["event=access.denied", "actor.subject=urn:hessra:alice"]).is_empty());
+    assert_eq!(found(&["event=authz.issued"]).len(), 1);
+    assert_eq!(found(&["event=cluster.initialized"]).len(), 1);
+    assert_eq!(found(&["event=member.added"]).len(), 3);
+
+    let verified = operator
+        .run(["audit", "verify", "-o", "json"])
+        .done()
+        .json();
+    assert_eq!(verified["chains"].as_array().map(Vec::len), Some(3));
+    alice.run(["audit", "search"]).exits(5);
+    let tail = operator.run(["audit", "tail", "-n", "5"]).done().stdout();
+    assert!(tail.lines().count() >= 5, "{tail}");
+    let ocsf = operator
+        .run(["audit", "export", "--format", "ocsf", "--node", "1"])
+        .done();
+    for line in ocsf.stdout().lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        assert!(event["class_uid"].is_u64(), "{line}");
+    }
+}
+
+#[test]
+fn a_kill_loses_no_record_whose_answer_was_seen() {
+    let mut cluster = Cluster::start("audit-kill");
+    let operator = cluster.operator();
+    let mut seen = Vec::new();
+    for round in 0..3 {
+        for number in 0..5 {
+            let name = format!("urn:hessra:test:r{round}n{number}");
+            operator
+                .run(["revoke", &name, "--yes", "--wait", "commit"])
+                .done();
+            seen.push(name);
+        }
+        let victim = cluster.leader();
+        cluster.kill(victim);
+        cluster.start_node(victim);
+    }
+    let all_have = |node: u64| {
+        let records = lines(&cluster, node);
+        let revoked = of_event(&records, "revocation.created");
+        seen.iter().all(|name| {
+            let copies = revoked
+                .iter()
+                .filter(|record| record["target"]["subject"] == name.as_str());
+            copies.count() == 1
+        })
+    };
+    for node in 1..=3 {
+        until(
+            &format!("every revocation is once in the chain of node {node}"),
+            Duration::from_secs(30),
+            || all_have(node).then_some(()),
+        );
+        operator
+            .run(["audit", "verify", &folder(&cluster, node)])
+            .done();
+    }
+    let ids = |node: u64| -> Vec<String> {
+        let records = lines(&cluster, node);
+        let revoked = of_event(&records, "revocation.created");
+        revoked
+            .iter()
+            .map(|record| record["id"].to_string())
+            .collect()
+    };
+    assert_eq!(
+        ids(1),
+        ids(2),
+        "the same changes have the same ids, in the same order"
+    );
+    assert_eq!(ids(1), ids(3));
+    cluster.stop_all();
+}
+
+#[test]
+fn an_answer_that_a_client_got_before_a_kill_is_in_the_chain() {
+    let mut cluster = Layout::new("audit-issue").nodes(1).start();
+    let alice = cluster.person("alice");
+    let mut tokens = Vec::new();
+    for number in 0..10 {
+        let name = format!("t{number}");
+        alice
+            .run(["identity", "authenticate", "--save-as", &name])
+            .done();
+        let inspected = alice.run(["identity", "inspect", "--token-name", &name, "-o", "json"]);
+        tokens.push(inspected.done().json());
+        if number % 5 == 4 {
+            cluster.kill(1);
+            cluster.start_node(1);
+        }
+    }
+    let records = lines(&cluster, 1);
+    let issued = of_event(&records, "identity.issued");
+    assert_eq!(issued.len(), 10);
+    let text = serde_json::to_string(&tokens).expect("JSON");
+    for record in issued {
+        let id = record["target"]["token_ids"][0].as_str().expect("an id");
+        assert!(text.contains(id), "{id} is the id of one of the tokens");
+    }
+    cluster
+        .operator()
+        .run(["audit", "verify", &folder(&cluster, 1)])
+        .done();
+    cluster.stop_all();
+}
+
+#[test]
+fn damage_is_named_with_exit_code_3() {
+    let mut cluster = Layout::new("audit-damage").nodes(1).start();
+    let alice = cluster.person("alice");
+    for _ in 0..3 {
+        alice
+            .run(["identity", "authenticate", "--save-as", "alice"])
+            .done();
+    }
+    cluster.stop_all();
+    let operator = cluster.operator();
+    let folder = folder(&cluster, 1);
+    operator.run(["audit", "verify", &folder]).done();
+    let entries = std::fs::read_dir(&folder).expect("a folder").flatten();
+    let segment = entries
+        .map(|entry| entry.path())
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .expect("a segment");
+    let whole = std::fs::read_to_string(&segment).expect("read");
+    let count = whole.lines().count();
+    let mut damages: Vec<(&str, String, String)> = Vec::new();
+    let flipped = whole.replacen("urn:hessra:alice", "urn:hessra:alicf", 1);
+    let number = whole
+        .lines()
+        .position(|line| line.contains("urn:hessra:alice"))
+        .expect("alice")
+        + 1;
+    damages.push(("a flipped byte", flipped, format!("record {number}")));
+    let without = |skip: usize| -> String {
+        let kept = whole
+            .lines()
+            .enumerate()
+            .filter(|(place, _)| *place != skip);
+        kept.map(|(_, line)| format!("{line}\n")).collect()
+    };
+    damages.push(("a removed line", without(2), "record 3".to_owned()));
+    let mut lines: Vec<&str> = whole.lines().collect();
+    lines.swap(2, 3);
+    let swapped: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    damages.push(("a moved line", swapped, "record 3".to_owned()));
+    damages.push((
+        "a cut line",
+        whole[..whole.len() - 40].to_owned(),
+        format!("record {count}"),
+    ));
+    damages.push((
+        "a missing end",
+        without(count - 1),
+        format!("record {count}"),
+    ));
+    for (what, text, named) in damages {
+        std::fs::write(&segment, text).expect("write");
+        let said = operator.run(["audit", "verify", &folder]).exits(3).stderr();
+        assert!(said.contains(&named), "{what}: {said}");
+    }
+}
+
+#[test]
+fn a_node_that_is_away_is_named_and_the_others_answer() {
+    let mut cluster = Cluster::start("audit-away");
+    let operator = cluster.operator();
+    cluster.kill(3);
+    let finished = operator.run([
+        "audit",
+        "search",
+        "event=cluster.initialized",
+        "--timeout",
+        "5s",
+    ]);
+    let finished = finished.exits(9);
+    assert!(
+        finished.stderr().contains("node 3"),
+        "{}",
+        finished.stderr()
+    );
+    assert!(finished.stdout().contains("cluster.initialized"));
+    cluster.stop_all();
+}
+
+#[test]
+fn a_node_that_was_caught_up_by_a_snapshot_says_which_records_are_elsewhere() {
+    let mut cluster = Layout::new("audit-snapshot").short_log().start();
+    let away = cluster.follower();
+    cluster.kill(away);
+    let operator = cluster.operator();
+    for number in 0..150 {
+        let name = format!("urn:hessra:test:n{number}");
+        operator
+            .run(["revoke", &name, "--yes", "--wait", "commit", "--quiet"])
+            .done();
+    }
+    cluster.start_node(away);
+    until(
+        "the node says what it missed",
+        Duration::from_secs(30),
+        || {
+            let records = lines(&cluster, away);
+            let restored = of_event(&records, "snapshot.restored");
+            (!restored.is_empty()).then_some(())
+        },
+    );
+    operator
+        .run(["audit", "verify", &folder(&cluster, away)])
+        .done();
+    cluster.stop_all();
+}
+
+#[test]
+fn a_full_disk_issues_nothing_says_why_and_recovers() {
+    let mut cluster = Layout::new("audit-full")
+        .nodes(1)
+        .set("storage", "free_min", "64MiB")
+        .prepare();
+    let data = cluster.node(1).data.clone();
+    let Some(_disk) = SmallDisk::mount(data.clone(), "256m") else {
+        println!("skipped: a small file system needs root and tmpfs");
+        return;
+    };
+    cluster.start_all();
+    let alice = cluster.person("alice");
+    alice
+        .run(["identity", "authenticate", "--save-as", "alice"])
+        .done();
+    let ballast = data.join("ballast");
+    fill(&ballast, &data, 24 << 20);
+    let refused = alice
+        .run([
+            "identity",
+            "authenticate",
+            "--save-as",
+            "alice",
+            "--timeout",
+            "3s",
+        ])
+        .exits(8);
+    assert!(
+        refused.stderr().contains("cannot record"),
+        "{}",
+        refused.stderr()
+    );
+    let operator = cluster.operator();
+    let refused = operator.run([
+        "revoke",
+        "urn:hessra:test:full",
+        "--yes",
+        "--wait",
+        "commit",
+        "--timeout",
+        "3s",
+    ]);
+    assert_ne!(refused.code(), 0);
+    assert!(refused.stderr().contains("disk"), "{}", refused.stderr());
+    operator.run(["revocations", "list"]).done();
+    std::fs::remove_file(&ballast).expect("the ballast goes");
+    until("tokens are issued again", Duration::from_secs(30), || {
+        let issued = alice.run(["identity", "authenticate", "--save-as", "alice"]);
+        (issued.code() == 0).then_some(())
+    });
+    cluster.stop_all();
+    operator
+        .run(["audit", "verify", &folder(&cluster, 1)])
+        .done();
+}
+
+/// Writes until only so much is left.
+fn fill(ballast: &std::path::Path, disk: &std::path::Path, left: u64) {
+    let stat = rustix::fs::statvfs(disk).expect("a file system");
+    let free = stat.f_bavail * stat.f_frsize;
+    let size = usize::try_from(free.saturating_sub(left)).expect("it fits");
+    std::fs::write(ballast, vec![0; size]).expect("room for the ballast");
+}
+
+#[test]
+fn a_name_with_a_line_feed_makes_no_line_and_a_token_in_the_wrong_field_is_not_kept() {
+    let mut cluster = Layout::new("audit-hostile").nodes(1).start();
+    let alice = cluster.person("alice");
+    let token = alice
+        .run(["identity", "authenticate", "--token-only"])
+        .done()
+        .stdout();
+    let token = token.trim();
+    let resource = "api\n{\"event\":\"authz.issued\"}";
+    alice
+        .run(["authorize", "request", "-r", resource, "-o", "read"])
+        .exits(3);
+    alice
+        .run(["authorize", "request", "-r", "api", "-o", &token[..200]])
+        .exits(3);
+    let records = lines(&cluster, 1);
+    assert_eq!(of_event(&records, "authz.issued").len(), 0);
+    assert_eq!(of_event(&records, "authz.denied").len(), 2);
+    for entry in std::fs::read_dir(folder(&cluster, 1))
+        .expect("a folder")
+        .flatten()
+    {
+        let text = std::fs::read_to_string(entry.path()).expect("read");
+        assert!(!text.contains(&token[..100]), "{}", entry.path().display());
+        assert!(!text.contains("PRIVATE KEY"));
+    }
+    cluster.stop_all();
+}
