@@ -1,6 +1,14 @@
 //! Compiles the protos with protox, so that no `protoc` is needed on the machine.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 5] = ["log", "raft", "feed", "authority", "audit"];
+    const FILES: [&str; 7] = [
+        "log",
+        "raft",
+        "feed",
+        "authority",
+        "audit",
+        "keys",
+        "approvals",
+    ];
     let files: Vec<String> = FILES
         .iter()
         .map(|name| format!("hessra/v1/{name}.proto"))

@@ -8,18 +8,21 @@
 //! else (`authorize request -o OPERATION`), that command declares the global option again without its short form:
 //! clap keeps the inner declaration.
 
+mod approvals;
 mod audit;
 mod authorize;
 mod cluster;
 mod feed;
 mod global;
 mod identity;
+mod keys;
 mod revocations;
 mod revoke;
 mod values;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
+pub use approvals::{ApprovalsCommand, Approve};
 pub use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
 pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify};
 pub use cluster::{AddMember, ClusterCommand, RemoveMember};
@@ -29,6 +32,7 @@ pub use identity::{
     Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens,
     PublicKeyArguments, StoredTokenArguments, VerifyIdentity,
 };
+pub use keys::{ActivateKey, ExportKeys, KeyFormat, KeysCommand, Purpose, RevokeKey, RotateKeys};
 pub use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
 pub use revoke::{RevokeArguments, TargetArguments};
 pub use values::{WaitFor, WaitShare};
@@ -73,6 +77,12 @@ pub enum Command {
     /// Members of the cluster: list, add, promote, remove, transfer leadership.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// The cluster's keys: list, prepare, activate, rotate, revoke, export.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// What waits for a second person: list, show, approve, cancel.
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
     /// How revocations reach verifiers: status, verifiers, watch.
     #[command(subcommand)]
     Feed(FeedCommand),
@@ -140,6 +150,15 @@ mod tests {
             "hessra revoke --subtree urn:h:a:b --until 2h --reason compromised --ticket T-1 -m text --wait verifiers:95%",
             "hessra revocations list --since 24h",
             "hessra cluster transfer --to 2",
+            "hessra keys list -o json",
+            "hessra keys prepare --purpose feed",
+            "hessra keys activate 4 --force",
+            "hessra keys revoke 4 --confirm 4",
+            "hessra keys rotate --emergency --yes",
+            "hessra keys export --format jwks",
+            "hessra keys rewrap",
+            "hessra approvals approve ap_3 --yes",
+            "hessra revocations lift rv_7 --restore",
             "hessra feed watch --from 7 -o jsonl",
             "hessra audit tail -f",
             "hessra audit search event=authz.denied subject=urn:h:a --since 1h -o json",

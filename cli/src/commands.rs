@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the SDK, and hands one answer to the console.
 
+mod approvals;
 mod audit;
 mod authorize;
 mod cluster;
@@ -9,6 +10,7 @@ mod doctor;
 mod feed;
 mod help;
 mod identity;
+mod keys;
 mod revocations;
 mod revoke;
 mod status;
@@ -40,6 +42,8 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Status => status::run(&context, console).await,
         Command::Cluster(command) => cluster::run(&context, console, command).await,
         Command::Audit(command) => audit::run(&context, console, command).await,
+        Command::Keys(command) => keys::run(&context, console, command).await,
+        Command::Approvals(command) => approvals::run(&context, console, command).await,
         Command::Feed(command) => feed::run(&context, console, command).await,
         Command::Help { .. } | Command::Completion { .. } | Command::Doctor => Ok(()),
     }

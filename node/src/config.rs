@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use check::SecretFileError;
-pub use value::{ByteSize, Lasting};
+pub use value::{ByteSize, Every, Lasting};
 
 use crate::document::{Document, DocumentError};
+use crate::seal::{KekRing, KekSource, SealError};
 
 /// Why a configuration is not used.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
@@ -77,7 +78,26 @@ impl Config {
         check::files(self)
     }
 
+    /// The key-encryption keys.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or can be read by everybody.
+    pub fn keks(&self) -> Result<KekRing, SealError> {
+        let load = |source: &KekSource| source.load(&self.cluster.name);
+        let previous = Some(&self.keys.kek_previous).filter(|source| !source.is_none());
+        Ok(KekRing::new(
+            load(&self.keys.kek)?,
+            previous.map(load).transpose()?,
+        ))
+    }
+
     fn make_absolute(&mut self, directory: &Path) {
+        let keks = [&mut self.keys.kek, &mut self.keys.kek_previous];
+        let mut paths: Vec<&mut PathBuf> =
+            keks.into_iter().flat_map(KekSource::paths_mut).collect();
+        paths
+            .iter_mut()
+            .for_each(|path| **path = directory.join(&**path));
         for path in self.paths_mut() {
             if !path.as_os_str().is_empty() {
                 *path = directory.join(&*path);
@@ -85,7 +105,7 @@ impl Config {
         }
     }
 
-    fn paths_mut(&mut self) -> [&mut PathBuf; 11] {
+    fn paths_mut(&mut self) -> [&mut PathBuf; 10] {
         [
             &mut self.storage.path,
             &mut self.public_tls.certificate,
@@ -95,7 +115,6 @@ impl Config {
             &mut self.peer_tls.certificate,
             &mut self.peer_tls.key,
             &mut self.peer_tls.ca,
-            &mut self.keys.encryption_key,
             &mut self.policy.clients,
             &mut self.policy.resources,
         ]
@@ -251,9 +270,15 @@ section! {
 section! {
     /// Signing keys are part of the replicated state, sealed.
     Keys {
-        /// File with the key-encryption key, the same on every member, mode 0600. Required.
-        /// `hessra-node keygen FILE` makes one.
-        encryption_key: PathBuf = PathBuf::new();
+        /// Where the key-encryption key is, the same key on every member. Required. One of `file:PATH` (mode 0600,
+        /// `hessra-node keygen FILE` makes one), `env:NAME`, `credential:NAME` (of systemd),
+        /// `passphrase:prompt`, `passphrase:fd=N`, `pkcs11:token=T;object=O?module-path=PATH&pin-source=file:PATH`.
+        kek: KekSource = KekSource::None;
+        /// The key-encryption key before it, while the cluster goes from one to the other: opens, and seals nothing.
+        /// Empty: none. When every member has both, run `hessra keys rewrap`.
+        kek_previous: KekSource = KekSource::None;
+        /// A signing key is replaced when it has signed for so long. `off`, or 1m to 3650d.
+        rotate_every: Every = Every::OFF;
     }
 }
 

@@ -38,6 +38,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::api::tls::PeerCertificate;
 use crate::audit::trail;
 use crate::edge::Clock;
+use crate::keys::jwks::{JwkSet, jwks};
 use crate::policy::{Denied, Policies, PolicyView, ResourceKind, without_scheme};
 use crate::signer::{Keyholder, SigningError, TokenSigner, active_key};
 use crate::telemetry::metrics;
@@ -180,6 +181,19 @@ impl Issuer {
             })
         });
         Ok((pem, keys.collect()))
+    }
+
+    /// The keys whose tokens are believed, as other systems read them.
+    ///
+    /// # Errors
+    /// The cluster has no keys yet.
+    pub fn jwks(&self) -> Result<JwkSet, Problem> {
+        let state = (self.parts.state)();
+        if !state.is_initialized() {
+            let sentence = "this cluster has no keys yet: try again soon";
+            return Err(Problem::new(Kind::Unavailable, "not_initialized", sentence));
+        }
+        Ok(jwks(&state))
     }
 
     /// An identity token for the client that a certificate names.

@@ -14,6 +14,7 @@
 //! | [`audit`] | every decision and every change, in a chained file, before the answer |
 //! | [`policy`] | who may have which token, and which operator may do what |
 //! | [`signer`] | unsealed keys that sign tokens and checkpoints |
+//! | [`keys`] | the life of keys: made, sealed anew, rotated by schedule, published |
 //! | [`seal`] | private keys at rest: an envelope under the key-encryption key |
 //! | [`telemetry`] | logs, and the one table of metrics |
 //! | [`ops`] | the loopback listener: `/livez`, `/readyz`, `/metrics` |
@@ -31,6 +32,7 @@ pub mod document;
 pub mod edge;
 pub mod feed;
 pub mod issuer;
+pub mod keys;
 pub mod node;
 pub mod ops;
 pub mod policy;

@@ -14,7 +14,7 @@ use hessra_node::config::Config;
 use hessra_node::dev::{self, DevOptions, NODES_MAX};
 use hessra_node::edge::random_bytes;
 use hessra_node::node::{Node, NodeError};
-use hessra_node::seal::KeyEncryptionKey;
+use hessra_node::seal::create_file;
 use hessra_node::telemetry::{Collected, start_logs};
 
 /// A write makes hundreds of small allocations that another thread frees; the system's allocator took a quarter of a
@@ -143,7 +143,7 @@ fn execute(command: Command) -> miette::Result<()> {
             Ok(())
         }
         Command::Keygen { file } => {
-            KeyEncryptionKey::create(&file, random_bytes()).into_diagnostic()?;
+            create_file(&file, random_bytes()).into_diagnostic()?;
             eprintln!(
                 "{}: a new key-encryption key. Every member of the cluster needs this file.",
                 file.display()

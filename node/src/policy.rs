@@ -170,6 +170,7 @@ pub struct PolicyView {
     authorities: Vec<CertificateDer<'static>>,
     min_revocation_depth: u8,
     authorization_token_duration: u64,
+    two_person: bool,
 }
 
 impl Default for PolicyView {
@@ -183,6 +184,7 @@ impl Default for PolicyView {
             authorities: Vec::new(),
             min_revocation_depth: MIN_REVOCATION_DEPTH,
             authorization_token_duration: AUTHORIZATION_TOKEN_DURATION,
+            two_person: true,
         }
     }
 }
@@ -262,6 +264,12 @@ impl PolicyView {
     #[must_use]
     pub fn min_revocation_depth(&self) -> u8 {
         self.min_revocation_depth
+    }
+
+    /// What can undo safety or hurt everyone needs two operators.
+    #[must_use]
+    pub fn two_person(&self) -> bool {
+        self.two_person
     }
 
     /// Seconds that an authorization token lives.

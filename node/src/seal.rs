@@ -1,60 +1,77 @@
 //! Private keys at rest: an envelope under the key-encryption key.
 //!
 //! ```text
-//! version 1 | kek id 8 | nonce 24 | data key, wrapped 32+16 | nonce 24 | private key, sealed 32+16
+//! version 2 | kek id 8 | length 2 | data key, wrapped by the KEK | nonce 24 | private key, sealed 32+16
 //! ```
-//! The private half of a signing key is sealed with XChaCha20-Poly1305 under a data key of its own, and the data key under
-//! the key-encryption key (KEK), so that changing the KEK rewraps data keys and leaves signing keys alone. Purpose, id and
-//! public half of the signing key are associated data of both: an envelope moved to another key does not open.
+//! The private half of a signing key is sealed with XChaCha20-Poly1305 under a data key of its own, and the data key is
+//! wrapped by the key-encryption key (KEK), so that changing the KEK rewraps data keys and leaves signing keys alone.
+//! Purpose, id and public half of the signing key are associated data of both: an envelope moved to another key does
+//! not open. An envelope names its KEK, so that a node can hold two while the cluster goes from one to the other.
 //!
-//! The KEK comes from a file of mode 0600 with 64 hexadecimal digits. It never enters the replicated state.
+//! | module | its story |
+//! |---|---|
+//! | [`kek`] | what a KEK does, and the two kinds of it: 32 bytes in memory, or a key that never leaves its device |
+//! | [`source`] | where a KEK comes from, as `node.toml` names it |
+//! | [`pkcs11`] | a key in a hardware module |
+//!
+//! A KEK never enters the replicated state.
 
-use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+pub mod kek;
+mod pkcs11;
+pub mod source;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::SigningKey;
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use hessra_revocation::KeyPurpose;
 use hessra_state::SealedKey;
 
+pub use kek::{Kek, KekId, MemoryKek};
+pub use source::{KekSource, create_file};
+
 /// First byte of an envelope.
-const VERSION: u8 = 1;
-const KEK_ID: usize = 8;
+const VERSION: u8 = 2;
 const NONCE: usize = 24;
 /// 32 bytes and the authentication tag.
 const BOX: usize = 32 + 16;
-const ENVELOPE: usize = 1 + KEK_ID + 2 * (NONCE + BOX);
-const DOMAIN: &[u8] = b"hessra key envelope v1";
+const DOMAIN: &[u8] = b"hessra key envelope v2";
 
 /// Why an envelope or a key-encryption key was refused. Never holds key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SealError {
     #[error(
-        "cannot read key-encryption key `{path}`: {reason}. Set keys.encryption_key, or run: hessra-node keygen {path}"
+        "cannot read the key-encryption key from {source_name}: {reason}. Correct keys.kek, or make a key: hessra-node keygen FILE"
     )]
-    Unreadable { path: PathBuf, reason: String },
+    Unreadable { source_name: String, reason: String },
     #[error(
-        "`{path}` is not a key-encryption key: it must hold 64 hexadecimal digits. Run: hessra-node keygen NEW-FILE"
+        "{source_name} holds no key-encryption key: it must be 64 hexadecimal digits. Make one: hessra-node keygen FILE"
     )]
-    NotAKey { path: PathBuf },
-    #[error("`{path}` exists already: a key-encryption key is never overwritten")]
+    NotAKey { source_name: String },
+    #[error(
+        "{source_name} can be read by every user (mode {mode:04o}). Run: chmod 600 {}",
+        path.display()
+    )]
+    WorldReadable {
+        source_name: String,
+        path: PathBuf,
+        mode: u32,
+    },
+    #[error("`{}` exists already: a key-encryption key is never overwritten", path.display())]
     Exists { path: PathBuf },
+    #[error("cannot write `{}`: {reason}. Name another file", path.display())]
+    Unwritable { path: PathBuf, reason: String },
     #[error(
-        "key {id} is sealed under key-encryption key {sealed_under}, but `{path}` is {have}. Name the cluster's file in keys.encryption_key"
+        "key {id} is sealed under key-encryption key {sealed_under}, and this node has {have}. Name the cluster's key in keys.kek, or in keys.kek_previous while it changes"
     )]
     OtherKek {
         id: u32,
         sealed_under: String,
-        path: PathBuf,
         have: String,
     },
     #[error(
@@ -62,138 +79,146 @@ pub enum SealError {
     )]
     UnknownForm { id: u32 },
     #[error(
-        "the envelope of key {id} does not open with `{path}`: it was damaged or belongs to another key"
+        "the envelope of key {id} does not open with {kek}: it was damaged or belongs to another key"
     )]
-    Damaged { id: u32, path: PathBuf },
+    Damaged { id: u32, kek: String },
+    #[error(
+        "{kek} does not answer: {reason}. Look at the device and its PIN, then start this node again"
+    )]
+    Device { kek: String, reason: String },
+    #[error("a setting of `{setting}` cannot be used: {reason}")]
+    Setting {
+        setting: &'static str,
+        reason: String,
+    },
 }
 
-/// The key-encryption key, and the file it came from. Zeroed when dropped.
-pub struct KeyEncryptionKey {
-    key: Zeroizing<[u8; 32]>,
-    path: PathBuf,
+/// The key-encryption keys of a node: the one that seals, and while the cluster changes it the one before, which only
+/// opens. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KekRing {
+    current: Arc<dyn Kek>,
+    previous: Option<Arc<dyn Kek>>,
 }
 
-impl fmt::Debug for KeyEncryptionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyEncryptionKey")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+impl KekRing {
+    /// Seals with `current`, opens with either.
+    #[must_use]
+    pub fn new(current: Arc<dyn Kek>, previous: Option<Arc<dyn Kek>>) -> Self {
+        Self { current, previous }
     }
-}
 
-impl KeyEncryptionKey {
-    /// Reads a file of 64 hexadecimal digits.
+    /// Which key seals.
+    #[must_use]
+    pub fn id(&self) -> KekId {
+        self.current.id()
+    }
+
+    /// Which keys open.
+    #[must_use]
+    pub fn ids(&self) -> Vec<KekId> {
+        self.all().map(|kek| kek.id()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Kek>> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// Seals the private half of a key. `random` must never be used again.
     ///
     /// # Errors
-    /// [`SealError::Unreadable`] or [`SealError::NotAKey`].
-    pub fn load(path: &Path) -> Result<Self, SealError> {
-        let text = std::fs::read(path)
-            .map(Zeroizing::new)
-            .map_err(|error| unreadable(path, &error))?;
-        let not_a_key = || SealError::NotAKey { path: path.into() };
-        let bytes = HEXLOWER_PERMISSIVE
-            .decode(text.trim_ascii())
-            .map(Zeroizing::new)
-            .map_err(|_| not_a_key())?;
-        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| not_a_key())?;
-        Ok(Self {
-            key: Zeroizing::new(key),
-            path: path.into(),
-        })
-    }
-
-    /// Writes random bytes as a new key file of mode 0600.
-    ///
-    /// # Errors
-    /// The file exists or cannot be written.
-    pub fn create(path: &Path, random: [u8; 32]) -> Result<(), SealError> {
-        let random = Zeroizing::new(random);
-        let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(random.as_slice())));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())
-                    .and_then(|()| file.sync_all())
-            });
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => SealError::Exists { path: path.into() },
-            _ => unreadable(path, &error),
-        })
-    }
-
-    /// Which key this is, without saying anything about it.
-    #[must_use]
-    pub fn id(&self) -> String {
-        HEXLOWER.encode(&self.id_bytes())
-    }
-
-    /// Seals the private half of a new key. `random` must never be used again.
-    #[must_use]
-    pub fn seal(&self, label: &KeyLabel, private: &[u8; 32], random: &SealingRandom) -> Vec<u8> {
+    /// The device that holds the KEK does not answer.
+    pub fn seal(
+        &self,
+        label: &KeyLabel,
+        private: &[u8; 32],
+        random: &SealingRandom,
+    ) -> Result<Vec<u8>, SealError> {
         let associated = label.associated_data();
-        let mut envelope = Vec::with_capacity(ENVELOPE);
-        envelope.push(VERSION);
-        envelope.extend_from_slice(&self.id_bytes());
-        envelope.extend_from_slice(&random.wrap_nonce);
-        envelope.extend(encrypt(
-            &self.key,
-            &random.wrap_nonce,
-            &associated,
-            random.data_key.as_slice(),
-        ));
-        envelope.extend_from_slice(&random.nonce);
-        envelope.extend(encrypt(
-            &random.data_key,
+        let wrapped = self
+            .current
+            .wrap(&random.data_key, &associated, &random.wrap_nonce)?;
+        let length = u16::try_from(wrapped.len()).expect("a wrapped data key has a hundred bytes");
+        let sealed = encrypt(&random.data_key, &random.nonce, &associated, private);
+        Ok([
+            &[VERSION][..],
+            &self.current.id().0,
+            &length.to_be_bytes(),
+            &wrapped,
             &random.nonce,
-            &associated,
-            private,
-        ));
-        envelope
+            &sealed,
+        ]
+        .concat())
     }
 
     /// Opens the private half of a key of the state, and checks that it belongs to its public half.
     ///
     /// # Errors
-    /// Sealed under another KEK, of an unknown form, or damaged.
+    /// Sealed under another KEK, of an unknown form, or damaged; the device does not answer.
     pub fn open(&self, key: &SealedKey) -> Result<SigningKey, SealError> {
-        let id = key.id;
-        if key.sealed.len() != ENVELOPE || key.sealed[0] != VERSION {
-            return Err(SealError::UnknownForm { id });
-        }
-        let (kek_id, rest) = key.sealed[1..].split_at(KEK_ID);
-        if kek_id != self.id_bytes() {
-            let (sealed_under, have) = (HEXLOWER.encode(kek_id), self.id());
-            return Err(SealError::OtherKek {
-                id,
-                sealed_under,
-                path: self.path.clone(),
-                have,
-            });
-        }
-        let (wrapped, sealed) = rest.split_at(NONCE + BOX);
-        let associated = KeyLabel::of(key).associated_data();
-        let private = decrypt(&self.key, wrapped, &associated)
-            .and_then(|data| decrypt(&data, sealed, &associated));
+        let envelope = Envelope::parse(&key.sealed).ok_or(SealError::UnknownForm { id: key.id })?;
+        let kek = self.find(key.id, envelope.kek)?;
         let damaged = || SealError::Damaged {
-            id,
-            path: self.path.clone(),
+            id: key.id,
+            kek: kek.name().to_owned(),
         };
-        let signing = SigningKey::from_bytes(&*private.ok_or_else(damaged)?);
-        if signing.verifying_key().to_bytes() != key.public_key {
-            return Err(damaged());
+        let associated = KeyLabel::of(key).associated_data();
+        let data_key = kek
+            .unwrap(envelope.wrapped, &associated)?
+            .ok_or_else(damaged)?;
+        let private = decrypt(&data_key, envelope.sealed, &associated).ok_or_else(damaged)?;
+        let signing = SigningKey::from_bytes(&private);
+        if signing.verifying_key().to_bytes() == key.public_key {
+            Ok(signing)
+        } else {
+            Err(damaged())
         }
-        Ok(signing)
     }
 
-    fn id_bytes(&self) -> [u8; KEK_ID] {
-        let digest = Sha256::new()
-            .chain_update(b"hessra kek id v1")
-            .chain_update(self.key.as_slice())
-            .finalize();
-        std::array::from_fn(|index| digest[index])
+    /// Is this envelope under the KEK that seals? `None` when it is no envelope of this version.
+    #[must_use]
+    pub fn is_current(&self, sealed: &[u8]) -> Option<bool> {
+        Envelope::parse(sealed).map(|envelope| envelope.kek == self.id())
+    }
+
+    fn find(&self, id: u32, wanted: KekId) -> Result<&Arc<dyn Kek>, SealError> {
+        let found = self.all().find(|kek| kek.id() == wanted);
+        found.ok_or_else(|| SealError::OtherKek {
+            id,
+            sealed_under: wanted.to_string(),
+            have: self
+                .all()
+                .map(|kek| format!("{} ({})", kek.id(), kek.name()))
+                .collect::<Vec<_>>()
+                .join(" and "),
+        })
+    }
+}
+
+/// The KEK that an envelope of this version names.
+#[must_use]
+pub fn kek_of(sealed: &[u8]) -> Option<KekId> {
+    Envelope::parse(sealed).map(|envelope| envelope.kek)
+}
+
+/// The parts of an envelope.
+struct Envelope<'a> {
+    kek: KekId,
+    wrapped: &'a [u8],
+    sealed: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&[VERSION])?;
+        let (kek, rest) = rest.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (wrapped, sealed) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        (sealed.len() == NONCE + BOX).then_some(Self {
+            kek: KekId(*kek),
+            wrapped,
+            sealed,
+        })
     }
 }
 
@@ -207,7 +232,9 @@ pub struct KeyLabel {
 }
 
 impl KeyLabel {
-    fn of(key: &SealedKey) -> Self {
+    /// The label of a key of the state.
+    #[must_use]
+    pub fn of(key: &SealedKey) -> Self {
         Self {
             id: key.id,
             purpose: key.purpose,
@@ -246,162 +273,29 @@ impl SealingRandom {
 }
 
 fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE], associated: &[u8], message: &[u8]) -> Vec<u8> {
+    let payload = Payload {
+        msg: message,
+        aad: associated,
+    };
     XChaCha20Poly1305::new(key.into())
-        .encrypt(
-            XNonce::from_slice(nonce),
-            Payload {
-                msg: message,
-                aad: associated,
-            },
-        )
-        .expect("a message of 32 bytes is below the cipher's limit")
+        .encrypt(XNonce::from_slice(nonce), payload)
+        .expect("a message of 32 bytes is never too long to encrypt")
 }
 
-/// `sealed` is a nonce and a box.
-fn decrypt(key: &[u8; 32], sealed: &[u8], associated: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    let (nonce, ciphertext) = sealed.split_at(NONCE);
+/// `boxed`: the nonce, then what was encrypted.
+fn decrypt(key: &[u8; 32], boxed: &[u8], associated: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let (nonce, message) = boxed.split_at_checked(NONCE)?;
     let payload = Payload {
-        msg: ciphertext,
+        msg: message,
         aad: associated,
     };
     let plain = XChaCha20Poly1305::new(key.into())
         .decrypt(XNonce::from_slice(nonce), payload)
-        .ok()?;
-    let plain = Zeroizing::new(plain);
+        .ok()
+        .map(Zeroizing::new)?;
     let array: [u8; 32] = plain.as_slice().try_into().ok()?;
     Some(Zeroizing::new(array))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> SealError {
-    SealError::Unreadable {
-        path: path.into(),
-        reason: error.to_string(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use hessra_revocation::{KeyState, Revision};
-
-    use super::*;
-
-    fn kek(fill: u8) -> KeyEncryptionKey {
-        KeyEncryptionKey {
-            key: Zeroizing::new([fill; 32]),
-            path: "kek".into(),
-        }
-    }
-
-    fn sealed(kek: &KeyEncryptionKey, id: u32, private: [u8; 32]) -> SealedKey {
-        let public_key = SigningKey::from_bytes(&private).verifying_key().to_bytes();
-        let label = KeyLabel {
-            id,
-            purpose: KeyPurpose::Token,
-            public_key,
-        };
-        let random = SealingRandom::new(std::array::from_fn(|index| u8::try_from(index).unwrap()));
-        let sealed = kek.seal(&label, &private, &random);
-        SealedKey {
-            id,
-            purpose: label.purpose,
-            state: KeyState::Active,
-            public_key,
-            sealed,
-            changed_at: Revision(1),
-        }
-    }
-
-    #[test]
-    fn a_sealed_key_opens_to_the_same_key() {
-        let key = sealed(&kek(1), 7, [9; 32]);
-        assert_eq!(kek(1).open(&key).unwrap().to_bytes(), [9; 32]);
-    }
-
-    #[test]
-    fn no_private_key_is_in_the_clear_in_an_envelope() {
-        let key = sealed(&kek(1), 7, [9; 32]);
-        assert!(
-            !key.sealed.windows(8).any(|window| window == [9; 8]),
-            "the private key shows"
-        );
-        assert!(
-            !key.sealed.windows(8).any(|window| window == [1; 8]),
-            "the key-encryption key shows"
-        );
-    }
-
-    #[test]
-    fn another_kek_is_refused_and_both_are_named() {
-        let refused = kek(2)
-            .open(&sealed(&kek(1), 7, [9; 32]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            refused.contains("key 7")
-                && refused.contains(&kek(1).id())
-                && refused.contains(&kek(2).id())
-        );
-    }
-
-    #[test]
-    fn an_envelope_of_another_key_and_any_flipped_bit_are_refused() {
-        let key = sealed(&kek(1), 7, [9; 32]);
-        let moved = SealedKey {
-            id: 8,
-            ..key.clone()
-        };
-        assert_eq!(
-            kek(1).open(&moved).unwrap_err(),
-            SealError::Damaged {
-                id: 8,
-                path: "kek".into()
-            }
-        );
-        let misused = SealedKey {
-            purpose: KeyPurpose::Feed,
-            ..key.clone()
-        };
-        assert!(kek(1).open(&misused).is_err());
-        for position in 0..key.sealed.len() {
-            let mut flipped = key.clone();
-            flipped.sealed[position] ^= 0x10;
-            assert!(kek(1).open(&flipped).is_err(), "byte {position}");
-        }
-        assert!(
-            kek(1)
-                .open(&SealedKey {
-                    sealed: Vec::new(),
-                    ..key
-                })
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_key_file_is_private_and_never_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kek");
-        KeyEncryptionKey::create(&path, [5; 32]).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(*KeyEncryptionKey::load(&path).unwrap().key, [5; 32]);
-        assert_eq!(
-            KeyEncryptionKey::create(&path, [6; 32]),
-            Err(SealError::Exists { path })
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_no_key_is_refused_and_nothing_of_it_is_shown() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kek");
-        std::fs::write(&path, "hunter2").unwrap();
-        let refused = KeyEncryptionKey::load(&path).unwrap_err();
-        assert!(!format!("{refused} {refused:?}").contains("hunter2"));
-        assert!(!format!("{:?}", kek(1)).contains("1, 1"));
-    }
-}
+mod tests;

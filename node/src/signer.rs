@@ -4,6 +4,11 @@
 //! holds it in memory that is zeroed when dropped. [`TokenSigner`] and [`ActiveSigner`] are what minting, the feed and
 //! the audit trail get: bytes in, signature out, never a private key, so that a hardware module or a threshold of nodes
 //! can stand in their place.
+//!
+//! A verifier believes a feed key because an older one has introduced it. So older feed keys still sign for those who
+//! know nothing newer, see [`ActiveSigner::sign_for`] and [`retired`].
+
+mod retired;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,11 +16,12 @@ use arc_swap::ArcSwap;
 use ed25519_dalek::{Signer as _, SigningKey};
 use tracing::{error, info};
 
-use hessra_revocation::{KeyPurpose, KeyState};
+use hessra_revocation::{Epoch, FeedId, KeyPurpose, KeyState};
 use hessra_sdk_core::{Signer, SignerError};
 use hessra_state::{SealedKey, State};
 
-use crate::seal::{KeyEncryptionKey, SealError};
+use crate::seal::{KekRing, SealError};
+use retired::FormerFeedKeys;
 
 /// Why nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,23 +40,23 @@ pub struct Keyholder {
 }
 
 struct Shared {
-    kek: KeyEncryptionKey,
+    keks: KekRing,
     token: ArcSwap<Slot>,
     feed: ArcSwap<Slot>,
     audit: ArcSwap<Slot>,
-    /// Held while following, so that two states are never taken over at once.
-    following: Mutex<()>,
+    former: FormerFeedKeys,
+    /// Held while following, so that two states are never taken over at once. Which key set was taken over last.
+    following: Mutex<Option<KeySet>>,
 }
+
+/// Names a set of keys: equal names, equal public halves.
+type KeySet = (FeedId, Epoch, u64);
 
 /// The place of one active key.
 enum Slot {
     Empty,
-    Open(ActiveKey),
-    Sealed {
-        id: u32,
-        public_key: [u8; 32],
-        reason: SealError,
-    },
+    Open(Arc<ActiveKey>),
+    Sealed { key: SealedKey, reason: SealError },
 }
 
 struct ActiveKey {
@@ -59,57 +65,77 @@ struct ActiveKey {
     signing: SigningKey,
 }
 
+impl ActiveKey {
+    fn sign(&self, bytes: &[u8]) -> (u32, [u8; 64]) {
+        (self.id, self.signing.sign(bytes).to_bytes())
+    }
+}
+
 impl Keyholder {
     /// Holds no key until it follows a state.
     #[must_use]
-    pub fn new(kek: KeyEncryptionKey) -> Self {
+    pub fn new(keks: KekRing) -> Self {
         let empty = || ArcSwap::from_pointee(Slot::Empty);
         Self {
             shared: Arc::new(Shared {
-                kek,
+                keks,
                 token: empty(),
                 feed: empty(),
                 audit: empty(),
-                following: Mutex::new(()),
+                former: FormerFeedKeys::default(),
+                following: Mutex::new(None),
             }),
         }
     }
 
-    /// Takes over the active keys of a state. Cheap when they have not changed.
+    /// The key-encryption keys that it opens keys with.
+    #[must_use]
+    pub fn keks(&self) -> &KekRing {
+        &self.shared.keks
+    }
+
+    /// Takes over the keys of a state. Cheap when they have not changed.
     pub fn follow(&self, state: &State) {
-        let _one_at_a_time = self
+        let mut following = self
             .shared
             .following
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let view = state.view();
+        let keys = Some((view.feed_id, view.epoch, view.keyset_version));
+        // A key that stays sealed may have another envelope, which is no change of the set.
+        if *following == keys && self.sealed().is_none() {
+            return;
+        }
         for purpose in KeyPurpose::ALL {
             self.follow_purpose(state, purpose, self.shared.slot(purpose));
         }
+        self.shared.former.follow(state);
+        *following = keys;
     }
 
     fn follow_purpose(&self, state: &State, purpose: KeyPurpose, slot: &ArcSwap<Slot>) {
         let active = active_key(state, purpose);
-        if active.map(|key| (key.id, key.public_key)) == slot.load().holds() {
+        let before = slot.load_full();
+        if before.is_about(active) {
             return;
+        }
+        if let (Slot::Open(key), KeyPurpose::Feed) = (&*before, purpose) {
+            self.shared.former.keep(Arc::clone(key));
         }
         slot.store(Arc::new(active.map_or(Slot::Empty, |key| self.open(key))));
     }
 
     fn open(&self, key: &SealedKey) -> Slot {
-        match self.shared.kek.open(key) {
-            Ok(signing) => {
-                info!(key = key.id, purpose = ?key.purpose, "key in use");
-                Slot::Open(ActiveKey {
-                    id: key.id,
-                    public_key: key.public_key,
-                    signing,
-                })
+        match self.shared.open(key) {
+            Ok(opened) => {
+                info!(key = key.id, purpose = key.purpose.word(), "key in use");
+                Slot::Open(Arc::new(opened))
             }
             Err(reason) => {
-                error!(key = key.id, purpose = ?key.purpose, %reason, "key stays sealed");
+                error!(key = key.id, purpose = key.purpose.word(), %reason, "key stays sealed");
                 Slot::Sealed {
-                    id: key.id,
-                    public_key: key.public_key,
+                    key: key.clone(),
                     reason,
                 }
             }
@@ -132,9 +158,8 @@ impl Keyholder {
     /// # Errors
     /// No active token key, or one that the key-encryption key does not open.
     pub fn token_signer(&self) -> Result<TokenSigner, SigningError> {
-        let slot = self.shared.token.load_full();
-        slot.active()?;
-        Ok(TokenSigner { slot })
+        let key = Arc::clone(self.shared.token.load().active()?);
+        Ok(TokenSigner { key })
     }
 
     /// Signs with whichever key of a purpose is active at the time, following changes of keys.
@@ -155,10 +180,18 @@ impl Shared {
             KeyPurpose::Audit => &self.audit,
         }
     }
+
+    fn open(&self, key: &SealedKey) -> Result<ActiveKey, SealError> {
+        Ok(ActiveKey {
+            id: key.id,
+            public_key: key.public_key,
+            signing: self.keks.open(key)?,
+        })
+    }
 }
 
 impl Slot {
-    fn active(&self) -> Result<&ActiveKey, SigningError> {
+    fn active(&self) -> Result<&Arc<ActiveKey>, SigningError> {
         match self {
             Slot::Open(key) => Ok(key),
             Slot::Empty => Err(SigningError::NoActiveKey),
@@ -166,12 +199,15 @@ impl Slot {
         }
     }
 
-    /// Which key this place is about, opened or not.
-    fn holds(&self) -> Option<(u32, [u8; 32])> {
-        match self {
-            Slot::Empty => None,
-            Slot::Open(key) => Some((key.id, key.public_key)),
-            Slot::Sealed { id, public_key, .. } => Some((*id, *public_key)),
+    /// Is there nothing to be done for this key? One that stayed sealed is tried again in another envelope.
+    fn is_about(&self, active: Option<&SealedKey>) -> bool {
+        match (self, active) {
+            (Slot::Empty, None) => true,
+            (Slot::Open(open), Some(key)) => (open.id, open.public_key) == (key.id, key.public_key),
+            (Slot::Sealed { key: sealed, .. }, Some(key)) => {
+                sealed.public_key == key.public_key && sealed.sealed == key.sealed
+            }
+            _ => false,
         }
     }
 }
@@ -188,28 +224,20 @@ pub fn active_key(state: &State, purpose: KeyPurpose) -> Option<&SealedKey> {
 
 /// One token-signing key.
 pub struct TokenSigner {
-    slot: Arc<Slot>,
-}
-
-impl TokenSigner {
-    fn key(&self) -> &ActiveKey {
-        self.slot
-            .active()
-            .expect("a signer is made from an open slot, and slots do not change")
-    }
+    key: Arc<ActiveKey>,
 }
 
 impl Signer for TokenSigner {
     fn key_id(&self) -> u32 {
-        self.key().id
+        self.key.id
     }
 
     fn public_key(&self) -> [u8; 32] {
-        self.key().public_key
+        self.key.public_key
     }
 
     fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
-        Ok(self.key().signing.sign(payload).to_bytes())
+        Ok(self.key.sign(payload).1)
     }
 }
 
@@ -228,7 +256,28 @@ impl ActiveSigner {
     /// No active key of the purpose, or one that the key-encryption key does not open.
     pub fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), SigningError> {
         let slot = self.shared.slot(self.purpose).load();
-        let key = slot.active()?;
-        Ok((key.id, key.signing.sign(bytes).to_bytes()))
+        Ok(slot.active()?.sign(bytes))
+    }
+
+    /// As [`Self::sign`], for somebody who believes only the keys that are `known`: with the active key if it is one of
+    /// them, else with the newest former feed key that is, else with the active key after all.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn sign_for(
+        &self,
+        bytes: &[u8],
+        known: &dyn Fn(u32) -> bool,
+    ) -> Result<(u32, [u8; 64]), SigningError> {
+        let slot = self.shared.slot(self.purpose).load();
+        let active = slot.active()?;
+        if known(active.id) || self.purpose != KeyPurpose::Feed {
+            return Ok(active.sign(bytes));
+        }
+        let former = self
+            .shared
+            .former
+            .newest(known, |key| self.shared.open(key).ok());
+        Ok(former.as_ref().unwrap_or(active).sign(bytes))
     }
 }

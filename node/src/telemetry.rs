@@ -235,6 +235,7 @@ instruments! {
     certificate_expiry: gauge "hessra.certificate.expiry", "s", NONE, "Unix time at which this node's certificate ends, by `port`.";
     certificate_reloads: counter "hessra.certificate.reloads", "{reload}", NONE, "Certificates read anew, by `outcome`.";
     keys: gauge "hessra.keys", "{key}", NONE, "Keys of the state, by `purpose` and `state`.";
+    key_age: gauge "hessra.key.age", "s", NONE, "Time since the active key began to sign, by `purpose`.";
     policy_revision: gauge "hessra.policy.revision", "{revision}", NONE, "Feed revision of the policy in force.";
     revocations_committed: counter "hessra.revocations.committed", "{revocation}", NONE, "Revocations that a quorum made durable through this node, by `scope`.";
     rules: gauge "hessra.revocation.rules", "{rule}", NONE, "Rules in force.";

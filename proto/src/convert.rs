@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hessra_revocation::follower::{Mode, Welcome};
-use hessra_revocation::publisher::{Hello, ResetReason};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello, ResetReason};
 use hessra_revocation::{
     Epoch, Event, FeedId, FeedSalt, Hash, Identity, IdentityError, Revision, SignedCheckpoint,
     Target, TokenId,

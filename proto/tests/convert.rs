@@ -79,6 +79,7 @@ fn greeting() -> Greeting {
             from: Revision(3),
             log_root: [4; 32],
             bucket_roots: vec![[5; 32]; 256],
+            feed_keys: vec![2, 9],
         },
         verifier_id: VerifierId::parse("orders-1").expect("a name"),
         capabilities: vec!["x".into()],

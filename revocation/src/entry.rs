@@ -2,7 +2,7 @@
 //!
 //! Canonical bytes, all numbers big-endian: `revision u64, at u64, variant u8`, then by variant: 1 put: a canonical
 //! rule; 2 remove: `kind u8, digest 16`; 3 key: a canonical key (38 bytes); 4 policy: `digest 32`; 5 restore:
-//! `epoch u64`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves of `log_root`.
+//! `epoch u64`; 6 forget key: `id u32`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves of `log_root`.
 
 use crate::bytes::Reader;
 use crate::{Digest, Epoch, Hash, Revision, Rule, RuleKind, UnixSeconds};
@@ -135,6 +135,11 @@ pub enum Change {
         /// SHA-256 of its texts.
         digest: Hash,
     },
+    /// A retired key is forgotten: whatever it signed has expired.
+    ForgetKey {
+        /// Which key; its id is never used again.
+        id: u32,
+    },
     /// A backup was restored: a new epoch began.
     Restore {
         /// Above the one before.
@@ -150,6 +155,7 @@ impl Change {
             Self::Key(_) => 3,
             Self::Policy { .. } => 4,
             Self::Restore { .. } => 5,
+            Self::ForgetKey { .. } => 6,
         }
     }
 
@@ -164,6 +170,7 @@ impl Change {
             Self::Key(key) => key.write(to),
             Self::Policy { digest } => to.extend(digest),
             Self::Restore { epoch } => to.extend(epoch.0.to_be_bytes()),
+            Self::ForgetKey { id } => to.extend(id.to_be_bytes()),
         }
     }
 
@@ -181,6 +188,7 @@ impl Change {
             5 => Ok(Self::Restore {
                 epoch: Epoch(reader.u64()?),
             }),
+            6 => Ok(Self::ForgetKey { id: reader.u32()? }),
             other => Err(DecodeError::Unknown(other)),
         }
     }

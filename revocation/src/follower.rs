@@ -216,6 +216,7 @@ impl<V: VerifySignature> Follower<V> {
             from: view.map_or(Revision(0), |view| view.revision),
             log_root: view.map_or([0; 32], View::log_root),
             bucket_roots: bucket_roots.unwrap_or_default(),
+            feed_keys: self.believed_keys(),
         })]
     }
 

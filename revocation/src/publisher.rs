@@ -26,6 +26,9 @@ pub use history::{History, HistoryError};
 /// Origin: an entry has at most 55 bytes and 2 of framing, so so many fit the 4 MiB that a gRPC message may have.
 pub const DELTA_ENTRIES_MAX: usize = 65_536;
 
+/// Most feed keys that a hello or a welcome names: the newest are those that anybody still signs with.
+pub const FEED_KEYS_MAX: usize = 64;
+
 /// Decides how to serve a hello from this view and history.
 ///
 /// A verifier that knows more than this node is sent away, and one whose log differs is told of the fork; neither is
@@ -70,6 +73,16 @@ pub struct Hello {
     pub log_root: Hash,
     /// 256 hashes, or none.
     pub bucket_roots: Vec<Hash>,
+    /// Feed keys it believes, the newest [`FEED_KEYS_MAX`] of them, ascending. Empty: it believes the welcome's.
+    pub feed_keys: Vec<u32>,
+}
+
+impl Hello {
+    /// Would it believe a checkpoint that is signed with this key?
+    #[must_use]
+    pub fn believes(&self, key_id: u32) -> bool {
+        self.feed_keys.is_empty() || self.feed_keys.contains(&key_id)
+    }
 }
 
 /// How to serve a hello.

@@ -29,7 +29,7 @@ pub struct View {
     pub revision: Revision,
     /// Every rule.
     pub set: RevocationSet,
-    /// Every key, by id.
+    /// Every key that is not forgotten, by id.
     pub keys: BTreeMap<u32, PublicKeyRecord>,
     /// +1 for every key entry.
     pub keyset_version: u64,
@@ -105,6 +105,10 @@ impl View {
             }
             Change::Key(key) => {
                 self.keys.insert(key.id, *key);
+                self.keyset_version += 1;
+            }
+            Change::ForgetKey { id } => {
+                self.keys.remove(id);
                 self.keyset_version += 1;
             }
             Change::Policy { digest } => self.policy_digest = *digest,

@@ -52,12 +52,12 @@ fn after_a_thousand_tokens_no_private_key_is_on_disk_in_the_clear() {
         .expect("read")
         .parse()
         .expect("TOML");
-    let key_file = cluster
-        .node(1)
-        .config
-        .parent()
-        .expect("a folder")
-        .join(config["keys"]["encryption_key"].as_str().expect("a path"));
+    let key_file = cluster.node(1).config.parent().expect("a folder").join(
+        config["keys"]["kek"]
+            .as_str()
+            .and_then(|source| source.strip_prefix("file:"))
+            .expect("a path"),
+    );
     let key_encryption_key = std::fs::read(&key_file).expect("the key-encryption key");
     let mut needles = vec![
         b"PRIVATE KEY".to_vec(),

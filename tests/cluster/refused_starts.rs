@@ -51,8 +51,9 @@ fn a_secret_that_others_can_read_is_named() {
         .expect("read")
         .parse()
         .expect("TOML");
-    let key = config["keys"]["encryption_key"]
+    let key = config["keys"]["kek"]
         .as_str()
+        .and_then(|source| source.strip_prefix("file:"))
         .expect("a path")
         .to_owned();
     let path = cluster

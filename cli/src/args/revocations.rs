@@ -19,7 +19,7 @@ pub enum RevocationsCommand {
     },
     /// How far one has got; without an id, every new one as it is made.
     Watch(WatchArguments),
-    /// Permit again what is issued from now on. What was issued before stays denied.
+    /// Permit again what is issued from now on. What was issued before stays denied, unless --restore.
     Lift(LiftArguments),
 }
 
@@ -55,6 +55,9 @@ pub struct LiftArguments {
     /// Why.
     #[arg(long, default_value = "unspecified", value_name = "WORD")]
     pub reason: String,
+    /// What was issued before lives again, too: the revocation was a mistake. May need a second person.
+    #[arg(long)]
+    pub restore: bool,
     #[command(flatten)]
     pub confirmation: Confirmation,
 }

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod cluster;
+mod keys;
 mod local;
 
 use serde_json::{Value, json};

@@ -8,6 +8,7 @@ use hessra_sdk_rust::v1::{
 use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
+use super::approvals::waits;
 use super::confirm::{self, Decided};
 use super::revoke::containment::{self, Wait};
 use crate::args::{LiftArguments, ListArguments, RevocationsCommand, WaitShare, WatchArguments};
@@ -152,9 +153,11 @@ async fn watch_new(authority: &Authority, console: Console) -> Outcome {
 async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments) -> Outcome {
     let found = authority.show_revocation(&arguments.id).await?;
     console.note(&format!("Lifts {}.", one_line(&found)));
-    console.note(
-        "  What is issued from now on is permitted again; what was issued before stays denied.",
-    );
+    console.note(if arguments.restore {
+        "  Everything that it denies is permitted again, also what was issued before it."
+    } else {
+        "  What is issued from now on is permitted again; what was issued before stays denied."
+    });
     if arguments.confirmation.dry_run {
         return console.answer(
             &json!({"dry_run": true, "revocation": to_json(&found)}),
@@ -170,9 +173,13 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
         request_id: request_id.0.to_vec(),
         id: found.id.clone(),
         reason: arguments.reason.clone(),
+        restore: arguments.restore,
     };
     let lifted = authority.lift(request).await;
     let lifted = lifted.map_err(|error| Failure::from(error).request_id(request_id.to_string()))?;
+    if let Some(pending) = &lifted.pending {
+        return waits(console, pending);
+    }
     let (id, revision) = (&lifted.id, lifted.revision);
     let verb = if lifted.already {
         "was lifted before"
@@ -251,6 +258,7 @@ fn one_line(item: &RevocationInfo) -> String {
 
 fn state(item: &RevocationInfo) -> String {
     match item {
+        _ if item.restored => format!("restored at revision {}", item.lifted_revision),
         _ if item.lifted_revision > 0 => format!("lifted at revision {}", item.lifted_revision),
         _ if item.until > 0 => format!("until {}", timestamp(item.until * 1_000)),
         _ if item.permanent => "permanent".to_owned(),
@@ -280,6 +288,7 @@ fn to_json(item: &RevocationInfo) -> Value {
         "ticket": item.ticket,
         "message": item.message,
         "lifted_revision": (item.lifted_revision > 0).then_some(item.lifted_revision),
+        "restored": item.restored,
         "lifted_by": (item.lifted_revision > 0).then(|| item.lifted_by.clone()),
     })
 }

@@ -16,6 +16,7 @@ use hessra_sdk_rust::v1::{RevokeRequest, RevokeResponse, RevokedItem};
 use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
+use super::approvals::waits;
 use super::confirm::{self, Decided};
 use crate::args::{RevokeArguments, WaitFor};
 use crate::clock;
@@ -45,7 +46,16 @@ pub async fn run(context: &Context, console: Console, arguments: &RevokeArgument
         return preview::dry_run(&authority, console, &target, request).await;
     }
     approve(&authority, console, &target, arguments, &request).await?;
-    let committed = commit(&authority, target, request, request_id).await?;
+    let answer = commit(&authority, request, request_id).await?;
+    if let Some(pending) = &answer.pending {
+        return waits(console, pending);
+    }
+    let item = answer.items.first().cloned().ok_or_else(no_item)?;
+    let committed = Committed {
+        target,
+        item,
+        answer,
+    };
     follow(&authority, console, arguments, &committed).await
 }
 
@@ -102,22 +112,15 @@ async fn approve(
 
 async fn commit(
     authority: &Authority,
-    target: RevocationTarget,
     request: RevokeRequest,
     request_id: RequestId,
-) -> Outcome<Committed> {
+) -> Outcome<RevokeResponse> {
     let answer = tokio::select! {
         answer = authority.revoke(request) => answer.map_err(Failure::from),
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("stopped before an answer came: it may be committed")
             .hint("Run the same command again: revoking twice changes nothing.")),
     };
-    let answer = answer.map_err(|failure| failure.request_id(request_id.to_string()))?;
-    let item = answer.items.first().cloned().ok_or_else(no_item)?;
-    Ok(Committed {
-        target,
-        item,
-        answer,
-    })
+    answer.map_err(|failure| failure.request_id(request_id.to_string()))
 }
 
 fn no_item() -> Failure {

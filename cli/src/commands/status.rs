@@ -69,6 +69,7 @@ fn to_json(status: &StatusResponse) -> Value {
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
         "feed": {"subscribers": status.subscribers, "stale": status.stale},
         "answered_by": status.answered_by,
+        "two_person": !status.one_person,
     })
 }
 
@@ -113,7 +114,12 @@ fn to_text(status: &StatusResponse) -> String {
         ];
         table.row(words.into_iter().cloned().chain(numbers));
     }
-    format!("{}\n{}\n", table.text(), summary(status))
+    let alone = if status.one_person {
+        "One operator alone can revoke near the root, restore and revoke keys (two_person = false).\n"
+    } else {
+        ""
+    };
+    format!("{}\n{}\n{alone}", table.text(), summary(status))
 }
 
 fn summary(status: &StatusResponse) -> String {

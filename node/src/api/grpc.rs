@@ -9,12 +9,16 @@
 //! | [`watch`] | how far a revision is applied, as it happens |
 //! | [`members`] | members of the cluster |
 //! | [`audit`] | the audit of this node |
+//! | [`keys`] | the cluster's keys |
+//! | [`approvals`] | what waits for a second person |
 //!
 //! Any node answers: writes go to the leader from inside, reads that must be linearizable confirm the quorum. A caller
 //! never gets a redirect. Refusals carry a reason that programs act on and a sentence that says what to do.
 
+mod approvals;
 mod audit;
 mod caller;
+mod keys;
 mod members;
 mod read;
 mod revoke;
@@ -26,7 +30,9 @@ use std::sync::Arc;
 
 use futures::Stream;
 use hessra_proto::v1;
+use hessra_proto::v1::approvals_server::ApprovalsServer;
 use hessra_proto::v1::authority_server::{Authority as Service, AuthorityServer};
+use hessra_proto::v1::keys_server::KeysServer;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -35,7 +41,9 @@ use crate::authority::Authority;
 use crate::authority::inspector::Inspector;
 use crate::feed::FeedHub;
 use crate::feed::service::FeedService;
-use crate::policy::Policies;
+use crate::policy::{Policies, Right};
+
+pub use keys::KeyDesk;
 
 pub(crate) use target::scope as scope_of;
 
@@ -54,15 +62,17 @@ pub struct AuthorityService {
     inspector: Inspector,
     policies: Policies,
     watches: Arc<Semaphore>,
+    keys: KeyDesk,
 }
 
-/// The services of the public port: `Authority` and `Audit` for operators, `Feed` for verifiers.
+/// The services of the public port: `Authority`, `Keys`, `Approvals` and `Audit` for operators, `Feed` for verifiers.
 #[must_use]
 pub fn routes(
     authority: Authority,
     feed: FeedHub,
     inspector: Inspector,
     policies: Policies,
+    keys: KeyDesk,
 ) -> Routes {
     let watches = Arc::new(Semaphore::new(WATCHES_MAX));
     let service = AuthorityService {
@@ -71,13 +81,19 @@ pub fn routes(
         inspector,
         policies,
         watches,
+        keys,
     };
+    let keys = KeysServer::new(service.clone());
+    let approvals = ApprovalsServer::new(service.clone());
     let auditor = service.authority.auditor().cloned();
     let audit = auditor.map(|auditor| audit::AuditService::server(service.clone(), auditor));
     let service = AuthorityServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let routes = Routes::new(service).add_service(FeedService::new(feed));
+    let routes = Routes::new(service)
+        .add_service(keys)
+        .add_service(approvals)
+        .add_service(FeedService::new(feed));
     match audit {
         Some(audit) => routes.add_service(audit),
         None => routes,
@@ -132,8 +148,14 @@ impl Service for AuthorityService {
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        self.may_read(&request)?;
-        Ok(Response::new(self.inspector.cluster().await))
+        let caller = self.caller(&request)?;
+        caller.may(Right::Read, None)?;
+        let one_person = !caller.policy.two_person();
+        let status = self.inspector.cluster().await;
+        Ok(Response::new(v1::StatusResponse {
+            one_person,
+            ..status
+        }))
     }
 
     async fn verifiers(

@@ -32,6 +32,7 @@ use super::problem::{Kind, Problem};
 use super::tls::PeerCertificate;
 use crate::audit::{Auditor, trail, witness};
 use crate::issuer::{Caller, Issued, Issuer};
+use crate::keys::jwks::JwkSet;
 use crate::telemetry::metrics;
 
 /// Reading a body of 64 KiB and minting take milliseconds; this bounds who sends a byte a second.
@@ -68,6 +69,7 @@ pub fn router(issuer: Arc<Issuer>, auditor: Auditor, settings: HttpsSettings) ->
     };
     Router::new()
         .route("/public_key", get(public_key))
+        .route("/.well-known/jwks.json", get(jwks))
         .route("/ca_cert", get(ca_cert))
         .route("/health", get(health))
         .route("/request_identity_token", post(request_identity_token))
@@ -133,6 +135,11 @@ async fn public_key(State(shared): State<Shared>) -> Result<Json<PublicKeyAnswer
         keys: token_keys,
         feed_keys,
     }))
+}
+
+/// RFC 7517. Any origin may read it: it is public.
+async fn jwks(State(shared): State<Shared>) -> Result<Json<JwkSet>, Problem> {
+    Ok(Json(shared.issuer.jwks()?))
 }
 
 #[derive(Serialize)]

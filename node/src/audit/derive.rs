@@ -11,7 +11,7 @@ use hessra_audit::{Actor, Event, Outcome, Position, Record, Target};
 use hessra_revocation::{KeyState, Revision, Target as Revocable};
 use hessra_sled::Membership;
 use hessra_state::revocations::RevocationId;
-use hessra_state::{Applied, Command, KeyCommand, Lift, Revoke, Stamped, State};
+use hessra_state::{Applied, Command, KeyCommand, Lift, PendingAction, Revoke, Stamped, State};
 
 use crate::api::grpc::scope_of;
 
@@ -42,6 +42,17 @@ pub fn command(
             vec![record]
         }
         Command::Key(key) => vec![key_changed(stamped, key, answer)],
+        Command::Ask(action) => vec![asked(stamped, action, answer, state)],
+        Command::Approve(id) => {
+            let mut record = begun(stamped, Event::ApprovalGiven, "approve", answer);
+            record.target = named("approval", id.to_string());
+            vec![record]
+        }
+        Command::Cancel(id) => {
+            let mut record = begun(stamped, Event::ApprovalCancelled, "cancel", answer);
+            record.target = named("approval", id.to_string());
+            vec![record]
+        }
         // Upkeep of the nodes themselves.
         Command::Collect { .. } | Command::RaiseVersion(_) => Vec::new(),
     };
@@ -192,15 +203,43 @@ fn lifted(stamped: &Stamped, lift: &Lift, answer: Option<&Applied>, state: &Stat
         .with("why", lift.reason.clone())
 }
 
+/// What waits for a second person, and under which name.
+fn asked(
+    stamped: &Stamped,
+    action: &PendingAction,
+    answer: Option<&Applied>,
+    state: &State,
+) -> Record {
+    let mut record = begun(stamped, Event::ApprovalAsked, "ask", answer);
+    let (what, target) = match action {
+        PendingAction::Revoke(revoke) => {
+            record.ticket.clone_from(&revoke.ticket);
+            let first = revoke.targets.first().map(revocable);
+            ("revoke", first.unwrap_or_default())
+        }
+        PendingAction::Lift(lift) => {
+            let id = revocation_id(state, lift.revision);
+            ("lift_restore", named("revocation", id))
+        }
+        PendingAction::RevokeKey(id) => ("key_revoke", named("key", id.to_string())),
+    };
+    record.target = target;
+    if let Some(Applied::Pending { id, .. }) = answer {
+        record = record.with("approval", id.to_string());
+    }
+    record.with("what", what)
+}
+
 fn key_changed(stamped: &Stamped, command: &KeyCommand, answer: Option<&Applied>) -> Record {
     let (event, action, id) = match command {
-        KeyCommand::Prepare(key) => (Event::KeyPrepared, "prepare", key.id),
-        KeyCommand::Activate(id) => (Event::KeyActivated, "activate", *id),
-        KeyCommand::Retire(id) => (Event::KeyRetired, "retire", *id),
-        KeyCommand::Revoke(id) => (Event::KeyRevoked, "revoke", *id),
+        KeyCommand::Prepare(key) => (Event::KeyPrepared, "prepare", Some(key.id)),
+        KeyCommand::Activate { id, .. } => (Event::KeyActivated, "activate", Some(*id)),
+        KeyCommand::Retire(id) => (Event::KeyRetired, "retire", Some(*id)),
+        KeyCommand::Revoke(id) => (Event::KeyRevoked, "revoke", Some(*id)),
+        KeyCommand::Rewrap(_) => (Event::KeysRewrapped, "rewrap", None),
     };
     let mut record = begun(stamped, event, action, answer);
-    record.target = named("key", id.to_string());
+    record.target = named("key", id.map_or_else(String::new, |id| id.to_string()));
     if let Some(Applied::KeyChanged { state, .. }) = answer {
         record = record.with("state", key_state(*state));
     }
@@ -208,7 +247,11 @@ fn key_changed(stamped: &Stamped, command: &KeyCommand, answer: Option<&Applied>
         KeyCommand::Prepare(key) => record
             .with("purpose", format!("{:?}", key.purpose).to_lowercase())
             .with("public_key", HEXLOWER.encode(&key.public_key)),
-        _ => record,
+        KeyCommand::Activate {
+            published_for_min, ..
+        } => record.with("forced", published_for_min.is_none()),
+        KeyCommand::Rewrap(envelopes) => record.with("keys", envelopes.len() as u64),
+        KeyCommand::Retire(_) | KeyCommand::Revoke(_) => record,
     }
 }
 

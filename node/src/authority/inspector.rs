@@ -20,6 +20,9 @@ pub trait NodeFacts: Send + Sync + 'static {
     fn readiness(&self) -> String;
     /// Bytes of the store on disk.
     fn disk_bytes(&self) -> u64;
+
+    /// Key-encryption keys that it has, the one that seals first.
+    fn keks(&self) -> Vec<String>;
 }
 
 /// Looks at this node, and asks the others. Cheap to clone.
@@ -88,6 +91,7 @@ impl Inspector {
             snapshot_index: standing.snapshot_index,
             subscribers: u32::try_from(self.feed.roster().subscribers()).unwrap_or(u32::MAX),
             disk_bytes: self.facts.disk_bytes(),
+            keks: self.facts.keks(),
         }
     }
 
@@ -144,6 +148,8 @@ impl Inspector {
             ),
             nodes,
             answered_by: standing.id,
+            // The policy says so, see `api/grpc.rs`.
+            one_person: false,
         }
     }
 

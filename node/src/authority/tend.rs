@@ -11,7 +11,7 @@ use hessra_state::{Command, RequestId};
 use super::Authority;
 use crate::edge::random_16;
 
-/// Ended locks deny nothing: how soon they are removed is a matter of space only.
+/// What has ended denies and permits nothing: how soon it is removed is a matter of space only.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 impl Authority {
@@ -21,7 +21,7 @@ impl Authority {
             return;
         }
         self.finish_interrupted_change().await;
-        self.collect_ended_locks().await;
+        self.collect_ended().await;
         self.step_aside().await;
     }
 
@@ -36,13 +36,11 @@ impl Authority {
     }
 
     /// An entry of the log, so that every replica keeps one state.
-    async fn collect_ended_locks(&self) {
-        let (tick, now) = (
-            self.inner.clock.monotonic(),
-            self.inner.clock.wall().seconds(),
-        );
+    async fn collect_ended(&self) {
+        let (tick, wall) = (self.inner.clock.monotonic(), self.inner.clock.wall());
+        let now = wall.seconds();
         let last = Monotonic(self.inner.collected.load(Ordering::Relaxed));
-        if tick.since(last) < COLLECT_EVERY || !self.state().has_ended_locks(now) {
+        if tick.since(last) < COLLECT_EVERY || !self.state().has_ended(wall) {
             return;
         }
         self.inner.collected.store(tick.0, Ordering::Relaxed);
@@ -52,9 +50,9 @@ impl Authority {
             .propose(Command::Collect { now }, &by, request, self.deadline())
             .await
         {
-            Ok((applied, _)) => tracing::info!(?applied, "collected ended locks"),
+            Ok((applied, _)) => tracing::info!(?applied, "collected what had ended"),
             Err(error) => {
-                tracing::warn!(error = %Failure::from(error), "could not collect ended locks")
+                tracing::warn!(error = %Failure::from(error), "could not collect what had ended")
             }
         }
     }

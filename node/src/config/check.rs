@@ -131,8 +131,13 @@ fn required_paths(config: &Config) -> Result<(), Fault> {
         ("peer_tls.certificate", &config.peer_tls.certificate),
         ("peer_tls.key", &config.peer_tls.key),
         ("peer_tls.ca", &config.peer_tls.ca),
-        ("keys.encryption_key", &config.keys.encryption_key),
     ];
+    if config.keys.kek.is_none() {
+        return fault(
+            "keys.kek",
+            "is missing: name a key-encryption key, such as `file:kek`",
+        );
+    }
     match required
         .iter()
         .find(|(_, path)| path.as_os_str().is_empty())
@@ -287,6 +292,10 @@ fn timing(config: &Config) -> Result<(), Fault> {
         );
         return fault("feed.fresh_for", sentence);
     }
+    if let Some(every) = config.keys.rotate_every.0 {
+        let (shortest, longest) = (Lasting::seconds(60), Lasting::seconds(3650 * 86_400));
+        within("keys.rotate_every", Lasting(every), shortest, longest)?;
+    }
     within("feed.subscribers_max", feed.subscribers_max, 1, 1_000_000)?;
     within(
         "feed.forget_after",
@@ -316,11 +325,13 @@ fn is_address(text: &str) -> bool {
 }
 
 pub(super) fn files(config: &Config) -> Result<(), SecretFileError> {
-    let secrets = [
+    let mut secrets = vec![
         ("public_tls.key", &config.public_tls.key),
         ("peer_tls.key", &config.peer_tls.key),
-        ("keys.encryption_key", &config.keys.encryption_key),
     ];
+    secrets.extend(config.keys.kek.secret_file().map(|path| ("keys.kek", path)));
+    let previous = config.keys.kek_previous.secret_file();
+    secrets.extend(previous.map(|path| ("keys.kek_previous", path)));
     let open = [
         ("public_tls.certificate", &config.public_tls.certificate),
         ("public_tls.client_ca", &config.public_tls.client_ca),

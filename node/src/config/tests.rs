@@ -24,7 +24,7 @@ key = "peer.key"
 ca = "cluster-ca.crt"
 
 [keys]
-encryption_key = "kek"
+kek = "file:kek"
 "#;
 
 fn refusal(text: &str) -> String {
@@ -78,8 +78,8 @@ fn every_refusal_names_the_place_the_setting_and_what_to_do() {
             "node.toml:4:11: `cluster.node_id` is missing: choose a number from 1 that no node of the cluster ever had",
         ),
         (
-            LEAST.replace("encryption_key = \"kek\"", ""),
-            "node.toml:19:2: `keys.encryption_key` is missing: name a path",
+            LEAST.replace("kek = \"file:kek\"", ""),
+            "node.toml:19:2: `keys.kek` is missing: name a key-encryption key, such as `file:kek`",
         ),
     ];
     for (text, expected) in cases {
@@ -157,7 +157,7 @@ fn a_secret_that_every_user_can_read_is_refused_by_name() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "`{0}`, named by `keys.encryption_key`, can be read by every user (mode 0644). Run: chmod 600 {0}",
+            "`{0}`, named by `keys.kek`, can be read by every user (mode 0644). Run: chmod 600 {0}",
             kek.display()
         )
     );

@@ -43,6 +43,51 @@ impl fmt::Display for Lasting {
     }
 }
 
+/// How often something is done by itself. Written `off`, `90d`, `12h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every(pub Option<Duration>);
+
+impl Every {
+    /// Never by itself.
+    pub const OFF: Self = Self(None);
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::OFF);
+        }
+        // A calendar's day has no fixed length; a key's has.
+        let days = text
+            .strip_suffix('d')
+            .and_then(|days| days.parse::<u32>().ok());
+        let refused = |_| format!("`{text}` is not a length of time. Write `off`, `90d` or `12h`");
+        match days {
+            Some(days) => Ok(Self(Some(DAY * days))),
+            None => text
+                .parse()
+                .map(|Lasting(every)| Self(Some(every)))
+                .map_err(refused),
+        }
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("off"),
+            Some(every) if every.as_secs() > 0 && every.as_secs() % DAY.as_secs() == 0 => {
+                write!(f, "{}d", every.as_secs() / DAY.as_secs())
+            }
+            Some(every) => Lasting(every).fmt(f),
+        }
+    }
+}
+
 /// A number of bytes. Written `64MiB`, `16KiB`, `512B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -113,7 +158,7 @@ macro_rules! as_text {
         }
     )+};
 }
-as_text!(Lasting, ByteSize);
+as_text!(Lasting, Every, ByteSize);
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +169,9 @@ mod tests {
         for text in ["250ms", "5s", "1h30m", "0s"] {
             assert_eq!(text.parse::<Lasting>().unwrap().to_string(), text);
         }
+        for text in ["off", "90d", "12h", "1m"] {
+            assert_eq!(text.parse::<Every>().unwrap().to_string(), text);
+        }
         for text in ["512B", "16KiB", "64MiB", "1GiB", "0B"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
@@ -133,6 +181,9 @@ mod tests {
     fn what_is_not_a_length_or_a_size_is_refused() {
         for text in ["", "5", "-5s", "five"] {
             assert!(text.parse::<Lasting>().is_err(), "{text}");
+        }
+        for text in ["", "5", "-1d", "never"] {
+            assert!(text.parse::<Every>().is_err(), "{text}");
         }
         for text in ["", "5", "5kb", "-1KiB", "99999999999999GiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");

@@ -17,7 +17,7 @@ use crate::api::tls::node_urn;
 use crate::config::{Config, InitialMember};
 use crate::edge::random_bytes;
 use crate::policy::PolicyView;
-use crate::seal::KeyEncryptionKey;
+use crate::seal::{KekSource, create_file};
 
 /// Names of the client certificates; their identities are `urn:hessra:NAME`.
 const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycompany"];
@@ -42,7 +42,7 @@ pub(super) fn make(layout: &Layout) -> Result<(), DevError> {
     }
     let kek = directory.join("kek");
     if !kek.exists() {
-        KeyEncryptionKey::create(&kek, random_bytes())?;
+        create_file(&kek, random_bytes())?;
     }
     policy(directory)?;
     for node in &layout.nodes {
@@ -106,7 +106,7 @@ fn settings(layout: &Layout, node: &NodeEntry) -> Result<Config, DevError> {
     config.peer_tls.certificate = directory.join("peer.crt");
     config.peer_tls.key = directory.join("peer.key");
     config.peer_tls.ca = layout.directory.join("cluster-ca.crt");
-    config.keys.encryption_key = layout.directory.join("kek");
+    config.keys.kek = KekSource::File(layout.directory.join("kek"));
     config.policy.clients = layout.directory.join("clients.toml");
     config.policy.resources = layout.directory.join("resources.toml");
     Ok(config)
@@ -309,4 +309,6 @@ rights = ["revoke", "read"]
 
 [limits]
 min_revocation_depth = 3
+# One person alone may do what can hurt everyone: this is for trying things out.
+two_person = false
 "#;

@@ -11,7 +11,7 @@ use hessra_audit::Outcome;
 use hessra_proto::v1::NodeStatus;
 use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
 use hessra_revocation::follower::{Event, Mode, Welcome};
-use hessra_revocation::publisher::{Hello, Plan, plan};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello, Plan, plan};
 use hessra_revocation::{Hash, Monotonic, Revision, SignedCheckpoint};
 use hessra_state::State;
 use opentelemetry::KeyValue;
@@ -31,16 +31,18 @@ const BEAT_SPACING: Duration = Duration::from_millis(50);
 
 /// Signs the bytes of checkpoints with the cluster's active feed key.
 pub trait CheckpointSigner: Send + Sync + 'static {
-    /// Key id and Ed25519 signature.
+    /// Key id and Ed25519 signature, for somebody who believes the keys that are `known`: by the active key where it is
+    /// one of them, else by an older one that is, where there is one.
     ///
     /// # Errors
     /// A sentence: no feed key is active, or it cannot be unsealed.
-    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String>;
+    fn sign(&self, bytes: &[u8], known: &dyn Fn(u32) -> bool) -> Result<(u32, [u8; 64]), String>;
 }
 
 impl CheckpointSigner for crate::signer::ActiveSigner {
-    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String> {
-        Self::sign(self, bytes).map_err(|error| error.to_string())
+    fn sign(&self, bytes: &[u8], known: &dyn Fn(u32) -> bool) -> Result<(u32, [u8; 64]), String> {
+        self.sign_for(bytes, known)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -162,8 +164,7 @@ impl FeedHub {
         let mut line = self.line();
         let state = line.state()?;
         let (checkpoint, _) = line.signed(&state)?;
-        let keys = state.view().feed_keys();
-        let feed_keys = keys
+        let feed_keys = newest_feed_keys(&state)
             .into_iter()
             .map(|(id, key)| FeedKey {
                 id,
@@ -291,7 +292,7 @@ impl FeedHub {
     pub(super) fn open(&self, hello: &Hello, tick: Monotonic) -> Result<Opening, NotServing> {
         let mut line = self.line();
         let state = line.state()?;
-        let (checkpoint, _) = line.signed(&state)?;
+        let checkpoint = line.signed_for(&state, &|id| hello.believes(id))?;
         let plan = plan(state.view(), state.history(), hello);
         let welcome = encode(Event::Welcome(self.welcome(&state, &plan, tick)));
         let position = line.position();
@@ -321,7 +322,7 @@ impl FeedHub {
             mode,
             tick_ms: on_the_wire(tick),
             node: self.inner.authority.raft().identity().id,
-            feed_keys: view.feed_keys(),
+            feed_keys: newest_feed_keys(state),
         }
     }
 
@@ -346,6 +347,13 @@ impl FeedHub {
     pub fn fresh_for(&self) -> Duration {
         self.inner.settings.fresh_for
     }
+}
+
+/// The feed keys that anybody still signs with are the newest: one that signs, one that will, and some that did.
+fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
+    let keys = state.view().feed_keys();
+    let old = keys.len().saturating_sub(FEED_KEYS_MAX);
+    keys.into_iter().skip(old).collect()
 }
 
 /// Which nodes hold another state than this one at a revision that this one has published.

@@ -109,8 +109,15 @@ impl Line {
         if same_feed && revision == head {
             return Ok(());
         }
-        // The signature first: nothing moves when it cannot be made.
-        let (checkpoint, root) = self.signed(state)?;
+        // The signature first: nothing moves when it cannot be made. Subscribers know the keys of the state before.
+        let before = self.state.clone().filter(|_| same_feed);
+        let known = |id| {
+            before
+                .as_ref()
+                .is_none_or(|before| before.keys().contains_key(&id))
+        };
+        let checkpoint = self.signed_for(state, &known)?;
+        let root = state.view().state_root();
         let frame = match same_feed && revision > head {
             true => delta(state, head.next(), checkpoint),
             false => None,
@@ -161,15 +168,38 @@ impl Line {
             return Ok((checkpoint.clone(), view.state_root()));
         }
         let statement = self.statement(state);
+        let checkpoint = self.sign(&statement, &|_| true)?;
+        self.signed = Some((view.revision, self.confirmed, checkpoint.clone()));
+        Ok((checkpoint, statement.state_root))
+    }
+
+    /// As [`Self::signed`], for somebody who believes only the keys that are `known`. What such a checkpoint brings
+    /// introduces the newer keys.
+    pub(super) fn signed_for(
+        &mut self,
+        state: &State,
+        known: &dyn Fn(u32) -> bool,
+    ) -> Result<SignedCheckpoint, NotServing> {
+        let (checkpoint, _) = self.signed(state)?;
+        if known(checkpoint.key_id) {
+            return Ok(checkpoint);
+        }
+        self.sign(&self.statement(state), known)
+    }
+
+    fn sign(
+        &self,
+        statement: &Checkpoint,
+        known: &dyn Fn(u32) -> bool,
+    ) -> Result<SignedCheckpoint, NotServing> {
         let body = statement.to_bytes();
-        let (key_id, signature) = self.signer.sign(&body).map_err(NotServing::CannotSign)?;
-        let checkpoint = SignedCheckpoint {
+        let signed = self.signer.sign(&body, known);
+        let (key_id, signature) = signed.map_err(NotServing::CannotSign)?;
+        Ok(SignedCheckpoint {
             body,
             key_id,
             signature,
-        };
-        self.signed = Some((view.revision, self.confirmed, checkpoint.clone()));
-        Ok((checkpoint, statement.state_root))
+        })
     }
 
     fn statement(&self, state: &State) -> Checkpoint {
@@ -207,6 +237,8 @@ impl Line {
             return Next::Wait;
         };
         match delta(&state, from, checkpoint) {
+            // Keys changed since: a hello says which of them it believes, and is answered accordingly.
+            Some(_) if changes_keys(&state, from) => Next::Reset(ResetReason::Slow),
             Some(frame) => {
                 position.cursor.sent = frame.to;
                 Next::Send(frame.bytes)
@@ -233,6 +265,12 @@ pub(super) fn on_the_wire(tick: Monotonic) -> u64 {
 pub(super) fn encode(event: Event) -> Bytes {
     let message = to_downstream(event).expect("only events that a node sends are encoded");
     Bytes::from(message.encode_to_vec())
+}
+
+/// Is there a key among the entries from a revision on?
+fn changes_keys(state: &State, from: Revision) -> bool {
+    let keys = state.keys().values();
+    keys.into_iter().any(|key| key.changed_at >= from)
 }
 
 /// Everything from a revision to a state, as one frame; `None` when it is not kept, or is more than a delta may have.

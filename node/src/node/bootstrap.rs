@@ -8,23 +8,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use hessra_proto::v1::raft::InspectRequest;
-use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision};
+use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_sled::Member;
-use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey};
+use hessra_state::{Applied, Command, Init, Policy, RequestId};
 
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::edge::{random_16, random_bytes};
+use crate::edge::random_16;
+use crate::keys::generate::new_key;
 use crate::policy::{PolicyError, PolicyView};
 use crate::raft::peers::within;
-use crate::seal::{KeyEncryptionKey, KeyLabel, SealError, SealingRandom};
+use crate::seal::{KekRing, SealError};
 use crate::signer::Keyholder;
 
 /// Between two looks at whether this node leads an empty state.
@@ -45,8 +45,6 @@ pub enum BootstrapError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Policy(#[from] PolicyError),
-    #[error(transparent)]
-    Key(#[from] SealError),
     #[error(
         "the data directory is empty, but node {other} has the log of this cluster: what this node had promised is lost. \
          Remove node {id} from the cluster and add this machine again under a new id"
@@ -67,10 +65,9 @@ pub(super) async fn start(
         return Ok(());
     }
     let policy = policy(config)?;
-    let kek = KeyEncryptionKey::load(&config.keys.encryption_key)?;
     begin_membership(config, authority).await?;
     let (authority, keys) = (authority.clone(), keys.clone());
-    let first_command = async move { propose_when_leading(&authority, &keys, &kek, &policy).await };
+    let first_command = async move { propose_when_leading(&authority, &keys, &policy).await };
     tokio::spawn(stop.clone().run_until_cancelled_owned(first_command));
     Ok(())
 }
@@ -132,29 +129,27 @@ async fn someone_with_a_log(config: &Config, authority: &Authority) -> Option<u6
     join_all(asked).await.into_iter().flatten().next()
 }
 
-async fn propose_when_leading(
-    authority: &Authority,
-    keys: &Keyholder,
-    kek: &KeyEncryptionKey,
-    policy: &Policy,
-) {
+async fn propose_when_leading(authority: &Authority, keys: &Keyholder, policy: &Policy) {
     while !authority.state().is_initialized() {
         if authority.raft().is_leader() {
-            propose(authority, kek, policy).await;
+            propose(authority, keys.keks(), policy).await;
         }
         sleep(PAUSE).await;
     }
     keys.follow(&authority.state());
 }
 
-async fn propose(authority: &Authority, kek: &KeyEncryptionKey, policy: &Policy) {
+async fn propose(authority: &Authority, keks: &KekRing, policy: &Policy) {
     // A node that has just started knows neither who leads now nor everything that it has on disk.
     if authority.linearize(authority.deadline()).await.is_err()
         || authority.state().is_initialized()
     {
         return;
     }
-    let init = Command::Init(first_command(kek, policy.clone()));
+    let init = match first_command(keks, policy.clone()) {
+        Ok(init) => Command::Init(init),
+        Err(error) => return warn!(%error, "cluster not initialized yet"),
+    };
     let by = authority.raft().identity();
     let by = by.urn(by.id);
     match authority
@@ -169,39 +164,18 @@ async fn propose(authority: &Authority, kek: &KeyEncryptionKey, policy: &Policy)
     }
 }
 
-fn first_command(kek: &KeyEncryptionKey, policy: Policy) -> Init {
-    Init {
+fn first_command(keks: &KekRing, policy: Policy) -> Result<Init, SealError> {
+    let key = |id, purpose| new_key(keks, id, purpose, KeyState::Active);
+    Ok(Init {
         feed_id: FeedId(random_16()),
         salt: FeedSalt(random_16()),
         keys: vec![
-            new_key(kek, 1, KeyPurpose::Token),
-            new_key(kek, 2, KeyPurpose::Feed),
-            new_key(kek, 3, KeyPurpose::Audit),
+            key(1, KeyPurpose::Token)?,
+            key(2, KeyPurpose::Feed)?,
+            key(3, KeyPurpose::Audit)?,
         ],
         policy,
-    }
-}
-
-fn new_key(kek: &KeyEncryptionKey, id: u32, purpose: KeyPurpose) -> SealedKey {
-    let private = zeroize::Zeroizing::new(random_bytes());
-    let public_key = SigningKey::from_bytes(&private).verifying_key().to_bytes();
-    let sealed = kek.seal(
-        &KeyLabel {
-            id,
-            purpose,
-            public_key,
-        },
-        &private,
-        &SealingRandom::new(random_bytes()),
-    );
-    SealedKey {
-        id,
-        purpose,
-        state: KeyState::Active,
-        public_key,
-        sealed,
-        changed_at: Revision(0),
-    }
+    })
 }
 
 /// The policy of the configuration's files, checked.

@@ -183,6 +183,7 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
         feed,
         parts.inspector.clone(),
         parts.policies.clone(),
+        parts.desk.clone(),
     );
     let auditor = parts.auditor.clone();
     let https = https::router(

@@ -8,7 +8,6 @@ use rustls::ServerConfig;
 use super::{NodeError, bootstrap};
 use crate::api::tls::{PeerCertificate, PeerTls, TlsFiles};
 use crate::config::Config;
-use crate::seal::KeyEncryptionKey;
 use crate::signer::Keyholder;
 
 /// What was read. The TLS configurations are replaced in place when their files change.
@@ -23,7 +22,7 @@ pub(super) struct Material {
 
 impl Material {
     pub(super) fn load(config: &Config) -> Result<Self, NodeError> {
-        let keys = Keyholder::new(KeyEncryptionKey::load(&config.keys.encryption_key)?);
+        let keys = Keyholder::new(config.keks()?);
         let (public_files, peer_files) = tls_files(config);
         own_certificate(config, &peer_files)?;
         Ok(Self {

@@ -15,6 +15,7 @@ use super::NodeError;
 use super::material::Material;
 use super::readiness::Facts;
 use super::upkeep::{self, Certified};
+use crate::api::grpc::KeyDesk;
 use crate::audit::{AuditSettings, Auditor, ChainSigner, follow};
 use crate::authority::inspector::Inspector;
 use crate::authority::{Authority, AuthoritySettings};
@@ -22,6 +23,8 @@ use crate::config::Config;
 use crate::edge::Clock;
 use crate::feed::{FeedHub, FeedSettings};
 use crate::issuer::{Issuer, IssuerParts};
+use crate::keys::published_for_min;
+use crate::keys::rotation::{self, Schedule};
 use crate::policy::Policies;
 use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
 use crate::signer::Keyholder;
@@ -35,6 +38,7 @@ pub(super) struct Parts {
     pub(super) inspector: Inspector,
     pub(super) policies: Policies,
     pub(super) facts: Arc<Facts>,
+    pub(super) desk: KeyDesk,
 }
 
 impl Parts {
@@ -64,6 +68,10 @@ impl Parts {
             stopping: Arc::clone(stopping),
             stale_max: config.issuing.stale_max.0,
         });
+        let desk = KeyDesk {
+            keks: keys.keks().clone(),
+            schedule: schedule(config),
+        };
         let inspector = Inspector::new(authority.clone(), feed.clone(), facts.clone());
         Ok(Self {
             store,
@@ -74,6 +82,7 @@ impl Parts {
             inspector,
             policies: Policies::default(),
             facts,
+            desk,
         })
     }
 
@@ -90,6 +99,9 @@ impl Parts {
             self.keys.clone(),
             stop.clone(),
         ));
+        let KeyDesk { keks, schedule } = self.desk.clone();
+        let rotation = rotation::run(self.authority.clone(), keks, schedule, stop.clone());
+        tasks.spawn(rotation);
         let (neighbours, until) = (self.authority.neighbours().clone(), stop.clone());
         tasks.spawn(async move { neighbours.run(until).await });
         let certified = Certified {
@@ -152,6 +164,13 @@ fn audit_settings(config: &Config) -> AuditSettings {
         keep_bytes: config.audit.keep_size.0,
         // The log refuses writes at the whole of it; what the audit leaves is for what is under way.
         free_min: config.storage.free_min.0 / 2,
+    }
+}
+
+fn schedule(config: &Config) -> Schedule {
+    Schedule {
+        rotate_every: config.keys.rotate_every.0,
+        published_for_min: published_for_min(config.feed.fresh_for.0),
     }
 }
 

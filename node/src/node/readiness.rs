@@ -99,6 +99,11 @@ impl NodeFacts for Facts {
             .map_or_else(|| "ready".to_owned(), |first| first.reason.to_owned())
     }
 
+    fn keks(&self) -> Vec<String> {
+        let ids = self.keys.keks().ids();
+        ids.iter().map(ToString::to_string).collect()
+    }
+
     fn disk_bytes(&self) -> u64 {
         self.store.size_on_disk().unwrap_or_default()
     }

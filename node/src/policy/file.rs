@@ -105,6 +105,8 @@ pub(super) struct LimitsEntry {
     pub(super) min_revocation_depth: u8,
     /// Seconds.
     pub(super) authorization_token_duration: u64,
+    /// What can undo safety or hurt everyone needs two operators.
+    pub(super) two_person: bool,
 }
 
 impl Default for LimitsEntry {
@@ -112,6 +114,7 @@ impl Default for LimitsEntry {
         Self {
             min_revocation_depth: super::MIN_REVOCATION_DEPTH,
             authorization_token_duration: super::AUTHORIZATION_TOKEN_DURATION,
+            two_person: true,
         }
     }
 }

@@ -51,6 +51,7 @@ fn clients_view(file: ClientsFile) -> Result<PolicyView, Fault> {
         )?,
         min_revocation_depth: file.limits.min_revocation_depth,
         authorization_token_duration: file.limits.authorization_token_duration,
+        two_person: file.limits.two_person,
         ..PolicyView::default()
     };
     if !(1..=16).contains(&view.min_revocation_depth) {

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use feed::downstream::Message;
 
 use super::{
-    ConvertError, Duration, Epoch, Event, FeedId, FeedSalt, Hash, Mode, ResetReason, Revision,
-    SignedCheckpoint, Welcome, array, at_most, feed, hashes,
+    ConvertError, Duration, Epoch, Event, FEED_KEYS_MAX, FeedId, FeedSalt, Hash, Mode, ResetReason,
+    Revision, SignedCheckpoint, Welcome, array, at_most, feed, hashes,
 };
 
-/// Feed keys in a welcome: two while one is rotated, and room.
-const FEED_KEYS_MAX: usize = 64;
 /// Peaks of an RFC 6962 frontier: one per bit of a u64.
 const PEAKS_MAX: usize = 64;
 /// Buckets of a rule set.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{ConvertError, Epoch, FeedId, Hash, Hello, Revision, array, at_most, feed, hashes};
+use super::{
+    ConvertError, Epoch, FEED_KEYS_MAX, FeedId, Hash, Hello, Revision, array, at_most, feed, hashes,
+};
 
 /// Bucket roots in a hello: all or none.
 const BUCKETS: usize = 256;
@@ -90,6 +92,7 @@ impl From<Greeting> for feed::Hello {
                 .collect(),
             capabilities,
             client,
+            feed_keys: hello.feed_keys,
         }
     }
 }
@@ -124,6 +127,7 @@ fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
             actual: roots,
         });
     }
+    at_most("hello.feed_keys", FEED_KEYS_MAX, wire.feed_keys.len())?;
     let feed_id = match wire.feed_id.as_slice() {
         [] => None,
         bytes => Some(FeedId(array("hello.feed_id", bytes)?)),
@@ -134,6 +138,7 @@ fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
         from: Revision(wire.from_revision),
         log_root: array("hello.log_root", &wire.log_root)?,
         bucket_roots: hashes("hello.bucket_roots", &wire.bucket_roots)?,
+        feed_keys: wire.feed_keys.clone(),
     })
 }
 

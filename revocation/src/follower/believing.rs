@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::trouble::{Trouble, fork_at, unreadable};
 use super::{Action, Alarm, Follower, Stream, VerifySignature, Welcome};
-use crate::{Checkpoint, KeyState, SignedCheckpoint, View};
+use crate::publisher::FEED_KEYS_MAX;
+use crate::{Checkpoint, KeyState, SignedCheckpoint, Target, View};
 
 impl<V: VerifySignature> Follower<V> {
     /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
@@ -33,19 +34,36 @@ impl<V: VerifySignature> Follower<V> {
     /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
     /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
     fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
+        if self.view.is_none() && self.pinned.is_empty() {
+            return welcome.feed_keys.clone();
+        }
+        self.introduced_keys()
+    }
+
+    /// For the hello: a node that has rotated since signs with one of these first, and so introduces the newer ones.
+    /// Empty = whatever the welcome says.
+    pub(super) fn believed_keys(&self) -> Vec<u32> {
+        let ids: Vec<u32> = self.introduced_keys().into_keys().collect();
+        ids[ids.len().saturating_sub(FEED_KEYS_MAX)..].to_vec()
+    }
+
+    fn introduced_keys(&self) -> BTreeMap<u32, [u8; 32]> {
         let Some(view) = &self.view else {
-            return if self.pinned.is_empty() {
-                welcome.feed_keys.clone()
-            } else {
-                self.pinned.clone()
-            };
+            return self.pinned.clone();
         };
         let mut keys = view.feed_keys();
         keys.extend(&self.pinned);
         keys.retain(|id, _| {
-            view.keys
-                .get(id)
-                .is_none_or(|key| key.state != KeyState::Revoked)
+            let is_revoked_by_rule = || {
+                let target = Target::Key(*id);
+                let digest = target.digest(view.set.salt());
+                view.set.rule(target.kind(), &digest).is_some()
+            };
+            match view.keys.get(id) {
+                Some(key) => key.state != KeyState::Revoked,
+                // Forgotten, or never a key of this cluster.
+                None => !is_revoked_by_rule(),
+            }
         });
         keys
     }

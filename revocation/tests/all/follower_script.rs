@@ -35,6 +35,8 @@ enum Command {
         id: u32,
         state: String,
     },
+    /// A key is forgotten.
+    Forget(u32),
     /// The node signs with another key.
     SignWith(u32),
     /// The node keeps so many entries.
@@ -118,9 +120,14 @@ impl Scene {
             match action {
                 Action::SendHello(hello) => {
                     let buckets = hello.bucket_roots.len();
+                    let keys: Vec<String> = hello.feed_keys.iter().map(u32::to_string).collect();
+                    let believes = match keys.is_empty() {
+                        true => String::new(),
+                        false => format!(", believes {}", keys.join(" ")),
+                    };
                     writeln!(
                         output,
-                        "hello: epoch {}, revision {}, {buckets} buckets",
+                        "hello: epoch {}, revision {}, {buckets} buckets{believes}",
                         hello.epoch, hello.from
                     )?;
                     self.hello = Some(hello);
@@ -304,6 +311,10 @@ impl Runner for Scene {
             }
             Command::Key { id, state } => {
                 let revision = self.node().key(*id, key_state(state)?);
+                return Ok(format!("revision {revision}\n"));
+            }
+            Command::Forget(id) => {
+                let revision = self.node().append(Change::ForgetKey { id: *id });
                 return Ok(format!("revision {revision}\n"));
             }
             Command::SignWith(id) => {

@@ -75,6 +75,7 @@ impl Node {
             from: Revision(from),
             log_root,
             bucket_roots,
+            feed_keys: Vec::new(),
         }
     }
 

@@ -90,6 +90,13 @@ fn feed() -> Value {
             public_key: [4; 32],
         }),
         Change::Restore { epoch: Epoch(2) },
+        Change::Key(PublicKeyRecord {
+            id: 11,
+            purpose: KeyPurpose::Audit,
+            state: KeyState::Prepared,
+            public_key: [11; 32],
+        }),
+        Change::ForgetKey { id: 4 },
     ];
     let mut entries = Vec::new();
     for change in changes {

@@ -4,6 +4,8 @@
 //! connection's timeout. Every write carries an id chosen here and kept for all attempts, so that a second attempt gets
 //! the first one's answer instead of a second effect.
 
+mod keys;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -93,6 +93,14 @@ events! {
     KeyRetired = "key.retired", Administration;
     /// Whatever a key signed is denied.
     KeyRevoked = "key.revoked", Administration;
+    /// Private halves were sealed under another key-encryption key.
+    KeysRewrapped = "keys.rewrapped", Administration;
+    /// Somebody asked for what needs a second person.
+    ApprovalAsked = "approval.asked", Administration;
+    /// A second person approved it, and it was done.
+    ApprovalGiven = "approval.given", Administration;
+    /// What was asked for will not be done.
+    ApprovalCancelled = "approval.cancelled", Administration;
     /// A policy stands.
     PolicyApplied = "policy.applied", Administration;
     /// A member was added, or became a voter.

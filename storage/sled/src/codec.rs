@@ -6,10 +6,11 @@
 
 mod command;
 mod entry;
+mod pending;
 mod record;
 
 use hessra_proto::v1::log;
-use hessra_revocation::{DecodeError, Identity, KeyPurpose, KeyState, Target, TokenId};
+use hessra_revocation::{DecodeError, Identity, KeyPurpose, KeyState, Target, TokenId, UnixMillis};
 use hessra_state::{Policy, SealedKey};
 use prost::Message;
 
@@ -115,6 +116,8 @@ fn encode_key(key: &SealedKey) -> log::SealedKey {
         public_key: key.public_key.to_vec(),
         sealed: key.sealed.clone(),
         changed_at: key.changed_at.0,
+        published_ms: key.published.0,
+        since_ms: key.since.0,
     }
 }
 
@@ -134,6 +137,8 @@ fn decode_key(key: &log::SealedKey) -> Result<SealedKey, CodecError> {
         public_key: array("public_key", &key.public_key)?,
         sealed: key.sealed.clone(),
         changed_at: hessra_revocation::Revision(key.changed_at),
+        published: UnixMillis(key.published_ms),
+        since: UnixMillis(key.since_ms),
     })
 }
 

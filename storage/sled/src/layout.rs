@@ -93,6 +93,7 @@ pub fn record_key(key: &RecordKey) -> Vec<u8> {
         RecordKey::Policy => (5, &[]),
         RecordKey::Request(request) => (6, &request.0),
         RecordKey::FeedEntry(revision) => (7, &revision.0.to_be_bytes()),
+        RecordKey::Pending(id) => (40, &id.0.to_be_bytes()),
     };
     [&[kind], name].concat()
 }

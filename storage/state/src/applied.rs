@@ -1,7 +1,9 @@
 //! What the state machine answers. Answers are remembered for retries and travel in the log's format, so their shapes
 //! and numbers are stable.
 
-use hessra_revocation::{KeyState, Revision};
+use hessra_revocation::{KeyState, Revision, UnixMillis};
+
+use crate::pending::PendingId;
 
 /// The outcome of one command, equal on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,26 @@ pub enum Applied {
         /// The revision at which it got this state.
         revision: Revision,
     },
-    /// Ended locks were removed.
+    /// Keys have other envelopes.
+    Rewrapped {
+        /// How many.
+        keys: u64,
+    },
+    /// Nothing is done yet: another operator must approve it.
+    Pending {
+        /// Its name.
+        id: PendingId,
+        /// The state's clock until which it can be approved.
+        until: UnixMillis,
+        /// The same was asked before; `id` is that one's.
+        already: bool,
+    },
+    /// A pending action will not be done.
+    Cancelled {
+        /// Its name.
+        id: PendingId,
+    },
+    /// What had ended was removed: locks, retired keys, pending actions.
     Collected {
         /// How many. [`crate::limits::COLLECTED_MAX`] means that there may be more.
         removed: u64,
@@ -99,4 +120,6 @@ pub enum RefusalCode {
     KeyState = 7,
     /// Too much or too long.
     Limit = 8,
+    /// Who asked for it cannot be the one who approves it.
+    SecondPerson = 40,
 }

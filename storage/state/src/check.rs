@@ -25,6 +25,7 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
         .0
         .max(meta.next_sequence)
         .max(meta.keyset_version)
+        .max(meta.next_pending)
         < 1 << 62;
     require(plausible, || {
         format!("revision {} was never reached", meta.revision)
@@ -85,7 +86,17 @@ pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), Inv
         require(dated, || {
             format!("key {} changed at revision {}", key.id, key.changed_at)
         })?;
-        let sealed = key.sealed.is_empty() == (key.state == KeyState::Revoked);
+        require(key.id < meta.next_key_id, || {
+            format!("key {} is from the future", key.id)
+        })?;
+        let timed = key.published <= key.since && key.since <= meta.clock;
+        require(timed, || {
+            format!(
+                "key {} was published after it changed, or later than now",
+                key.id
+            )
+        })?;
+        let sealed = key.sealed.is_empty() != key.needs_private_half();
         require(sealed, || {
             format!(
                 "key {} has its private half exactly when it must not",
@@ -157,6 +168,7 @@ pub(crate) fn recent(
                     .is_some_and(|known| known.public() == *key && known.changed_at == *revision);
                 (About::Key(key.id), stands)
             }
+            FeedChange::ForgetKey { id } => (About::Key(*id), !state.keys.contains_key(id)),
             FeedChange::Policy { digest } => (
                 About::Policy,
                 state.policy.digest == *digest && state.policy_revision == *revision,

@@ -1,7 +1,10 @@
 //! Every write, with its time and author inside.
 
+use std::time::Duration;
+
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 
+use crate::pending::{PendingAction, PendingId};
 use crate::{Policy, SealedKey};
 
 /// Chosen at random by the client; a retry with the same id has one effect and gets the first answer. The zero id is
@@ -48,7 +51,14 @@ pub enum Command {
     },
     /// Moves a key through its states.
     Key(KeyCommand),
-    /// Removes locks that ended before `now`, and before the state's clock.
+    /// Puts an action where a second person can approve it.
+    Ask(PendingAction),
+    /// Approves a pending action, which does it.
+    Approve(PendingId),
+    /// Takes a pending action back.
+    Cancel(PendingId),
+    /// Removes locks that ended before `now`, and before the state's clock; retired keys whose tokens have all expired,
+    /// and pending actions that nobody approved in time.
     Collect {
         /// Wall clock of the node that asks.
         now: UnixSeconds,
@@ -93,7 +103,7 @@ pub struct Revoke {
 pub struct Lift {
     /// The revision that made the revocation.
     pub revision: Revision,
-    /// Old tokens live again. Needs two people, which this version cannot ask for: refused.
+    /// Tokens issued before live again. The policy may demand two people for it, see [`crate::pending`].
     pub restore: bool,
     /// Why, at most [`crate::limits::REASON_BYTES_MAX`] bytes.
     pub reason: String,
@@ -105,9 +115,25 @@ pub enum KeyCommand {
     /// A new key, published before it signs.
     Prepare(SealedKey),
     /// It signs from now on; the one that signed before retires.
-    Activate(u32),
+    Activate {
+        /// Which key.
+        id: u32,
+        /// Refused unless it has been published for as long, on the state's clock. `None`: an emergency.
+        published_for_min: Option<Duration>,
+    },
     /// It signs no more, what it signed stays valid.
     Retire(u32),
     /// Whatever it signed is denied; its private half is forgotten.
     Revoke(u32),
+    /// The private halves of some keys in other envelopes: the key-encryption key changes, the keys do not.
+    Rewrap(Vec<Envelope>),
+}
+
+/// The sealed private half of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Which key.
+    pub id: u32,
+    /// At most [`crate::limits::SEALED_BYTES_MAX`] bytes.
+    pub sealed: Vec<u8>,
 }

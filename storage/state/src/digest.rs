@@ -8,7 +8,7 @@ use hessra_revocation::{Cutoff, Hash, KeyPurpose, KeyState, Revision, Rule, Targ
 use sha2::{Digest as _, Sha256};
 
 use crate::revocations::Lifted;
-use crate::{Applied, Meta, Policy, Record, Revocation, SealedKey, State};
+use crate::{Applied, Meta, Pending, PendingAction, Policy, Record, Revocation, SealedKey, State};
 
 /// Separates these hashes from all others made by this product.
 const DOMAIN: &[u8] = b"hessra authority state v1\n";
@@ -50,6 +50,7 @@ impl Writer {
             Record::FeedEntry { revision, bytes } => {
                 self.tag(7).number(revision.0).bytes(bytes);
             }
+            Record::Pending(pending) => self.tag(40).pending(pending),
         }
     }
 
@@ -68,7 +69,10 @@ impl Writer {
         meta.floor_frontier
             .iter()
             .for_each(|peak| _ = self.bytes(peak));
-        self.number(meta.next_sequence);
+        self.number(meta.next_sequence)
+            .number(meta.next_key_id.into())
+            .number(meta.next_pending)
+            .number(meta.pending);
     }
 
     fn rule(&mut self, rule: &Rule) {
@@ -98,7 +102,35 @@ impl Writer {
             .tag(state(key.state));
         self.bytes(&key.public_key)
             .bytes(&key.sealed)
-            .number(key.changed_at.0);
+            .number(key.changed_at.0)
+            .number(key.published.0)
+            .number(key.since.0);
+    }
+
+    fn pending(&mut self, pending: &Pending) {
+        self.number(pending.id.0)
+            .text(&pending.by)
+            .number(pending.at.0);
+        match &pending.action {
+            PendingAction::Revoke(revoke) => {
+                self.tag(1).number(revoke.targets.len() as u64);
+                revoke
+                    .targets
+                    .iter()
+                    .for_each(|target| _ = self.target(target));
+                self.tag(revoke.permanent.into()).until(revoke.until);
+                self.text(&revoke.reason)
+                    .text(&revoke.ticket)
+                    .text(&revoke.message);
+            }
+            PendingAction::Lift(lift) => {
+                self.tag(2)
+                    .number(lift.revision.0)
+                    .tag(lift.restore.into())
+                    .text(&lift.reason);
+            }
+            PendingAction::RevokeKey(id) => _ = self.tag(3).number((*id).into()),
+        }
     }
 
     fn policy(&mut self, policy: &Policy) {
@@ -132,6 +164,13 @@ impl Writer {
                 .number(revision.0),
             Applied::Collected { removed } => self.tag(6).number(*removed),
             Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
+            Applied::Rewrapped { keys } => self.tag(40).number(*keys),
+            Applied::Pending { id, until, already } => self
+                .tag(41)
+                .number(id.0)
+                .number(until.0)
+                .tag((*already).into()),
+            Applied::Cancelled { id } => self.tag(42).number(id.0),
             Applied::Refused(refusal) => self.tag(8).tag(refusal.code as u8).text(&refusal.message),
         };
     }
@@ -165,7 +204,11 @@ impl Writer {
     fn lifted(&mut self, lifted: Option<&Lifted>) -> &mut Self {
         match lifted {
             None => self.tag(0),
-            Some(lifted) => self.tag(1).number(lifted.revision.0).text(&lifted.by),
+            Some(lifted) => self
+                .tag(1)
+                .number(lifted.revision.0)
+                .text(&lifted.by)
+                .tag(lifted.restored.into()),
         }
     }
 

@@ -1,77 +1,28 @@
 //! Keys: public parts, sealed private parts, states. One table says which state may follow which.
 //!
 //! ```text
-//! prepared ──activate──▶ active ──(successor activated)──▶ retired
+//! prepared ──activate──▶ active ──(successor activated)──▶ retired ──(all it signed expired)──▶ forgotten
 //!     │                    │                                  │
-//!     └──────revoke────────┴────────────revoke────────────────┴──▶ revoked
+//!     └──────revoke────────┴────────────revoke────────────────┴──▶ revoked, remembered for ever
 //! ```
 //!
-//! A purpose has at most one active key. Keys are never forgotten, so that an id and a public key are never used twice.
-//! How long a key must have been published before it may sign is the node's question: it needs a staleness bound.
+//! A purpose has at most one active key. An id is never used twice: the next one is counted. A key signs only after it
+//! has been published for as long as the command demands, measured on the state's clock, so that no verifier meets a
+//! signature by a key that it has not heard of; only a command that says so skips that wait.
 
-use std::fmt;
+mod sealed_key;
 
-use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, Revision};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
 use imbl::OrdMap;
 
+pub use sealed_key::SealedKey;
+
 use crate::applied::{Refusal, RefusalCode};
-use crate::command::KeyCommand;
-use crate::limits::{KEYS_MAX, SEALED_BYTES_MAX};
-
-/// A key as the state holds it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SealedKey {
-    /// Names the key in tokens and checkpoints.
-    pub id: u32,
-    /// What it signs.
-    pub purpose: KeyPurpose,
-    /// Where it is in its life.
-    pub state: KeyState,
-    /// Ed25519.
-    pub public_key: [u8; 32],
-    /// Envelope of the private half, opaque here; empty once revoked.
-    pub sealed: Vec<u8>,
-    /// Revision at which it got its state. Ignored in commands.
-    pub changed_at: Revision,
-}
-
-impl SealedKey {
-    /// The half that the feed carries.
-    #[must_use]
-    pub fn public(&self) -> PublicKeyRecord {
-        PublicKeyRecord {
-            id: self.id,
-            purpose: self.purpose,
-            state: self.state,
-            public_key: self.public_key,
-        }
-    }
-
-    fn with_state(&self, state: KeyState) -> Self {
-        let sealed = if state == KeyState::Revoked {
-            Vec::new()
-        } else {
-            self.sealed.clone()
-        };
-        Self {
-            state,
-            sealed,
-            ..self.clone()
-        }
-    }
-}
-
-/// Not even the sealed half: an envelope in a log line outlives the key that opens it.
-impl fmt::Debug for SealedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedKey")
-            .field("id", &self.id)
-            .field("purpose", &self.purpose)
-            .field("state", &self.state)
-            .field("changed_at", &self.changed_at)
-            .finish_non_exhaustive()
-    }
-}
+use crate::command::{Envelope, KeyCommand};
+use crate::limits::{KEY_ID_SKIP_MAX, KEYS_MAX, PREPARED_KEYS_MAX, SEALED_BYTES_MAX};
 
 /// May `to` follow `from`? The only place that knows.
 #[must_use]
@@ -84,24 +35,184 @@ pub fn may_follow(from: KeyState, to: KeyState) -> bool {
     }
 }
 
-/// The keys as they must become, in the order of their feed entries. Empty: the key already has that state.
-pub(crate) fn decide(
-    keys: &OrdMap<u32, SealedKey>,
-    command: &KeyCommand,
-) -> Result<Vec<SealedKey>, Refusal> {
-    match command {
-        KeyCommand::Prepare(key) => prepare(keys, key),
-        KeyCommand::Activate(id) => change(keys, *id, KeyState::Active),
-        KeyCommand::Retire(id) => change(keys, *id, KeyState::Retired),
-        KeyCommand::Revoke(id) => change(keys, *id, KeyState::Revoked),
+/// The keys of a state, and what decisions about them depend on.
+pub(crate) struct Keys<'a> {
+    pub keys: &'a OrdMap<u32, SealedKey>,
+    /// Every id below was used.
+    pub next_id: u32,
+    pub clock: UnixMillis,
+}
+
+impl Keys<'_> {
+    /// The keys as they must become, in the order of their feed entries. Empty: the key already has that state.
+    pub fn decide(&self, command: &KeyCommand) -> Result<Vec<SealedKey>, Refusal> {
+        match command {
+            KeyCommand::Prepare(key) => self.prepare(key),
+            KeyCommand::Activate {
+                id,
+                published_for_min,
+            } => {
+                self.check_published(*id, *published_for_min)?;
+                self.change(*id, KeyState::Active)
+            }
+            KeyCommand::Retire(id) => self.change(*id, KeyState::Retired),
+            KeyCommand::Revoke(id) => self.change(*id, KeyState::Revoked),
+            KeyCommand::Rewrap(envelopes) => self.rewrap(envelopes),
+        }
+    }
+
+    fn prepare(&self, key: &SealedKey) -> Result<Vec<SealedKey>, Refusal> {
+        if key.state != KeyState::Prepared {
+            return Err(Refusal::invalid(format!(
+                "key {} is new and must come as prepared; activate it later",
+                key.id
+            )));
+        }
+        self.check_new(key)?;
+        let is_prepared =
+            |other: &&SealedKey| other.purpose == key.purpose && other.state == KeyState::Prepared;
+        if self.keys.values().filter(is_prepared).count() >= PREPARED_KEYS_MAX {
+            let message = format!(
+                "{PREPARED_KEYS_MAX} {} keys are prepared, the most that can be; activate or revoke one of them",
+                key.purpose.word()
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        Ok(vec![key.clone()])
+    }
+
+    fn check_new(&self, key: &SealedKey) -> Result<(), Refusal> {
+        if self.keys.len() >= KEYS_MAX {
+            let message = format!(
+                "the cluster holds {KEYS_MAX} keys, the most it can; wait until retired ones are forgotten, or start a \
+                 new cluster when nearly all are revoked"
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        check_sealed(key.id, &key.sealed)?;
+        self.check_id(key.id)?;
+        match self
+            .keys
+            .values()
+            .find(|known| known.public_key == key.public_key)
+        {
+            Some(known) => Err(Refusal::new(
+                RefusalCode::Conflict,
+                format!(
+                    "key {} is key {} under another id; generate a new one",
+                    key.id, known.id
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// An id names one key for ever: tokens and people remember it for longer than the state does.
+    fn check_id(&self, id: u32) -> Result<(), Refusal> {
+        if id < self.next_id {
+            let message = format!("key id {id} is taken; choose an unused one");
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
+        if id - self.next_id > KEY_ID_SKIP_MAX {
+            return Err(Refusal::invalid(format!(
+                "key id {id} is far beyond the next one, {}; choose that",
+                self.next_id
+            )));
+        }
+        Ok(())
+    }
+
+    /// The one place that knows how long a key must have been published before it signs: as long as the command
+    /// demands, which is the bound beyond which no verifier relies on what it knows.
+    fn check_published(&self, id: u32, min: Option<Duration>) -> Result<(), Refusal> {
+        let (Some(key), Some(min)) = (self.keys.get(&id), min) else {
+            return Ok(());
+        };
+        let published = Duration::from_millis(self.clock.0.saturating_sub(key.published.0));
+        if key.state != KeyState::Prepared || published >= min {
+            return Ok(());
+        }
+        let message = format!(
+            "key {id} has been published for {} of {} ms, and a verifier that has not heard of it would deny what it \
+             signs; wait for {} ms, or force it in an emergency",
+            published.as_millis(),
+            min.as_millis(),
+            (min - published).as_millis()
+        );
+        Err(Refusal::new(RefusalCode::KeyState, message))
+    }
+
+    /// Other envelopes around the same private halves: nothing that verifiers know changes.
+    fn rewrap(&self, envelopes: &[Envelope]) -> Result<Vec<SealedKey>, Refusal> {
+        let ids: BTreeSet<u32> = envelopes.iter().map(|envelope| envelope.id).collect();
+        if ids.len() != envelopes.len() || ids.is_empty() {
+            return Err(Refusal::invalid(
+                "a rewrap names each key once, and at least one; seal them again",
+            ));
+        }
+        envelopes
+            .iter()
+            .map(|envelope| self.resealed(envelope))
+            .collect()
+    }
+
+    fn resealed(&self, envelope: &Envelope) -> Result<SealedKey, Refusal> {
+        let key = self.find(envelope.id)?;
+        check_sealed(key.id, &envelope.sealed)?;
+        if !key.needs_private_half() {
+            let message = format!(
+                "key {} is {} and has no private half any more; leave it out",
+                key.id,
+                key.state.word()
+            );
+            return Err(Refusal::new(RefusalCode::KeyState, message));
+        }
+        Ok(SealedKey {
+            sealed: envelope.sealed.clone(),
+            ..key.clone()
+        })
+    }
+
+    fn find(&self, id: u32) -> Result<&SealedKey, Refusal> {
+        self.keys.get(&id).ok_or_else(|| {
+            Refusal::new(
+                RefusalCode::NotFound,
+                format!("no key has the id {id}; list the keys to see which exist"),
+            )
+        })
+    }
+
+    fn change(&self, id: u32, to: KeyState) -> Result<Vec<SealedKey>, Refusal> {
+        let key = self.find(id)?;
+        if key.state == to {
+            return Ok(Vec::new());
+        }
+        if !may_follow(key.state, to) {
+            return Err(refuse_step(key, to));
+        }
+        let mut changed = Vec::new();
+        match to {
+            // The predecessor first: at no revision are there two active keys of a purpose.
+            KeyState::Active => changed.extend(
+                active(self.keys, key.purpose).map(|old| old.with_state(KeyState::Retired)),
+            ),
+            KeyState::Retired => return Err(refuse_last(key, to)),
+            KeyState::Revoked if is_last(self.keys, key) => return Err(refuse_last(key, to)),
+            KeyState::Revoked | KeyState::Prepared => {}
+        }
+        changed.push(key.with_state(to));
+        Ok(changed)
     }
 }
 
-/// The key a command is about.
-pub(crate) fn id_of(command: &KeyCommand) -> u32 {
+/// The key a command is about; `None` when it is about several.
+pub(crate) fn id_of(command: &KeyCommand) -> Option<u32> {
     match command {
-        KeyCommand::Prepare(key) => key.id,
-        KeyCommand::Activate(id) | KeyCommand::Retire(id) | KeyCommand::Revoke(id) => *id,
+        KeyCommand::Prepare(key) => Some(key.id),
+        KeyCommand::Activate { id, .. } | KeyCommand::Retire(id) | KeyCommand::Revoke(id) => {
+            Some(*id)
+        }
+        KeyCommand::Rewrap(_) => None,
     }
 }
 
@@ -138,81 +249,18 @@ pub(crate) fn check_first(keys: &[SealedKey]) -> Result<(), Refusal> {
     }
     let mut seen = OrdMap::new();
     for key in keys {
-        check_new(&seen, key)?;
-        seen.insert(key.id, key.clone());
+        let before = Keys {
+            keys: &seen,
+            next_id: 0,
+            clock: UnixMillis(0),
+        };
+        before.check_new(key)?;
+        if seen.insert(key.id, key.clone()).is_some() {
+            let message = format!("key id {} is taken; choose an unused one", key.id);
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
     }
     Ok(())
-}
-
-fn prepare(keys: &OrdMap<u32, SealedKey>, key: &SealedKey) -> Result<Vec<SealedKey>, Refusal> {
-    if key.state != KeyState::Prepared {
-        return Err(Refusal::invalid(format!(
-            "key {} is new and must come as prepared; activate it later",
-            key.id
-        )));
-    }
-    check_new(keys, key)?;
-    Ok(vec![key.clone()])
-}
-
-fn check_new(keys: &OrdMap<u32, SealedKey>, key: &SealedKey) -> Result<(), Refusal> {
-    if keys.len() >= KEYS_MAX {
-        let message =
-            format!("the cluster holds {KEYS_MAX} keys, the most it can; start a new cluster");
-        return Err(Refusal::new(RefusalCode::Limit, message));
-    }
-    if key.sealed.is_empty() || key.sealed.len() > SEALED_BYTES_MAX {
-        let message = format!(
-            "key {} has {} sealed bytes, 1 to {SEALED_BYTES_MAX} are kept; seal the private key alone",
-            key.id,
-            key.sealed.len()
-        );
-        return Err(Refusal::new(RefusalCode::Limit, message));
-    }
-    if keys.contains_key(&key.id) {
-        let message = format!("key id {} is taken; choose an unused one", key.id);
-        return Err(Refusal::new(RefusalCode::Conflict, message));
-    }
-    match keys
-        .values()
-        .find(|known| known.public_key == key.public_key)
-    {
-        Some(known) => Err(Refusal::new(
-            RefusalCode::Conflict,
-            format!(
-                "key {} is key {} under another id; generate a new one",
-                key.id, known.id
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn change(keys: &OrdMap<u32, SealedKey>, id: u32, to: KeyState) -> Result<Vec<SealedKey>, Refusal> {
-    let key = keys.get(&id).ok_or_else(|| {
-        Refusal::new(
-            RefusalCode::NotFound,
-            format!("no key has the id {id}; list the keys to see which exist"),
-        )
-    })?;
-    if key.state == to {
-        return Ok(Vec::new());
-    }
-    if !may_follow(key.state, to) {
-        return Err(refuse_step(key, to));
-    }
-    let mut changed = Vec::new();
-    match to {
-        // The predecessor first: at no revision are there two active keys of a purpose.
-        KeyState::Active => {
-            changed.extend(active(keys, key.purpose).map(|old| old.with_state(KeyState::Retired)))
-        }
-        KeyState::Retired => return Err(refuse_last(key, to)),
-        KeyState::Revoked if is_last(keys, key) => return Err(refuse_last(key, to)),
-        KeyState::Revoked | KeyState::Prepared => {}
-    }
-    changed.push(key.with_state(to));
-    Ok(changed)
 }
 
 fn active(keys: &OrdMap<u32, SealedKey>, purpose: KeyPurpose) -> Option<&SealedKey> {
@@ -263,4 +311,15 @@ fn refuse_last(key: &SealedKey, to: KeyState) -> Refusal {
             key.id
         ),
     )
+}
+
+fn check_sealed(id: u32, sealed: &[u8]) -> Result<(), Refusal> {
+    if (1..=SEALED_BYTES_MAX).contains(&sealed.len()) {
+        return Ok(());
+    }
+    let message = format!(
+        "key {id} has {} sealed bytes, 1 to {SEALED_BYTES_MAX} are kept; seal the private key alone",
+        sealed.len()
+    );
+    Err(Refusal::new(RefusalCode::Limit, message))
 }

@@ -27,6 +27,7 @@
 //! | [`state`] | the state, its one way to change, and what readers see |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
 //! | [`keys`] | keys and the one table of their states |
+//! | [`pending`] | what waits for a second person |
 //! | [`policy`] | the policy as a version and its content |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for disks and snapshots |
@@ -42,6 +43,7 @@ mod digest;
 pub mod keys;
 pub mod limits;
 mod lookup;
+pub mod pending;
 mod pieces;
 pub mod policy;
 mod rebuild;
@@ -53,8 +55,9 @@ pub mod state;
 pub mod version;
 
 pub use applied::{Applied, Refusal, RefusalCode, Revoked};
-pub use command::{Command, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
+pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
 pub use keys::SealedKey;
+pub use pending::{Pending, PendingAction, PendingId, Pendings};
 pub use policy::Policy;
 pub use rebuild::InvalidRecords;
 pub use record::{Change, Meta, Record, RecordKey};

@@ -15,9 +15,22 @@ pub const AUTHOR_BYTES_MAX: usize = 1024;
 pub const POLICY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a sealed private key: an Ed25519 seed, its envelope, and room for a KMS's wrapped data key.
 pub const SEALED_BYTES_MAX: usize = 4096;
-/// Keys ever prepared. They are never forgotten, so that an id is never used twice; 1,024 is 85 years of monthly
-/// rotation.
-pub const KEYS_MAX: usize = 1024;
+/// Keys at one time. Retired ones are forgotten, so what fills it is revoked keys, which are remembered for ever: 4,096
+/// is 11 years of a revoked key a day, and 152 KiB in a verifier's snapshot.
+pub const KEYS_MAX: usize = 4096;
+/// Prepared keys of one purpose. One is enough for a rotation; more are spares.
+pub const PREPARED_KEYS_MAX: usize = 16;
+/// Key ids that a new key may leave out, so that nobody uses up all of them at once.
+pub const KEY_ID_SKIP_MAX: u32 = 1000;
+/// A retired key is forgotten after 31 days: tokens live for 30 at most, and a day covers clocks and late nodes.
+pub const RETIRED_KEPT_MILLIS: u64 = 31 * 24 * 60 * 60 * 1000;
+/// Actions that wait for a second person at one time.
+pub const PENDING_MAX: usize = 100;
+/// Targets of a revocation that waits for a second person: who approves must be able to read them. All that can wait is
+/// about 5 MiB.
+pub const PENDING_TARGETS_MAX: usize = 100;
+/// A pending action can be approved for a day: the other operator may be asleep.
+pub const PENDING_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Feed entries kept for resuming verifiers: 2^16 is eleven minutes at 100 revocations a second, and about 5 MiB.
 /// Who was away for longer gets the buckets that differ.
 pub const HISTORY_MAX: usize = 65_536;

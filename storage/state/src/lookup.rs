@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use hessra_revocation::{Cutoff, Identity, Revision, Rule, Target, UnixSeconds};
+use hessra_revocation::{Cutoff, Identity, Revision, Rule, Target, UnixMillis, UnixSeconds};
 
-use crate::{Revocation, State};
+use crate::{Revocation, SealedKey, State};
 
 impl State {
     /// The rule that stands about a target, and the revision it comes from: that of the revocation, or of the lift that
@@ -36,10 +36,15 @@ impl State {
             .find_map(|target| self.forbids(&target, now))
     }
 
-    /// True when a lock ended before `now`, so that a collection would remove it.
+    /// True when something ended before `now`, so that a collection would remove it: a lock, a retired key, a pending
+    /// action.
     #[must_use]
-    pub fn has_ended_locks(&self, now: UnixSeconds) -> bool {
-        self.locks.get_min().is_some_and(|(until, _)| *until < now)
+    pub fn has_ended(&self, now: UnixMillis) -> bool {
+        let locks = || self.locks.get_min();
+        let forgotten = |key: &SealedKey| key.forgotten_from().is_some_and(|from| from < now);
+        locks().is_some_and(|(until, _)| *until < now.seconds())
+            || self.keys.values().any(forgotten)
+            || self.pending.iter().any(|pending| pending.has_ended(now))
     }
 
     fn forbids(&self, target: &Target, now: UnixSeconds) -> Option<&Revocation> {

@@ -31,6 +31,7 @@ impl State {
                     .iter()
                     .map(|(id, answer)| request_record(*id, answer)),
             )
+            .chain(self.pending.iter().cloned().map(Record::Pending))
             .chain(self.entry_records())
     }
 
@@ -48,6 +49,7 @@ impl State {
                 .requests
                 .answer(id)
                 .map(|answer| request_record(*id, answer)),
+            RecordKey::Pending(id) => self.pending.find(*id).cloned().map(Record::Pending),
             RecordKey::FeedEntry(revision) => self.entry_record(*revision),
         }
     }
@@ -66,6 +68,9 @@ impl State {
             floor: self.history.floor(),
             floor_frontier: self.history.floor_frontier().peaks().to_vec(),
             next_sequence: self.requests.next_sequence(),
+            next_key_id: self.next_key_id,
+            next_pending: self.pending.next(),
+            pending: self.pending.iter().count() as u64,
         }
     }
 

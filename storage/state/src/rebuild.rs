@@ -16,7 +16,9 @@ use crate::limits::HISTORY_MAX;
 use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
 use crate::version::NEWEST;
-use crate::{Meta, Policy, Record, RequestId, Revocation, SealedKey, State, check};
+use crate::{
+    Meta, Pending, Pendings, Policy, Record, RequestId, Revocation, SealedKey, State, check,
+};
 
 /// Why records do not make a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +62,7 @@ struct Parts {
     keys: OrdMap<u32, SealedKey>,
     policy: Option<(Revision, Policy)>,
     requests: Vec<(RequestId, FirstAnswer)>,
+    pending: Vec<Pending>,
     entries: BTreeMap<Revision, Vec<u8>>,
 }
 
@@ -90,6 +93,7 @@ impl Parts {
                     },
                 ),
             ),
+            Record::Pending(pending) => push(&mut self.pending, pending),
             Record::FeedEntry { revision, bytes } => self.entries.insert(revision, bytes).is_some(),
         };
         require(!is_second, || format!("{key:?} is there twice"))
@@ -102,6 +106,7 @@ impl Parts {
         check::meta(&meta)?;
         let requests = Requests::rebuild(self.requests, meta.next_sequence, meta.clock)
             .map_err(InvalidRecords::Invalid)?;
+        let pending = Pendings::rebuild(self.pending, &meta).map_err(InvalidRecords::Invalid)?;
         let (policy_revision, policy) = check::policy(&meta, self.policy)?;
         check::keys(&meta, &self.keys)?;
         let mut view = view(&meta, &self.keys, self.rules)?;
@@ -115,6 +120,8 @@ impl Parts {
             policy: Arc::new(policy),
             policy_revision,
             requests,
+            pending,
+            next_key_id: meta.next_key_id,
             clock: meta.clock,
             version: meta.version,
             changed: BTreeSet::new(),

@@ -4,7 +4,7 @@ use hessra_revocation::{
     Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
 };
 
-use crate::{Applied, Policy, RequestId, Revocation, SealedKey};
+use crate::{Applied, Pending, PendingId, Policy, RequestId, Revocation, SealedKey};
 
 /// One piece of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Record {
         /// Order of arrival.
         sequence: u64,
     },
+    /// What waits for a second person.
+    Pending(Pending),
     /// A retained feed entry.
     FeedEntry {
         /// Its revision.
@@ -71,6 +73,12 @@ pub struct Meta {
     pub floor_frontier: Vec<Hash>,
     /// Sequence of the next request.
     pub next_sequence: u64,
+    /// Every key id below was used.
+    pub next_key_id: u32,
+    /// Number of the next pending action.
+    pub next_pending: u64,
+    /// How many actions are pending: one that is lost must be noticed.
+    pub pending: u64,
 }
 
 /// Names a record. Changes come in its order.
@@ -88,6 +96,8 @@ pub enum RecordKey {
     Policy,
     /// By request id.
     Request(RequestId),
+    /// By its number.
+    Pending(PendingId),
     /// By revision.
     FeedEntry(Revision),
 }
@@ -123,6 +133,7 @@ impl Record {
             Self::Key(key) => RecordKey::Key(key.id),
             Self::Policy { .. } => RecordKey::Policy,
             Self::Request { id, .. } => RecordKey::Request(*id),
+            Self::Pending(pending) => RecordKey::Pending(pending.id),
             Self::FeedEntry { revision, .. } => RecordKey::FeedEntry(*revision),
         }
     }

@@ -53,11 +53,13 @@ impl Revocation {
         self.until.is_some_and(|until| until < now)
     }
 
-    /// What this revocation alone says to verifiers, and the revision that says it; `None` for a lifted lock.
+    /// What this revocation alone says to verifiers, and the revision that says it; `None` for a lifted lock, and
+    /// for what was lifted with everything restored.
     fn effect(&self) -> Option<(Revision, Cutoff)> {
         match &self.lifted {
             None => Some((self.revision, self.cutoff)),
             Some(_) if self.until.is_some() => None,
+            Some(lifted) if lifted.restored => None,
             // Undo never deletes: what was issued before the lift stays dead.
             Some(lifted) => Some((lifted.revision, Cutoff::Before(lifted.revision))),
         }
@@ -71,6 +73,8 @@ pub struct Lifted {
     pub revision: Revision,
     /// Who.
     pub by: String,
+    /// Tokens issued before live again.
+    pub restored: bool,
 }
 
 /// The name of a revocation: `rv_17`, or `rv_2.17` in the history that began with the first restore from a backup.

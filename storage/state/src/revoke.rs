@@ -9,6 +9,9 @@
 //! **Lifting** never deletes history. What remains is what the other revocations of the target imply, and for a
 //! permanent rule the cut-off at the lift: what was issued before stays dead. A lock that is lifted early is gone. A
 //! cut-off cannot be lifted, because all it ever denied is old tokens.
+//!
+//! **Lifting with restore** leaves nothing of the one revocation: tokens issued before live again, unless another
+//! revocation covers them. It is for a revocation made by mistake, of anything but a key, and may follow a plain lift.
 
 use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
 
@@ -47,22 +50,20 @@ impl State {
                 format!("no revocation has revision {name}; copy it from the list of revocations");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         };
-        if let Some(lifted) = &revocation.lifted {
+        if let Some(lifted) = &revocation.lifted
+            && (lifted.restored || !lift.restore)
+        {
             return Ok(Applied::Lifted {
                 revision: lifted.revision,
                 already: true,
             });
         }
-        self.check_liftable(&revocation)?;
-        if lift.restore {
-            let message = "restoring tokens issued before needs two people, which this version cannot ask for; \
-                           lift without restore and issue fresh tokens";
-            return Err(Refusal::invalid(message));
-        }
+        self.check_liftable(&revocation, lift.restore)?;
         let revision = self.view.revision.next();
         let lifted = Some(Lifted {
             revision,
             by: by.to_owned(),
+            restored: lift.restore,
         });
         self.put_revocation(Revocation {
             lifted,
@@ -75,7 +76,7 @@ impl State {
         })
     }
 
-    /// Removes the locks that ended longest ago. `now` never reaches beyond the state's own clock: a lock must not end
+    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, and what nobody approved. `now` never reaches beyond the state's own clock: a lock must not end
     /// early because one node's clock runs ahead.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
         let end = now.min(self.clock.seconds());
@@ -89,8 +90,9 @@ impl State {
         for (_, digest) in &ended {
             self.remove_rule(RuleKind::Lock, *digest);
         }
+        let removed = ended.len() + self.forget_keys() + self.collect_pending();
         Applied::Collected {
-            removed: ended.len() as u64,
+            removed: removed as u64,
         }
     }
 
@@ -171,16 +173,17 @@ impl State {
         }
     }
 
-    fn check_liftable(&self, revocation: &Revocation) -> Result<(), Refusal> {
+    fn check_liftable(&self, revocation: &Revocation, restore: bool) -> Result<(), Refusal> {
         let because = match (&revocation.target, revocation.cutoff) {
-            (Target::Token(_), _) => "a revoked token stays revoked; issue a new one",
-            (Target::Certificate(_), _) => {
-                "a revoked certificate stays revoked; enrol with a new one"
-            }
             // Who stole a key writes any revision into a token: no cut-off could keep old forgeries dead.
             (Target::Key(_), _) => "a revoked key stays revoked; use a new one",
             (Target::Lock(_), _) if revocation.has_ended(self.clock.seconds()) => {
                 "this lock ended by itself; there is nothing to lift"
+            }
+            _ if restore => return Ok(()),
+            (Target::Token(_), _) => "a revoked token stays revoked; issue a new one",
+            (Target::Certificate(_), _) => {
+                "a revoked certificate stays revoked; enrol with a new one"
             }
             (Target::Subtree(_) | Target::Exact(_), Cutoff::Before(_)) => {
                 "it denies only what was issued before it, and old tokens stay dead; issue a fresh one, that works"

@@ -19,12 +19,14 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::applied::{Refusal, RefusalCode};
 use crate::command::Init;
-use crate::limits::{AUTHOR_BYTES_MAX, HISTORY_MAX};
+use crate::keys::Keys;
+use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, HISTORY_MAX, KEY_ID_SKIP_MAX};
 use crate::requests::Requests;
 use crate::revocations::Revocations;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, KeyCommand, Policy, RecordKey, Revocation, SealedKey, Stamped, keys, policy,
+    Applied, Command, KeyCommand, Pendings, Policy, RecordKey, Revocation, SealedKey, Stamped,
+    keys, policy,
 };
 
 /// What is remembered. Equal logs make equal states, on every machine.
@@ -39,6 +41,9 @@ pub struct State {
     pub(crate) policy: Arc<Policy>,
     pub(crate) policy_revision: Revision,
     pub(crate) requests: Requests,
+    pub(crate) pending: Pendings,
+    /// Every key id below was used.
+    pub(crate) next_key_id: u32,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
     pub(crate) changed: BTreeSet<RecordKey>,
@@ -57,6 +62,8 @@ impl State {
             policy: Arc::new(Policy::default()),
             policy_revision: Revision(0),
             requests: Requests::default(),
+            pending: Pendings::default(),
+            next_key_id: 0,
             clock: UnixMillis(0),
             version: 1,
             // A disk that was told nothing yet must hear of the record that every state has.
@@ -127,6 +134,21 @@ impl State {
         &self.keys
     }
 
+    /// An id for a new key: one that was never used, nor revoked as the id of somebody else's key.
+    #[must_use]
+    pub fn unused_key_id(&self) -> u32 {
+        // INVARIANT: as many ids as that are not revoked by rule in a cluster that means well; a refusal says the rest.
+        let ids = (0..=KEY_ID_SKIP_MAX).filter_map(|skip| self.next_key_id.checked_add(skip));
+        let unused = |id: &u32| self.find(&Target::Key(*id)).is_none();
+        ids.into_iter().find(unused).unwrap_or(self.next_key_id)
+    }
+
+    /// What waits for a second person.
+    #[must_use]
+    pub fn pending(&self) -> &Pendings {
+        &self.pending
+    }
+
     /// The policy and the revision that put it there.
     #[must_use]
     pub fn policy(&self) -> (Revision, &Policy) {
@@ -168,6 +190,9 @@ impl State {
                 self.apply_policy(*based_on, policy)
             }
             (Command::Key(command), true) => self.change_key(command),
+            (Command::Ask(action), true) => self.ask(action, &stamped.by),
+            (Command::Approve(id), true) => self.approve(*id, &stamped.by),
+            (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
@@ -200,17 +225,18 @@ impl State {
         })
     }
 
-    fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {
-        let id = keys::id_of(command);
-        if matches!(command, KeyCommand::Prepare(_)) && self.find(&Target::Key(id)).is_some() {
-            let message = format!(
-                "key id {id} is revoked, whoever held it; generate a new key with an unused id"
-            );
-            return Err(Refusal::new(RefusalCode::Conflict, message));
-        }
-        for key in keys::decide(&self.keys, command)? {
-            self.put_key(&key);
-        }
+    pub(crate) fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {
+        self.check_not_revoked_elsewhere(command)?;
+        let keys = Keys {
+            keys: &self.keys,
+            next_id: self.next_key_id,
+            clock: self.clock,
+        };
+        let changed = keys.decide(command)?;
+        let Some(id) = keys::id_of(command) else {
+            return Ok(self.rewrap(changed));
+        };
+        changed.iter().for_each(|key| self.put_key(key));
         let key = self
             .keys
             .get(&id)
@@ -220,6 +246,43 @@ impl State {
             state: key.state,
             revision: key.changed_at,
         })
+    }
+
+    fn check_not_revoked_elsewhere(&self, command: &KeyCommand) -> Result<(), Refusal> {
+        match command {
+            KeyCommand::Prepare(key) if self.find(&Target::Key(key.id)).is_some() => {
+                let message = format!(
+                    "key id {} is revoked, whoever held it; generate a new key with an unused id",
+                    key.id
+                );
+                Err(Refusal::new(RefusalCode::Conflict, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Verifiers know nothing of envelopes: no revision.
+    fn rewrap(&mut self, keys: Vec<SealedKey>) -> Applied {
+        let count = keys.len() as u64;
+        for key in keys {
+            self.changed.insert(RecordKey::Key(key.id));
+            self.keys.insert(key.id, key);
+        }
+        Applied::Rewrapped { keys: count }
+    }
+
+    /// Retired keys whose tokens have all expired are forgotten, here and by verifiers; how many.
+    pub(crate) fn forget_keys(&mut self) -> usize {
+        let clock = self.clock;
+        let has_ended = |key: &&SealedKey| key.forgotten_from().is_some_and(|from| from < clock);
+        let ended = self.keys.values().filter(has_ended).take(COLLECTED_MAX);
+        let ended: Vec<u32> = ended.map(|key| key.id).collect();
+        for id in &ended {
+            self.append(FeedChange::ForgetKey { id: *id });
+            self.changed.insert(RecordKey::Key(*id));
+            self.keys.remove(id);
+        }
+        ended.len()
     }
 
     fn raise_version(&mut self, version: u32) -> Result<Applied, Refusal> {
@@ -242,11 +305,16 @@ impl State {
 
     fn put_key(&mut self, key: &SealedKey) {
         let changed_at = self.append(FeedChange::Key(key.public()));
+        let known = self.keys.get(&key.id);
+        let published = known.map_or(self.clock, |known| known.published);
         self.changed.insert(RecordKey::Key(key.id));
+        self.next_key_id = self.next_key_id.max(key.id.saturating_add(1));
         self.keys.insert(
             key.id,
             SealedKey {
                 changed_at,
+                published,
+                since: self.clock,
                 ..key.clone()
             },
         );

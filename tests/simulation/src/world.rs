@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision};
+use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey, Stamped};
 use rand::Rng;
 use sha2::{Digest as _, Sha256};
@@ -334,5 +334,7 @@ fn key(id: u32, purpose: KeyPurpose) -> SealedKey {
         public_key: [u8::try_from(id).expect("small"); 32],
         sealed: vec![0xee; 32],
         changed_at: Revision(0),
+        published: UnixMillis(0),
+        since: UnixMillis(0),
     }
 }

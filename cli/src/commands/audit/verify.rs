@@ -206,7 +206,7 @@ fn read_keys(path: &Path) -> Outcome<Vec<CheckpointKey>> {
             "{} is no set of audit keys: {what}",
             path.display()
         ))
-        .hint("Write one with `hessra keys export --format jwks`.")
+        .hint("Write one with `hessra keys export --format jwks --purpose audit`.")
     };
     let set: Value = serde_json::from_str(&files::read_text(path)?)
         .map_err(|error| wrong(&error.to_string()))?;

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Finding, certificates};
+use super::{Finding, certificates, keys};
 use crate::commands::{feed, status};
 use crate::context::Context;
 use crate::duration;
@@ -47,7 +47,11 @@ pub async fn check(context: &Context) -> Vec<Finding> {
             "Give --cert FILE and --key FILE.",
         )),
         Some(Err(failure)) => findings.push(Finding::failed("leader", failure)),
-        Some(Ok(status)) => findings.extend([leader(&status), version(&status)]),
+        Some(Ok(status)) => {
+            let keys = keys::check(&authority).await;
+            let people = keys::two_person(&status);
+            findings.extend([leader(&status), version(&status), keys, people]);
+        }
     }
     findings
 }

@@ -114,6 +114,7 @@ fn change_json(change: &Change) -> Value {
             "public_key": HEXLOWER.encode(&key.public_key),
         }),
         Change::Policy { digest } => json!({"type": "policy", "digest": HEXLOWER.encode(digest)}),
+        Change::ForgetKey { id } => json!({"type": "key", "id": id, "state": "forgotten"}),
         Change::Restore { epoch } => json!({"type": "restore", "epoch": epoch.0}),
     }
 }
@@ -132,6 +133,7 @@ fn entry_text(entry: &FeedEntry) -> String {
         } => format!("lifted {} {}", kind(*removed), HEXLOWER.encode(&digest.0)),
         Change::Key(key) => format!("key {} {:?}", key.id, key.state).to_lowercase(),
         Change::Policy { digest } => format!("policy {}", HEXLOWER.encode(digest)),
+        Change::ForgetKey { id } => format!("key {id} forgotten"),
         Change::Restore { epoch } => format!("restored: epoch {epoch}"),
     };
     format!("entry         revision {} {what}", entry.revision)

@@ -65,7 +65,10 @@ fn to_text(preview: &PreviewResponse) -> String {
         "  Verifiers    {} online, {} stale\n  Unknown      delegations made offline below it are covered too\n",
         preview.verifiers_online, preview.verifiers_stale
     );
-    items.chain([verifiers]).collect()
+    let approval = preview
+        .needs_approval
+        .then(|| "  Approval     needed of a second person; nothing is done before\n".to_owned());
+    items.chain([verifiers]).chain(approval).collect()
 }
 
 fn item_text(item: &PreviewItem) -> String {
@@ -104,6 +107,7 @@ fn to_json(preview: &PreviewResponse) -> Value {
     json!({
         "dry_run": true,
         "allowed": preview.allowed,
+        "needs_approval": preview.needs_approval,
         "refusal": (!preview.allowed).then_some(&preview.refusal),
         "revision": preview.revision,
         "verifiers": {"online": preview.verifiers_online, "stale": preview.verifiers_stale},

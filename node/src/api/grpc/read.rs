@@ -28,7 +28,7 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl AuthorityService {
     /// True when the state that is read next holds everything acknowledged before the call.
-    async fn confirmed(&self, deadline: Instant) -> bool {
+    pub(super) async fn confirmed(&self, deadline: Instant) -> bool {
         let within = deadline.min(Instant::now() + CONFIRM_WITHIN);
         self.authority.linearize(within).await.is_ok()
     }
@@ -206,5 +206,9 @@ fn info(state: &State, revocation: &Revocation) -> v1::RevocationInfo {
             .as_ref()
             .map(|lifted| lifted.by.clone())
             .unwrap_or_default(),
+        restored: revocation
+            .lifted
+            .as_ref()
+            .is_some_and(|lifted| lifted.restored),
     }
 }

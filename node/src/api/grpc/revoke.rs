@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Cutoff, Revision, Target};
+use hessra_revocation::{Cutoff, Identity, Revision, Target};
 use hessra_state::revocations::RevocationId;
-use hessra_state::{Applied, Command, Lift, Revocation, Revoke, Revoked, State};
+use hessra_state::{Applied, Command, Lift, PendingAction, Revocation, Revoke, Revoked, State};
 use opentelemetry::KeyValue;
 use tonic::{Request, Status};
 
 use super::AuthorityService;
 use super::caller::Caller;
-use super::target::{command, identity, refused, request_id, scope, text};
+use super::target::{command, identity, other_request, refused, request_id, scope, text};
 use crate::authority::Committed;
 use crate::policy::Right;
 
@@ -25,10 +25,15 @@ impl AuthorityService {
     ) -> Result<v1::RevokeResponse, Status> {
         let caller = self.caller(&request)?;
         let deadline = self.deadline(&request);
-        let request = request.into_inner();
-        let revoke = command(&request)?;
-        permit(&caller, &revoke, request.force)?;
-        let id = request_id(&request.request_id)?;
+        let revoke = command(request.get_ref())?;
+        if permit(&caller, &revoke, request.get_ref().force)? == Hands::Two {
+            let (id, action) = (&request.get_ref().request_id, PendingAction::Revoke(revoke));
+            return Ok(v1::RevokeResponse {
+                pending: Some(self.ask(&request, &caller, id, action).await?),
+                ..Default::default()
+            });
+        }
+        let id = request_id(&request.get_ref().request_id)?;
         let targets = revoke.targets.clone();
         let proposed = self
             .authority
@@ -63,6 +68,7 @@ impl AuthorityService {
             nodes_applied: committed.holders.min(nodes) as u32,
             nodes: nodes as u32,
             commit_ms: committed.took.as_secs_f64() * 1_000.0,
+            pending: None,
         }
     }
 
@@ -73,7 +79,10 @@ impl AuthorityService {
         let caller = self.caller(request)?;
         let request = request.get_ref();
         let revoke = command(request)?;
-        let refusal = permit(&caller, &revoke, request.force).err();
+        let (hands, refusal) = match permit(&caller, &revoke, request.force) {
+            Ok(hands) => (hands, None),
+            Err(refusal) => (Hands::One, Some(refusal)),
+        };
         // Who may neither revoke nor read learns nothing about what there is.
         if refusal.is_some() {
             caller.may(Right::Read, None)?;
@@ -98,6 +107,7 @@ impl AuthorityService {
             verifiers_stale: stale as u32,
             revision: state.view().revision.0,
             allowed: refusal.is_none(),
+            needs_approval: hands == Hands::Two,
             refusal: refusal
                 .map(|failure| failure.to_string())
                 .unwrap_or_default(),
@@ -110,28 +120,35 @@ impl AuthorityService {
     ) -> Result<v1::LiftResponse, Status> {
         let caller = self.caller(&request)?;
         let deadline = self.deadline(&request);
-        let request = request.into_inner();
-        let id = request_id(&request.request_id)?;
+        let id = request_id(&request.get_ref().request_id)?;
         // What is lifted must be seen as it is now: a revocation that was just made can be lifted at once.
         self.authority
             .linearize(deadline)
             .await
             .map_err(Failure::from)?;
         let state = self.authority.state();
-        let revocation = find(&state, &request.id)?;
+        let revocation = find(&state, &request.get_ref().id)?;
         caller.may(Right::Lift, identity(&revocation.target))?;
         let revision = revocation.revision;
-        let lift = Command::Lift(Lift {
+        let epoch = state.view().epoch;
+        let lift = Lift {
             revision,
-            restore: false,
-            reason: request.reason,
-        });
+            restore: request.get_ref().restore,
+            reason: request.get_ref().reason.clone(),
+        };
+        if lift.restore && caller.policy.two_person() {
+            let (id, action) = (&request.get_ref().request_id, PendingAction::Lift(lift));
+            return Ok(v1::LiftResponse {
+                id: RevocationId { epoch, revision }.to_string(),
+                pending: Some(self.ask(&request, &caller, id, action).await?),
+                ..Default::default()
+            });
+        }
         let (applied, _) = self
             .authority
-            .propose(lift, &caller.identity, id, deadline)
+            .propose(Command::Lift(lift), &caller.identity, id, deadline)
             .await
             .map_err(Failure::from)?;
-        let epoch = state.view().epoch;
         match applied {
             Applied::Lifted {
                 revision: lifted,
@@ -149,6 +166,7 @@ impl AuthorityService {
                     id,
                     revision: lifted.0,
                     already,
+                    pending: None,
                 })
             }
             Applied::Refused(refusal) => Err(refused(refusal).into()),
@@ -157,24 +175,41 @@ impl AuthorityService {
     }
 }
 
-/// May the caller make this revocation?
-fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<(), Failure> {
+/// How many people a revocation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hands {
+    One,
+    Two,
+}
+
+/// May the caller make this revocation, alone or with a second person?
+fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Hands, Failure> {
     let minimum = caller.policy.min_revocation_depth();
+    let mut hands = Hands::One;
     for target in &revoke.targets {
         caller.may(Right::Revoke, identity(target))?;
-        let shallow = identity(target).filter(|identity| identity.depth() < minimum && !force);
-        if let Some(identity) = shallow {
-            return Err(Failure::new(
-                Reason::Conflict,
-                format!(
-                    "`{identity}` has {} segments, and revocations nearer to the root than {minimum} need force",
-                    identity.depth()
-                ),
-            )
-            .hint("Name something more specific, or repeat it with --force."));
+        let Some(shallow) = identity(target).filter(|identity| identity.depth() < minimum) else {
+            continue;
+        };
+        if !force {
+            return Err(too_shallow(shallow, minimum));
+        }
+        if caller.policy.two_person() {
+            hands = Hands::Two;
         }
     }
-    Ok(())
+    Ok(hands)
+}
+
+fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
+    Failure::new(
+        Reason::Conflict,
+        format!(
+            "`{identity}` has {} segments, and revocations nearer to the root than {minimum} need force",
+            identity.depth()
+        ),
+    )
+    .hint("Name something more specific, or repeat it with --force.")
 }
 
 fn note(caller: &Caller, targets: &[Target], items: &[Revoked]) {
@@ -292,14 +327,4 @@ fn not_found(name: &str) -> Failure {
     let name: String = name.chars().take(600).collect();
     Failure::new(Reason::NotFound, format!("no revocation `{name}`"))
         .hint("See `hessra revocations list`.")
-}
-
-/// The request id was used before, for something else, and got that answer.
-fn other_request() -> Status {
-    Failure::new(
-        Reason::Conflict,
-        "the request id belongs to another request",
-    )
-    .hint("Choose a new random request id for every request; repeat one only to retry.")
-    .into()
 }

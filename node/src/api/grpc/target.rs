@@ -111,6 +111,16 @@ pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Failure> {
     })
 }
 
+/// The request id was used before, for something else, and got that answer.
+pub(super) fn other_request() -> tonic::Status {
+    Failure::new(
+        Reason::Conflict,
+        "the request id belongs to another request",
+    )
+    .hint("Choose a new random request id for every request; repeat one only to retry.")
+    .into()
+}
+
 /// What the state machine refused, as clients read it.
 pub(super) fn refused(refusal: Refusal) -> Failure {
     let reason = match refusal.code {
@@ -119,6 +129,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         | RefusalCode::Conflict
         | RefusalCode::NotLiftable
         | RefusalCode::KeyState => Reason::Conflict,
+        RefusalCode::SecondPerson => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,
         RefusalCode::Limit => Reason::Limit,

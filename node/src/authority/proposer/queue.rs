@@ -1,7 +1,7 @@
 //! What waits to be proposed, and how a batch is taken from it.
 
 use hessra_sled::codec;
-use hessra_state::{Command, Stamped};
+use hessra_state::{Command, KeyCommand, PendingAction, Revoke, Stamped};
 use opentelemetry::KeyValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
@@ -30,10 +30,14 @@ pub(super) enum Lane {
 
 impl Lane {
     pub(super) fn of(commands: &[Stamped]) -> Self {
-        match commands
-            .iter()
-            .any(|stamped| matches!(stamped.command, Command::Revoke(_)))
-        {
+        // An approval may be that of a revocation.
+        let is_urgent = |stamped: &Stamped| {
+            matches!(
+                stamped.command,
+                Command::Revoke(_) | Command::Approve(_) | Command::Ask(PendingAction::Revoke(_))
+            )
+        };
+        match commands.iter().any(is_urgent) {
             true => Self::Revocations,
             false => Self::Others,
         }
@@ -64,17 +68,27 @@ pub(super) struct Job {
 /// About the bytes of a command in the log.
 pub(super) fn size(stamped: &Stamped) -> usize {
     const ENVELOPE: usize = 64;
+    let of_revoke = |revoke: &Revoke| {
+        let targets: usize = revoke.targets.iter().map(codec::target_len).sum();
+        targets + revoke.reason.len() + revoke.ticket.len() + revoke.message.len()
+    };
     let body = match &stamped.command {
-        Command::Revoke(revoke) => {
-            let targets: usize = revoke.targets.iter().map(codec::target_len).sum();
-            targets + revoke.reason.len() + revoke.ticket.len() + revoke.message.len()
-        }
-        Command::Lift(lift) => lift.reason.len(),
+        Command::Revoke(revoke) | Command::Ask(PendingAction::Revoke(revoke)) => of_revoke(revoke),
+        Command::Lift(lift) | Command::Ask(PendingAction::Lift(lift)) => lift.reason.len(),
         Command::ApplyPolicy { policy, .. } => {
             policy.clients_toml.len() + policy.resources_toml.len()
         }
         Command::Init(init) => init.policy.clients_toml.len() + init.policy.resources_toml.len(),
-        Command::Key(_) | Command::Collect { .. } | Command::RaiseVersion(_) => ENVELOPE,
+        Command::Key(KeyCommand::Rewrap(envelopes)) => {
+            let sealed = envelopes.iter().map(|envelope| envelope.sealed.len() + 8);
+            sealed.sum()
+        }
+        Command::Key(_)
+        | Command::Ask(PendingAction::RevokeKey(_))
+        | Command::Approve(_)
+        | Command::Cancel(_)
+        | Command::Collect { .. }
+        | Command::RaiseVersion(_) => ENVELOPE,
     };
     ENVELOPE + stamped.by.len() + body
 }

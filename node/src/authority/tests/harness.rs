@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use hessra_proto::v1;
-use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target};
+use hessra_revocation::{
+    FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, UnixMillis,
+};
 use hessra_sled::{Member, OpenOptions, SledEngine, Store};
 use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey};
 use tempfile::TempDir;
@@ -45,7 +47,7 @@ pub(super) fn feed_key() -> SigningKey {
 struct TestSigner;
 
 impl CheckpointSigner for TestSigner {
-    fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), String> {
+    fn sign(&self, bytes: &[u8], _: &dyn Fn(u32) -> bool) -> Result<(u32, [u8; 64]), String> {
         Ok((2, feed_key().sign(bytes).to_bytes()))
     }
 }
@@ -59,6 +61,10 @@ impl NodeFacts for Ready {
 
     fn disk_bytes(&self) -> u64 {
         0
+    }
+
+    fn keks(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -411,6 +417,8 @@ fn init() -> Command {
         public_key,
         sealed: vec![1],
         changed_at: Revision(0),
+        published: UnixMillis(0),
+        since: UnixMillis(0),
     };
     let token = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
     let feed = feed_key().verifying_key().to_bytes();

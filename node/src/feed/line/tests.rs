@@ -13,7 +13,7 @@ struct Pen {
 }
 
 impl CheckpointSigner for Pen {
-    fn sign(&self, _: &[u8]) -> Result<(u32, [u8; 64]), String> {
+    fn sign(&self, _: &[u8], _: &dyn Fn(u32) -> bool) -> Result<(u32, [u8; 64]), String> {
         match self.sealed.load(Ordering::SeqCst) {
             true => Err("the key is sealed".to_owned()),
             false => Ok((2, [0; 64])),
@@ -49,6 +49,8 @@ impl World {
             public_key: [id as u8; 32],
             sealed: vec![1],
             changed_at: Revision(0),
+            published: UnixMillis(0),
+            since: UnixMillis(0),
         };
         world.apply(Command::Init(Init {
             feed_id: FeedId([7; 16]),

@@ -1,12 +1,15 @@
 //! Commands and their answers: the body of log entries, and what followers forward to the leader.
 
+use std::time::Duration;
+
 use hessra_proto::v1::log;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 use hessra_state::{
-    Applied, Command, Init, KeyCommand, Lift, Refusal, RefusalCode, RequestId, Revoke, Revoked,
-    Stamped,
+    Applied, Command, Envelope, Init, KeyCommand, Lift, PendingId, Refusal, RefusalCode, RequestId,
+    Revoke, Revoked, Stamped,
 };
 
+use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::{
     CodecError, array, decode_key, decode_key_state, decode_policy, decode_target, encode_key,
     encode_key_state, encode_policy, encode_target,
@@ -66,11 +69,10 @@ fn encode_command(command: &Command) -> log::stamped::Command {
             policy: Some(encode_policy(&init.policy)),
         }),
         Command::Revoke(revoke) => Wire::Revoke(encode_revoke(revoke)),
-        Command::Lift(lift) => Wire::Lift(log::Lift {
-            revision: lift.revision.0,
-            restore: lift.restore,
-            reason: lift.reason.clone(),
-        }),
+        Command::Lift(lift) => Wire::Lift(encode_lift(lift)),
+        Command::Ask(action) => Wire::Ask(encode_action(action)),
+        Command::Approve(id) => Wire::Approve(encode_name(*id)),
+        Command::Cancel(id) => Wire::Cancel(encode_name(*id)),
         Command::ApplyPolicy { based_on, policy } => Wire::ApplyPolicy(log::ApplyPolicy {
             based_on: based_on.0,
             policy: Some(encode_policy(policy)),
@@ -95,11 +97,10 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
             policy: decode_policy(init.policy.as_ref())?,
         }),
         Wire::Revoke(revoke) => Command::Revoke(decode_revoke(revoke)?),
-        Wire::Lift(lift) => Command::Lift(Lift {
-            revision: Revision(lift.revision),
-            restore: lift.restore,
-            reason: lift.reason.clone(),
-        }),
+        Wire::Lift(lift) => Command::Lift(decode_lift(lift)),
+        Wire::Ask(action) => Command::Ask(decode_action(action)?),
+        Wire::Approve(name) => Command::Approve(decode_name(name)),
+        Wire::Cancel(name) => Command::Cancel(decode_name(name)),
         Wire::ApplyPolicy(apply) => Command::ApplyPolicy {
             based_on: Revision(apply.based_on),
             policy: decode_policy(apply.policy.as_ref())?,
@@ -112,7 +113,23 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
     })
 }
 
-fn encode_revoke(revoke: &Revoke) -> log::Revoke {
+pub(super) fn encode_lift(lift: &Lift) -> log::Lift {
+    log::Lift {
+        revision: lift.revision.0,
+        restore: lift.restore,
+        reason: lift.reason.clone(),
+    }
+}
+
+pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
+    Lift {
+        revision: Revision(lift.revision),
+        restore: lift.restore,
+        reason: lift.reason.clone(),
+    }
+}
+
+pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
     log::Revoke {
         targets: revoke.targets.iter().map(encode_target).collect(),
         permanent: revoke.permanent,
@@ -123,7 +140,7 @@ fn encode_revoke(revoke: &Revoke) -> log::Revoke {
     }
 }
 
-fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
+pub(super) fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
     Ok(Revoke {
         targets: revoke
             .targets
@@ -142,9 +159,25 @@ fn encode_key_command(command: &KeyCommand) -> log::key_command::Action {
     use log::key_command::Action;
     match command {
         KeyCommand::Prepare(key) => Action::Prepare(encode_key(key)),
-        KeyCommand::Activate(id) => Action::Activate(*id),
+        KeyCommand::Activate {
+            id,
+            published_for_min,
+        } => Action::Activate(log::Activation {
+            id: *id,
+            published_ms_min: published_for_min
+                .map(|min| u64::try_from(min.as_millis()).unwrap_or(u64::MAX)),
+        }),
         KeyCommand::Retire(id) => Action::Retire(*id),
         KeyCommand::Revoke(id) => Action::Revoke(*id),
+        KeyCommand::Rewrap(envelopes) => Action::Rewrap(log::Rewrap {
+            envelopes: envelopes
+                .iter()
+                .map(|envelope| log::Envelope {
+                    id: envelope.id,
+                    sealed: envelope.sealed.clone(),
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -157,9 +190,19 @@ fn decode_key_command(command: &log::KeyCommand) -> Result<KeyCommand, CodecErro
             .ok_or(CodecError::Unknown("key command"))?
         {
             Action::Prepare(key) => KeyCommand::Prepare(decode_key(key)?),
-            Action::Activate(id) => KeyCommand::Activate(*id),
+            Action::Activate(activation) => KeyCommand::Activate {
+                id: activation.id,
+                published_for_min: activation.published_ms_min.map(Duration::from_millis),
+            },
             Action::Retire(id) => KeyCommand::Retire(*id),
             Action::Revoke(id) => KeyCommand::Revoke(*id),
+            Action::Rewrap(rewrap) => {
+                let envelopes = rewrap.envelopes.iter().map(|envelope| Envelope {
+                    id: envelope.id,
+                    sealed: envelope.sealed.clone(),
+                });
+                KeyCommand::Rewrap(envelopes.collect())
+            }
         },
     )
 }
@@ -204,6 +247,13 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
         Applied::VersionRaised(version) => {
             Some(Outcome::Version(log::RaiseVersion { version: *version }))
         }
+        Applied::Rewrapped { keys } => Some(Outcome::Rewrapped(log::Rewrapped { keys: *keys })),
+        Applied::Pending { id, until, already } => Some(Outcome::Asked(log::Asked {
+            id: id.0,
+            until_ms: until.0,
+            already: *already,
+        })),
+        Applied::Cancelled { id } => Some(Outcome::Cancelled(encode_name(*id))),
         Applied::Refused(refusal) => Some(Outcome::Refused(log::Refusal {
             code: u32::from(refusal.code as u8),
             message: refusal.message.clone(),
@@ -252,6 +302,17 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
             removed: collected.removed,
         },
         Outcome::Version(raised) => Applied::VersionRaised(raised.version),
+        Outcome::Rewrapped(rewrapped) => Applied::Rewrapped {
+            keys: rewrapped.keys,
+        },
+        Outcome::Asked(asked) => Applied::Pending {
+            id: PendingId(asked.id),
+            until: UnixMillis(asked.until_ms),
+            already: asked.already,
+        },
+        Outcome::Cancelled(name) => Applied::Cancelled {
+            id: decode_name(name),
+        },
         Outcome::Refused(refusal) => Applied::Refused(Refusal::new(
             decode_refusal_code(refusal.code)?,
             refusal.message.clone(),
@@ -260,7 +321,7 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
 }
 
 fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
-    const KNOWN: [RefusalCode; 8] = [
+    const KNOWN: [RefusalCode; 9] = [
         RefusalCode::NotInitialized,
         RefusalCode::AlreadyInitialized,
         RefusalCode::Invalid,
@@ -269,6 +330,7 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::NotLiftable,
         RefusalCode::KeyState,
         RefusalCode::Limit,
+        RefusalCode::SecondPerson,
     ];
     let known = KNOWN
         .into_iter()

@@ -5,6 +5,7 @@ use hessra_revocation::{Cutoff, Epoch, FeedId, FeedSalt, Revision, Rule, UnixMil
 use hessra_state::{Lifted, Meta, Record, RequestId, Revocation};
 use prost::Message;
 
+use super::pending::{decode_pending, encode_pending};
 use super::{
     CodecError, array, decode, decode_applied, decode_key, decode_policy, decode_target,
     encode_applied, encode_key, encode_policy, encode_target,
@@ -36,6 +37,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
             applied: Some(encode_applied(applied)),
             sequence: *sequence,
         }),
+        Record::Pending(pending) => Kind::Pending(encode_pending(pending)),
         Record::FeedEntry { revision, bytes } => Kind::FeedEntry(log::FeedEntry {
             revision: revision.0,
             canonical: bytes.clone(),
@@ -74,6 +76,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
             )?,
             sequence: request.sequence,
         },
+        Kind::Pending(pending) => Record::Pending(decode_pending(&pending)?),
         Kind::FeedEntry(entry) => Record::FeedEntry {
             revision: Revision(entry.revision),
             bytes: entry.canonical,
@@ -99,6 +102,9 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         next_sequence: meta.next_sequence,
         policy_digest: meta.policy_digest.to_vec(),
         policy_revision: meta.policy_revision.0,
+        next_key_id: meta.next_key_id,
+        next_pending: meta.next_pending,
+        pending: meta.pending,
     }
 }
 
@@ -120,6 +126,9 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
         floor: Revision(meta.floor),
         floor_frontier: floor_frontier.collect::<Result<_, _>>()?,
         next_sequence: meta.next_sequence,
+        next_key_id: meta.next_key_id,
+        next_pending: meta.next_pending,
+        pending: meta.pending,
     })
 }
 
@@ -142,6 +151,7 @@ fn encode_revocation(revocation: &Revocation) -> log::Revocation {
         message: revocation.message.clone(),
         lifted_at: lifted.map_or(0, |lifted| lifted.revision.0),
         lifted_by: lifted.map_or_else(String::new, |lifted| lifted.by.clone()),
+        restored: lifted.is_some_and(|lifted| lifted.restored),
     }
 }
 
@@ -159,6 +169,7 @@ fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecErr
     let lifted = (revocation.lifted_at > 0).then_some(Lifted {
         revision: Revision(revocation.lifted_at),
         by: revocation.lifted_by,
+        restored: revocation.restored,
     });
     Ok(Revocation {
         revision: Revision(revocation.revision),

@@ -1,5 +1,7 @@
 //! Encoding and decoding are inverses, and what is not understood is refused.
 
+use std::time::Duration;
+
 use hessra_revocation::{
     Cutoff, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Rule, Target, TokenId, UnixMillis,
     UnixSeconds,
@@ -7,8 +9,8 @@ use hessra_revocation::{
 use hessra_sled::codec::{CodecError, decode_entry, decode_record, encode_entry, encode_record};
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, Lifted, Policy, Record, Refusal, RefusalCode, RequestId,
-    Revocation, Revoke, Revoked, SealedKey, State,
+    Applied, Command, Envelope, KeyCommand, Lift, Lifted, Pending, PendingAction, PendingId,
+    Policy, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, State,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -43,7 +45,7 @@ fn key() -> impl Strategy<Value = SealedKey> {
     let purposes = KeyPurpose::ALL;
     (
         any::<u32>(),
-        0..2usize,
+        0..3usize,
         0..4usize,
         any::<[u8; 32]>(),
         ".{0,40}",
@@ -57,8 +59,37 @@ fn key() -> impl Strategy<Value = SealedKey> {
                 public_key,
                 sealed: sealed.into_bytes(),
                 changed_at: Revision(changed_at),
+                published: UnixMillis(changed_at / 2),
+                since: UnixMillis(changed_at / 3),
             },
         )
+}
+
+fn pending_action() -> impl Strategy<Value = PendingAction> {
+    let revoke = (proptest::collection::vec(target(), 0..4), any::<bool>()).prop_map(
+        |(targets, permanent)| {
+            PendingAction::Revoke(Revoke {
+                targets,
+                permanent,
+                until: None,
+                reason: "test".into(),
+                ticket: String::new(),
+                message: String::new(),
+            })
+        },
+    );
+    let lift = (any::<u64>(), any::<bool>()).prop_map(|(revision, restore)| {
+        PendingAction::Lift(Lift {
+            revision: Revision(revision),
+            restore,
+            reason: "test".into(),
+        })
+    });
+    prop_oneof![
+        revoke,
+        lift,
+        any::<u32>().prop_map(PendingAction::RevokeKey)
+    ]
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -96,7 +127,20 @@ fn command() -> impl Strategy<Value = Command> {
             policy
         }),
         key().prop_map(|key| Command::Key(KeyCommand::Prepare(key))),
-        any::<u32>().prop_map(|id| Command::Key(KeyCommand::Activate(id))),
+        (any::<u32>(), any::<Option<u32>>()).prop_map(|(id, min)| {
+            let published_for_min = min.map(|min| Duration::from_millis(min.into()));
+            Command::Key(KeyCommand::Activate {
+                id,
+                published_for_min,
+            })
+        }),
+        (any::<u32>(), any::<[u8; 9]>()).prop_map(|(id, sealed)| {
+            let sealed = sealed.to_vec();
+            Command::Key(KeyCommand::Rewrap(vec![Envelope { id, sealed }]))
+        }),
+        pending_action().prop_map(Command::Ask),
+        any::<u64>().prop_map(|id| Command::Approve(PendingId(id))),
+        any::<u64>().prop_map(|id| Command::Cancel(PendingId(id))),
         any::<u32>().prop_map(|id| Command::Key(KeyCommand::Retire(id))),
         any::<u32>().prop_map(|id| Command::Key(KeyCommand::Revoke(id))),
         any::<u64>().prop_map(|now| Command::Collect {
@@ -131,6 +175,15 @@ fn applied() -> impl Strategy<Value = Applied> {
         }),
         any::<u64>().prop_map(|removed| Applied::Collected { removed }),
         any::<u32>().prop_map(Applied::VersionRaised),
+        any::<u64>().prop_map(|keys| Applied::Rewrapped { keys }),
+        (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(id, until, already)| {
+            Applied::Pending {
+                id: PendingId(id),
+                until: UnixMillis(until),
+                already,
+            }
+        }),
+        any::<u64>().prop_map(|id| Applied::Cancelled { id: PendingId(id) }),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::KeyState, message))),
     ]
@@ -178,6 +231,7 @@ fn record() -> impl Strategy<Value = Record> {
                 lifted: lifted.is_multiple_of(2).then_some(Lifted {
                     revision: Revision(lifted),
                     by: text,
+                    restored: lifted.is_multiple_of(4),
                 }),
             })
         });
@@ -185,6 +239,16 @@ fn record() -> impl Strategy<Value = Record> {
         rule,
         revocation,
         key().prop_map(Record::Key),
+        (any::<u64>(), pending_action(), ".{0,20}", any::<u64>()).prop_map(
+            |(id, action, by, at)| {
+                Record::Pending(Pending {
+                    id: PendingId(id),
+                    action,
+                    by,
+                    at: UnixMillis(at),
+                })
+            }
+        ),
         (any::<u64>(), ".{0,50}").prop_map(|(revision, text)| Record::Policy {
             revision: Revision(revision),
             policy: Policy::new(text.clone(), text)

@@ -111,6 +111,8 @@ pub fn init() -> Init {
         public_key: [id as u8; 32],
         sealed: vec![9; 80],
         changed_at: Revision(0),
+        published: UnixMillis(0),
+        since: UnixMillis(0),
     };
     Init {
         feed_id: FeedId([5; 16]),

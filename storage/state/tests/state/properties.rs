@@ -1,10 +1,13 @@
 //! What must hold for every log.
 
+use std::time::Duration;
+
 use hessra_revocation::{
     Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, Target, UnixMillis, UnixSeconds, View,
 };
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, RefusalCode, Revoke, Stamped, State,
+    Applied, Command, Envelope, KeyCommand, Lift, PendingAction, PendingId, RefusalCode, Revoke,
+    Stamped, State,
     limits::{COLLECTED_MAX, HISTORY_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX},
     supported,
 };
@@ -61,9 +64,28 @@ fn a_key_command() -> impl Strategy<Value = KeyCommand> {
     ];
     prop_oneof![
         2 => (0..6u32, purpose).prop_map(|(id, purpose)| KeyCommand::Prepare(key(id, purpose, KeyState::Prepared))),
-        2 => (0..6u32).prop_map(KeyCommand::Activate),
+        2 => (0..6u32, 0..50u64).prop_map(|(id, min)| KeyCommand::Activate {
+            id,
+            published_for_min: (min > 0).then(|| Duration::from_secs(min)),
+        }),
+        1 => (0..6u32).prop_map(|id| KeyCommand::Rewrap(vec![Envelope { id, sealed: vec![7] }])),
         1 => (0..6u32).prop_map(KeyCommand::Retire),
         1 => (0..6u32).prop_map(KeyCommand::Revoke),
+    ]
+}
+
+fn an_action() -> impl Strategy<Value = PendingAction> {
+    let lift = (0..40u64).prop_map(|revision| {
+        PendingAction::Lift(Lift {
+            revision: Revision(revision),
+            restore: true,
+            reason: String::new(),
+        })
+    });
+    prop_oneof![
+        a_revoke().prop_map(PendingAction::Revoke),
+        lift,
+        (0..6u32).prop_map(PendingAction::RevokeKey),
     ]
 }
 
@@ -85,6 +107,9 @@ fn a_command() -> impl Strategy<Value = Command> {
         4 => lift,
         1 => change,
         3 => a_key_command().prop_map(Command::Key),
+        2 => an_action().prop_map(Command::Ask),
+        2 => (0..4u64).prop_map(|id| Command::Approve(PendingId(id))),
+        1 => (0..4u64).prop_map(|id| Command::Cancel(PendingId(id))),
         2 => (0..250u64).prop_map(|now| Command::Collect { now: UnixSeconds(now) }),
         1 => (0..3u32).prop_map(Command::RaiseVersion),
     ]

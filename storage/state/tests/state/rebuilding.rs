@@ -3,7 +3,9 @@
 use hessra_revocation::{
     Cutoff, Epoch, KeyPurpose, KeyState, Revision, Target, UnixMillis, UnixSeconds,
 };
-use hessra_state::{Command, InvalidRecords, KeyCommand, Lift, Record, Revoke, State};
+use hessra_state::{
+    Command, InvalidRecords, KeyCommand, Lift, PendingAction, Record, Revoke, State,
+};
 
 use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree, token};
 
@@ -33,6 +35,12 @@ fn records() -> Vec<Record> {
             KeyPurpose::Token,
             KeyState::Prepared,
         ))),
+        Command::Ask(PendingAction::RevokeKey(3)),
+        Command::Ask(PendingAction::Lift(Lift {
+            revision: Revision(3),
+            restore: true,
+            reason: String::new(),
+        })),
     ];
     for (request, command) in (1..).zip(commands) {
         checked.apply(&stamped(request, request, command));
@@ -114,7 +122,10 @@ fn a_newer_version_asks_for_an_upgrade() {
 
 #[test]
 fn a_changed_field_of_the_meta_record_is_noticed() {
-    let edits: [fn(&mut hessra_state::Meta); 11] = [
+    let edits: [fn(&mut hessra_state::Meta); 14] = [
+        |meta| meta.next_key_id = 3,
+        |meta| meta.next_pending = 0,
+        |meta| meta.pending += 1,
         |meta| meta.next_sequence = u64::MAX,
         |meta| meta.revision = meta.revision.next(),
         |meta| meta.floor = Revision(1),
@@ -169,9 +180,21 @@ fn a_revocation_of_the_future_and_one_of_another_target_are_noticed() {
 #[test]
 fn keys_that_the_feed_does_not_know_so_are_noticed() {
     type Edit = fn(&mut hessra_state::SealedKey);
-    let edits: [(Edit, &str); 5] = [
+    let edits: [(Edit, &str); 6] = [
         (|key| key.state = KeyState::Active, "keys are active"),
-        (|key| key.state = KeyState::Retired, "does not stand"),
+        (
+            |key| {
+                key.state = KeyState::Retired;
+                if !key.needs_private_half() {
+                    key.sealed.clear();
+                }
+            },
+            "does not stand",
+        ),
+        (
+            |key| key.published = UnixMillis(u64::MAX),
+            "was published after",
+        ),
         (|key| key.public_key[31] ^= 1, "does not stand"),
         (
             |key| key.sealed.clear(),

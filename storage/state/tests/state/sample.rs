@@ -32,6 +32,8 @@ pub fn key(id: u32, purpose: KeyPurpose, state: KeyState) -> SealedKey {
         public_key,
         sealed: vec![id as u8; 72],
         changed_at: Revision(0),
+        published: UnixMillis(0),
+        since: UnixMillis(0),
     }
 }
 

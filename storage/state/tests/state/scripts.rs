@@ -4,14 +4,15 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use goldenscript::{ArgumentConsumer, Command as Line, Context, Runner};
 use hessra_revocation::{
     Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, Target, TokenId, UnixSeconds,
 };
 use hessra_state::{
-    Applied, Command, Init, KeyCommand, Lift, Policy, RequestId, Revocation, Revoke, SealedKey,
-    Stamped,
+    Applied, Command, Envelope, Init, KeyCommand, Lift, Pending, PendingAction, PendingId, Policy,
+    RequestId, Revocation, Revoke, SealedKey, Stamped,
 };
 
 use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree};
@@ -32,11 +33,12 @@ macro_rules! scripts {
 scripts! {
     nothing_happens_before_init_and_init_happens_once: "init.txt",
     revoking_makes_rules_that_only_become_stronger: "revoke.txt",
-    lifting_never_brings_old_tokens_back: "lift.txt",
+    only_a_restore_brings_old_tokens_back: "lift.txt",
     locks_end_by_themselves: "locks.txt",
     a_retry_gets_the_first_answer: "requests.txt",
     a_policy_is_compared_and_set: "policy.txt",
     keys_follow_their_table: "keys.txt",
+    what_needs_two_people_waits_for_the_second: "pending.txt",
     refusals_say_what_to_do: "refusals.txt",
     collection_removes_only_what_ended: "collect.txt",
     versions_only_rise: "version.txt",
@@ -88,6 +90,8 @@ impl Script {
                 .map(|revocation| self.revocation(revocation))
                 .collect(),
             "keys" => state.keys().values().map(key_line).collect(),
+            "unused-key" => format!("key id {}", state.unused_key_id()),
+            "pending" => state.pending().iter().map(pending_line).collect(),
             "policy-now" => {
                 let (revision, policy) = state.policy();
                 format!("{} at revision {revision}", policy.clients_toml)
@@ -160,7 +164,12 @@ impl Script {
             }
         }
         if let Some(lifted) = &revocation.lifted {
-            write!(line, " lifted at {} by {}", lifted.revision, lifted.by).unwrap();
+            let word = if lifted.restored {
+                "restored"
+            } else {
+                "lifted"
+            };
+            write!(line, " {word} at {} by {}", lifted.revision, lifted.by).unwrap();
         }
         line + "\n"
     }
@@ -212,7 +221,33 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
             policy: altered_policy(arguments)?,
         },
         "prepare" => Command::Key(KeyCommand::Prepare(new_key(arguments)?)),
-        "activate" => Command::Key(KeyCommand::Activate(position(arguments)? as u32)),
+        "activate" => Command::Key(KeyCommand::Activate {
+            published_for_min: arguments
+                .take_key("published")
+                .map(number)
+                .transpose()?
+                .map(Duration::from_secs),
+            id: position(arguments)? as u32,
+        }),
+        "rewrap" => {
+            let mut envelopes = Vec::new();
+            while let Some(id) = arguments.next_pos() {
+                envelopes.push(Envelope {
+                    id: number(id)? as u32,
+                    sealed: vec![9; 80],
+                });
+            }
+            Command::Key(KeyCommand::Rewrap(envelopes))
+        }
+        "ask-revoke" => Command::Ask(PendingAction::Revoke(revoke_line(arguments)?)),
+        "ask-lift" => Command::Ask(PendingAction::Lift(Lift {
+            revision: Revision(position(arguments)?),
+            reason: "mistake".into(),
+            restore: true,
+        })),
+        "ask-revoke-key" => Command::Ask(PendingAction::RevokeKey(position(arguments)? as u32)),
+        "approve" => Command::Approve(PendingId(position(arguments)?)),
+        "cancel" => Command::Cancel(PendingId(position(arguments)?)),
         "retire" => Command::Key(KeyCommand::Retire(position(arguments)? as u32)),
         "revoke-key" => Command::Key(KeyCommand::Revoke(position(arguments)? as u32)),
         "collect" => Command::Collect {
@@ -361,10 +396,28 @@ fn answer(applied: &Applied) -> String {
             state,
             revision,
         } => format!("key {id} {state:?} at {revision}"),
+        Applied::Rewrapped { keys } => format!("rewrapped {keys}"),
+        Applied::Pending { id, until, already } => {
+            let already = if *already { " already" } else { "" };
+            format!("{id} waits{already} until {}", until.0)
+        }
+        Applied::Cancelled { id } => format!("{id} cancelled"),
         Applied::Collected { removed } => format!("collected {removed}"),
         Applied::VersionRaised(version) => format!("version {version}"),
         Applied::Refused(refusal) => format!("refused {:?}: {}", refusal.code, refusal.message),
     }
+}
+
+fn pending_line(pending: &Pending) -> String {
+    let what = match &pending.action {
+        PendingAction::Revoke(revoke) => {
+            let targets: Vec<String> = revoke.targets.iter().map(text).collect();
+            format!("revoke {}", targets.join(", "))
+        }
+        PendingAction::Lift(lift) => format!("lift {} restore", lift.revision),
+        PendingAction::RevokeKey(id) => format!("revoke key {id}"),
+    };
+    format!("{} {what} asked by {}\n", pending.id, pending.by)
 }
 
 fn key_line(key: &SealedKey) -> String {

@@ -1,0 +1,36 @@
+//! `hessra approvals …`
+
+use clap::{Args, Subcommand};
+
+use super::Confirmation;
+
+/// What to do with actions that wait for a second person.
+#[derive(Debug, Subcommand)]
+pub enum ApprovalsCommand {
+    /// What waits.
+    List,
+    /// One of them, with everything that is to be read before approving.
+    Show {
+        /// Its name, `ap_…`.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Do it, as the second person.
+    Approve(Approve),
+    /// Take it back.
+    Cancel {
+        /// Its name, `ap_…`.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+/// `approvals approve`
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// Its name, `ap_…`.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}

@@ -1,0 +1,135 @@
+//! `hessra approvals …`: what waits for a second person.
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{ApprovalInfo, PendingApproval};
+use serde_json::{Value, json};
+
+use super::confirm::{self, Decided};
+use crate::args::{ApprovalsCommand, Approve};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::{Console, Table, timestamp};
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: ApprovalsCommand) -> Outcome {
+    let authority = Authority::new(context.authenticated_connection()?);
+    match command {
+        ApprovalsCommand::List => list(&authority, console).await,
+        ApprovalsCommand::Show { id } => {
+            let info = authority.show_approval(&id).await?;
+            console.answer(&to_json(&info), || details(&info))
+        }
+        ApprovalsCommand::Approve(arguments) => approve(&authority, console, &arguments).await,
+        ApprovalsCommand::Cancel { id } => {
+            let cancelled = authority.cancel_approval(&id).await?;
+            console.success(&format!("{} will not be done", cancelled.id));
+            console.answer(&json!({"id": cancelled.id, "cancelled": true}), String::new)
+        }
+    }
+}
+
+/// Says that nothing is done yet, and what is to be done next. Exit 0: what was asked for waits.
+pub fn waits(console: Console, pending: &PendingApproval) -> Outcome {
+    let id = &pending.id;
+    let value = json!({"pending": {
+        "id": id,
+        "until": timestamp(pending.until_ms),
+        "already": pending.already,
+    }});
+    let again = if pending.already { " already" } else { "" };
+    console.answer(&value, || {
+        format!(
+            "… Nothing is done yet: {id} waits{again} for a second person, until {}\n  \
+             Another operator with the same right: hessra approvals approve {id}\n",
+            timestamp(pending.until_ms)
+        )
+    })
+}
+
+async fn list(authority: &Authority, console: Console) -> Outcome {
+    let approvals = authority.list_approvals().await?.approvals;
+    let items: Vec<Value> = approvals.iter().map(to_json).collect();
+    console.answer_list(&json!({"approvals": items}), &items, || {
+        if approvals.is_empty() {
+            return "Nothing waits for a second person.\n".to_owned();
+        }
+        let mut table = Table::new(&["id", "what", "asked by", "until", "you may"]);
+        for info in &approvals {
+            table.row([
+                info.id.clone(),
+                info.what.clone(),
+                info.by.clone(),
+                timestamp(info.until_ms),
+                if info.may_approve { "approve" } else { "" }.to_owned(),
+            ]);
+        }
+        table.text()
+    })
+}
+
+async fn approve(authority: &Authority, console: Console, arguments: &Approve) -> Outcome {
+    let info = authority.show_approval(&arguments.id).await?;
+    if arguments.confirmation.dry_run {
+        return console.answer(
+            &json!({"dry_run": true, "approval": to_json(&info)}),
+            || details(&info),
+        );
+    }
+    let id = &info.id;
+    console.note(&details(&info));
+    if confirm::decided(console, &arguments.confirmation, id)? == Decided::Ask {
+        confirm::ask(id, "do it")?;
+    }
+    let done = authority.approve(id).await?;
+    let value = json!({
+        "id": done.id,
+        "what": done.what,
+        "revision": done.revision,
+        "revocations": done.revocations,
+    });
+    console.answer(&value, || {
+        format!(
+            "✓ {} at revision {}: {}\n",
+            done.id, done.revision, done.what
+        )
+    })
+}
+
+fn details(info: &ApprovalInfo) -> String {
+    let until = timestamp(info.until_ms);
+    let lines = [
+        ("Id", info.id.clone()),
+        ("What", info.what.clone()),
+        ("Targets", info.targets.join("\n           ")),
+        ("Asked by", info.by.clone()),
+        ("Asked at", timestamp(info.at_ms)),
+        ("Until", until),
+        (
+            "Needs",
+            format!("the right `{}`, of somebody else", info.right),
+        ),
+        ("Reason", info.reason.clone()),
+        ("Ticket", info.ticket.clone()),
+        ("Message", info.message.clone()),
+    ];
+    let said = lines.iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| format!("{name:<10} {value}\n"))
+        .collect()
+}
+
+fn to_json(info: &ApprovalInfo) -> Value {
+    json!({
+        "id": info.id,
+        "kind": info.kind,
+        "what": info.what,
+        "targets": info.targets,
+        "right": info.right,
+        "by": info.by,
+        "at": timestamp(info.at_ms),
+        "until": timestamp(info.until_ms),
+        "reason": info.reason,
+        "ticket": info.ticket,
+        "message": info.message,
+        "may_approve": info.may_approve,
+    })
+}

@@ -1,0 +1,87 @@
+//! Keys that sign for very long, and what one operator can do alone.
+
+use std::time::Duration;
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse, StatusResponse};
+
+use super::Finding;
+use crate::duration;
+use crate::failure::Failure;
+
+/// A key that signs for longer is worth a look. A year: what compliance texts ask for at the longest.
+const AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// How old the keys are that sign.
+pub async fn check(authority: &Authority) -> Finding {
+    match authority.list_keys().await {
+        Ok(answer) => judge(&answer),
+        Err(error) => Finding::failed("keys", Failure::from(error)),
+    }
+}
+
+fn judge(answer: &ListKeysResponse) -> Finding {
+    let age = |key: &KeyInfo| Duration::from_millis(answer.now_ms.saturating_sub(key.since_ms));
+    let active = answer.keys.iter().filter(|key| key.state == "active");
+    let Some(oldest) = active.max_by_key(|key| age(key)) else {
+        return Finding::warning("keys", "no key signs", "See `hessra keys list`.");
+    };
+    let (age, purpose) = (age(oldest), &oldest.purpose);
+    let shown = duration::display(age);
+    if age <= AGE_MAX {
+        return Finding::good("keys", format!("the oldest that signs is {shown} old"));
+    }
+    Finding::warning(
+        "keys",
+        format!("{purpose} key {} has signed for {shown}", oldest.id),
+        format!(
+            "Replace it: hessra keys rotate --purpose {purpose}. Or set keys.rotate_every on every node."
+        ),
+    )
+}
+
+/// Is there a second person for what can hurt everyone?
+pub fn two_person(status: &StatusResponse) -> Finding {
+    if !status.one_person {
+        return Finding::good(
+            "approvals",
+            "two operators are needed for what can hurt everyone",
+        );
+    }
+    // Somebody chose it, and may have no second operator: it is said, and not held against them.
+    Finding::good(
+        "approvals",
+        "one operator alone can revoke near the root, restore tokens and revoke keys (two_person = false)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    fn answer(age_days: u64) -> ListKeysResponse {
+        let key = |id, since_ms| KeyInfo {
+            id,
+            purpose: "token".into(),
+            state: "active".into(),
+            since_ms,
+            ..KeyInfo::default()
+        };
+        ListKeysResponse {
+            now_ms: 1_000 * 86_400_000,
+            keys: vec![
+                key(1, (1_000 - age_days) * 86_400_000),
+                key(2, 999 * 86_400_000),
+            ],
+            ..ListKeysResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_key_older_than_a_year_is_named() {
+        assert_eq!(judge(&answer(365)).exit, Exit::Done);
+        let old = judge(&answer(366));
+        assert_eq!(old.exit, Exit::Unconfirmed);
+    }
+}

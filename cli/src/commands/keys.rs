@@ -1,0 +1,167 @@
+//! `hessra keys …`: the life of the cluster's keys.
+
+mod export;
+mod rotate;
+
+use std::time::Duration;
+
+use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::v1::{KeyInfo, KeyResponse, ListKeysResponse};
+use serde_json::{Value, json};
+
+use super::approvals::waits;
+use super::confirm::{self, Decided};
+use crate::args::{ActivateKey, KeysCommand, RevokeKey};
+use crate::context::Context;
+use crate::duration;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Console, Table, timestamp};
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: KeysCommand) -> Outcome {
+    let authority = Authority::new(context.authenticated_connection()?);
+    match command {
+        KeysCommand::List => list(&authority, console).await,
+        KeysCommand::Prepare { purpose } => {
+            let answer = authority.prepare_key(purpose.word()).await?;
+            changed(console, &answer)
+        }
+        KeysCommand::Activate(arguments) => activate(&authority, console, &arguments).await,
+        KeysCommand::Retire { id } => changed(console, &authority.retire_key(id).await?),
+        KeysCommand::Revoke(arguments) => revoke(&authority, console, &arguments).await,
+        KeysCommand::Rotate(arguments) => rotate::run(&authority, console, &arguments).await,
+        KeysCommand::Export(arguments) => export::run(&authority, console, &arguments).await,
+        KeysCommand::Rewrap { force } => {
+            let answer = authority.rewrap_keys(force).await?;
+            let (count, kek) = (answer.keys, &answer.kek);
+            console.answer(&json!({"keys": count, "kek": kek}), || {
+                format!(
+                    "✓ {count} keys sealed anew; all are under key-encryption key {kek}\n  \
+                     When every member runs without keys.kek_previous, the old one can be destroyed.\n"
+                )
+            })
+        }
+    }
+}
+
+async fn list(authority: &Authority, console: Console) -> Outcome {
+    let answer = authority.list_keys().await?;
+    let items: Vec<Value> = answer.keys.iter().map(to_json).collect();
+    let whole = json!({
+        "keys": items,
+        "published_ms_min": answer.published_ms_min,
+        "rotate_every_ms": (answer.rotate_every_ms > 0).then_some(answer.rotate_every_ms),
+        "kek": answer.kek,
+        "two_person": answer.two_person,
+    });
+    console.answer_list(&whole, &items, || table(&answer))
+}
+
+fn table(answer: &ListKeysResponse) -> String {
+    let mut table = Table::new(&["kid", "purpose", "state", "since", "next", "kek"]).right(0);
+    for key in &answer.keys {
+        table.row([
+            key.id.to_string(),
+            key.purpose.clone(),
+            key.state.clone(),
+            timestamp(key.since_ms),
+            next(key),
+            key.kek.clone(),
+        ]);
+    }
+    table.text()
+}
+
+/// What comes next in a key's life.
+fn next(key: &KeyInfo) -> String {
+    match key.state.as_str() {
+        "prepared" if key.ready_in_ms == 0 => "can be activated".to_owned(),
+        "prepared" => format!("can be activated in {}", seconds(key.ready_in_ms)),
+        "retired" if key.forgotten_from_ms > 0 => {
+            format!("verifies until {}", timestamp(key.forgotten_from_ms))
+        }
+        "retired" => "verifies".to_owned(),
+        _ => String::new(),
+    }
+}
+
+async fn activate(authority: &Authority, console: Console, arguments: &ActivateKey) -> Outcome {
+    if arguments.force {
+        console.warn(&format!(
+            "key {} is activated however short it has been published: verifiers that have not heard of it deny what it signs",
+            arguments.id
+        ));
+    }
+    let answer = authority
+        .activate_key(arguments.id, arguments.force)
+        .await?;
+    changed(console, &answer)
+}
+
+async fn revoke(authority: &Authority, console: Console, arguments: &RevokeKey) -> Outcome {
+    let key = find(authority, arguments.id).await?;
+    let id = key.id;
+    console.note(&format!(
+        "Revokes {} key {id} ({}): everything that it signed is denied, for ever.",
+        key.purpose, key.state
+    ));
+    if arguments.confirmation.dry_run {
+        return console.answer(&json!({"dry_run": true, "key": to_json(&key)}), String::new);
+    }
+    let word = id.to_string();
+    if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
+        confirm::ask(&word, "revoke it")?;
+    }
+    changed(console, &authority.revoke_key(id).await?)
+}
+
+async fn find(authority: &Authority, id: u32) -> Outcome<KeyInfo> {
+    let keys = authority.list_keys().await?.keys;
+    keys.into_iter().find(|key| key.id == id).ok_or_else(|| {
+        Failure::not_found(format!("no key has the number {id}")).hint("See `hessra keys list`.")
+    })
+}
+
+fn changed(console: Console, answer: &KeyResponse) -> Outcome {
+    if let Some(pending) = &answer.pending {
+        return waits(console, pending);
+    }
+    let value = json!({
+        "id": answer.id,
+        "state": answer.state,
+        "revision": answer.revision,
+        "ready_in_ms": answer.ready_in_ms,
+    });
+    console.answer(&value, || sentence(answer))
+}
+
+fn sentence(answer: &KeyResponse) -> String {
+    let (id, state, revision) = (answer.id, &answer.state, answer.revision);
+    let mut text = format!("✓ Key {id} is {state} at revision {revision}\n");
+    if answer.ready_in_ms > 0 {
+        let wait = seconds(answer.ready_in_ms);
+        text += &format!("  It can sign in {wait}: hessra keys activate {id}\n");
+    }
+    text
+}
+
+/// Whole seconds, rounded up: who waits for less is refused.
+fn seconds(milliseconds: u64) -> String {
+    duration::display(Duration::from_secs(milliseconds.div_ceil(1_000)))
+}
+
+fn to_json(key: &KeyInfo) -> Value {
+    let instant = |at: u64| (at > 0).then(|| timestamp(at));
+    json!({
+        "kid": key.id,
+        "purpose": key.purpose,
+        "state": key.state,
+        "public_key": format!("ed25519/{}", data_encoding::HEXLOWER.encode(&key.public_key)),
+        "changed_revision": key.changed_revision,
+        "published": timestamp(key.published_ms),
+        "since": timestamp(key.since_ms),
+        "ready_in_ms": key.ready_in_ms,
+        "forgotten_from": instant(key.forgotten_from_ms),
+        "kek": (!key.kek.is_empty()).then_some(&key.kek),
+    })
+}

@@ -1,0 +1,341 @@
+//! What waits for a second person: list, show, approve, cancel.
+//!
+//! The approver needs the right that the action itself needs, on the same identities, under the policy as it stands at
+//! the approval. That the two are not the same person is decided by the state machine, on every node alike.
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1;
+use hessra_proto::v1::approvals_server::Approvals as Service;
+use hessra_revocation::Revision;
+use hessra_state::{
+    Applied, Command, Pending, PendingAction, PendingId, Revocation, RevocationId, State,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::Caller;
+use super::target::{identity, other_request, refused, request_id, text};
+use super::{Answer, AuthorityService};
+use crate::policy::Right;
+
+#[tonic::async_trait]
+impl Service for AuthorityService {
+    async fn list(
+        &self,
+        request: Request<v1::ListApprovalsRequest>,
+    ) -> Answer<v1::ListApprovalsResponse> {
+        let caller = self.caller(&request)?;
+        caller.may(Right::Read, None)?;
+        self.confirmed(self.deadline(&request)).await;
+        let (state, now) = (self.authority.state(), self.authority.clock().wall());
+        let waiting = state
+            .pending()
+            .iter()
+            .filter(|pending| !pending.has_ended(now));
+        Ok(Response::new(v1::ListApprovalsResponse {
+            approvals: waiting
+                .map(|pending| info(&caller, &state, pending))
+                .collect(),
+        }))
+    }
+
+    async fn show(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::ApprovalInfo> {
+        let caller = self.caller(&request)?;
+        caller.may(Right::Read, None)?;
+        self.confirmed(self.deadline(&request)).await;
+        let state = self.authority.state();
+        let pending = find(&state, &request.get_ref().id)?;
+        Ok(Response::new(info(&caller, &state, pending)))
+    }
+
+    async fn approve(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::ApproveResponse> {
+        let (caller, pending) = match self.pending_for(&request).await {
+            Ok(found) => found,
+            // A retry of what was done: it gets the first answer.
+            Err(status) => {
+                return self
+                    .approved_before(&request)
+                    .map(Response::new)
+                    .ok_or(status);
+            }
+        };
+        let state = self.authority.state();
+        may(&caller, &state, &pending.action)?;
+        let applied = self
+            .decide(&request, &caller, Command::Approve(pending.id))
+            .await?;
+        let answer = done(&state, &pending, &applied)?;
+        tracing::info!(pending = %pending.id, asked_by = pending.by, by = caller.identity, "approved");
+        Ok(Response::new(answer))
+    }
+
+    async fn cancel(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::CancelResponse> {
+        let (caller, pending) = match self.pending_for(&request).await {
+            Ok(found) => found,
+            Err(status) => {
+                return self
+                    .cancelled_before(&request)
+                    .map(Response::new)
+                    .ok_or(status);
+            }
+        };
+        // Who asked may take it back, whatever rights are left.
+        if caller.identity != pending.by {
+            may(&caller, &self.authority.state(), &pending.action)?;
+        }
+        match self
+            .decide(&request, &caller, Command::Cancel(pending.id))
+            .await?
+        {
+            Applied::Cancelled { id } => {
+                tracing::info!(pending = %id, by = caller.identity, "cancelled");
+                Ok(Response::new(v1::CancelResponse { id: id.to_string() }))
+            }
+            _ => Err(other_request()),
+        }
+    }
+}
+
+impl AuthorityService {
+    /// Puts an action where a second person can approve it.
+    pub(super) async fn ask<T>(
+        &self,
+        request: &Request<T>,
+        caller: &Caller,
+        id: &[u8],
+        action: PendingAction,
+    ) -> Result<v1::PendingApproval, Status> {
+        let (id, deadline) = (request_id(id)?, self.deadline(request));
+        let proposed = self
+            .authority
+            .propose(Command::Ask(action), &caller.identity, id, deadline)
+            .await;
+        match proposed.map_err(Failure::from)?.0 {
+            Applied::Pending { id, until, already } => {
+                tracing::info!(pending = %id, by = caller.identity, "asked for a second person");
+                Ok(v1::PendingApproval {
+                    id: id.to_string(),
+                    until_ms: until.0,
+                    already,
+                })
+            }
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            _ => Err(other_request()),
+        }
+    }
+
+    /// Who asks, and what is pending as of now.
+    async fn pending_for(
+        &self,
+        request: &Request<v1::ApprovalRequest>,
+    ) -> Result<(Caller, Pending), Status> {
+        let caller = self.caller(request)?;
+        let deadline = self.deadline(request);
+        self.authority
+            .linearize(deadline)
+            .await
+            .map_err(Failure::from)?;
+        let state = self.authority.state();
+        match find(&state, &request.get_ref().id) {
+            Ok(pending) => Ok((caller, pending.clone())),
+            Err(failure) => {
+                // Who may not read learns nothing about what there is.
+                caller.may(Right::Read, None)?;
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// The first answer to this request, while it is remembered.
+    fn answered_before(&self, request: &Request<v1::ApprovalRequest>) -> Option<Applied> {
+        let id = request_id(&request.get_ref().request_id).ok()?;
+        let state = self.authority.state();
+        state
+            .requests()
+            .answer(&id)
+            .map(|first| first.applied.clone())
+    }
+
+    fn approved_before(
+        &self,
+        request: &Request<v1::ApprovalRequest>,
+    ) -> Option<v1::ApproveResponse> {
+        let state = self.authority.state();
+        let (revision, made) = match self.answered_before(request)? {
+            Applied::Revoked(items) => {
+                let revisions: Vec<Revision> = items.iter().map(|item| item.revision).collect();
+                (revisions.iter().copied().max()?, revisions)
+            }
+            Applied::Lifted { revision, .. } | Applied::KeyChanged { revision, .. } => {
+                (revision, Vec::new())
+            }
+            _ => return None,
+        };
+        Some(v1::ApproveResponse {
+            id: request.get_ref().id.clone(),
+            what: "was done by the first try of this request".to_owned(),
+            revision: revision.0,
+            revocations: made
+                .into_iter()
+                .map(|revision| revocation_name(&state, revision))
+                .collect(),
+        })
+    }
+
+    fn cancelled_before(
+        &self,
+        request: &Request<v1::ApprovalRequest>,
+    ) -> Option<v1::CancelResponse> {
+        match self.answered_before(request)? {
+            Applied::Cancelled { id } => Some(v1::CancelResponse { id: id.to_string() }),
+            _ => None,
+        }
+    }
+
+    async fn decide(
+        &self,
+        request: &Request<v1::ApprovalRequest>,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Applied, Status> {
+        let (id, deadline) = (
+            request_id(&request.get_ref().request_id)?,
+            self.deadline(request),
+        );
+        let proposed = self
+            .authority
+            .propose(command, &caller.identity, id, deadline)
+            .await;
+        match proposed.map_err(Failure::from)?.0 {
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            applied => Ok(applied),
+        }
+    }
+}
+
+fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
+    let id: PendingId = name
+        .parse()
+        .map_err(|error: hessra_state::pending::PendingIdError| {
+            Failure::new(Reason::InvalidArgument, error.to_string())
+        })?;
+    state.pending().find(id).ok_or_else(|| {
+        Failure::new(
+            Reason::NotFound,
+            format!("{id} does not wait for approval: it was done, cancelled, or ended"),
+        )
+        .hint("See `hessra approvals list`.")
+    })
+}
+
+/// May the caller do alone what the action does, were it not for the second person?
+fn may(caller: &Caller, state: &State, action: &PendingAction) -> Result<(), Failure> {
+    match action {
+        PendingAction::Revoke(revoke) => revoke
+            .targets
+            .iter()
+            .try_for_each(|target| caller.may(Right::Revoke, identity(target))),
+        PendingAction::Lift(lift) => {
+            let revocation = state.revocations().get(&lift.revision);
+            let under = revocation.and_then(|revocation| identity(&revocation.target));
+            caller.may(Right::Lift, under)
+        }
+        PendingAction::RevokeKey(_) => caller.may(Right::Keys, None),
+    }
+}
+
+fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
+    let mut info = v1::ApprovalInfo {
+        id: pending.id.to_string(),
+        by: pending.by.clone(),
+        at_ms: pending.at.0,
+        until_ms: pending.until().0,
+        may_approve: caller.identity != pending.by && may(caller, state, &pending.action).is_ok(),
+        what: what(state, &pending.action),
+        ..Default::default()
+    };
+    match &pending.action {
+        PendingAction::Revoke(revoke) => {
+            (info.kind, info.right) = ("revoke".into(), Right::Revoke.name().into());
+            info.targets = revoke.targets.iter().map(text).collect();
+            info.reason.clone_from(&revoke.reason);
+            info.ticket.clone_from(&revoke.ticket);
+            info.message.clone_from(&revoke.message);
+        }
+        PendingAction::Lift(lift) => {
+            (info.kind, info.right) = ("lift_restore".into(), Right::Lift.name().into());
+            info.targets = vec![revocation_name(state, lift.revision)];
+            info.reason.clone_from(&lift.reason);
+        }
+        PendingAction::RevokeKey(id) => {
+            (info.kind, info.right) = ("key_revoke".into(), Right::Keys.name().into());
+            info.targets = vec![id.to_string()];
+        }
+    }
+    info
+}
+
+fn what(state: &State, action: &PendingAction) -> String {
+    match action {
+        PendingAction::Revoke(revoke) => {
+            let kind = if revoke.permanent {
+                "revokes for ever"
+            } else {
+                "revokes"
+            };
+            let first = revoke.targets.first().map(text).unwrap_or_default();
+            match revoke.targets.len() {
+                0 | 1 => format!("{kind} `{first}`"),
+                count => format!("{kind} `{first}` and {} others", count - 1),
+            }
+        }
+        PendingAction::Lift(lift) => {
+            let of = |revocation: &Revocation| format!(" of `{}`", text(&revocation.target));
+            let target = state.revocations().get(&lift.revision);
+            format!(
+                "lifts {}{}, and tokens issued before it live again",
+                revocation_name(state, lift.revision),
+                target.map(|revocation| of(revocation)).unwrap_or_default()
+            )
+        }
+        PendingAction::RevokeKey(id) => {
+            let purpose = state.keys().get(id).map_or("", |key| key.purpose.word());
+            format!("revokes {purpose} key {id}: everything that it signed is denied")
+        }
+    }
+}
+
+fn revocation_name(state: &State, revision: Revision) -> String {
+    let epoch = state.view().epoch;
+    RevocationId { epoch, revision }.to_string()
+}
+
+/// What an approval did. `state` is from before it.
+fn done(
+    state: &State,
+    pending: &Pending,
+    applied: &Applied,
+) -> Result<v1::ApproveResponse, Status> {
+    let (revision, made): (Revision, Vec<Revision>) = match (applied, &pending.action) {
+        (Applied::Revoked(items), _) => {
+            let revisions: Vec<Revision> = items.iter().map(|item| item.revision).collect();
+            (
+                revisions.iter().copied().max().unwrap_or_default(),
+                revisions,
+            )
+        }
+        (Applied::Lifted { revision, .. }, PendingAction::Lift(lift)) => {
+            (*revision, vec![lift.revision])
+        }
+        (Applied::KeyChanged { revision, .. }, _) => (*revision, Vec::new()),
+        _ => return Err(other_request()),
+    };
+    Ok(v1::ApproveResponse {
+        id: pending.id.to_string(),
+        what: what(state, &pending.action),
+        revision: revision.0,
+        revocations: made
+            .into_iter()
+            .map(|revision| revocation_name(state, revision))
+            .collect(),
+    })
+}
