@@ -1,12 +1,16 @@
 //! The whole path, through the binaries: what a person, a service and an operator see.
 
+mod approvals;
 mod audit;
 mod catching_up;
 mod disks;
 mod hostile_input;
+mod key_encryption;
+mod keys;
 mod leader_loss;
 mod membership;
 mod operators;
 mod refused_starts;
+mod rotations;
 mod verifiers;
 mod walk_through;

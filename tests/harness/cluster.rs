@@ -19,6 +19,7 @@ pub struct Layout {
     nodes: usize,
     joining: usize,
     settings: Vec<(&'static str, &'static str, toml::Value)>,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// One node of it.
@@ -47,6 +48,7 @@ pub struct Cluster {
     /// What lies between the nodes.
     pub links: Links,
     nodes: BTreeMap<u64, Node>,
+    environment: Vec<(&'static str, String)>,
     homes: std::cell::Cell<u32>,
 }
 
@@ -58,6 +60,7 @@ impl Layout {
             nodes: 3,
             joining: 0,
             settings: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -84,6 +87,13 @@ impl Layout {
         value: impl Into<toml::Value>,
     ) -> Self {
         self.settings.push((section, key, value.into()));
+        self
+    }
+
+    /// A variable in every node's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -142,6 +152,7 @@ impl Layout {
             _ports: ports,
             links,
             nodes,
+            environment: self.environment,
             homes: std::cell::Cell::new(0),
         }
     }
@@ -286,6 +297,7 @@ impl Cluster {
         let process = Command::new(binary("hessra-node"))
             .args(["run", "--config"])
             .arg(&node.config)
+            .envs(self.environment.iter().cloned())
             .env(
                 "HESSRA_LOG",
                 std::env::var("HESSRA_LOG").unwrap_or_else(|_| "info".to_owned()),

@@ -16,6 +16,7 @@ mod cluster;
 mod links;
 mod ports;
 mod probe;
+pub mod rotations;
 mod wait;
 
 pub use binaries::binary;
