@@ -67,7 +67,7 @@ fn what_was_done_is_found_from_any_node_and_the_chains_are_whole() {
         .done();
     alice
         .run(["authorize", "request", "-r", "api", "-o", "launch"])
-        .exits(3);
+        .exits(5);
     cluster.person("alice").run(["status"]).exits(5);
 
     let found = |conditions: &[&str]| {
@@ -394,10 +394,10 @@ fn a_name_with_a_line_feed_makes_no_line_and_a_token_in_the_wrong_field_is_not_k
     let resource = "api\n{\"event\":\"authz.issued\"}";
     alice
         .run(["authorize", "request", "-r", resource, "-o", "read"])
-        .exits(3);
+        .exits(5);
     alice
         .run(["authorize", "request", "-r", "api", "-o", &token[..200]])
-        .exits(3);
+        .exits(5);
     let records = lines(&cluster, 1);
     assert_eq!(of_event(&records, "authz.issued").len(), 0);
     assert_eq!(of_event(&records, "authz.denied").len(), 2);
