@@ -6,8 +6,8 @@
 //! far ahead, so that a rotation need not wait for the time that a key must have been published.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hessra_sdk_rust::revocation::{Identity, Revision};
@@ -48,6 +48,20 @@ pub struct Report {
     pub took: Duration,
 }
 
+/// Keys whose revocation was asked for: a token that was minted before may be checked after it.
+#[derive(Clone, Default)]
+struct Revoked(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Revoked {
+    fn insert(&self, key: u32) {
+        self.0.lock().expect("nobody panics with it").insert(key);
+    }
+
+    fn contains(&self, key: u32) -> bool {
+        self.0.lock().expect("nobody panics with it").contains(&key)
+    }
+}
+
 /// One token and the key that signed it.
 struct Kept {
     token: String,
@@ -62,7 +76,7 @@ struct World {
     report: Report,
     kept: Vec<Kept>,
     prepared: VecDeque<u32>,
-    revoked: BTreeSet<u32>,
+    revoked: Revoked,
 }
 
 /// Rotates `count` times. `cluster` must have a `feed.fresh_for` of a few seconds.
@@ -115,7 +129,7 @@ impl World {
             report: Report::default(),
             kept: Vec::new(),
             prepared: VecDeque::new(),
-            revoked: BTreeSet::new(),
+            revoked: Revoked::default(),
         }
     }
 
@@ -197,14 +211,14 @@ impl World {
         let keys: BTreeMap<u32, ()> = self.kept.iter().map(|kept| (kept.key, ())).collect();
         let candidates: Vec<u32> = keys
             .into_keys()
-            .filter(|key| !self.revoked.contains(key) && !active.contains(key))
+            .filter(|key| !self.revoked.contains(*key) && !active.contains(key))
             .collect();
         let Some(key) = candidates.get(number % candidates.len().max(1)) else {
             return;
         };
+        self.revoked.insert(*key);
         let answer = self.authority.revoke_key(*key).await.expect("revoked");
         assert!(answer.pending.is_none(), "this cluster needs one person");
-        self.revoked.insert(*key);
         self.report.revoked += 1;
         self.holds(Revision(answer.revision)).await;
         self.check_kept().await;
@@ -234,7 +248,7 @@ impl World {
                 .check_within(&kept.token, &self.request, PATIENCE)
                 .await;
             self.report.checks += 1;
-            match (self.revoked.contains(&kept.key), verdict) {
+            match (self.revoked.contains(kept.key), verdict) {
                 (true, Verdict::Allow(_)) => {
                     self.report
                         .accepted
@@ -273,6 +287,7 @@ impl Load {
             let minter = IdentityClient::new(connection(cluster, "gateway", &[id]));
             let minter = minter.expect("a client");
             let (verifier, request) = (world.verifier.clone(), world.request.clone());
+            let revoked = world.revoked.clone();
             let (ended, minted) = (Arc::clone(&ended), Arc::clone(&minted));
             tokio::spawn(async move {
                 let mut refused = Vec::new();
@@ -286,7 +301,8 @@ impl Load {
                     let verdict = verifier
                         .check_within(&issued.token, &request, PATIENCE)
                         .await;
-                    if !matches!(verdict, Verdict::Allow(_)) {
+                    let allowed = matches!(verdict, Verdict::Allow(_));
+                    if !allowed && !revoked.contains(key_of(&issued.token)) {
                         refused.push(format!("under load: {verdict:?}"));
                     }
                 }
