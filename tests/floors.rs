@@ -11,6 +11,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-audit", 1, &[]),
+    ("hessra-policy", 1, &["hessra-revocation"]),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
     (
         "hessra-sled",
@@ -30,11 +31,13 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-proto",
             "hessra-state",
             "hessra-audit",
+            "hessra-policy",
             "hessra-sdk-core",
             "hessra-sled",
         ],
     ),
     ("hessra-cli", 3, &["hessra-audit", "hessra-sdk-rust"]),
+    ("hessra-cli", 3, &["hessra-sdk-rust", "hessra-policy"]),
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
     ("hessra-bench", 4, ANY),
@@ -57,6 +60,15 @@ const PURE: &[(&str, &[&str])] = &[
             "serde_json",
             "sha2",
             "thiserror",
+        "hessra-policy",
+        &[
+            "data-encoding",
+            "miette",
+            "rustls-pki-types",
+            "sha2",
+            "strsim",
+            "thiserror",
+            "toml",
         ],
     ),
 ];
@@ -184,6 +196,7 @@ fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
         "hessra-revocation",
         "hessra-state",
         "hessra-audit",
+        "hessra-policy",
         "hessra-sdk-core",
     ] {
         let all = crates();

@@ -1,8 +1,8 @@
 //! Reads a TOML document so that an error says where: file, line, column, and the nearest known key for a typo.
 //!
-//! Both the configuration of a node and the policy are read through here. The one-line form of an error
-//! (`clients.toml:3:1: unknown key …`) goes to logs and to callers of the network; the form with the quoted line goes to
-//! a terminal.
+//! The configuration of a node is read through here; the policy has a reader of its own, which goes on after a mistake.
+//! The one-line form of an error (`node.toml:3:1: unknown key …`) goes to logs; the form with the quoted line goes to a
+//! terminal.
 
 use std::ops::Range;
 
@@ -10,6 +10,8 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use hessra_policy::nearest;
 
 /// What is wrong with a document, and where.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -142,16 +144,6 @@ fn with_nearest_key(message: &str) -> String {
         Some(near) => format!("unknown key `{unknown}`. Did you mean `{near}`?"),
         None => format!("unknown key `{unknown}`. Known here: {}.", known.join(", ")),
     }
-}
-
-/// The known word that a typo most likely meant.
-#[must_use]
-pub fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
-    // 0.6 is where a swapped pair of letters in a five-letter word still counts as that word.
-    const SIMILAR: f64 = 0.6;
-    let score = |word: &&str| strsim::normalized_damerau_levenshtein(unknown, word);
-    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) >= SIMILAR).then_some(*best)
 }
 
 #[cfg(test)]

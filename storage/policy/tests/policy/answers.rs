@@ -1,75 +1,8 @@
-//! What policies permit, and which are refused.
+//! Yes and no.
 
-use super::*;
+use hessra_policy::{Denied, PolicyView, Right};
 
-const CLIENTS: &str = r#"
-version = "0.2.0"
-
-[[clients]]
-identifier = { type = "san_uri", value = "uri:urn:hessra:alice" }
-identity_token_enabled = true
-identity_token_duration = 3600
-resources = [{ name = "api", operations = ["read", "write"] }]
-
-[[clients]]
-identifier = { type = "san_uri", value = "urn:hessra:alice:agent" }
-identity_token_enabled = true
-resources = [{ name = "api", operations = ["read"] }]
-
-[[clients]]
-identifier = { type = "san_dns", value = "worker-*.internal.com" }
-resources = [{ name = "queue", operations = ["take"] }]
-
-[[clients]]
-identifier = { type = "san_uri", value = "urn:hessra:mycompany" }
-identity_token_enabled = true
-[clients.domain.default_role]
-name = "member"
-resources = [{ name = "api", operations = ["read"] }]
-[[clients.domain.roles]]
-name = "admin"
-resources = [{ name = "api", operations = ["write"] }]
-[[clients.domain.role_assignments]]
-subject = "uri:urn:hessra:mycompany:admin-user"
-role = "admin"
-
-[[operators]]
-identity = "urn:hessra:operator"
-rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
-
-[[operators]]
-identity = "urn:hessra:responder"
-rights = ["revoke"]
-under = "urn:hessra:alice"
-"#;
-
-fn policy() -> PolicyView {
-    PolicyView::parse(CLIENTS, "").unwrap()
-}
-
-fn id(text: &str) -> Identity {
-    Identity::parse(text).unwrap()
-}
-
-fn certificate(uris: &[&str], dns: &[&str]) -> PeerCertificate {
-    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    PeerCertificate {
-        der: vec![],
-        sha256: [0; 32],
-        san_uris: owned(uris),
-        san_dns: owned(dns),
-    }
-}
-
-fn may(actor: &str, operation: &str) -> bool {
-    policy().authorize(&id(actor), "api", operation).is_ok()
-}
-
-fn refusal(clients: &str, resources: &str) -> String {
-    PolicyView::parse(clients, resources)
-        .unwrap_err()
-        .to_string()
-}
+use crate::sample::{CLIENTS, certificate, id, may, policy};
 
 #[test]
 fn an_identity_may_what_its_entry_says_and_nothing_else() {
@@ -125,25 +58,6 @@ fn a_deeper_role_gives_nothing_that_the_one_above_lacks() {
                 "write"
             )
             .is_err()
-    );
-}
-
-#[test]
-fn a_delegate_with_more_rights_than_its_parent_is_not_loaded() {
-    let wide = CLIENTS.replace(
-        r#"operations = ["read"] }]
-
-[[clients]]
-identifier = { type = "san_dns""#,
-        r#"operations = ["read", "delete"] }]
-
-[[clients]]
-identifier = { type = "san_dns""#,
-    );
-    assert_eq!(
-        refusal(&wide, ""),
-        "clients.toml:13:1: `urn:hessra:alice:agent` is given `delete` on `api`, which an identity above it does not \
-         have. Give it to that one too, or remove it here"
     );
 }
 
@@ -277,54 +191,4 @@ fn before_there_is_a_policy_nothing_is_permitted() {
             .is_err()
     );
     assert!(none.may("urn:hessra:operator", Right::Read, None).is_err());
-}
-
-#[test]
-fn mistakes_are_refused_where_they_stand() {
-    let with = |more: &str| format!("{CLIENTS}\n{more}");
-    let cases = [
-        (
-            CLIENTS.replace("identity_token_duration", "identity_token_duraton"),
-            "clients.toml:7:1: unknown key `identity_token_duraton`. Did you mean `identity_token_duration`?",
-        ),
-        (
-            with("[[clients]]\nidentifier = { type = \"san_uri\", value = \"urn:hessra:alice\" }"),
-            "clients.toml:42:42: `urn:hessra:alice` and `uri:urn:hessra:alice` are the same identity: remove one entry",
-        ),
-        (
-            CLIENTS.replace("rights = [\"revoke\"]", "rights = []"),
-            "clients.toml:38:1: `urn:hessra:responder` has no rights: remove the entry",
-        ),
-        (
-            CLIENTS.replace("role = \"admin\"", "role = \"boss\""),
-            "clients.toml:30:8: role `boss` is not defined. Known: admin, member",
-        ),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(refusal(&text, ""), expected);
-    }
-    let not_canonical = refusal(
-        &CLIENTS.replace("urn:hessra:alice:agent", "urn:hessra:alice:"),
-        "",
-    );
-    assert!(
-        not_canonical.starts_with("clients.toml:11:42: `urn:hessra:alice:` is not an identity:"),
-        "{not_canonical}"
-    );
-}
-
-#[test]
-fn resources_say_which_kind_of_token_they_need() {
-    let key = format!("ed25519/{}", "ab".repeat(32));
-    let chain = format!(
-        "[resources.orders]\ntype = \"service_chain\"\nnodes = [{{ component = \"edge\", public_key = \"{key}\" }}]"
-    );
-    let policy = PolicyView::parse(CLIENTS, &chain).unwrap();
-    assert_eq!(policy.resource_kind("orders"), ResourceKind::ServiceChain);
-    assert_eq!(policy.resource_kind("anything"), ResourceKind::Singleton);
-    assert_eq!(
-        refusal(CLIENTS, "[resources.orders]\ntype = \"service_chain\""),
-        "resources.toml:1:12: `orders` is a service chain: it needs `nodes` alone"
-    );
-    assert!(refusal(CLIENTS, &chain.replace("abab", "ab")).contains("is not a public key"));
 }

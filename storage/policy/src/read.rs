@@ -1,0 +1,349 @@
+//! Reads a TOML document so that every mistake is found and each has its place.
+//!
+//! serde stops at the first mistake and forgets where it was once a value is a plain type. Here a [`Section`] is asked
+//! for its keys one by one; what is missing, of another type or out of range goes to the [`Faults`] and reading goes on;
+//! [`Section::close`] reports the keys that nobody asked for, with the nearest one that somebody did.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::names::nearest;
+use crate::problem::Problem;
+
+/// The problems of one file, as they are found.
+pub(crate) struct Faults<'t> {
+    file: &'static str,
+    text: &'t str,
+    found: Vec<Problem>,
+}
+
+impl<'t> Faults<'t> {
+    pub(crate) fn new(file: &'static str, text: &'t str) -> Self {
+        Self {
+            file,
+            text,
+            found: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let problem = Problem::new(self.file, self.text, span, message, hint);
+        self.found.push(problem);
+    }
+
+    /// Counted from 1.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        before.matches('\n').count() + 1
+    }
+
+    pub(crate) fn into_found(mut self) -> Vec<Problem> {
+        self.found.sort_by_key(|problem| problem.span.start);
+        self.found
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+}
+
+/// The document, with all its errors of syntax in `faults`.
+pub(crate) fn document<'t>(text: &'t str, faults: &mut Faults<'_>) -> Spanned<DeTable<'t>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        faults.add(span, error.message().trim_end(), "");
+    }
+    root
+}
+
+/// One table that is being read.
+pub(crate) struct Section<'d, 'i> {
+    table: &'d DeTable<'i>,
+    pub(crate) span: Range<usize>,
+    asked: Vec<&'static str>,
+}
+
+impl<'d, 'i> Section<'d, 'i> {
+    pub(crate) fn new(table: &'d DeTable<'i>, span: Range<usize>) -> Self {
+        Self {
+            table,
+            span,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Where the key stands, or the table when it is absent.
+    pub(crate) fn place(&self, key: &str) -> Range<usize> {
+        let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
+        match found {
+            Some((key, value)) if value.get_ref().is_table() || value.get_ref().is_array() => {
+                key.span()
+            }
+            Some((_, value)) => value.span(),
+            None => self.span.clone(),
+        }
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(known, _)| known.get_ref() == key)
+    }
+
+    pub(crate) fn text(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Located<String>> {
+        let value = self.value(key)?;
+        text(value, faults)
+    }
+
+    pub(crate) fn required_text(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Located<String>> {
+        if !self.has(key) {
+            faults.add(self.span.clone(), format!("missing key `{key}`"), "");
+        }
+        self.text(key, faults)
+    }
+
+    pub(crate) fn flag(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
+        let value = self.value(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            wrong_type(value, "`true` or `false`", faults);
+        }
+        flag
+    }
+
+    /// `what` begins the sentence about a number out of range.
+    pub(crate) fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        what: &str,
+        faults: &mut Faults<'_>,
+    ) -> Option<u64> {
+        let value = self.value(key)?;
+        let Some(integer) = value.get_ref().as_integer() else {
+            wrong_type(value, "a whole number", faults);
+            return None;
+        };
+        let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.and_then(|number| u64::try_from(number).ok());
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return Some(number);
+        }
+        let sentence = format!("{what} {} to {}", range.start(), range.end());
+        faults.add(value.span(), sentence, "");
+        None
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        faults: &mut Faults<'_>,
+    ) -> Option<T> {
+        let text = self.text(key, faults)?;
+        choice(&text, words, faults)
+    }
+
+    pub(crate) fn texts(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<Located<String>> {
+        let items = self.items(key, faults);
+        items.iter().filter_map(|item| text(item, faults)).collect()
+    }
+
+    /// One text, or a list of them.
+    pub(crate) fn text_or_texts(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<Located<String>> {
+        match self.value(key) {
+            Some(value) if value.get_ref().is_str() => text(value, faults).into_iter().collect(),
+            _ => self.texts(key, faults),
+        }
+    }
+
+    pub(crate) fn section(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Section<'d, 'i>> {
+        let place = self.place(key);
+        let value = self.value(key)?;
+        section(value, place, faults)
+    }
+
+    /// A list of tables.
+    pub(crate) fn sections(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<Section<'d, 'i>> {
+        let items = self.items(key, faults);
+        items
+            .iter()
+            .filter_map(|item| section(item, item.span(), faults))
+            .collect()
+    }
+
+    /// A table of named tables.
+    pub(crate) fn named(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<(Located<String>, Section<'d, 'i>)> {
+        let Some(section_of) = self.section(key, faults) else {
+            return Vec::new();
+        };
+        let entries = section_of.table.iter();
+        entries
+            .filter_map(|(name, value)| {
+                let located = Located {
+                    value: name.get_ref().clone().into_owned(),
+                    span: name.span(),
+                };
+                Some((located, section(value, name.span(), faults)?))
+            })
+            .collect()
+    }
+
+    /// A table of named lists of texts.
+    pub(crate) fn named_texts(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<(Located<String>, Vec<Located<String>>)> {
+        let Some(section_of) = self.section(key, faults) else {
+            return Vec::new();
+        };
+        let entries = section_of.table.iter();
+        entries
+            .map(|(name, value)| {
+                let located = Located {
+                    value: name.get_ref().clone().into_owned(),
+                    span: name.span(),
+                };
+                let items = list(value, faults);
+                let texts = items.iter().filter_map(|item| text(item, faults));
+                (located, texts.collect())
+            })
+            .collect()
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn close(self, faults: &mut Faults<'_>) {
+        for (key, _) in self.table.iter() {
+            let name: &str = key.get_ref();
+            if !self.asked.contains(&name) {
+                let hint = match nearest(name, &self.asked) {
+                    Some(near) => format!("Did you mean `{near}`?"),
+                    None => format!("Known here: {}.", self.asked.join(", ")),
+                };
+                faults.add(key.span(), format!("unknown key `{name}`"), hint);
+            }
+        }
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'i>>> {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
+        let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
+        found.map(|(_, value)| value)
+    }
+
+    fn items(&mut self, key: &'static str, faults: &mut Faults<'_>) -> &'d [Spanned<DeValue<'i>>] {
+        self.value(key).map_or(&[], |value| list(value, faults))
+    }
+}
+
+/// The word that is meant, or a fault that names the nearest.
+pub(crate) fn choice<T: Copy>(
+    text: &Located<String>,
+    words: &[(&'static str, T)],
+    faults: &mut Faults<'_>,
+) -> Option<T> {
+    let found = words.iter().find(|(word, _)| *word == text.value);
+    if found.is_none() {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!("`{}` is not known here", text.value);
+        faults.add(
+            text.span.clone(),
+            message,
+            near_or_known(&text.value, &known),
+        );
+    }
+    found.map(|(_, meaning)| *meaning)
+}
+
+/// "Did you mean …?" when something is near, else what there is.
+pub(crate) fn near_or_known(unknown: &str, known: &[&str]) -> String {
+    match (nearest(unknown, known), known.is_empty()) {
+        (Some(near), _) => format!("Did you mean `{near}`?"),
+        (None, false) => format!("Known: {}", known.join(", ")),
+        (None, true) => String::new(),
+    }
+}
+
+fn text(value: &Spanned<DeValue<'_>>, faults: &mut Faults<'_>) -> Option<Located<String>> {
+    let Some(text) = value.get_ref().as_str() else {
+        wrong_type(value, "a text in quotes", faults);
+        return None;
+    };
+    Some(Located {
+        value: text.to_owned(),
+        span: value.span(),
+    })
+}
+
+fn list<'d, 'i>(
+    value: &'d Spanned<DeValue<'i>>,
+    faults: &mut Faults<'_>,
+) -> &'d [Spanned<DeValue<'i>>] {
+    match value.get_ref() {
+        DeValue::Array(items) => items,
+        _ => {
+            wrong_type(value, "a list", faults);
+            &[]
+        }
+    }
+}
+
+fn section<'d, 'i>(
+    value: &'d Spanned<DeValue<'i>>,
+    place: Range<usize>,
+    faults: &mut Faults<'_>,
+) -> Option<Section<'d, 'i>> {
+    match value.get_ref() {
+        DeValue::Table(table) => Some(Section::new(table, place)),
+        _ => {
+            wrong_type(value, "a table", faults);
+            None
+        }
+    }
+}
+
+fn wrong_type(value: &Spanned<DeValue<'_>>, wanted: &str, faults: &mut Faults<'_>) {
+    let message = format!("expected {wanted}, found {}", value.get_ref().type_str());
+    faults.add(value.span(), message, "");
+}

@@ -1,0 +1,211 @@
+//! What a resource needs: kind and shape of its tokens, their lifetime, and the rules of its operations.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use crate::names::glob_matches;
+use crate::view::PolicyView;
+
+/// What kind of token a resource needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ResourceKind {
+    /// One token is enough. What is not in `resources.toml` is one.
+    #[default]
+    Singleton,
+    ServiceChain,
+    MultiParty,
+}
+
+impl ResourceKind {
+    /// As in the policy file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Singleton => "singleton",
+            Self::ServiceChain => "service_chain",
+            Self::MultiParty => "multi_party",
+        }
+    }
+}
+
+/// Which verifiers a token is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenShape {
+    /// Satisfies the verifiers of both generations.
+    #[default]
+    Universal,
+    /// As `hessra-token-authz` mints it (generation A).
+    Authorization,
+    /// As `hessra-cap-token` mints it (generation C).
+    Capability,
+}
+
+impl TokenShape {
+    /// As in the policy file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Universal => "universal",
+            Self::Authorization => "authorization",
+            Self::Capability => "capability",
+        }
+    }
+}
+
+/// A service that a request passes, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainNode {
+    /// Its name.
+    pub component: String,
+    /// `ed25519/HEX` or `secp256r1/HEX`.
+    pub public_key: String,
+}
+
+/// A party that must sign before a token is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Its name.
+    pub component: String,
+    /// Where it signs: `host:port` or `https://host:port/…`.
+    pub authorization_service: String,
+    /// `ed25519/HEX` or `secp256r1/HEX`.
+    pub public_key: String,
+}
+
+/// What holds for one operation, or for all of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationRules {
+    /// Labels that a capability must be given a value for; sorted.
+    pub required_designations: Vec<String>,
+    /// A capability for it can be used once, anywhere in the cluster.
+    pub single_use: bool,
+    /// A capability for it is given out only to a session that shows its context token.
+    pub context_required: bool,
+}
+
+/// What `resources.toml` says of a resource, or the defaults for one that it does not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Kind of token.
+    pub kind: ResourceKind,
+    /// Shape of token.
+    pub shape: TokenShape,
+    /// Seconds; `None` = the policy's limit, see [`PolicyView::authorization_duration_of`].
+    pub authorization_token_duration: Option<u64>,
+    /// Of a service chain, in the order in which they are passed.
+    pub nodes: Vec<ChainNode>,
+    /// Of a multi-party resource.
+    pub signers: Vec<Signer>,
+    /// For every operation.
+    pub rules: OperationRules,
+    /// Its schema: with any, these are all operations that there are. What an operation adds to `rules`.
+    pub operations: BTreeMap<String, OperationRules>,
+    /// Labels that a session is exposed to when it gets a capability for this resource; sorted.
+    pub classifications: Vec<String>,
+    /// Line of its entry in `resources.toml`; 0 when it has none.
+    pub line: usize,
+}
+
+static UNLISTED: LazyLock<Resource> = LazyLock::new(Resource::unlisted);
+
+impl Resource {
+    pub(crate) fn unlisted() -> Self {
+        Self {
+            kind: ResourceKind::default(),
+            shape: TokenShape::default(),
+            authorization_token_duration: None,
+            nodes: Vec::new(),
+            signers: Vec::new(),
+            rules: OperationRules::default(),
+            operations: BTreeMap::new(),
+            classifications: Vec::new(),
+            line: 0,
+        }
+    }
+
+    /// Does its schema have this operation? Without a schema, every operation is known.
+    #[must_use]
+    pub fn knows(&self, operation: &str) -> bool {
+        self.operations.is_empty() || self.operations.contains_key(operation)
+    }
+
+    /// Everything that holds for an operation: the resource's rules and the operation's own.
+    #[must_use]
+    pub fn rules_of(&self, operation: &str) -> OperationRules {
+        let mut rules = self.rules.clone();
+        if let Some(own) = self.operations.get(operation) {
+            rules.single_use |= own.single_use;
+            rules.context_required |= own.context_required;
+            rules
+                .required_designations
+                .extend(own.required_designations.iter().cloned());
+            rules.required_designations.sort();
+            rules.required_designations.dedup();
+        }
+        rules
+    }
+}
+
+/// Who has seen this must not reach that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExposureRule {
+    /// Patterns of labels.
+    pub(crate) labels: Vec<String>,
+    /// All of the patterns must have been seen, not just one.
+    pub(crate) all: bool,
+    /// Patterns of resources.
+    pub(crate) blocks: Vec<String>,
+}
+
+impl ExposureRule {
+    fn blocks(&self, seen: &[String], resource: &str) -> bool {
+        let is_seen = |pattern: &String| seen.iter().any(|label| glob_matches(pattern, label));
+        let holds = if self.all {
+            self.labels.iter().all(is_seen)
+        } else {
+            self.labels.iter().any(is_seen)
+        };
+        holds
+            && self
+                .blocks
+                .iter()
+                .any(|pattern| glob_matches(pattern, resource))
+    }
+}
+
+impl PolicyView {
+    /// What holds for a resource; the defaults when the policy does not name it.
+    #[must_use]
+    pub fn resource(&self, resource: &str) -> &Resource {
+        self.resources.get(resource).unwrap_or(&UNLISTED)
+    }
+
+    /// Resources that `resources.toml` names, by name.
+    pub fn resources(&self) -> impl Iterator<Item = (&str, &Resource)> {
+        self.resources
+            .iter()
+            .map(|(name, resource)| (name.as_str(), resource))
+    }
+
+    /// What kind of token a resource needs.
+    #[must_use]
+    pub fn resource_kind(&self, resource: &str) -> ResourceKind {
+        self.resource(resource).kind
+    }
+
+    /// Seconds that an authorization token for this resource lives.
+    #[must_use]
+    pub fn authorization_duration_of(&self, resource: &str) -> u64 {
+        let own = self.resource(resource).authorization_token_duration;
+        own.unwrap_or(self.limits.authorization_token_duration)
+    }
+
+    /// Is a session that was exposed to these labels kept from this resource?
+    #[must_use]
+    pub fn is_blocked_by_exposure(&self, labels: &[String], resource: &str) -> bool {
+        self.exposure_rules
+            .iter()
+            .any(|rule| rule.blocks(labels, resource))
+    }
+}

@@ -1,0 +1,6 @@
+//! What policies permit, which are refused, why, and how they differ.
+
+mod answers;
+mod refusals;
+mod sample;
+mod settings;
