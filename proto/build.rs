@@ -1,6 +1,6 @@
 //! Compiles the protos with protox, so that no `protoc` is needed on the machine.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 8] = [
         "log",
         "raft",
         "feed",
@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "audit",
         "keys",
         "approvals",
+        "policy",
     ];
     let files: Vec<String> = FILES
         .iter()

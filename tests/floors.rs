@@ -36,8 +36,11 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-sled",
         ],
     ),
-    ("hessra-cli", 3, &["hessra-audit", "hessra-sdk-rust"]),
-    ("hessra-cli", 3, &["hessra-sdk-rust", "hessra-policy"]),
+    (
+        "hessra-cli",
+        3,
+        &["hessra-audit", "hessra-policy", "hessra-sdk-rust"],
+    ),
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
     ("hessra-bench", 4, ANY),
@@ -60,6 +63,9 @@ const PURE: &[(&str, &[&str])] = &[
             "serde_json",
             "sha2",
             "thiserror",
+        ],
+    ),
+    (
         "hessra-policy",
         &[
             "data-encoding",

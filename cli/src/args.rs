@@ -16,6 +16,7 @@ mod feed;
 mod global;
 mod identity;
 mod keys;
+mod policy;
 mod revocations;
 mod revoke;
 mod values;
@@ -33,6 +34,9 @@ pub use identity::{
     PublicKeyArguments, StoredTokenArguments, VerifyIdentity,
 };
 pub use keys::{ActivateKey, ExportKeys, KeyFormat, KeysCommand, Purpose, RevokeKey, RotateKeys};
+pub use policy::{
+    ApplyPolicy, CheckPolicy, DiffPolicy, PolicyCommand, PolicyFiles, RollbackPolicy, ShowPolicy,
+};
 pub use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
 pub use revoke::{RevokeArguments, TargetArguments};
 pub use values::{WaitFor, WaitShare};
@@ -83,6 +87,9 @@ pub enum Command {
     /// What waits for a second person: list, show, approve, cancel.
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Who may do what: validate, diff, apply, check, show, history, rollback.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// How revocations reach verifiers: status, verifiers, watch.
     #[command(subcommand)]
     Feed(FeedCommand),
@@ -164,6 +171,13 @@ mod tests {
             "hessra audit search event=authz.denied subject=urn:h:a --since 1h -o json",
             "hessra audit verify /data/audit --keys jwks.json",
             "hessra audit export --format ocsf",
+            "hessra policy validate policy",
+            "hessra policy diff clients.toml resources.toml --revision 3",
+            "hessra policy apply policy --based-on 7 -m text --ticket T-1 --yes",
+            "hessra policy check urn:h:a read api -o json",
+            "hessra policy show --out policy",
+            "hessra policy history --limit 3",
+            "hessra policy rollback 7 --dry-run",
             "hessra help exit-codes",
         ] {
             assert!(

@@ -11,6 +11,7 @@ mod feed;
 mod help;
 mod identity;
 mod keys;
+mod policy;
 mod revocations;
 mod revoke;
 mod status;
@@ -44,6 +45,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Audit(command) => audit::run(&context, console, command).await,
         Command::Keys(command) => keys::run(&context, console, command).await,
         Command::Approvals(command) => approvals::run(&context, console, command).await,
+        Command::Policy(command) => policy::run(&context, console, command).await,
         Command::Feed(command) => feed::run(&context, console, command).await,
         Command::Help { .. } | Command::Completion { .. } | Command::Doctor => Ok(()),
     }

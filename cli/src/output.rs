@@ -160,6 +160,13 @@ impl Console {
         }
     }
 
+    /// What is wrong with a file, drawn for people; also when only failures are asked for.
+    pub fn report(&self, text: &str) {
+        if !self.for_machines() {
+            say(text);
+        }
+    }
+
     /// Said with `--verbose` only.
     pub fn detail(&self, text: &str) {
         if self.verbose {

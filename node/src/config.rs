@@ -105,7 +105,7 @@ impl Config {
         }
     }
 
-    fn paths_mut(&mut self) -> [&mut PathBuf; 10] {
+    fn paths_mut(&mut self) -> [&mut PathBuf; 15] {
         [
             &mut self.storage.path,
             &mut self.public_tls.certificate,
@@ -117,6 +117,11 @@ impl Config {
             &mut self.peer_tls.ca,
             &mut self.policy.clients,
             &mut self.policy.resources,
+            &mut self.policy.git.allowed_signers,
+            &mut self.policy.git.ssh_key,
+            &mut self.policy.git.ssh_known_hosts,
+            &mut self.policy.git.https_ca,
+            &mut self.policy.git.https_credentials,
         ]
     }
 }
@@ -172,7 +177,7 @@ macro_rules! section {
 }
 
 macro_rules! config {
-    ($($field:ident: $type:ident;)+) => {
+    ($($field:ident: $type:ident $(, $below:literal: $below_type:ident)?;)+) => {
         /// All settings of one node.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
@@ -181,7 +186,10 @@ macro_rules! config {
 
         /// Sections in order: name, comment, keys.
         const SECTIONS: &[(&str, &[&str], &[(&str, &[&str])])] =
-            &[$((stringify!($field), $type::COMMENT, $type::KEYS),)+];
+            &[$(
+                (stringify!($field), $type::COMMENT, $type::KEYS),
+                $(($below, $below_type::COMMENT, $below_type::KEYS),)?
+            )+];
     };
 }
 
@@ -192,7 +200,7 @@ config! {
     public_tls: PublicTls;
     peer_tls: PeerTlsFiles;
     keys: Keys;
-    policy: PolicyFiles;
+    policy: PolicyFiles, "policy.git": PolicyGit;
     issuing: Issuing;
     limits: Limits;
     audit: AuditFiles;
@@ -283,12 +291,51 @@ section! {
 }
 
 section! {
-    /// The policy that a new cluster starts with. Afterwards it is replicated state, and these files are not read.
+    /// The policy that a new cluster starts with. Afterwards it is replicated state, and these files are not read:
+    /// `hessra policy apply`, or the repository of `[policy.git]`, changes it.
     PolicyFiles {
         /// `clients.toml`. Required with `cluster.initial_members`.
         clients: PathBuf = PathBuf::new();
         /// `resources.toml`. Empty: every resource is a singleton.
         resources: PathBuf = PathBuf::new();
+        /// Has a section of its own.
+        git: PolicyGit = PolicyGit::default();
+    }
+}
+
+section! {
+    /// A git repository whose newest commit is the policy. The leader applies it; give it to every node. The program
+    /// `git` (2.38 or newer) must be installed; nothing is checked out, and no hook or configuration is used.
+    PolicyGit {
+        /// `https://host/path`, `ssh://user@host/path`, or an absolute path on this machine. Without credentials.
+        /// Empty: none is followed.
+        url: String = String::new();
+        /// The branch that is followed. Letters, digits and `. _ - /`.
+        branch: String = "main".to_owned();
+        /// Folder of the repository with `clients.toml` and perhaps `resources.toml`. Empty: its root.
+        directory: String = String::new();
+        /// Time between two looks. 1s to 24h.
+        interval: Lasting = Lasting::seconds(60);
+        /// A call of git that takes longer is ended. 1s to 10m.
+        timeout: Lasting = Lasting::seconds(60);
+        /// Bytes that the branch with its history may take here. 64KiB to 1GiB.
+        size_max: ByteSize = ByteSize::mebibytes(64);
+        /// File of allowed signers, as `ssh-keygen(1)` describes it: the newest commit must be signed by one of them.
+        /// Empty: signatures are not looked at, and whoever can push is believed.
+        allowed_signers: PathBuf = PathBuf::new();
+        /// Private key for ssh, readable by the owner alone. Required with an ssh address.
+        ssh_key: PathBuf = PathBuf::new();
+        /// `known_hosts` for ssh; an unknown host is refused. Required with an ssh address.
+        ssh_known_hosts: PathBuf = PathBuf::new();
+        /// PEM bundle of the CAs of an https server. Empty: those of the system.
+        https_ca: PathBuf = PathBuf::new();
+        /// Credentials for https as `git-credential-store(1)` keeps them, readable by the owner alone. Empty: none.
+        https_credentials: PathBuf = PathBuf::new();
+        /// Apply a commit that does not descend from the one applied last: a rewritten or rewound branch.
+        allow_rewind: bool = false;
+        /// Replace a policy that an operator applied over the newest commit. Without it, it stands until the next
+        /// commit, and is reported.
+        correct_drift: bool = false;
     }
 }
 

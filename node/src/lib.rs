@@ -13,6 +13,7 @@
 //! | [`issuer`] | decides on requests for tokens, and mints |
 //! | [`audit`] | every decision and every change, in a chained file, before the answer |
 //! | [`policy`] | who may have which token, and which operator may do what |
+//! | [`gitops`] | follows a git repository: its newest commit is the policy |
 //! | [`signer`] | unsealed keys that sign tokens and checkpoints |
 //! | [`keys`] | the life of keys: made, sealed anew, rotated by schedule, published |
 //! | [`seal`] | private keys at rest: an envelope under the key-encryption key |
@@ -31,6 +32,7 @@ pub mod dev;
 pub mod document;
 pub mod edge;
 pub mod feed;
+pub mod gitops;
 pub mod issuer;
 pub mod keys;
 pub mod node;

@@ -123,7 +123,7 @@ impl Node {
         let stopping = Arc::new(AtomicBool::new(false));
         let parts = Parts::start(&config, &material, &stopping, &stop).await?;
         let mut tasks = JoinSet::new();
-        parts.look_after(material, &mut tasks, &stop);
+        parts.look_after(&config, material, &mut tasks, &stop);
         doors.serve(&config, &parts, collected, &mut tasks, &stop, &close)?;
         let Parts {
             authority,

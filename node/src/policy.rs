@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::error;
 
 use hessra_revocation::Hash;
 use hessra_state::State;
 
 use crate::api::tls::PeerCertificate;
+use crate::gitops::Followed;
 
 pub use hessra_policy::*;
 
@@ -28,9 +29,21 @@ impl ProvenNames for PeerCertificate {
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
     cached: Arc<ArcSwap<(Hash, Arc<PolicyView>)>>,
+    followed: Arc<ArcSwapOption<Followed>>,
 }
 
 impl Policies {
+    /// What is known of the repository that this node follows; `None` = it follows none.
+    #[must_use]
+    pub fn followed(&self) -> Option<Arc<Followed>> {
+        self.followed.load_full()
+    }
+
+    /// Replaces what is known of the repository.
+    pub(crate) fn set_followed(&self, followed: Followed) {
+        self.followed.store(Some(Arc::new(followed)));
+    }
+
     /// The policy of this state. Before `Init`, and for content that this version cannot read, one that permits nothing.
     #[must_use]
     pub fn of(&self, state: &State) -> Arc<PolicyView> {

@@ -4,6 +4,7 @@
 
 mod material;
 mod offline;
+mod policy;
 mod surface;
 
 use std::fs;

@@ -11,6 +11,7 @@
 //! | [`audit`] | the audit of this node |
 //! | [`keys`] | the cluster's keys |
 //! | [`approvals`] | what waits for a second person |
+//! | [`policy`] | the policy and its history |
 //!
 //! Any node answers: writes go to the leader from inside, reads that must be linearizable confirm the quorum. A caller
 //! never gets a redirect. Refusals carry a reason that programs act on and a sentence that says what to do.
@@ -20,6 +21,7 @@ mod audit;
 mod caller;
 mod keys;
 mod members;
+mod policy;
 mod read;
 mod revoke;
 mod target;
@@ -33,6 +35,7 @@ use hessra_proto::v1;
 use hessra_proto::v1::approvals_server::ApprovalsServer;
 use hessra_proto::v1::authority_server::{Authority as Service, AuthorityServer};
 use hessra_proto::v1::keys_server::KeysServer;
+use hessra_proto::v1::policies_server::PoliciesServer;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -65,7 +68,8 @@ pub struct AuthorityService {
     keys: KeyDesk,
 }
 
-/// The services of the public port: `Authority`, `Keys`, `Approvals` and `Audit` for operators, `Feed` for verifiers.
+/// The services of the public port: `Authority`, `Policies`, `Keys`, `Approvals` and `Audit` for operators, `Feed` for
+/// verifiers.
 #[must_use]
 pub fn routes(
     authority: Authority,
@@ -87,12 +91,16 @@ pub fn routes(
     let approvals = ApprovalsServer::new(service.clone());
     let auditor = service.authority.auditor().cloned();
     let audit = auditor.map(|auditor| audit::AuditService::server(service.clone(), auditor));
+    let policies = PoliciesServer::new(service.clone())
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     let service = AuthorityServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let routes = Routes::new(service)
         .add_service(keys)
         .add_service(approvals)
+        .add_service(policies)
         .add_service(FeedService::new(feed));
     match audit {
         Some(audit) => routes.add_service(audit),

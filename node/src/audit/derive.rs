@@ -11,7 +11,9 @@ use hessra_audit::{Actor, Event, Outcome, Position, Record, Target};
 use hessra_revocation::{KeyState, Revision, Target as Revocable};
 use hessra_sled::Membership;
 use hessra_state::revocations::RevocationId;
-use hessra_state::{Applied, Command, KeyCommand, Lift, PendingAction, Revoke, Stamped, State};
+use hessra_state::{
+    Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, Revoke, Stamped, State,
+};
 
 use crate::api::grpc::scope_of;
 
@@ -34,11 +36,26 @@ pub fn command(
         ],
         Command::Revoke(revoke) => revoked(stamped, revoke, answer, state),
         Command::Lift(lift) => vec![lifted(stamped, lift, answer, state)],
-        Command::ApplyPolicy { based_on, policy } => {
-            let mut record = begun(stamped, Event::PolicyApplied, "apply", answer)
+        Command::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => {
+            let action = match change.origin {
+                PolicyOrigin::Rollback(_) => "rollback",
+                _ => "apply",
+            };
+            let mut record = begun(stamped, Event::PolicyApplied, action, answer)
                 .with("digest", HEXLOWER.encode(&policy.digest))
                 .with("based_on", based_on.0);
+            record = match &change.origin {
+                PolicyOrigin::Rollback(revision) => record.with("rollback_to", revision.0),
+                PolicyOrigin::Git(commit) => record.with("commit", commit.clone()),
+                PolicyOrigin::Start | PolicyOrigin::Operator => record,
+            };
             record.target.r#type = "policy".to_owned();
+            record.ticket = change.ticket.clone();
+            record.message = change.message.clone();
             vec![record]
         }
         Command::Key(key) => vec![key_changed(stamped, key, answer)],

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{ByteSize, Config, Lasting};
+use super::{ByteSize, Config, Lasting, PolicyGit};
 
 /// A file that the configuration names and that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,7 @@ pub(super) fn values(config: &Config) -> Result<(), Fault> {
     cluster(config)?;
     listening(config)?;
     required_paths(config)?;
+    policy_git(&config.policy.git)?;
     ranges(config)
 }
 
@@ -144,6 +145,85 @@ fn required_paths(config: &Config) -> Result<(), Fault> {
     {
         Some((setting, _)) => fault(setting, "is missing: name a path"),
         None => Ok(()),
+    }
+}
+
+fn policy_git(git: &PolicyGit) -> Result<(), Fault> {
+    if git.url.is_empty() {
+        return Ok(());
+    }
+    if let Some(sentence) = bad_address(&git.url) {
+        return fault("policy.git.url", sentence);
+    }
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    let is_plain = |text: &str| {
+        text.bytes().all(plain) && !text.contains("..") && !text.starts_with(['-', '/'])
+    };
+    if git.branch.is_empty() || git.branch.len() > 200 || !is_plain(&git.branch) {
+        return fault(
+            "policy.git.branch",
+            "is not a branch: letters, digits and `. _ - /`",
+        );
+    }
+    if git.directory.len() > 500 || !is_plain(&git.directory) {
+        return fault(
+            "policy.git.directory",
+            "is not a folder of the repository, such as `policy/production`",
+        );
+    }
+    if git.url.starts_with("ssh://") {
+        for (setting, path) in [
+            ("policy.git.ssh_key", &git.ssh_key),
+            ("policy.git.ssh_known_hosts", &git.ssh_known_hosts),
+        ] {
+            if path.as_os_str().is_empty() {
+                return fault(setting, "is missing: an ssh address needs it");
+            }
+        }
+    }
+    within(
+        "policy.git.interval",
+        git.interval,
+        Lasting::seconds(1),
+        Lasting::seconds(86_400),
+    )?;
+    within(
+        "policy.git.timeout",
+        git.timeout,
+        Lasting::seconds(1),
+        Lasting::seconds(600),
+    )?;
+    within(
+        "policy.git.size_max",
+        git.size_max,
+        ByteSize::kibibytes(64),
+        ByteSize::mebibytes(1024),
+    )
+}
+
+fn bad_address(url: &str) -> Option<&'static str> {
+    let printable = url.len() <= 1_000 && url.bytes().all(|byte| byte.is_ascii_graphic());
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    // `user@` names the account for ssh; anything with a password, or any user for https, is a secret in a setting.
+    let secret = match scheme {
+        "ssh" => authority
+            .split_once('@')
+            .is_some_and(|(user, _)| user.contains(':')),
+        _ => authority.contains('@'),
+    };
+    match scheme {
+        _ if secret => {
+            Some("has credentials in it: name a file with policy.git.https_credentials or ssh_key")
+        }
+        _ if !printable => Some("is not an address: write printable characters without spaces"),
+        "https" | "ssh" if authority.is_empty() || authority.starts_with('-') => {
+            Some("names no host")
+        }
+        "https" | "ssh" => None,
+        "" if url.starts_with('/') => None,
+        _ => Some("is not followed: write `https://…`, `ssh://…` or an absolute path"),
     }
 }
 
@@ -332,14 +412,26 @@ pub(super) fn files(config: &Config) -> Result<(), SecretFileError> {
     secrets.extend(config.keys.kek.secret_file().map(|path| ("keys.kek", path)));
     let previous = config.keys.kek_previous.secret_file();
     secrets.extend(previous.map(|path| ("keys.kek_previous", path)));
+    let git = &config.policy.git;
+    let optional_secrets = [
+        ("policy.git.ssh_key", &git.ssh_key),
+        ("policy.git.https_credentials", &git.https_credentials),
+    ];
     let open = [
         ("public_tls.certificate", &config.public_tls.certificate),
         ("public_tls.client_ca", &config.public_tls.client_ca),
         ("public_tls.server_ca", &config.public_tls.server_ca),
         ("peer_tls.certificate", &config.peer_tls.certificate),
         ("peer_tls.ca", &config.peer_tls.ca),
+        ("policy.git.allowed_signers", &git.allowed_signers),
+        ("policy.git.ssh_known_hosts", &git.ssh_known_hosts),
+        ("policy.git.https_ca", &git.https_ca),
     ];
-    for (setting, path) in secrets {
+    let named = |(_, path): &(&str, &PathBuf)| !path.as_os_str().is_empty();
+    for (setting, path) in secrets
+        .into_iter()
+        .chain(optional_secrets.into_iter().filter(named))
+    {
         secret(setting, path)?;
     }
     for (setting, path) in open

@@ -19,12 +19,23 @@ pub(super) fn commented(config: &Config) -> String {
         write_comment(&mut text, comment);
         let _ = writeln!(text, "[{section}]");
         for (key, comment) in *keys {
+            // A section of its own says it better.
+            let own = format!("{section}.{key}");
+            if SECTIONS.iter().any(|(name, ..)| *name == own) {
+                continue;
+            }
             write_comment(&mut text, comment);
-            let value = root.get(*section).and_then(|table| table.get(*key));
+            let value = at(&root, section).and_then(|table| table.get(*key));
             let _ = writeln!(text, "{key} = {}", value.map_or_else(String::new, shown));
         }
     }
     text
+}
+
+/// The table of a section; `policy.git` is below `policy`.
+fn at<'r>(root: &'r Table, section: &str) -> Option<&'r Table> {
+    let mut steps = section.split('.');
+    steps.try_fold(root, |table, step| table.get(step)?.as_table())
 }
 
 fn write_comment(text: &mut String, lines: &[&str]) {

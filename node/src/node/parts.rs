@@ -22,12 +22,16 @@ use crate::authority::{Authority, AuthoritySettings};
 use crate::config::Config;
 use crate::edge::Clock;
 use crate::feed::{FeedHub, FeedSettings};
+use crate::gitops::Following;
 use crate::issuer::{Issuer, IssuerParts};
 use crate::keys::published_for_min;
 use crate::keys::rotation::{self, Schedule};
 use crate::policy::Policies;
 use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
 use crate::signer::Keyholder;
+
+/// Of the data directory: the copy of the followed repository. It can be removed at any time.
+const GIT_FOLDER: &str = "policy.git";
 
 pub(super) struct Parts {
     pub(super) store: SledEngine,
@@ -89,6 +93,7 @@ impl Parts {
     /// Starts what goes on beside requests.
     pub(super) fn look_after(
         &self,
+        config: &Config,
         material: Material,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
@@ -110,6 +115,15 @@ impl Parts {
             policies: self.policies.clone(),
         };
         tasks.spawn(upkeep::follow_certificates(certified, stop.clone()));
+        let following = Following::new(
+            self.authority.clone(),
+            self.policies.clone(),
+            &config.policy.git,
+            config.storage.path.join(GIT_FOLDER),
+        );
+        if let Some(following) = following {
+            tasks.spawn(following.run(stop.clone()));
+        }
         tasks.spawn(upkeep::look_after(
             self.authority.clone(),
             self.store.clone(),

@@ -5,6 +5,7 @@
 //! the first one's answer instead of a second effect.
 
 mod keys;
+mod policy;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -298,10 +299,27 @@ impl Authority {
         Q: Clone,
         F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
     {
+        self.ask(repeat, request, |channel, request| {
+            call(client(channel), request)
+        })
+        .await
+    }
+
+    /// One request to any service, at one server after the other until one serves it.
+    async fn ask<Q, A, F>(
+        &self,
+        repeat: Repeat,
+        request: Q,
+        call: impl Fn(Channel, tonic::Request<Q>) -> F,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
         let attempt = |attempt: Attempt| {
             let mut request = tonic::Request::new(request.clone());
             request.set_timeout(attempt.left);
-            let answer = call(client(attempt.channel), request);
+            let answer = call(attempt.channel, request);
             async move {
                 answer
                     .await

@@ -7,11 +7,12 @@
 mod command;
 mod entry;
 mod pending;
+mod policy;
 mod record;
 
 use hessra_proto::v1::log;
 use hessra_revocation::{DecodeError, Identity, KeyPurpose, KeyState, Target, TokenId, UnixMillis};
-use hessra_state::{Policy, SealedKey};
+use hessra_state::SealedKey;
 use prost::Message;
 
 pub use command::{decode_applied, decode_stamped, encode_applied, encode_stamped, target_len};
@@ -159,22 +160,4 @@ fn decode_key_state(state: i32) -> Result<KeyState, CodecError> {
         Ok(log::KeyState::Revoked) => Ok(KeyState::Revoked),
         Ok(log::KeyState::Unspecified) | Err(_) => Err(CodecError::Unknown("key state")),
     }
-}
-
-fn encode_policy(policy: &Policy) -> log::Policy {
-    log::Policy {
-        digest: policy.digest.to_vec(),
-        clients_toml: policy.clients_toml.clone(),
-        resources_toml: policy.resources_toml.clone(),
-    }
-}
-
-/// Keeps the digest as it came: whether it fits its texts is the state machine's answer to give.
-fn decode_policy(policy: Option<&log::Policy>) -> Result<Policy, CodecError> {
-    let policy = policy.ok_or(CodecError::Unknown("policy"))?;
-    Ok(Policy {
-        digest: array("policy digest", &policy.digest)?,
-        clients_toml: policy.clients_toml.clone(),
-        resources_toml: policy.resources_toml.clone(),
-    })
 }

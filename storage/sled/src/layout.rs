@@ -90,7 +90,7 @@ pub fn record_key(key: &RecordKey) -> Vec<u8> {
         RecordKey::Rule(kind, digest) => (2, &[&[kind.number()], &digest.0[..]].concat()),
         RecordKey::Revocation(revision) => (3, &revision.0.to_be_bytes()),
         RecordKey::Key(id) => (4, &id.to_be_bytes()),
-        RecordKey::Policy => (5, &[]),
+        RecordKey::Policy(revision) => (5, &revision.0.to_be_bytes()),
         RecordKey::Request(request) => (6, &request.0),
         RecordKey::FeedEntry(revision) => (7, &revision.0.to_be_bytes()),
         RecordKey::Pending(id) => (40, &id.0.to_be_bytes()),

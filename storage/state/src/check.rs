@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use crate::limits::KEYS_MAX;
 use crate::rebuild::{InvalidRecords, decode, invalid, require};
 use crate::version::NEWEST;
-use crate::{Meta, Policy, SealedKey, State};
+use crate::{Meta, PolicyVersions, SealedKey, State};
 
 pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
     if meta.version > NEWEST {
@@ -41,35 +41,41 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
     })
 }
 
-pub(crate) fn policy(
-    meta: &Meta,
-    policy: Option<(Revision, Policy)>,
-) -> Result<(Revision, Policy), InvalidRecords> {
-    let initialized = meta.revision > Revision(0);
-    let (revision, policy) = match (initialized, policy) {
-        (true, Some(stored)) => stored,
-        (false, None) => return Ok((Revision(0), Policy::default())),
-        (true, None) => return Err(invalid("its policy is missing")),
-        (false, Some(_)) => {
-            return Err(invalid(
-                "it has a policy although the cluster has not begun",
-            ));
-        }
+pub(crate) fn policies(meta: &Meta, policies: &PolicyVersions) -> Result<(), InvalidRecords> {
+    let Some(standing) = policies.newest() else {
+        return require(meta.revision == Revision(0), || {
+            "its policy is missing".to_owned()
+        });
     };
+    require(meta.revision > Revision(0), || {
+        "it has a policy although the cluster has not begun".to_owned()
+    })?;
     require(
-        revision == meta.policy_revision && revision <= meta.revision,
+        policies.len() as u64 == meta.policy_versions && policies.is_within_limits(),
         || {
             format!(
-                "its policy is of revision {revision}, not {}",
-                meta.policy_revision
+                "it keeps {} versions of the policy, not {}",
+                policies.len(),
+                meta.policy_versions
             )
         },
     )?;
     require(
-        policy.digest == meta.policy_digest && policy.check().is_ok(),
-        || "its policy has another digest than the feed says".to_owned(),
+        standing.revision == meta.policy_revision && standing.revision <= meta.revision,
+        || {
+            format!(
+                "its policy is of revision {}, not {}",
+                standing.revision, meta.policy_revision
+            )
+        },
     )?;
-    Ok((revision, policy))
+    let sound = policies
+        .iter()
+        .all(|version| version.policy.check().is_ok());
+    require(
+        sound && standing.policy.digest == meta.policy_digest,
+        || "its policy has another digest than the feed says".to_owned(),
+    )
 }
 
 pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), InvalidRecords> {
@@ -171,7 +177,7 @@ pub(crate) fn recent(
             FeedChange::ForgetKey { id } => (About::Key(*id), !state.keys.contains_key(id)),
             FeedChange::Policy { digest } => (
                 About::Policy,
-                state.policy.digest == *digest && state.policy_revision == *revision,
+                state.policy().0 == *revision && state.policy().1.digest == *digest,
             ),
             FeedChange::Restore { .. } => {
                 return Err(invalid(format!("feed entry {revision} restores a backup")));

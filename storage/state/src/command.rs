@@ -5,7 +5,7 @@ use std::time::Duration;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 
 use crate::pending::{PendingAction, PendingId};
-use crate::{Policy, SealedKey};
+use crate::{Policy, PolicyChange, SealedKey};
 
 /// Chosen at random by the client; a retry with the same id has one effect and gets the first answer. The zero id is
 /// refused: it is what a client sends that forgot to choose.
@@ -48,6 +48,8 @@ pub enum Command {
         based_on: Revision,
         /// The new policy.
         policy: Policy,
+        /// Why, and where it comes from.
+        change: PolicyChange,
     },
     /// Moves a key through its states.
     Key(KeyCommand),

@@ -8,7 +8,10 @@ use hessra_revocation::{Cutoff, Hash, KeyPurpose, KeyState, Revision, Rule, Targ
 use sha2::{Digest as _, Sha256};
 
 use crate::revocations::Lifted;
-use crate::{Applied, Meta, Pending, PendingAction, Policy, Record, Revocation, SealedKey, State};
+use crate::{
+    Applied, Meta, Pending, PendingAction, Policy, PolicyOrigin, PolicyVersion, Record, Revocation,
+    SealedKey, State,
+};
 
 /// Separates these hashes from all others made by this product.
 const DOMAIN: &[u8] = b"hessra authority state v1\n";
@@ -34,7 +37,7 @@ impl Writer {
             Record::Rule(rule) => self.tag(2).rule(rule),
             Record::Revocation(revocation) => self.tag(3).revocation(revocation),
             Record::Key(key) => self.tag(4).key(key),
-            Record::Policy { revision, policy } => self.tag(5).number(revision.0).policy(policy),
+            Record::Policy(version) => self.tag(5).policy_version(version),
             Record::Request {
                 id,
                 at,
@@ -63,7 +66,8 @@ impl Writer {
             .number(meta.clock.0)
             .number(meta.keyset_version);
         self.bytes(&meta.policy_digest)
-            .number(meta.policy_revision.0);
+            .number(meta.policy_revision.0)
+            .number(meta.policy_versions);
         self.number(meta.floor.0)
             .number(meta.floor_frontier.len() as u64);
         meta.floor_frontier
@@ -137,6 +141,21 @@ impl Writer {
         self.bytes(&policy.digest)
             .text(&policy.clients_toml)
             .text(&policy.resources_toml);
+    }
+
+    fn policy_version(&mut self, version: &PolicyVersion) {
+        self.number(version.revision.0)
+            .number(version.at.0)
+            .text(&version.by);
+        let change = &version.change;
+        match &change.origin {
+            PolicyOrigin::Start => self.tag(0),
+            PolicyOrigin::Operator => self.tag(1),
+            PolicyOrigin::Rollback(revision) => self.tag(2).number(revision.0),
+            PolicyOrigin::Git(commit) => self.tag(3).text(commit),
+        };
+        self.text(&change.message).text(&change.ticket);
+        self.policy(&version.policy);
     }
 
     fn applied(&mut self, applied: &Applied) {

@@ -28,7 +28,7 @@
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
 //! | [`keys`] | keys and the one table of their states |
 //! | [`pending`] | what waits for a second person |
-//! | [`policy`] | the policy as a version and its content |
+//! | [`policy`] | the policy that stands, and its earlier versions |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for disks and snapshots |
 //! | [`limits`] | every number that bounds something |
@@ -58,7 +58,7 @@ pub use applied::{Applied, Refusal, RefusalCode, Revoked};
 pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
 pub use keys::SealedKey;
 pub use pending::{Pending, PendingAction, PendingId, Pendings};
-pub use policy::Policy;
+pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
 pub use rebuild::InvalidRecords;
 pub use record::{Change, Meta, Record, RecordKey};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError};

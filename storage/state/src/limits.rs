@@ -13,6 +13,10 @@ pub const MESSAGE_BYTES_MAX: usize = 1024;
 pub const AUTHOR_BYTES_MAX: usize = 1024;
 /// Bytes of each policy text. Both together stay below gRPC's default message limit of 4 MiB.
 pub const POLICY_BYTES_MAX: usize = 1024 * 1024;
+/// Versions of the policy that are kept: two years of weekly changes.
+pub const POLICY_VERSIONS_MAX: usize = 100;
+/// Bytes of all kept versions, so that a hundred policies of the largest size do not fill every snapshot.
+pub const POLICY_HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a sealed private key: an Ed25519 seed, its envelope, and room for a KMS's wrapped data key.
 pub const SEALED_BYTES_MAX: usize = 4096;
 /// Keys at one time. Retired ones are forgotten, so what fills it is revoked keys, which are remembered for ever: 4,096

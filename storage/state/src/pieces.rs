@@ -15,7 +15,6 @@ impl State {
 
     /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let policy = self.is_initialized().then(|| self.policy_record());
         std::iter::once(Record::Meta(self.meta()))
             .chain(self.view.set.iter().map(Record::Rule))
             .chain(
@@ -25,7 +24,11 @@ impl State {
                     .map(|revocation| Record::Revocation((**revocation).clone())),
             )
             .chain(self.keys.values().cloned().map(Record::Key))
-            .chain(policy)
+            .chain(
+                self.policies
+                    .iter()
+                    .map(|version| Record::Policy((**version).clone())),
+            )
             .chain(
                 self.requests
                     .iter()
@@ -44,7 +47,10 @@ impl State {
                 .find(*revision)
                 .map(|revocation| Record::Revocation((**revocation).clone())),
             RecordKey::Key(id) => self.keys.get(id).cloned().map(Record::Key),
-            RecordKey::Policy => self.is_initialized().then(|| self.policy_record()),
+            RecordKey::Policy(revision) => self
+                .policies
+                .find(*revision)
+                .map(|version| Record::Policy((**version).clone())),
             RecordKey::Request(id) => self
                 .requests
                 .answer(id)
@@ -64,20 +70,14 @@ impl State {
             clock: self.clock,
             keyset_version: self.view.keyset_version,
             policy_digest: self.view.policy_digest,
-            policy_revision: self.policy_revision,
+            policy_revision: self.policy().0,
+            policy_versions: self.policies.len() as u64,
             floor: self.history.floor(),
             floor_frontier: self.history.floor_frontier().peaks().to_vec(),
             next_sequence: self.requests.next_sequence(),
             next_key_id: self.next_key_id,
             next_pending: self.pending.next(),
             pending: self.pending.iter().count() as u64,
-        }
-    }
-
-    fn policy_record(&self) -> Record {
-        Record::Policy {
-            revision: self.policy_revision,
-            policy: (*self.policy).clone(),
         }
     }
 

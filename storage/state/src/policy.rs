@@ -1,10 +1,21 @@
-//! The policy as replicated: a version and its content. What it means is the node's business.
+//! The policy as replicated: the version that stands, and those that stood before it. What it means is the node's
+//! business.
+//!
+//! Every version is kept with its author, its time and why it came about, until [`POLICY_VERSIONS_MAX`] or
+//! [`POLICY_HISTORY_BYTES_MAX`] make room for newer ones; the one that stands is never dropped. Going back is applying an
+//! old text anew: revisions only grow.
 
-use hessra_revocation::{Hash, Revision};
+use std::sync::Arc;
+
+use hessra_revocation::{Hash, Revision, UnixMillis};
+use imbl::OrdMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::applied::{Applied, Refusal, RefusalCode};
-use crate::limits::POLICY_BYTES_MAX;
+use crate::limits::{
+    MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX, POLICY_VERSIONS_MAX,
+    TICKET_BYTES_MAX,
+};
 
 /// Both policy texts under one digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,12 +60,190 @@ impl Policy {
     }
 }
 
+/// Why a policy came about, beside who and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyChange {
+    /// Where its text comes from.
+    pub origin: PolicyOrigin,
+    /// For people, at most [`MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// Where the story is told, at most [`TICKET_BYTES_MAX`] bytes.
+    pub ticket: String,
+}
+
+/// Where the text of a policy comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PolicyOrigin {
+    /// The files that a new cluster starts with.
+    Start,
+    /// An operator's files.
+    #[default]
+    Operator,
+    /// An earlier version, applied anew.
+    Rollback(Revision),
+    /// A commit of a followed repository: its full id in lower-case hexadecimal, 40 or 64 digits.
+    Git(String),
+}
+
+/// One version: a policy that stands or stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// The revision that put it there.
+    pub revision: Revision,
+    /// Its texts.
+    pub policy: Policy,
+    /// When, on the state's clock.
+    pub at: UnixMillis,
+    /// Who asked.
+    pub by: String,
+    /// Why.
+    pub change: PolicyChange,
+}
+
+impl PolicyVersion {
+    fn bytes(&self) -> usize {
+        self.policy.clients_toml.len() + self.policy.resources_toml.len()
+    }
+}
+
+impl PolicyChange {
+    /// Refuses what is too long, and a rollback to what is not there or is another text.
+    fn check(&self, policy: &Policy, versions: &PolicyVersions) -> Result<(), Refusal> {
+        for (name, text, most) in [
+            ("message", &self.message, MESSAGE_BYTES_MAX),
+            ("ticket", &self.ticket, TICKET_BYTES_MAX),
+        ] {
+            if text.len() > most {
+                let message = format!(
+                    "the {name} has {} bytes, at most {most} are kept; shorten it",
+                    text.len()
+                );
+                return Err(Refusal::new(RefusalCode::Limit, message));
+            }
+        }
+        match &self.origin {
+            PolicyOrigin::Start => Err(Refusal::invalid(
+                "only a new cluster starts with a policy; apply this one as an operator",
+            )),
+            PolicyOrigin::Operator => Ok(()),
+            PolicyOrigin::Git(commit) => check_commit(commit),
+            PolicyOrigin::Rollback(revision) => match versions.find(*revision) {
+                None => Err(Refusal::new(
+                    RefusalCode::NotFound,
+                    format!(
+                        "no policy of revision {revision} is kept; choose one of `hessra policy history`"
+                    ),
+                )),
+                Some(version) if version.policy.digest != policy.digest => {
+                    Err(Refusal::invalid(format!(
+                        "the texts are not those of revision {revision}; roll back with the texts as kept"
+                    )))
+                }
+                Some(_) => Ok(()),
+            },
+        }
+    }
+}
+
+fn check_commit(commit: &str) -> Result<(), Refusal> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if matches!(commit.len(), 40 | 64) && commit.bytes().all(is_digit) {
+        Ok(())
+    } else {
+        Err(Refusal::invalid(
+            "a commit has 40 or 64 lower-case hexadecimal digits; give its full id",
+        ))
+    }
+}
+
+/// The version that stands and those before it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyVersions {
+    by_revision: OrdMap<Revision, Arc<PolicyVersion>>,
+    bytes: usize,
+}
+
+impl PolicyVersions {
+    /// The one that stands; `None` before the cluster began.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<PolicyVersion>> {
+        self.by_revision.get_max().map(|(_, version)| version)
+    }
+
+    /// The version that this revision put there, if it is still kept.
+    #[must_use]
+    pub fn find(&self, revision: Revision) -> Option<&Arc<PolicyVersion>> {
+        self.by_revision.get(&revision)
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<PolicyVersion>> {
+        self.by_revision.values()
+    }
+
+    /// How many are kept, at most [`POLICY_VERSIONS_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_revision.len()
+    }
+
+    /// Before the cluster began.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_revision.is_empty()
+    }
+
+    /// Keeps a version that is newer than all, and says which it made room for.
+    pub(crate) fn push(&mut self, version: PolicyVersion) -> Vec<Revision> {
+        self.put(version);
+        let mut dropped = Vec::new();
+        while self.len() > 1
+            && (self.len() > POLICY_VERSIONS_MAX || self.bytes > POLICY_HISTORY_BYTES_MAX)
+        {
+            let Some((revision, oldest)) = self.by_revision.get_min().cloned() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.by_revision.remove(&revision);
+            dropped.push(revision);
+        }
+        dropped
+    }
+
+    /// False when there was one of that revision.
+    pub(crate) fn put(&mut self, version: PolicyVersion) -> bool {
+        self.bytes += version.bytes();
+        let revision = version.revision;
+        self.by_revision
+            .insert(revision, Arc::new(version))
+            .is_none()
+    }
+
+    pub(crate) fn is_within_limits(&self) -> bool {
+        self.len() <= POLICY_VERSIONS_MAX
+            && (self.len() == 1 || self.bytes <= POLICY_HISTORY_BYTES_MAX)
+    }
+}
+
+/// What there is before the cluster began.
+pub(crate) static NO_POLICY: Policy = Policy {
+    digest: [0; 32],
+    clients_toml: String::new(),
+    resources_toml: String::new(),
+};
+
 /// What applying `policy` over the one that stands answers without any effect; `None` = go on and replace it.
 pub(crate) fn standing_answer(
-    (revision, standing): (Revision, &Policy),
+    versions: &PolicyVersions,
     based_on: Revision,
     policy: &Policy,
+    change: &PolicyChange,
 ) -> Result<Option<Applied>, Refusal> {
+    change.check(policy, versions)?;
+    let standing = versions.newest();
+    let (revision, standing) = standing.map_or((Revision(0), &NO_POLICY), |version| {
+        (version.revision, &version.policy)
+    });
     // The same content needs no comparison of revisions: what was asked for already stands.
     if policy.digest == standing.digest {
         return Ok(Some(Applied::PolicyApplied { revision }));

@@ -5,7 +5,6 @@
 //! entries have no hole and agree with what stands, and the rules are exactly what the revocations imply.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use hessra_revocation::merkle::Frontier;
 use hessra_revocation::publisher::HistoryError;
@@ -17,7 +16,7 @@ use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
 use crate::version::NEWEST;
 use crate::{
-    Meta, Pending, Pendings, Policy, Record, RequestId, Revocation, SealedKey, State, check,
+    Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation, SealedKey, State, check,
 };
 
 /// Why records do not make a state.
@@ -60,7 +59,7 @@ struct Parts {
     rules: Vec<Rule>,
     revocations: Vec<Revocation>,
     keys: OrdMap<u32, SealedKey>,
-    policy: Option<(Revision, Policy)>,
+    policies: PolicyVersions,
     requests: Vec<(RequestId, FirstAnswer)>,
     pending: Vec<Pending>,
     entries: BTreeMap<Revision, Vec<u8>>,
@@ -74,9 +73,7 @@ impl Parts {
             Record::Rule(rule) => push(&mut self.rules, rule),
             Record::Revocation(revocation) => push(&mut self.revocations, revocation),
             Record::Key(sealed) => self.keys.insert(sealed.id, sealed).is_some(),
-            Record::Policy { revision, policy } => {
-                self.policy.replace((revision, policy)).is_some()
-            }
+            Record::Policy(version) => !self.policies.put(version),
             Record::Request {
                 id,
                 at,
@@ -107,7 +104,7 @@ impl Parts {
         let requests = Requests::rebuild(self.requests, meta.next_sequence, meta.clock)
             .map_err(InvalidRecords::Invalid)?;
         let pending = Pendings::rebuild(self.pending, &meta).map_err(InvalidRecords::Invalid)?;
-        let (policy_revision, policy) = check::policy(&meta, self.policy)?;
+        check::policies(&meta, &self.policies)?;
         check::keys(&meta, &self.keys)?;
         let mut view = view(&meta, &self.keys, self.rules)?;
         let history = replay(&meta, &self.entries, &mut view)?;
@@ -117,8 +114,7 @@ impl Parts {
             view,
             history,
             keys: self.keys,
-            policy: Arc::new(policy),
-            policy_revision,
+            policies: self.policies,
             requests,
             pending,
             next_key_id: meta.next_key_id,

@@ -4,7 +4,7 @@ use hessra_revocation::{
     Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
 };
 
-use crate::{Applied, Pending, PendingId, Policy, RequestId, Revocation, SealedKey};
+use crate::{Applied, Pending, PendingId, PolicyVersion, RequestId, Revocation, SealedKey};
 
 /// One piece of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,8 @@ pub enum Record {
     Revocation(Revocation),
     /// A key.
     Key(SealedKey),
-    /// The policy that stands; exactly one once the cluster began.
-    Policy {
-        /// Revision that put it there.
-        revision: Revision,
-        /// Both texts.
-        policy: Policy,
-    },
+    /// A version of the policy; the newest stands.
+    Policy(PolicyVersion),
     /// The first answer to a request.
     Request {
         /// The request.
@@ -67,6 +62,8 @@ pub struct Meta {
     pub policy_digest: Hash,
     /// Revision of the policy.
     pub policy_revision: Revision,
+    /// Versions of the policy that are kept.
+    pub policy_versions: u64,
     /// Feed entries above it are retained.
     pub floor: Revision,
     /// RFC 6962 frontier of the feed log at the floor: retained entries are replayed on top of it.
@@ -92,8 +89,8 @@ pub enum RecordKey {
     Revocation(Revision),
     /// By key id.
     Key(u32),
-    /// The only policy.
-    Policy,
+    /// By the revision that put it there.
+    Policy(Revision),
     /// By request id.
     Request(RequestId),
     /// By its number.
@@ -131,7 +128,7 @@ impl Record {
             Self::Rule(rule) => RecordKey::Rule(rule.kind, rule.digest),
             Self::Revocation(revocation) => RecordKey::Revocation(revocation.revision),
             Self::Key(key) => RecordKey::Key(key.id),
-            Self::Policy { .. } => RecordKey::Policy,
+            Self::Policy(version) => RecordKey::Policy(version.revision),
             Self::Request { id, .. } => RecordKey::Request(*id),
             Self::Pending(pending) => RecordKey::Pending(pending.id),
             Self::FeedEntry { revision, .. } => RecordKey::FeedEntry(*revision),

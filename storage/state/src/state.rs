@@ -21,12 +21,13 @@ use crate::applied::{Refusal, RefusalCode};
 use crate::command::Init;
 use crate::keys::Keys;
 use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, HISTORY_MAX, KEY_ID_SKIP_MAX};
+use crate::policy::NO_POLICY;
 use crate::requests::Requests;
 use crate::revocations::Revocations;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, KeyCommand, Pendings, Policy, RecordKey, Revocation, SealedKey, Stamped,
-    keys, policy,
+    Applied, Command, KeyCommand, Pendings, Policy, PolicyChange, PolicyOrigin, PolicyVersion,
+    PolicyVersions, RecordKey, Revocation, SealedKey, Stamped, keys, policy,
 };
 
 /// What is remembered. Equal logs make equal states, on every machine.
@@ -38,8 +39,7 @@ pub struct State {
     /// Lock rules by their end, for collection. Derived from the view.
     pub(crate) locks: OrdSet<(UnixSeconds, Digest)>,
     pub(crate) keys: OrdMap<u32, SealedKey>,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) policy_revision: Revision,
+    pub(crate) policies: PolicyVersions,
     pub(crate) requests: Requests,
     pub(crate) pending: Pendings,
     /// Every key id below was used.
@@ -59,8 +59,7 @@ impl State {
             revocations: Revocations::default(),
             locks: OrdSet::new(),
             keys: OrdMap::new(),
-            policy: Arc::new(Policy::default()),
-            policy_revision: Revision(0),
+            policies: PolicyVersions::default(),
             requests: Requests::default(),
             pending: Pendings::default(),
             next_key_id: 0,
@@ -152,7 +151,16 @@ impl State {
     /// The policy and the revision that put it there.
     #[must_use]
     pub fn policy(&self) -> (Revision, &Policy) {
-        (self.policy_revision, &self.policy)
+        let standing = self.policies.newest();
+        standing.map_or((Revision(0), &NO_POLICY), |version| {
+            (version.revision, &version.policy)
+        })
+    }
+
+    /// Every version of the policy that is kept, the one that stands among them.
+    #[must_use]
+    pub fn policies(&self) -> &PolicyVersions {
+        &self.policies
     }
 
     /// First answers, for those who wait for a request that was applied before.
@@ -172,7 +180,7 @@ impl State {
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
         match (&stamped.command, self.is_initialized()) {
-            (Command::Init(init), false) => self.initialize(init),
+            (Command::Init(init), false) => self.initialize(init, &stamped.by),
             (Command::Init(_), true) => Err(Refusal::new(
                 RefusalCode::AlreadyInitialized,
                 format!(
@@ -186,9 +194,14 @@ impl State {
             )),
             (Command::Revoke(revoke), true) => self.revoke(revoke, &stamped.by),
             (Command::Lift(lift), true) => self.lift(lift, &stamped.by),
-            (Command::ApplyPolicy { based_on, policy }, true) => {
-                self.apply_policy(*based_on, policy)
-            }
+            (
+                Command::ApplyPolicy {
+                    based_on,
+                    policy,
+                    change,
+                },
+                true,
+            ) => self.apply_policy(*based_on, policy, change, &stamped.by),
             (Command::Key(command), true) => self.change_key(command),
             (Command::Ask(action), true) => self.ask(action, &stamped.by),
             (Command::Approve(id), true) => self.approve(*id, &stamped.by),
@@ -198,7 +211,7 @@ impl State {
         }
     }
 
-    fn initialize(&mut self, init: &Init) -> Result<Applied, Refusal> {
+    fn initialize(&mut self, init: &Init, by: &str) -> Result<Applied, Refusal> {
         if init.feed_id == FeedId::default() {
             return Err(Refusal::invalid(
                 "a cluster needs a feed id of its own, not zero; choose 16 random bytes",
@@ -208,21 +221,28 @@ impl State {
         init.policy.check()?;
         self.view = View::new(init.feed_id, Epoch(1), init.salt);
         init.keys.iter().for_each(|key| self.put_key(key));
-        self.put_policy(&init.policy);
+        let change = PolicyChange {
+            origin: PolicyOrigin::Start,
+            ..PolicyChange::default()
+        };
+        self.put_policy(&init.policy, &change, by);
         Ok(Applied::Initialized {
             revision: self.view.revision,
         })
     }
 
-    fn apply_policy(&mut self, based_on: Revision, policy: &Policy) -> Result<Applied, Refusal> {
+    fn apply_policy(
+        &mut self,
+        based_on: Revision,
+        policy: &Policy,
+        change: &PolicyChange,
+        by: &str,
+    ) -> Result<Applied, Refusal> {
         policy.check()?;
-        if let Some(standing) = policy::standing_answer(self.policy(), based_on, policy)? {
-            return Ok(standing);
-        }
-        self.put_policy(policy);
-        Ok(Applied::PolicyApplied {
-            revision: self.policy_revision,
-        })
+        let answer = policy::standing_answer(&self.policies, based_on, policy, change)?;
+        Ok(answer.unwrap_or_else(|| Applied::PolicyApplied {
+            revision: self.put_policy(policy, change, by),
+        }))
     }
 
     pub(crate) fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {
@@ -320,12 +340,20 @@ impl State {
         );
     }
 
-    fn put_policy(&mut self, policy: &Policy) {
-        self.policy_revision = self.append(FeedChange::Policy {
+    fn put_policy(&mut self, policy: &Policy, change: &PolicyChange, by: &str) -> Revision {
+        let revision = self.append(FeedChange::Policy {
             digest: policy.digest,
         });
-        self.policy = Arc::new(policy.clone());
-        self.changed.insert(RecordKey::Policy);
+        let dropped = self.policies.push(PolicyVersion {
+            revision,
+            policy: policy.clone(),
+            at: self.clock,
+            by: by.to_owned(),
+            change: change.clone(),
+        });
+        let changed = dropped.into_iter().chain([revision]);
+        self.changed.extend(changed.map(RecordKey::Policy));
+        revision
     }
 
     /// Puts a rule as it is to be from now on; the revision that says so.

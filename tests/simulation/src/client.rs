@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_revocation::{Cutoff, Identity, Revision, Target, TokenId};
-use hessra_state::{Applied, Command, Lift, Policy, RequestId, Revoke, Stamped};
+use hessra_state::{Applied, Command, Lift, Policy, PolicyChange, RequestId, Revoke, Stamped};
 use rand::Rng;
 
 use crate::clock::Clock;
@@ -99,7 +99,12 @@ impl Client {
             format!("# {}", random().gen_range(0..u32::MAX)),
             String::new(),
         );
-        self.submit(Command::ApplyPolicy { based_on, policy }).await
+        self.submit(Command::ApplyPolicy {
+            based_on,
+            policy,
+            change: PolicyChange::default(),
+        })
+        .await
     }
 
     async fn submit(&mut self, command: Command) -> bool {

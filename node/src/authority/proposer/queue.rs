@@ -75,8 +75,9 @@ pub(super) fn size(stamped: &Stamped) -> usize {
     let body = match &stamped.command {
         Command::Revoke(revoke) | Command::Ask(PendingAction::Revoke(revoke)) => of_revoke(revoke),
         Command::Lift(lift) | Command::Ask(PendingAction::Lift(lift)) => lift.reason.len(),
-        Command::ApplyPolicy { policy, .. } => {
-            policy.clients_toml.len() + policy.resources_toml.len()
+        Command::ApplyPolicy { policy, change, .. } => {
+            let why = change.message.len() + change.ticket.len();
+            policy.clients_toml.len() + policy.resources_toml.len() + why
         }
         Command::Init(init) => init.policy.clients_toml.len() + init.policy.resources_toml.len(),
         Command::Key(KeyCommand::Rewrap(envelopes)) => {

@@ -1,6 +1,7 @@
 //! What policies permit, which are refused, why, and how they differ.
 
 mod answers;
+mod page;
 mod refusals;
 mod sample;
 mod settings;

@@ -10,9 +10,10 @@ use hessra_state::{
 };
 
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
+use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::{
-    CodecError, array, decode_key, decode_key_state, decode_policy, decode_target, encode_key,
-    encode_key_state, encode_policy, encode_target,
+    CodecError, array, decode_key, decode_key_state, decode_target, encode_key, encode_key_state,
+    encode_target,
 };
 
 /// A command with its stamp.
@@ -73,9 +74,14 @@ fn encode_command(command: &Command) -> log::stamped::Command {
         Command::Ask(action) => Wire::Ask(encode_action(action)),
         Command::Approve(id) => Wire::Approve(encode_name(*id)),
         Command::Cancel(id) => Wire::Cancel(encode_name(*id)),
-        Command::ApplyPolicy { based_on, policy } => Wire::ApplyPolicy(log::ApplyPolicy {
+        Command::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => Wire::ApplyPolicy(log::ApplyPolicy {
             based_on: based_on.0,
             policy: Some(encode_policy(policy)),
+            change: Some(encode_policy_change(change)),
         }),
         Command::Key(command) => Wire::Key(log::KeyCommand {
             action: Some(encode_key_command(command)),
@@ -104,6 +110,7 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
         Wire::ApplyPolicy(apply) => Command::ApplyPolicy {
             based_on: Revision(apply.based_on),
             policy: decode_policy(apply.policy.as_ref())?,
+            change: decode_policy_change(apply.change.as_ref())?,
         },
         Wire::Key(command) => Command::Key(decode_key_command(command)?),
         Wire::Collect(collect) => Command::Collect {

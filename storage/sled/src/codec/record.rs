@@ -6,9 +6,10 @@ use hessra_state::{Lifted, Meta, Record, RequestId, Revocation};
 use prost::Message;
 
 use super::pending::{decode_pending, encode_pending};
+use super::policy::{decode_policy_version, encode_policy_version};
 use super::{
-    CodecError, array, decode, decode_applied, decode_key, decode_policy, decode_target,
-    encode_applied, encode_key, encode_policy, encode_target,
+    CodecError, array, decode, decode_applied, decode_key, decode_target, encode_applied,
+    encode_key, encode_target,
 };
 
 /// The bytes of a record.
@@ -22,10 +23,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
         }),
         Record::Revocation(revocation) => Kind::Revocation(encode_revocation(revocation)),
         Record::Key(key) => Kind::Key(encode_key(key)),
-        Record::Policy { revision, policy } => Kind::Policy(log::StoredPolicy {
-            revision: revision.0,
-            policy: Some(encode_policy(policy)),
-        }),
+        Record::Policy(version) => Kind::Policy(encode_policy_version(version)),
         Record::Request {
             id,
             at,
@@ -61,10 +59,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
         ),
         Kind::Revocation(revocation) => Record::Revocation(decode_revocation(revocation)?),
         Kind::Key(key) => Record::Key(decode_key(&key)?),
-        Kind::Policy(stored) => Record::Policy {
-            revision: Revision(stored.revision),
-            policy: decode_policy(stored.policy.as_ref())?,
-        },
+        Kind::Policy(stored) => Record::Policy(decode_policy_version(stored)?),
         Kind::Request(request) => Record::Request {
             id: RequestId(array("request", &request.request)?),
             at: UnixMillis(request.at_ms),
@@ -105,6 +100,7 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         next_key_id: meta.next_key_id,
         next_pending: meta.next_pending,
         pending: meta.pending,
+        policy_versions: meta.policy_versions,
     }
 }
 
@@ -123,6 +119,7 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
         keyset_version: meta.keyset_version,
         policy_digest: array("policy_digest", &meta.policy_digest)?,
         policy_revision: Revision(meta.policy_revision),
+        policy_versions: meta.policy_versions,
         floor: Revision(meta.floor),
         floor_frontier: floor_frontier.collect::<Result<_, _>>()?,
         next_sequence: meta.next_sequence,

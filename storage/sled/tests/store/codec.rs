@@ -10,7 +10,8 @@ use hessra_sled::codec::{CodecError, decode_entry, decode_record, encode_entry, 
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
     Applied, Command, Envelope, KeyCommand, Lift, Lifted, Pending, PendingAction, PendingId,
-    Policy, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, State,
+    Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode, RequestId,
+    Revocation, Revoke, Revoked, SealedKey, State,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -122,9 +123,12 @@ fn command() -> impl Strategy<Value = Command> {
                 reason,
             })
         }),
-        (any::<u64>(), policy).prop_map(|(based_on, policy)| Command::ApplyPolicy {
-            based_on: Revision(based_on),
-            policy
+        (any::<u64>(), policy, policy_change()).prop_map(|(based_on, policy, change)| {
+            Command::ApplyPolicy {
+                based_on: Revision(based_on),
+                policy,
+                change,
+            }
         }),
         key().prop_map(|key| Command::Key(KeyCommand::Prepare(key))),
         (any::<u32>(), any::<Option<u32>>()).prop_map(|(id, min)| {
@@ -148,6 +152,20 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         any::<u32>().prop_map(Command::RaiseVersion),
     ]
+}
+
+fn policy_change() -> impl Strategy<Value = PolicyChange> {
+    let origin = prop_oneof![
+        Just(PolicyOrigin::Start),
+        Just(PolicyOrigin::Operator),
+        any::<u64>().prop_map(|revision| PolicyOrigin::Rollback(Revision(revision))),
+        "[0-9a-f]{40}".prop_map(PolicyOrigin::Git),
+    ];
+    (origin, ".{0,20}", ".{0,20}").prop_map(|(origin, message, ticket)| PolicyChange {
+        origin,
+        message,
+        ticket,
+    })
 }
 
 fn applied() -> impl Strategy<Value = Applied> {
@@ -249,9 +267,14 @@ fn record() -> impl Strategy<Value = Record> {
                 })
             }
         ),
-        (any::<u64>(), ".{0,50}").prop_map(|(revision, text)| Record::Policy {
-            revision: Revision(revision),
-            policy: Policy::new(text.clone(), text)
+        (any::<u64>(), ".{0,50}", policy_change()).prop_map(|(revision, text, change)| {
+            Record::Policy(PolicyVersion {
+                revision: Revision(revision),
+                policy: Policy::new(text.clone(), text.clone()),
+                at: UnixMillis(revision),
+                by: text,
+                change,
+            })
         }),
         (any::<[u8; 16]>(), any::<u64>(), applied(), any::<u64>()).prop_map(
             |(id, at, applied, sequence)| {

@@ -6,9 +6,12 @@ use hessra_revocation::{
     Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, Target, UnixMillis, UnixSeconds, View,
 };
 use hessra_state::{
-    Applied, Command, Envelope, KeyCommand, Lift, PendingAction, PendingId, RefusalCode, Revoke,
-    Stamped, State,
-    limits::{COLLECTED_MAX, HISTORY_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX},
+    Applied, Command, Envelope, KeyCommand, Lift, PendingAction, PendingId, Policy, PolicyChange,
+    RefusalCode, Revoke, Stamped, State,
+    limits::{
+        COLLECTED_MAX, HISTORY_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX,
+        POLICY_VERSIONS_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX,
+    },
     supported,
 };
 use proptest::prelude::*;
@@ -100,6 +103,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     let change = (0..40u64, 0..3u8).prop_map(|(based_on, text)| Command::ApplyPolicy {
         based_on: Revision(based_on),
         policy: policy(&text.to_string()),
+        change: PolicyChange::default(),
     });
     prop_oneof![
         1 => Just(init()),
@@ -342,4 +346,40 @@ fn the_sealed_half_of_a_key_is_not_printed() {
         printed.contains("id: 171") && !printed.contains("171, 171") && !printed.contains("sealed"),
         "{printed}"
     );
+}
+
+/// Versions are dropped from the oldest, never the one that stands, whatever their sizes.
+#[test]
+fn the_history_of_policies_stays_within_its_limits_and_keeps_what_stands() {
+    let mut checked = Checked::default();
+    checked.apply(&stamped(1, 1, init()));
+    for number in 0..130u64 {
+        // From the 110th on a megabyte each: bytes are then the tighter limit.
+        let size = if number < 110 { 10 } else { POLICY_BYTES_MAX };
+        let text = format!("#{number:09}{}", " ".repeat(size - 10));
+        let policy = Policy::new(text, String::new());
+        let command = Command::ApplyPolicy {
+            based_on: checked.state.policy().0,
+            policy: policy.clone(),
+            change: PolicyChange::default(),
+        };
+        let applied = checked.apply(&stamped(2, 2 + number, command));
+        let (revision, standing) = checked.state.policy();
+        assert_eq!(applied, Applied::PolicyApplied { revision });
+        assert_eq!(standing, &policy);
+        let versions = checked.state.policies();
+        let bytes: usize = versions
+            .iter()
+            .map(|version| version.policy.clients_toml.len())
+            .sum();
+        assert!(versions.len() <= POLICY_VERSIONS_MAX && bytes <= POLICY_HISTORY_BYTES_MAX);
+        if number == 105 {
+            assert_eq!(versions.len(), POLICY_VERSIONS_MAX);
+        }
+    }
+    assert_eq!(
+        checked.state.policies().len(),
+        POLICY_HISTORY_BYTES_MAX / POLICY_BYTES_MAX
+    );
+    checked.check();
 }

@@ -102,7 +102,7 @@ fn a_second_record_of_the_same_key_is_noticed_whatever_it_was() {
 fn no_record_at_all_is_not_an_empty_state() {
     assert!(refused(Vec::new()).contains("its meta record is missing"));
     assert!(
-        without(|record| matches!(record, Record::Policy { .. })).contains("its policy is missing")
+        without(|record| matches!(record, Record::Policy(_))).contains("its policy is missing")
     );
 }
 
@@ -122,7 +122,7 @@ fn a_newer_version_asks_for_an_upgrade() {
 
 #[test]
 fn a_changed_field_of_the_meta_record_is_noticed() {
-    let edits: [fn(&mut hessra_state::Meta); 14] = [
+    let edits: [fn(&mut hessra_state::Meta); 15] = [
         |meta| meta.next_key_id = 3,
         |meta| meta.next_pending = 0,
         |meta| meta.pending += 1,
@@ -134,6 +134,7 @@ fn a_changed_field_of_the_meta_record_is_noticed() {
         |meta| meta.keyset_version = 1,
         |meta| meta.policy_digest = [1; 32],
         |meta| meta.policy_revision = Revision(2),
+        |meta| meta.policy_versions = 9,
         |meta| meta.next_sequence = 2,
         |meta| meta.clock = UnixMillis(5),
         |meta| meta.salt.0[0] ^= 1,
@@ -215,14 +216,14 @@ fn keys_that_the_feed_does_not_know_so_are_noticed() {
 #[test]
 fn another_policy_under_the_same_revision_is_noticed() {
     let said = fault(|record| {
-        if let Record::Policy { policy: stored, .. } = record {
-            *stored = policy("second");
+        if let Record::Policy(version) = record {
+            version.policy = policy("second");
         }
     });
     assert!(said.contains("another digest"), "{said}");
     let said = fault(|record| {
-        if let Record::Policy { policy: stored, .. } = record {
-            stored.clients_toml.push(' ');
+        if let Record::Policy(version) = record {
+            version.policy.clients_toml.push(' ');
         }
     });
     assert!(said.contains("another digest"), "{said}");

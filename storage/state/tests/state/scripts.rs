@@ -12,7 +12,7 @@ use hessra_revocation::{
 };
 use hessra_state::{
     Applied, Command, Envelope, Init, KeyCommand, Lift, Pending, PendingAction, PendingId, Policy,
-    RequestId, Revocation, Revoke, SealedKey, Stamped,
+    PolicyChange, PolicyOrigin, PolicyVersion, RequestId, Revocation, Revoke, SealedKey, Stamped,
 };
 
 use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree};
@@ -95,6 +95,10 @@ impl Script {
             "policy-now" => {
                 let (revision, policy) = state.policy();
                 format!("{} at revision {revision}", policy.clients_toml)
+            }
+            "policy-history" => {
+                let versions = state.policies().iter();
+                versions.map(|version| version_line(version)).collect()
             }
             "position" => format!(
                 "revision {} keyset {} clock {} version {} answers {}",
@@ -219,6 +223,7 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
                     .ok_or("policy needs based_on=")?,
             )?),
             policy: altered_policy(arguments)?,
+            change: policy_change(arguments)?,
         },
         "prepare" => Command::Key(KeyCommand::Prepare(new_key(arguments)?)),
         "activate" => Command::Key(KeyCommand::Activate {
@@ -316,6 +321,22 @@ fn targets(arguments: &mut ArgumentConsumer<'_>) -> Outcome<Vec<Target>> {
         }
     }
     Ok(targets)
+}
+
+fn policy_change(arguments: &mut ArgumentConsumer<'_>) -> Outcome<PolicyChange> {
+    let rollback = arguments.take_key("rollback").map(number).transpose()?;
+    let git = arguments
+        .take_key("git")
+        .map(|commit| commit.repeat(40 / commit.len()));
+    Ok(PolicyChange {
+        origin: match (rollback, git) {
+            (Some(revision), _) => PolicyOrigin::Rollback(Revision(revision)),
+            (None, Some(commit)) => PolicyOrigin::Git(commit),
+            (None, None) => PolicyOrigin::Operator,
+        },
+        message: long(arguments.take_key("message").unwrap_or_default()),
+        ticket: long(arguments.take_key("ticket").unwrap_or_default()),
+    })
 }
 
 fn altered_policy(arguments: &mut ArgumentConsumer<'_>) -> Outcome<Policy> {
@@ -418,6 +439,23 @@ fn pending_line(pending: &Pending) -> String {
         PendingAction::RevokeKey(id) => format!("revoke key {id}"),
     };
     format!("{} {what} asked by {}\n", pending.id, pending.by)
+}
+
+fn version_line(version: &PolicyVersion) -> String {
+    let origin = match &version.change.origin {
+        PolicyOrigin::Start => "start".to_owned(),
+        PolicyOrigin::Operator => "operator".to_owned(),
+        PolicyOrigin::Rollback(revision) => format!("rollback to {revision}"),
+        PolicyOrigin::Git(commit) => format!("git {}", &commit[..7]),
+    };
+    let text = match &version.policy.clients_toml {
+        text if text.len() > 60 => format!("{} bytes", text.len()),
+        text => format!("{text:?}"),
+    };
+    format!(
+        "{} {text} by {} at {} from {origin} message {:?} ticket {:?}\n",
+        version.revision, version.by, version.at.0, version.change.message, version.change.ticket
+    )
 }
 
 fn key_line(key: &SealedKey) -> String {

@@ -1,0 +1,107 @@
+//! Apply and roll back: show what changes, make sure, compare and set.
+
+use hessra_sdk_rust::v1::{ApplyPolicyRequest, ApplyPolicyResponse, RollbackPolicyRequest};
+use hessra_sdk_rust::{Authority, RequestId};
+use serde_json::json;
+
+use super::compare::Comparison;
+use super::report;
+use super::texts::Texts;
+use crate::args::{ApplyPolicy, Confirmation, RollbackPolicy};
+use crate::commands::confirm::{self, Decided};
+use crate::failure::{Failure, Outcome};
+use crate::output::Console;
+
+/// What is typed to confirm an application.
+const WORD: &str = "apply";
+
+/// `policy apply`
+pub async fn apply(authority: &Authority, console: Console, arguments: &ApplyPolicy) -> Outcome {
+    let texts = Texts::read(&arguments.files)?;
+    let view = report::valid(console, &texts)?;
+    let shown = authority.show_policy(0).await?;
+    let found = authority.validate_policy(texts.to_wire()).await?;
+    report::accepted(console, &texts, found)?;
+    let comparison = Comparison::new(&shown, &texts, &view);
+    let based_on = arguments.based_on.unwrap_or(comparison.revision);
+    if !goes_on(console, &comparison, &arguments.confirmation, WORD)? {
+        return Ok(());
+    }
+    let id = RequestId::random();
+    let request = ApplyPolicyRequest {
+        request_id: id.0.to_vec(),
+        based_on,
+        texts: Some(texts.to_wire()),
+        message: arguments.reason.message.clone().unwrap_or_default(),
+        ticket: arguments.reason.ticket.clone().unwrap_or_default(),
+        allow_lockout: arguments.reason.allow_lockout,
+    };
+    let answer = authority.apply_policy(request).await;
+    done(console, answer.map_err(|error| said(error.into(), id))?)
+}
+
+/// `policy rollback`
+pub async fn rollback(
+    authority: &Authority,
+    console: Console,
+    arguments: &RollbackPolicy,
+) -> Outcome {
+    let old = authority.show_policy(arguments.revision).await?;
+    let wire = old.texts.unwrap_or_default();
+    let texts = Texts::of_revision(arguments.revision, wire);
+    let view = report::valid(console, &texts)?;
+    let shown = authority.show_policy(0).await?;
+    let comparison = Comparison::new(&shown, &texts, &view);
+    let word = arguments.revision.to_string();
+    if !goes_on(console, &comparison, &arguments.confirmation, &word)? {
+        return Ok(());
+    }
+    let id = RequestId::random();
+    let request = RollbackPolicyRequest {
+        request_id: id.0.to_vec(),
+        based_on: comparison.revision,
+        to_revision: arguments.revision,
+        message: arguments.reason.message.clone().unwrap_or_default(),
+        ticket: arguments.reason.ticket.clone().unwrap_or_default(),
+        allow_lockout: arguments.reason.allow_lockout,
+    };
+    let answer = authority.rollback_policy(request).await;
+    done(console, answer.map_err(|error| said(error.into(), id))?)
+}
+
+/// Shows what would change; is it to be done?
+fn goes_on(
+    console: Console,
+    comparison: &Comparison,
+    confirmation: &Confirmation,
+    word: &str,
+) -> Outcome<bool> {
+    if confirmation.dry_run {
+        let mut value = comparison.to_json();
+        value["dry_run"] = json!(true);
+        console.answer(&value, || comparison.text())?;
+        console.note("Nothing was changed.");
+        return Ok(false);
+    }
+    // Data on stdout is the answer; what is only looked at goes to people.
+    console.note(comparison.text().trim_end());
+    let decided = confirm::decided(console, confirmation, word)?;
+    if decided == Decided::Ask {
+        confirm::ask(word, "replace the policy")?;
+    }
+    Ok(true)
+}
+
+fn done(console: Console, answer: ApplyPolicyResponse) -> Outcome {
+    let digest = data_encoding::HEXLOWER.encode(&answer.digest);
+    console.success(&match answer.already {
+        true => format!("The policy stands already, at revision {}", answer.revision),
+        false => format!("Policy applied at revision {}", answer.revision),
+    });
+    let value = json!({"revision": answer.revision, "digest": digest, "already": answer.already, "dry_run": false});
+    console.answer(&value, String::new)
+}
+
+fn said(failure: Failure, id: RequestId) -> Failure {
+    failure.request_id(id.to_string())
+}

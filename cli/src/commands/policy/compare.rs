@@ -1,0 +1,129 @@
+//! What a policy would change: by meaning, and line by line.
+
+use std::time::Duration;
+
+use hessra_policy::{
+    CLIENTS_FILE, Difference, PolicyView, RESOURCES_FILE, RightsChange, SettingChange, difference,
+};
+use hessra_sdk_rust::v1::ShowPolicyResponse;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::texts::Texts;
+
+/// Two large files without a line in common take long to compare well; after this they are compared badly.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// What stands against what is new.
+pub struct Comparison {
+    /// Of what stands.
+    pub revision: u64,
+    meaning: Difference,
+    lines: [(&'static str, String); 2],
+}
+
+impl Comparison {
+    /// `new` must be the view of the new texts. A policy that stands and that this version cannot read is compared by
+    /// its lines, and by meaning as if it permitted nothing.
+    pub fn new(shown: &ShowPolicyResponse, texts: &Texts, new: &PolicyView) -> Self {
+        let old = shown.texts.clone().unwrap_or_default();
+        let revision = shown.version.as_ref().map_or(0, |version| version.revision);
+        let standing =
+            PolicyView::parse(&old.clients_toml, &old.resources_toml).unwrap_or_default();
+        let lines =
+            |name: &'static str, old: &str, new: &str| (name, unified(name, revision, old, new));
+        Self {
+            revision,
+            meaning: difference(&standing, new),
+            lines: [
+                lines(CLIENTS_FILE, &old.clients_toml, &texts.clients),
+                lines(RESOURCES_FILE, &old.resources_toml, &texts.resources),
+            ],
+        }
+    }
+
+    /// Not even a line differs.
+    pub fn is_empty(&self) -> bool {
+        self.meaning.is_empty() && self.lines.iter().all(|(_, lines)| lines.is_empty())
+    }
+
+    /// One line: how much.
+    pub fn summary(&self) -> String {
+        let gained: usize = self
+            .meaning
+            .rights
+            .iter()
+            .map(|change| change.gains.len())
+            .sum();
+        let lost: usize = self
+            .meaning
+            .rights
+            .iter()
+            .map(|change| change.loses.len())
+            .sum();
+        let settings = self.meaning.settings.len();
+        format!(
+            "differs from revision {}: {gained} rights gained, {lost} lost, {settings} settings changed",
+            self.revision
+        )
+    }
+
+    /// By meaning, then by lines.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for RightsChange { who, gains, loses } in &self.meaning.rights {
+            text.push_str(&format!("{who}\n"));
+            gains
+                .iter()
+                .for_each(|right| text.push_str(&format!("  + {right}\n")));
+            loses
+                .iter()
+                .for_each(|right| text.push_str(&format!("  - {right}\n")));
+        }
+        for SettingChange { setting, old, new } in &self.meaning.settings {
+            let shown =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+            text.push_str(&format!("{setting}: {} → {}\n", shown(old), shown(new)));
+        }
+        for (_, lines) in self.lines.iter().filter(|(_, lines)| !lines.is_empty()) {
+            text.push_str(&format!("\n{lines}"));
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let rights: Vec<Value> = self
+            .meaning
+            .rights
+            .iter()
+            .map(|change| json!({"who": change.who, "gains": change.gains, "loses": change.loses}))
+            .collect();
+        let settings: Vec<Value> = self
+            .meaning
+            .settings
+            .iter()
+            .map(|change| json!({"setting": change.setting, "old": change.old, "new": change.new}))
+            .collect();
+        let [(_, clients), (_, resources)] = &self.lines;
+        json!({
+            "differs": !self.is_empty(),
+            "revision": self.revision,
+            "rights": rights,
+            "settings": settings,
+            "text": {CLIENTS_FILE: clients, RESOURCES_FILE: resources},
+        })
+    }
+}
+
+fn unified(name: &str, revision: u64, old: &str, new: &str) -> String {
+    let diff = TextDiff::configure().timeout(DEADLINE).diff_lines(old, new);
+    let (before, after) = (
+        format!("{name} (revision {revision})"),
+        format!("{name} (new)"),
+    );
+    diff.unified_diff()
+        .context_radius(3)
+        .header(&before, &after)
+        .to_string()
+}

@@ -1,0 +1,64 @@
+//! What a commit means for the policy that stands. Pure: git and the cluster are asked by others.
+
+use hessra_revocation::{Hash, Revision};
+use hessra_state::{PolicyOrigin, PolicyVersions};
+
+/// What the settings allow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Permitted {
+    /// A commit that does not descend from the one applied last.
+    pub(super) rewind: bool,
+    /// Replacing what an operator applied over the newest commit.
+    pub(super) correct_drift: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// What stands is what the commit says.
+    InSync,
+    /// Put it in the place of this revision.
+    Apply { based_on: Revision },
+    /// The newest commit was applied, and then something else by hand.
+    Drift,
+    /// It does not descend from this commit, which was applied last.
+    Rewind { applied: String },
+}
+
+/// The commit that was applied last, as far as versions are kept.
+pub(super) fn applied_last(versions: &PolicyVersions) -> Option<&str> {
+    versions
+        .iter()
+        .rev()
+        .find_map(|version| match &version.change.origin {
+            PolicyOrigin::Git(commit) => Some(commit.as_str()),
+            _ => None,
+        })
+}
+
+/// `descends`: the commit is the one applied last, or descends from it; true when none was applied.
+pub(super) fn decide(
+    versions: &PolicyVersions,
+    commit: &str,
+    digest: Hash,
+    descends: bool,
+    permitted: Permitted,
+) -> Decision {
+    let Some(standing) = versions.newest() else {
+        // Before the cluster began there is nothing to replace.
+        return Decision::InSync;
+    };
+    if standing.policy.digest == digest {
+        return Decision::InSync;
+    }
+    let apply = Decision::Apply {
+        based_on: standing.revision,
+    };
+    match applied_last(versions) {
+        Some(applied) if applied == commit && !permitted.correct_drift => Decision::Drift,
+        Some(applied) if !descends && !permitted.rewind => Decision::Rewind {
+            applied: applied.to_owned(),
+        },
+        _ => apply,
+    }
+}

@@ -1,0 +1,249 @@
+//! The task that looks, applies, and says how it went.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use hessra_revocation::Revision;
+use hessra_sled::Published;
+use hessra_state::limits::MESSAGE_BYTES_MAX;
+use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin, RequestId};
+
+use super::decide::{Decision, Permitted, applied_last, decide};
+use super::repository::{Content, Repository};
+use super::standing::Followed;
+use crate::authority::Authority;
+use crate::config::PolicyGit;
+use crate::edge::random_16;
+use crate::policy::{Policies, PolicyView, Right};
+use crate::telemetry::metrics;
+
+/// One node that follows a repository.
+pub struct Following {
+    authority: Authority,
+    policies: Policies,
+    repository: Repository,
+    settings: PolicyGit,
+    followed: Followed,
+}
+
+/// A commit that was verified and whose policy is valid.
+struct Read {
+    commit: String,
+    policy: Policy,
+    story: String,
+}
+
+impl Following {
+    /// `None`: the settings name no repository. `folder` is for git alone.
+    #[must_use]
+    pub fn new(
+        authority: Authority,
+        policies: Policies,
+        settings: &PolicyGit,
+        folder: PathBuf,
+    ) -> Option<Self> {
+        if settings.url.is_empty() {
+            return None;
+        }
+        let followed = Followed {
+            url: settings.url.clone(),
+            branch: settings.branch.clone(),
+            ..Followed::default()
+        };
+        policies.set_followed(followed.clone());
+        Some(Self {
+            authority,
+            policies,
+            repository: Repository::new(folder, settings.clone()),
+            settings: settings.clone(),
+            followed,
+        })
+    }
+
+    /// Looks at every interval, and when another policy stands.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut look = interval(self.settings.interval.0);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut published = self.authority.raft().watch();
+        let mut seen = Revision(0);
+        loop {
+            let changed = published.wait_for(|now: &Arc<Published>| now.state.policy().0 != seen);
+            tokio::select! {
+                _ = look.tick() => {}
+                changed = changed => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            seen = self.authority.state().policy().0;
+            if stop.run_until_cancelled(self.look()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        if !self.authority.state().is_initialized() {
+            return;
+        }
+        let outcome = match self.read().await {
+            Ok(read) => {
+                self.followed.commit = Some(read.commit.clone());
+                self.followed.digest = Some(read.policy.digest);
+                self.settle(read).await
+            }
+            Err(reason) => Err(reason),
+        };
+        let word = match &outcome {
+            Ok(word) => word,
+            Err(_) => "failed",
+        };
+        self.note(outcome.err());
+        metrics()
+            .policy_git_looks
+            .add(1, &[KeyValue::new("outcome", word)]);
+    }
+
+    async fn read(&self) -> Result<Read, String> {
+        let commit = self.repository.fetch().await.map_err(said)?;
+        self.repository.verify(&commit).await.map_err(said)?;
+        let content = self.repository.content(&commit).await.map_err(said)?;
+        let Content {
+            clients,
+            resources,
+            story,
+        } = content;
+        let view = PolicyView::parse(&clients, &resources)
+            .map_err(|error| format!("the policy of commit {commit} is not valid: {error}"))?;
+        // Followed from a repository, it can be corrected there; but somebody should know.
+        if !view
+            .operators()
+            .any(|operator| operator.rights.contains(&Right::Policy))
+        {
+            warn!(commit, "no operator of this policy has the right `policy`");
+        }
+        Ok(Read {
+            commit,
+            policy: Policy::new(clients, resources),
+            story,
+        })
+    }
+
+    /// Compares with what stands, and applies what is to be applied when this node leads.
+    async fn settle(&mut self, read: Read) -> Result<&'static str, String> {
+        let leads = self.authority.raft().is_leader();
+        if leads {
+            // Whoever has just begun to lead may not have applied what the leader before it committed.
+            let deadline = self.authority.deadline();
+            self.authority.linearize(deadline).await.map_err(said)?;
+        }
+        let state = self.authority.state();
+        let versions = state.policies();
+        let descends = match applied_last(versions) {
+            None => true,
+            Some(applied) => {
+                let descends = self.repository.descends(&read.commit, applied);
+                descends.await.map_err(said)?
+            }
+        };
+        let permitted = Permitted {
+            rewind: self.settings.allow_rewind,
+            correct_drift: self.settings.correct_drift,
+        };
+        match decide(
+            versions,
+            &read.commit,
+            read.policy.digest,
+            descends,
+            permitted,
+        ) {
+            Decision::InSync => Ok("in_sync"),
+            Decision::Drift => Ok("drift"),
+            Decision::Rewind { applied } => Err(format!(
+                "commit {} does not descend from {applied}, which was applied last. Merge that one, or set \
+                 policy.git.allow_rewind",
+                read.commit
+            )),
+            Decision::Apply { .. } if !leads => Ok("left_to_leader"),
+            Decision::Apply { based_on } => self.apply(read, based_on).await,
+        }
+    }
+
+    async fn apply(&self, read: Read, based_on: Revision) -> Result<&'static str, String> {
+        let by = self.authority.raft().identity();
+        let by = by.urn(by.id);
+        let command = Command::ApplyPolicy {
+            based_on,
+            policy: read.policy,
+            change: PolicyChange {
+                origin: PolicyOrigin::Git(read.commit.clone()),
+                message: bounded(&read.story),
+                ticket: String::new(),
+            },
+        };
+        let deadline = self.authority.deadline();
+        let proposed = self
+            .authority
+            .propose(command, &by, RequestId(random_16()), deadline);
+        match proposed.await.map_err(said)?.0 {
+            Applied::PolicyApplied { revision } => {
+                info!(
+                    revision = revision.0,
+                    commit = read.commit,
+                    "policy of the repository applied"
+                );
+                Ok("applied")
+            }
+            Applied::Refused(refusal) => Err(refusal.message),
+            other => Err(format!("the cluster answered {other:?} to a policy")),
+        }
+    }
+
+    /// Says what changed, and shows how it stands.
+    fn note(&mut self, error: Option<String>) {
+        match &error {
+            Some(reason) if self.followed.error.as_ref() != Some(reason) => {
+                warn!(%reason, url = self.followed.url, "policy not followed");
+            }
+            Some(_) => {}
+            None => self.followed.synced = Some(self.authority.clock().wall()),
+        }
+        self.followed.error = error;
+        let standing = self.authority.state().policy().1.digest;
+        let drifted = self.followed.drifted(standing);
+        let before = self
+            .policies
+            .followed()
+            .is_some_and(|known| known.drifted(standing));
+        if drifted && !before && self.followed.error.is_none() {
+            warn!(
+                commit = self.followed.commit,
+                "policy is not that of the repository"
+            );
+        }
+        metrics().policy_drift.record(u64::from(drifted), &[]);
+        if let Some(synced) = self.followed.synced {
+            metrics().policy_git_synced.record(synced.seconds().0, &[]);
+        }
+        self.policies.set_followed(self.followed.clone());
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Printable, and no longer than the state keeps.
+fn bounded(story: &str) -> String {
+    let mut bounded = String::new();
+    for letter in story.chars().filter(|letter| !letter.is_control()) {
+        if bounded.len() + letter.len_utf8() > MESSAGE_BYTES_MAX {
+            break;
+        }
+        bounded.push(letter);
+    }
+    bounded
+}

@@ -1,0 +1,43 @@
+//! What is known of the followed repository.
+
+use hessra_proto::v1;
+use hessra_revocation::{Hash, UnixMillis};
+
+/// How the last look at the repository went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// As configured; it has no credentials.
+    pub url: String,
+    /// As configured.
+    pub branch: String,
+    /// The newest commit that was fetched, verified and read.
+    pub commit: Option<String>,
+    /// Digest of that commit's policy.
+    pub digest: Option<Hash>,
+    /// When a look last succeeded, by this node's clock.
+    pub synced: Option<UnixMillis>,
+    /// Why the last look or application failed; `None` = it did not.
+    pub error: Option<String>,
+}
+
+impl Followed {
+    /// Is the policy with this digest another than that of the newest commit? Not before a commit was read.
+    #[must_use]
+    pub fn drifted(&self, standing: Hash) -> bool {
+        self.digest.is_some_and(|digest| digest != standing)
+    }
+
+    /// For operators. `standing`: digest of the policy that stands.
+    #[must_use]
+    pub fn to_wire(&self, standing: Hash) -> v1::GitFollowing {
+        v1::GitFollowing {
+            url: self.url.clone(),
+            branch: self.branch.clone(),
+            commit: self.commit.clone().unwrap_or_default(),
+            synced_ms: self.synced.map_or(0, |at| at.0),
+            drift: self.drifted(standing),
+            error: self.error.clone().unwrap_or_default(),
+            applies: false,
+        }
+    }
+}
