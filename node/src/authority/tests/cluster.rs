@@ -277,6 +277,7 @@ async fn an_operator_revokes_lists_shows_checks_and_lifts_through_a_follower() {
         request_id: id(77).to_vec(),
         id: id_text,
         reason: String::new(),
+        restore: false,
     };
     let lifted = operator.lift(lift).await.unwrap().into_inner();
     assert!(lifted.revision > revoked.items[0].revision && !lifted.already);

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
+use zeroize::Zeroizing;
 
 use super::cut::{Cuts, Cuttable, PeerIo, PlainDialer};
 use crate::api::grpc;
@@ -27,9 +28,11 @@ use crate::authority::inspector::{Inspector, NodeFacts};
 use crate::authority::{Authority, AuthoritySettings, ProposeError};
 use crate::edge::{Clock, random_16};
 use crate::feed::{CheckpointSigner, FeedHub, FeedSettings};
+use crate::keys::rotation::Schedule;
 use crate::policy::Policies;
 use crate::raft::server::{Certificates, service};
 use crate::raft::{self, NodeIdentity, RaftSettings};
+use crate::seal::{KekRing, MemoryKek};
 
 pub(super) const OPERATOR: &str = "urn:hessra:operator";
 const CLIENTS: &str = r#"
@@ -387,6 +390,7 @@ async fn serve(
         feed.clone(),
         inspector.clone(),
         Policies::default(),
+        key_desk(),
     );
     let router = routes
         .into_axum_router()
@@ -446,4 +450,15 @@ pub(super) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T
     timeout(PATIENCE, looking)
         .await
         .expect("it did not happen in time")
+}
+
+fn key_desk() -> grpc::KeyDesk {
+    let key = MemoryKek::new(Zeroizing::new([7; 32]), "test".to_owned());
+    grpc::KeyDesk {
+        keks: KekRing::new(Arc::new(key), None),
+        schedule: Schedule {
+            rotate_every: None,
+            published_for_min: Duration::ZERO,
+        },
+    }
 }
