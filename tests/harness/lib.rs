@@ -2,7 +2,8 @@
 //!
 //! ```no_run
 //! let mut cluster = hessra_tests::Cluster::start("walk_through");
-//! let alice = cluster.cli(["identity", "authenticate", "--save-as", "main"]).done();
+//! let alice = cluster.person("alice");
+//! alice.run(["identity", "authenticate", "--save-as", "alice"]).done();
 //! cluster.kill(cluster.leader());
 //! ```
 //!

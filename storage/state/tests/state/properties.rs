@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hessra_revocation::{
-    Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, Target, UnixMillis, UnixSeconds, View,
+    Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, RuleKind, Target, UnixMillis,
+    UnixSeconds, View,
 };
 use hessra_state::{
     Applied, Command, Envelope, KeyCommand, Lift, PendingAction, PendingId, Policy, PolicyChange,
-    RefusalCode, Revoke, Stamped, State,
+    RefusalCode, Revocation, Revoke, Stamped, State,
     limits::{
         COLLECTED_MAX, HISTORY_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX,
         POLICY_VERSIONS_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX,
@@ -208,17 +209,35 @@ proptest! {
     }
 
     /// The oracle knows no rules: whatever was issued before an accepted revoke of its subtree must be denied for ever,
-    /// lifted or not.
+    /// lifted or not, unless that one revocation was lifted with everything restored.
     #[test]
     fn what_was_issued_before_a_subtree_was_revoked_stays_dead(log in a_log()) {
         let state = replay(&log);
         for revocation in state.revocations().values() {
             let Target::Subtree(_) = &revocation.target else { continue };
+            if revocation.lifted.as_ref().is_some_and(|lifted| lifted.restored) {
+                continue;
+            }
             let (_, rule) = state.find(&revocation.target).expect("a revoked subtree always has a rule");
             prop_assert!(rule.cutoff.denies(Some(Revision(revocation.revision.0 - 1))));
             if revocation.cutoff == Cutoff::Permanent && revocation.lifted.is_none() {
                 prop_assert_eq!(rule.cutoff, Cutoff::Permanent);
             }
+        }
+    }
+
+    #[test]
+    fn a_subtree_of_which_every_revocation_was_restored_has_no_rule(log in a_log()) {
+        let state = replay(&log);
+        let salt = *state.view().set.salt();
+        let is_restored = |revocation: &Revocation| revocation.lifted.as_ref().is_some_and(|lifted| lifted.restored);
+        for restored in state.revocations().values().filter(|revocation| is_restored(revocation)) {
+            let Target::Subtree(_) = &restored.target else { continue };
+            // One subtree may be spelled with `uri:` and without.
+            let name = (RuleKind::Subtree, restored.target.digest(&salt));
+            let of_it = |other: &&Revocation| (other.target.kind(), other.target.digest(&salt)) == name;
+            let all = state.revocations().values().map(|other| &**other).filter(of_it).all(is_restored);
+            prop_assert_eq!(state.find(&restored.target).is_none(), all);
         }
     }
 }
