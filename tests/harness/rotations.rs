@@ -197,7 +197,7 @@ impl World {
                     .push(format!("rotation {number}, new: {verdict:?}"));
             }
             let key = key_of(&token);
-            if self.kept.len() < KEPT_MAX || number % 7 == 0 {
+            if self.kept.len() < KEPT_MAX || number.is_multiple_of(7) {
                 self.kept.push(Kept { token, key });
             }
         }

@@ -97,19 +97,19 @@ mod tests {
         let set = jwks(&keys.iter().collect::<Vec<_>>(), Purpose::Token);
         let kids: Vec<&Value> = set["keys"]
             .as_array()
-            .unwrap()
+            .expect("a list of keys")
             .iter()
             .map(|key| &key["kid"])
             .collect();
         assert_eq!(kids, ["4", "5"]);
-        assert_eq!(set["keys"][0]["x"].as_str().unwrap().len(), 43);
+        assert_eq!(set["keys"][0]["x"].as_str().expect("a text").len(), 43);
     }
 
     #[test]
     fn a_pem_file_holds_one_key_the_one_that_signs_tokens() {
         let keys = [key(1, "token", "retired"), key(5, "token", "active")];
         let keys: Vec<&KeyInfo> = keys.iter().collect();
-        let text = pem(&keys, Purpose::Token, None).unwrap();
+        let text = pem(&keys, Purpose::Token, None).expect("an active key");
         assert_eq!(text.matches("-----BEGIN PUBLIC KEY-----").count(), 1);
         assert!(pem(&keys[..1], Purpose::Token, None).is_err());
         assert!(pem(&keys[..1], Purpose::Token, Some(1)).is_ok());

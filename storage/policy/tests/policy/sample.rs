@@ -45,17 +45,17 @@ under = "urn:hessra:alice"
 "#;
 
 pub(crate) fn policy() -> PolicyView {
-    PolicyView::parse(CLIENTS, "").unwrap()
+    PolicyView::parse(CLIENTS, "").expect("the sample is valid")
 }
 
 pub(crate) fn id(text: &str) -> Identity {
-    Identity::parse(text).unwrap()
+    Identity::parse(text).expect("a canonical identity")
 }
 
 /// What is said of two texts, all problems on a line each.
 pub(crate) fn refusal(clients: &str, resources: &str) -> String {
     PolicyView::parse(clients, resources)
-        .unwrap_err()
+        .expect_err("it has a mistake")
         .to_string()
 }
 
