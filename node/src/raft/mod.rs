@@ -6,12 +6,14 @@
 //!                          └─published──▶ the state after every applied batch
 //! ```
 //!
-//! openraft's types are named in this folder only. Four facts about openraft 0.9 shape it:
+//! openraft's types are named in this folder only. Five facts about openraft 0.9 shape it:
 //! - a node that led when it stopped leads again when it starts, with a commit index that may be older than what it
 //!   had acknowledged. So such a node confirms nothing until an entry of *this* process has been applied
 //!   ([`RaftHandle::confirm`]);
 //! - it cannot hand leadership over: the chosen follower is asked to stand ([`membership`]);
 //! - its election timer has one length for the life of a process: [`candidacy`] ends a split vote;
+//! - a leader that wants to send a snapshot to a follower of a higher term may stop for good ([`STREAM_CLOSED`]): the
+//!   process ends, and whoever runs it starts it again;
 //! - one append to a follower may take one heartbeat interval, disk included, before it is tried again.
 //!
 //! It decides nothing about who may write: that is `authority`.
@@ -44,6 +46,11 @@ pub use settings::{NodeIdentity, RaftSettings};
 pub use standing::{Members, Role, Standing};
 
 use standing::{matched, members, standing};
+
+/// In the reason for which openraft 0.9 has stopped: it wanted to send a snapshot to a follower whose replication task had
+/// just learned of a higher term and ended, and took that for an error of the store. The leader is deposed in that
+/// instant in any case; when it is started again it follows.
+pub const STREAM_CLOSED: &str = "replication channel closed";
 
 /// Consensus of this cluster.
 pub type Raft = openraft::Raft<Types>;
@@ -279,17 +286,18 @@ impl RaftHandle {
     /// Returns with the reason when consensus has stopped on this node for good.
     pub async fn stopped(&self) -> String {
         let mut metrics = self.raft.metrics();
-        match metrics
-            .wait_for(|metrics| metrics.running_state.is_err())
-            .await
-        {
-            Ok(metrics) => metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            Err(_) => "consensus task ended".to_owned(),
+        let stopped = metrics.wait_for(|metrics| metrics.running_state.is_err());
+        let Ok(metrics) = stopped.await else {
+            return "consensus task ended".to_owned();
+        };
+        let reason = metrics.running_state.as_ref().err();
+        let reason = reason.map(ToString::to_string).unwrap_or_default();
+        if reason.contains(STREAM_CLOSED) {
+            "another node is becoming leader while this one was about to send a snapshot. Nothing is lost; start this \
+             node again"
+                .to_owned()
+        } else {
+            reason
         }
     }
 

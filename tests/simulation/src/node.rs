@@ -28,6 +28,8 @@ pub struct Node {
     pub disk: Disk,
     shared: Arc<Shared>,
     life: Mutex<Option<Life>>,
+    /// Held by whoever starts it or ends it: one disk, one life.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// One life: from a start to a crash.
@@ -121,6 +123,7 @@ impl Node {
             disk,
             shared,
             life: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -135,15 +138,28 @@ impl Node {
             .map(|life| life.published.borrow().state.clone())
     }
 
-    /// Starts a life on the disk as it is. A disk that a crash leaves unopenable breaks a promise.
+    /// Starts a life on the disk as it is, unless there is one. A disk that a crash leaves unopenable breaks a promise.
     pub async fn start(self: &Arc<Self>) {
-        let process = Process::start();
-        let born = process.scope(self.clone().be_born(process)).await;
-        match born {
-            Ok(life) => *self.life.lock().expect("one thread") = Some(life),
-            Err(error) => self.shared.oracle.expect(false, || {
-                format!("I16: node {} cannot start: {error}", self.id)
-            }),
+        let _turn = self.turn.lock().await;
+        if self.life().is_some() {
+            return;
+        }
+        loop {
+            let process = Process::start();
+            let born = process.scope(self.clone().be_born(process)).await;
+            match born {
+                Ok(life) => *self.life.lock().expect("one thread") = Some(life),
+                // The disk failed in this very start; the next start finds another.
+                Err(_) if self.disk.is_about_to_fail() => {
+                    process.crash().await;
+                    self.disk.crash();
+                    continue;
+                }
+                Err(error) => self.shared.oracle.expect(false, || {
+                    format!("I16: node {} cannot start: {error}", self.id)
+                }),
+            }
+            return;
         }
     }
 
@@ -182,6 +198,7 @@ impl Node {
 
     /// Ends the life at whatever it is doing; of what was written and not synced, chance keeps a part.
     pub async fn crash(&self) {
+        let _turn = self.turn.lock().await;
         let life = self.life.lock().expect("one thread").take();
         self.shared.network.detach(self.id);
         self.disk.crash();
@@ -190,16 +207,11 @@ impl Node {
         }
     }
 
-    /// Has openraft given up, as it must after a disk error?
-    pub fn has_stopped(&self) -> bool {
-        self.life().is_none_or(|life| {
-            life.consensus
-                .raft
-                .metrics()
-                .borrow()
-                .running_state
-                .is_err()
-        })
+    /// Why openraft has given up, as it must after a disk error. `None` while it runs, and in no life.
+    pub fn has_stopped(&self) -> Option<String> {
+        let metrics = self.life()?.consensus.raft.metrics();
+        let stopped = metrics.borrow().running_state.as_ref().err()?.to_string();
+        Some(stopped)
     }
 
     /// Does this node believe that it leads?

@@ -25,10 +25,12 @@ pub enum Plant {
     /// A node's election time-out is drawn once, and looked at once a tick: two survivors may vote for themselves for
     /// ever. Caught by losing the leader on a slow network, not by the common run.
     ElectionTimerDrawnOnce,
+    /// A node that has stopped by itself stays up and deaf.
+    NeverRestarted,
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 9] = [
+pub const PLANTS: [Plant; 10] = [
     Plant::AckBeforeFsync,
     Plant::VoteNotSaved,
     Plant::PublisherOffByOne,
@@ -38,6 +40,7 @@ pub const PLANTS: [Plant; 9] = [
     Plant::HighWaterForgotten,
     Plant::RestoredLeaderTrusted,
     Plant::ElectionTimerDrawnOnce,
+    Plant::NeverRestarted,
 ];
 
 impl fmt::Display for Plant {
@@ -52,6 +55,7 @@ impl fmt::Display for Plant {
             Self::HighWaterForgotten => "high-water-forgotten",
             Self::RestoredLeaderTrusted => "restored-leader-trusted",
             Self::ElectionTimerDrawnOnce => "election-timer-drawn-once",
+            Self::NeverRestarted => "never-restarted",
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use hessra_node::raft::STREAM_CLOSED;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey, Stamped};
 use rand::Rng;
@@ -29,6 +30,10 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const EQUAL_WITHIN: Duration = Duration::from_secs(30);
 /// …and fresh verifiers within this long.
 const FRESH_WITHIN: Duration = Duration::from_secs(5);
+/// How often a node is looked at, to see whether it has ended.
+const SUPERVISION: Duration = Duration::from_millis(50);
+/// `RestartSec` of the unit file in `deploy/systemd`.
+const RESTART_AFTER: Duration = Duration::from_secs(2);
 
 /// What to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -174,23 +179,53 @@ impl World {
         &self.verifiers[random().gen_range(0..self.verifiers.len())]
     }
 
-    /// Starts a node that is down, or has stopped after a disk error.
+    /// Starts a node that is down.
     pub async fn revive(&self, id: u64) {
-        let node = self
-            .shared
-            .nodes()
-            .iter()
-            .find(|node| node.id == id)
-            .expect("one of the nodes");
-        if node.has_stopped() {
-            node.crash().await;
+        let nodes = self.shared.nodes();
+        let node = nodes.iter().find(|node| node.id == id);
+        let node = node.expect("one of the nodes");
+        if node.life().is_none() {
             node.start().await;
             self.shared.trace(|| format!("node {id} started"));
         }
     }
 
+    /// What the nodes' unit file does: a node that cannot go on ends, and is started again (`Restart=on-failure`).
+    async fn supervise(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SUPERVISION).await;
+            for node in self.shared.nodes() {
+                let Some(reason) = node.has_stopped() else {
+                    continue;
+                };
+                self.shared
+                    .trace(|| format!("node {} stopped: {reason}", node.id));
+                let cut_short = reason.contains(STREAM_CLOSED);
+                self.shared
+                    .oracle
+                    .expect(cut_short || node.disk.is_about_to_fail(), || {
+                        format!("I21: node {} stopped by itself: {reason}", node.id)
+                    });
+                if cut_short {
+                    let stops = "deposed leader stopped by openraft";
+                    self.shared
+                        .count(|counts| *counts.faults.entry(stops).or_default() += 1);
+                }
+                node.crash().await;
+                let (world, id) = (self.clone(), node.id);
+                tokio::spawn(async move {
+                    tokio::time::sleep(RESTART_AFTER).await;
+                    world.revive(id).await;
+                });
+            }
+        }
+    }
+
     async fn run(self: &Arc<Self>) {
         self.found_cluster().await;
+        if self.shared.options.plant != Some(Plant::NeverRestarted) {
+            tokio::spawn(self.clone().supervise());
+        }
         self.verifiers.iter().for_each(|verifier| verifier.start());
         let clients: Vec<Process> = (0..CLIENTS)
             .map(|n| {
@@ -245,8 +280,9 @@ impl World {
     async fn recover(&self) {
         self.shared.network.heal();
         for node in self.shared.nodes() {
-            // A disk that is about to fail is replaced with the same content: nothing goes wrong from here on.
-            if node.disk.is_about_to_fail() {
+            // A disk that is about to fail is replaced with the same content: nothing goes wrong from here on. A node that
+            // has stopped is left to what starts it again in production.
+            if node.disk.is_about_to_fail() && node.has_stopped().is_none() {
                 node.crash().await;
             }
             self.revive(node.id).await;
