@@ -12,6 +12,7 @@ mod approvals;
 mod audit;
 mod authorize;
 mod cluster;
+mod config;
 mod feed;
 mod global;
 mod identity;
@@ -19,19 +20,23 @@ mod keys;
 mod policy;
 mod revocations;
 mod revoke;
+mod token;
 mod values;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 pub use approvals::{ApprovalsCommand, Approve};
 pub use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
-pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify};
+pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, OutputWithoutShort};
 pub use cluster::{AddMember, ClusterCommand, RemoveMember};
+pub use config::{
+    ConfigCommand, GetValue, InitArguments, ListServers, RemoveServer, ServerName, SetValue,
+};
 pub use feed::FeedCommand;
 pub use global::{ColorWhen, Confirmation, ConnectionArguments, Format, OutputArguments};
 pub use identity::{
-    Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens,
-    PublicKeyArguments, StoredTokenArguments, VerifyIdentity,
+    Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens, MintIdentity,
+    PruneTokens, PublicKeyArguments, RefreshIdentity, StoredTokenArguments, VerifyIdentity,
 };
 pub use keys::{ActivateKey, ExportKeys, KeyFormat, KeysCommand, Purpose, RevokeKey, RotateKeys};
 pub use policy::{
@@ -39,6 +44,7 @@ pub use policy::{
 };
 pub use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
 pub use revoke::{RevokeArguments, TargetArguments};
+pub use token::{ExplainToken, TokenCommand};
 pub use values::{WaitFor, WaitShare};
 
 /// Revoke, issue and delegate identities, and look after the cluster that does it.
@@ -65,12 +71,20 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Identity tokens: get, delegate, verify, list, inspect.
+    /// Remember a server and fetch its keys.
+    Init(InitArguments),
+    /// Identity tokens: get, refresh, mint, delegate, verify, list, inspect.
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Authorization tokens: request, verify.
     #[command(subcommand)]
     Authorize(AuthorizeCommand),
+    /// Any token: inspect it, explain why it is denied.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Servers and contexts that are known here.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Deny tokens from now on: a subtree of identities, one identity, a token, a certificate.
     Revoke(Box<RevokeArguments>),
     /// What has been revoked: list, show, watch, lift.
@@ -148,6 +162,17 @@ mod tests {
             "hessra identity list --details",
             "hessra identity inspect --token-name n -v",
             "hessra identity delete n",
+            "hessra identity refresh --token-name n --save-as m -p 7401",
+            "hessra identity mint --subject urn:h:a:user1 --ttl 120 --save-as user1",
+            "hessra identity mint --subject urn:h:a:user1 --token-only --identity-token main",
+            "hessra identity prune --dry-run",
+            "hessra identity prune -f",
+            "hessra init localhost -p 7401 --cert c --key k --set-default --skip-fetch --json",
+            "hessra config set default_ca_path ca.crt",
+            "hessra config list --details",
+            "hessra config remove localhost -f",
+            "hessra token inspect -",
+            "hessra token explain @file -S urn:h:a -r api -o read",
             "hessra authorize request -r api -o read -i agent --token-only",
             "hessra authorize request --resource api --operation read -t file",
             "hessra authorize verify --token t -s urn:h:a -r api -o read --server x",

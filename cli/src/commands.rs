@@ -5,6 +5,7 @@ mod audit;
 mod authorize;
 mod cluster;
 mod completion;
+mod config;
 mod confirm;
 mod doctor;
 mod feed;
@@ -15,6 +16,7 @@ mod policy;
 mod revocations;
 mod revoke;
 mod status;
+mod token;
 
 use crate::args::{Arguments, Command};
 use crate::context::Context;
@@ -30,9 +32,20 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Doctor => return doctor::run(&arguments.connection, console).await,
         _ => (),
     }
+    if let Command::Config(command) = arguments.command {
+        return config::run(&arguments.connection, console, command).await;
+    }
+    if let Command::Init(command) = arguments.command {
+        return config::init(&arguments.connection, console, &command).await;
+    }
     let context = Context::resolve(&arguments.connection)?;
     match arguments.command {
-        Command::Identity(command) => identity::run(&context, console, command).await,
+        Command::Identity(command) => {
+            let identity =
+                authorize::Identity::chosen(&arguments.connection, arguments.certificate_named);
+            identity::run(&context, console, identity, command).await
+        }
+        Command::Token(command) => token::run(&context, console, command).await,
         Command::Authorize(command) => {
             let identity =
                 authorize::Identity::chosen(&arguments.connection, arguments.certificate_named);
@@ -47,6 +60,10 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Approvals(command) => approvals::run(&context, console, command).await,
         Command::Policy(command) => policy::run(&context, console, command).await,
         Command::Feed(command) => feed::run(&context, console, command).await,
-        Command::Help { .. } | Command::Completion { .. } | Command::Doctor => Ok(()),
+        Command::Help { .. }
+        | Command::Completion { .. }
+        | Command::Doctor
+        | Command::Config(_)
+        | Command::Init(_) => Ok(()),
     }
 }

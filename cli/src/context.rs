@@ -194,7 +194,11 @@ fn pair(places: [(Option<PathBuf>, Option<PathBuf>); 3]) -> (Option<PathBuf>, Op
         .unwrap_or_default()
 }
 
-fn home() -> Outcome<PathBuf> {
+/// Where everything is kept: HESSRA_HOME, else `~/.hessra`.
+///
+/// # Errors
+/// Usage: there is no home directory.
+pub fn home() -> Outcome<PathBuf> {
     let chosen = std::env::var_os("HESSRA_HOME")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from);
@@ -245,6 +249,32 @@ fn known_server_folders(home: &Path) -> Vec<PathBuf> {
         .collect();
     folders.sort();
     folders
+}
+
+/// Every server that this home knows, by `HOST[:PORT]`.
+///
+/// # Errors
+/// A file that cannot be read or understood.
+pub fn known_servers(home: &Path) -> Outcome<Vec<(String, ServerSettings)>> {
+    let folders = known_server_folders(home);
+    let known = folders
+        .iter()
+        .filter(|folder| folder.join("server.toml").exists());
+    known
+        .map(|folder| {
+            let settings = ServerSettings::read(folder)?;
+            let name = match (&settings.hostname, settings.port) {
+                (Some(host), Some(port)) if port != PORT_DEFAULT => format!("{host}:{port}"),
+                (Some(host), _) => host.clone(),
+                (None, _) => folder
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into(),
+            };
+            Ok((name, settings))
+        })
+        .collect()
 }
 
 /// What was remembered about the first server: under its name with the port, or under the host as version 0.3 did.
@@ -316,7 +346,7 @@ pub fn remember(context: &Context) -> Outcome {
         cert_path: context.cert.as_deref().and_then(absolute),
         key_path: context.key.as_deref().and_then(absolute),
         seeds: context.servers.iter().map(ToString::to_string).collect(),
-        ca: None,
+        ..ServerSettings::default()
     };
     if let Some(ca) = &context.ca {
         files::write_private(&folder.join("ca.crt"), &files::read(ca)?)?;

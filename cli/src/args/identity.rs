@@ -16,10 +16,16 @@ pub enum IdentityCommand {
     Delegate(Delegate),
     /// Does a token prove an identity now? Exit 0 yes, 3 no, 10 cannot tell.
     Verify(VerifyIdentity),
+    /// Replace a stored token by a fresh one; needs nothing but the token.
+    Refresh(RefreshIdentity),
+    /// Get a token for a subject of your realm.
+    Mint(MintIdentity),
     /// Stored tokens.
     List(ListTokens),
     /// What a token says, without judging it.
     Inspect(InspectToken),
+    /// Forget the stored tokens that have expired.
+    Prune(PruneTokens),
     /// Forget a stored token. It stays valid: `hessra revoke` ends it.
     Delete(DeleteToken),
 }
@@ -82,6 +88,45 @@ pub struct VerifyIdentity {
     pub offline: bool,
     #[command(flatten)]
     pub public_key: PublicKeyArguments,
+}
+
+/// `identity refresh`
+#[derive(Debug, Args)]
+pub struct RefreshIdentity {
+    /// Name of the stored token [default: default].
+    #[arg(long, value_name = "NAME")]
+    pub token_name: Option<String>,
+    /// Store the fresh token under another name [default: the same].
+    #[arg(long, value_name = "NAME")]
+    pub save_as: Option<String>,
+}
+
+/// `identity mint`
+#[derive(Debug, Args)]
+pub struct MintIdentity {
+    /// Whose identity: below your own, which must be a realm of the policy.
+    #[arg(long, value_name = "ID")]
+    pub subject: String,
+    /// Wished lifetime; the policy bounds it.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub ttl: Option<Duration>,
+    /// Store the token under this name.
+    #[arg(long, value_name = "NAME")]
+    pub save_as: Option<String>,
+    /// Print the token and nothing else.
+    #[arg(long)]
+    pub token_only: bool,
+}
+
+/// `identity prune`
+#[derive(Debug, Args)]
+pub struct PruneTokens {
+    /// Show what would be forgotten, forget nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long, visible_alias = "yes", short_alias = 'y')]
+    pub force: bool,
 }
 
 /// `identity list`

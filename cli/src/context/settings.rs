@@ -56,6 +56,24 @@ impl Settings {
         read_toml(&home.join("config.toml")).map(Option::unwrap_or_default)
     }
 
+    /// The settings in a text; `path` is where it is or will be.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(text: &str, path: &Path) -> Outcome<Self> {
+        parse(text, path)
+    }
+
+    /// The server that is asked when none is named.
+    pub fn default_server(&self) -> Option<&str> {
+        self.default_server.as_deref()
+    }
+
+    /// Names of the contexts, sorted.
+    pub fn context_names(&self) -> impl Iterator<Item = &str> {
+        self.contexts.keys().map(String::as_str)
+    }
+
     /// The settings of a context; without a name, the defaults of version 0.3.
     pub fn context(&self, name: Option<&str>) -> Outcome<ContextSettings> {
         match name {
@@ -104,6 +122,9 @@ pub struct ServerSettings {
     /// `ca.crt` beside it.
     #[serde(skip)]
     pub ca: Option<PathBuf>,
+    /// Where it is.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl ServerSettings {
@@ -111,7 +132,12 @@ impl ServerSettings {
     pub fn read(folder: &Path) -> Outcome<Self> {
         let settings: Self = read_toml(&folder.join("server.toml"))?.unwrap_or_default();
         let ca = Some(folder.join("ca.crt")).filter(|path| path.exists());
-        Ok(Self { ca, ..settings })
+        let folder = folder.to_owned();
+        Ok(Self {
+            ca,
+            folder,
+            ..settings
+        })
     }
 
     /// As the file has it.
@@ -125,7 +151,11 @@ fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<Option<T>> 
     let Some(text) = files::read_text_if_there(path)? else {
         return Ok(None);
     };
-    toml::from_str(&text).map(Some).map_err(|error| {
+    parse(&text, path).map(Some)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Outcome<T> {
+    toml::from_str(text).map_err(|error| {
         let problem = error.to_string();
         Failure::usage(format!(
             "{} cannot be understood: {}",

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A refusal: what kind, a stable word for machines, a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,8 @@ pub struct Problem {
 /// What the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Send something that can be read: 400.
+    Malformed,
     /// Send something else: 422.
     Invalid,
     /// Say who you are: 401.
@@ -41,8 +44,6 @@ pub enum Kind {
     TooLarge,
     /// Come back later: 429.
     TooMany,
-    /// Wait for a later version: 501.
-    NotAvailable,
     /// Ask another node, or come back later: 503.
     Unavailable,
 }
@@ -53,6 +54,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
+            Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
             Kind::Denied => StatusCode::FORBIDDEN,
@@ -61,7 +63,6 @@ impl Kind {
             Kind::Timeout => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Kind::NotAvailable => StatusCode::NOT_IMPLEMENTED,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -79,27 +80,35 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A refusal as a client reads it: RFC 9457, and what published clients print.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemBody {
+    /// `about:blank`: `reason` tells them apart.
     r#type: &'static str,
-    title: &'a str,
+    /// The words of the status.
+    title: String,
     status: u16,
-    detail: &'a str,
+    /// A sentence for people.
+    detail: String,
+    /// A stable word for machines.
     reason: &'static str,
-    response_msg: &'a str,
+    /// As `detail`.
+    response_msg: String,
+    /// Always null.
+    #[schema(value_type = Option<String>)]
     token: Option<()>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            detail: &self.sentence,
+            detail: self.sentence.clone(),
             reason: self.reason,
-            response_msg: &self.sentence,
+            response_msg: self.sentence.clone(),
             token: None,
         };
         let mut response = (status, Json(body)).into_response();

@@ -71,7 +71,11 @@ pub fn command(
             vec![record]
         }
         // Upkeep of the nodes themselves.
-        Command::Collect { .. } | Command::RaiseVersion(_) => Vec::new(),
+        // Uses and steps are decisions of the node that was asked: it has their record.
+        Command::Spend(_)
+        | Command::Context(_)
+        | Command::Collect { .. }
+        | Command::RaiseVersion(_) => Vec::new(),
     };
     for (number, record) in records.iter_mut().enumerate() {
         record.id = format!("{LOG_ID}{}-{place}-{number}", position.index);

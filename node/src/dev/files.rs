@@ -245,7 +245,17 @@ fn resources_toml(edge: &str, middleware: &str) -> String {
          [resources.order_service]\n\
          type = \"service_chain\"\n\
          nodes = [\n    {{ component = \"edge\", public_key = \"{edge}\" }},\n    \
-         {{ component = \"middleware\", public_key = \"{middleware}\" }},\n]\n"
+         {{ component = \"middleware\", public_key = \"{middleware}\" }},\n]\n\n\
+         # A capability to pay is good once, wherever it is shown.\n\
+         [resources.payments.operations.pay]\n\
+         single_use = true\n\n\
+         # Whoever has read the files may not send mail in the same session.\n\
+         [resources.files]\n\
+         context_required = true\n\
+         classifications = [\"PII:files\"]\n\n\
+         [[exposure_rules]]\n\
+         labels = [\"PII:*\"]\n\
+         blocks = [\"mail\"]\n"
     )
 }
 
@@ -261,6 +271,8 @@ delegable = true
 resources = [
     { name = "api", operations = ["read", "write"] },
     { name = "database", operations = ["read", "write"] },
+    { name = "files", operations = ["read"] },
+    { name = "mail", operations = ["send"] },
 ]
 
 # A delegate has an entry of its own, within what its parent may do.
@@ -274,9 +286,11 @@ resources = [{ name = "api", operations = ["read"] }]
 identifier = { type = "san_uri", value = "urn:hessra:gateway" }
 identity_token_enabled = true
 identity_token_duration = 3600
+stub_targets = ["urn:hessra:alice"]
 resources = [
     { name = "api", operations = ["read"] },
     { name = "order_service", operations = ["create"] },
+    { name = "payments", operations = ["pay"] },
 ]
 
 # A realm: its members have what their role gives.

@@ -18,6 +18,7 @@ use crate::api::https::{self, HttpsSettings};
 use crate::api::tls::{Door, DoorLimits, PeerCertificate, TlsError};
 use crate::audit::witness;
 use crate::config::Config;
+use crate::issuer::Ledger;
 use crate::ops::Operations;
 use crate::raft::server::{Certificates, service};
 use crate::telemetry::Collected;
@@ -188,6 +189,7 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
     let auditor = parts.auditor.clone();
     let https = https::router(
         parts.issuer(config),
+        Ledger::new(parts.authority.clone()),
         auditor.clone(),
         https_settings(config)?,
     );

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod doors;
+mod endpoints;
 mod lifecycle;
 mod settings;
 mod tokens;
+mod verification;
 
+mod revoking;
 mod running;

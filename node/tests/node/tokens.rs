@@ -271,7 +271,7 @@ async fn an_authorization_is_no_identity_and_a_changed_token_is_none() {
 }
 
 #[tokio::test]
-async fn what_is_not_permitted_is_denied_and_what_is_not_there_yet_says_so() {
+async fn what_is_not_permitted_is_denied() {
     let running = shared();
     let gateway = Who {
         certificate: Some("gateway"),
@@ -280,10 +280,6 @@ async fn what_is_not_permitted_is_denied_and_what_is_not_there_yet_says_so() {
     assert_eq!(
         reason(&authorize(&running, gateway, "database", "read").await),
         (403, "not_permitted")
-    );
-    assert_eq!(
-        reason(&authorize(&running, gateway, "order_service", "create").await),
-        (501, "not_available")
     );
 }
 

@@ -167,6 +167,16 @@ impl IdentityClient {
             .await
     }
 
+    /// The CA of the servers, PEM; over a connection that a CA known before vouches for.
+    ///
+    /// # Errors
+    /// When no server answers, or it does not serve its CA.
+    pub async fn ca_certificate(&self) -> Result<String, ClientError> {
+        let path = "ca_cert";
+        let answer: wire::CaAnswer = self.send(&self.anonymous, path, None::<&()>, None).await?;
+        Ok(answer.ca_cert_pem)
+    }
+
     /// The active token-signing key as SPKI PEM.
     ///
     /// # Errors
@@ -199,14 +209,49 @@ impl IdentityClient {
                 None,
             )
             .await?;
-        match (answer.token, answer.expires_in, answer.identity) {
-            (Some(token), Some(seconds), Some(identity)) => Ok(IdentityToken {
-                token,
-                identity,
-                expires_in: Duration::from_secs(seconds),
-            }),
-            _ => Err(refused(answer.response_msg)),
+        answer.into_token()
+    }
+
+    /// A fresh identity token in the place of one that still lives; the authority bounds how often and for how long.
+    ///
+    /// # Errors
+    /// `denied` for a token that is expired, revoked, delegated or limited further, or refreshed too often.
+    pub async fn refresh_identity_token(&self, token: &str) -> Result<IdentityToken, ClientError> {
+        #[derive(Serialize)]
+        struct Wish<'a> {
+            current_token: &'a str,
+            identifier: Option<&'a str>,
         }
+        let wish = Wish {
+            current_token: token.trim(),
+            identifier: None,
+        };
+        let path = "refresh_identity_token";
+        let answer: IdentityAnswer = self.send(&self.anonymous, path, Some(&wish), None).await?;
+        answer.into_token()
+    }
+
+    /// An identity token for a subject below the caller's own identity, which must be a realm. `ttl`: a wish.
+    ///
+    /// # Errors
+    /// `not_permitted` when the caller is no realm or the subject is not in it, and as for [`Self::request_token`].
+    pub async fn mint_identity_token(
+        &self,
+        subject: &str,
+        ttl: Option<Duration>,
+        authentication: Authentication<'_>,
+    ) -> Result<IdentityToken, ClientError> {
+        #[derive(Serialize)]
+        struct Wish<'a> {
+            subject: &'a str,
+            duration: Option<u64>,
+        }
+        let duration = ttl.map(|ttl| ttl.as_secs().max(1));
+        let wish = Wish { subject, duration };
+        let answer: IdentityAnswer = self
+            .send_as(authentication, "mint_identity_token", &wish)
+            .await?;
+        answer.into_token()
     }
 
     /// A token for one operation on one resource.
@@ -247,18 +292,7 @@ impl IdentityClient {
             operation,
             domain,
         };
-        let answer: TokenAnswer = match authentication {
-            Authentication::Certificate => {
-                self.send(self.identified()?, "request_token", Some(&wish), None)
-                    .await?
-            }
-            Authentication::Identity(token) => {
-                let bearer = just_in_time::limit(token, clock::wall())?;
-                // Without the certificate: a server refuses two identities that differ.
-                self.send(&self.anonymous, "request_token", Some(&wish), Some(&bearer))
-                    .await?
-            }
-        };
+        let answer: TokenAnswer = self.send_as(authentication, "request_token", &wish).await?;
         let token = answer.token.ok_or_else(|| refused(answer.response_msg))?;
         let expires_in = answer.expires_in.map(Duration::from_secs);
         Ok(AuthorizationToken {
@@ -276,6 +310,25 @@ impl IdentityClient {
             )
             .hint("Give a certificate and its key.")
         })
+    }
+
+    async fn send_as<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        authentication: Authentication<'_>,
+        path: &str,
+        body: &Q,
+    ) -> Result<A, ClientError> {
+        match authentication {
+            Authentication::Certificate => {
+                self.send(self.identified()?, path, Some(body), None).await
+            }
+            Authentication::Identity(token) => {
+                let bearer = just_in_time::limit(token, clock::wall())?;
+                // Without the certificate: a server refuses two identities that differ.
+                self.send(&self.anonymous, path, Some(body), Some(&bearer))
+                    .await
+            }
+        }
     }
 
     async fn send<Q: Serialize, A: DeserializeOwned>(

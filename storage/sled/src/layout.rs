@@ -94,6 +94,8 @@ pub fn record_key(key: &RecordKey) -> Vec<u8> {
         RecordKey::Request(request) => (6, &request.0),
         RecordKey::FeedEntry(revision) => (7, &revision.0.to_be_bytes()),
         RecordKey::Pending(id) => (40, &id.0.to_be_bytes()),
+        RecordKey::Spent(facet) => (70, &facet.0),
+        RecordKey::Context(session) => (71, &session.0),
     };
     [&[kind], name].concat()
 }

@@ -57,7 +57,11 @@ pub enum Applied {
         /// Its name.
         id: PendingId,
     },
-    /// What had ended was removed: locks, retired keys, pending actions.
+    /// The facet was used, by this request and no other.
+    Spent,
+    /// The context of the session has this version now.
+    ContextAt(u64),
+    /// What had ended was removed: locks, retired keys, pending actions, spent facets, sessions.
     Collected {
         /// How many. [`crate::limits::COLLECTED_MAX`] means that there may be more.
         removed: u64,
@@ -122,4 +126,8 @@ pub enum RefusalCode {
     Limit = 8,
     /// Who asked for it cannot be the one who approves it.
     SecondPerson = 40,
+    /// It may be used once, and was.
+    AlreadySpent = 70,
+    /// Not the latest version of the session's context.
+    ContextOutdated = 71,
 }

@@ -7,7 +7,7 @@ use hessra_revocation::{
 };
 use imbl::OrdMap;
 
-use crate::limits::KEYS_MAX;
+use crate::limits::{CONTEXTS_MAX, KEYS_MAX, LEDGER_MAX};
 use crate::rebuild::{InvalidRecords, decode, invalid, require};
 use crate::version::NEWEST;
 use crate::{Meta, PolicyVersions, SealedKey, State};
@@ -189,6 +189,28 @@ pub(crate) fn recent(
         })?;
     }
     Ok(())
+}
+
+/// The ledger and the contexts: within their limits, and nothing in them from the future.
+pub(crate) fn timed(state: &State) -> Result<(), InvalidRecords> {
+    let within = state.ledger.len() <= LEDGER_MAX && state.contexts.len() <= CONTEXTS_MAX;
+    require(within, || {
+        format!(
+            "it has {} spent facets and {} sessions",
+            state.ledger.len(),
+            state.contexts.len()
+        )
+    })?;
+    let dated = state
+        .ledger
+        .iter()
+        .all(|(_, spent)| spent.at <= state.clock);
+    require(dated, || "a facet was spent in the future".to_owned())?;
+    let counted = state
+        .contexts
+        .iter()
+        .all(|(_, context)| context.version > 0);
+    require(counted, || "a session never began".to_owned())
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

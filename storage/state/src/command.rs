@@ -5,7 +5,7 @@ use std::time::Duration;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 
 use crate::pending::{PendingAction, PendingId};
-use crate::{Policy, PolicyChange, SealedKey};
+use crate::{ContextStep, Policy, PolicyChange, SealedKey, Spend};
 
 /// Chosen at random by the client; a retry with the same id has one effect and gets the first answer. The zero id is
 /// refused: it is what a client sends that forgot to choose.
@@ -59,12 +59,16 @@ pub enum Command {
     Approve(PendingId),
     /// Takes a pending action back.
     Cancel(PendingId),
-    /// Removes locks that ended before `now`, and before the state's clock; retired keys whose tokens have all expired,
+    /// Removes locks, spent facets and sessions that ended before `now`, and before the state's clock; retired keys whose tokens have all expired,
     /// and pending actions that nobody approved in time.
     Collect {
         /// Wall clock of the node that asks.
         now: UnixSeconds,
     },
+    /// Uses up what may be used once: the first wins.
+    Spend(Spend),
+    /// Moves the context of a session to its next version.
+    Context(ContextStep),
     /// Switches on the behaviour of a newer state machine.
     RaiseVersion(u32),
 }

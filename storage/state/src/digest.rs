@@ -54,6 +54,20 @@ impl Writer {
                 self.tag(7).number(revision.0).bytes(bytes);
             }
             Record::Pending(pending) => self.tag(40).pending(pending),
+            Record::Spent(facet, spent) => {
+                self.tag(70)
+                    .bytes(&facet.0)
+                    .bytes(&spent.request.0)
+                    .number(spent.at.0)
+                    .number(spent.until.0);
+            }
+            Record::Context(session, context) => {
+                self.tag(71)
+                    .bytes(&session.0)
+                    .number(context.version)
+                    .bytes(&context.request.0)
+                    .number(context.until.0);
+            }
         }
     }
 
@@ -182,6 +196,8 @@ impl Writer {
                 .tag(state(*key_state))
                 .number(revision.0),
             Applied::Collected { removed } => self.tag(6).number(*removed),
+            Applied::Spent => self.tag(70),
+            Applied::ContextAt(version) => self.tag(71).number(*version),
             Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
             Applied::Rewrapped { keys } => self.tag(40).number(*keys),
             Applied::Pending { id, until, already } => self

@@ -29,6 +29,8 @@
 //! | [`keys`] | keys and the one table of their states |
 //! | [`pending`] | what waits for a second person |
 //! | [`policy`] | the policy that stands, and its earlier versions |
+//! | [`ledger`] | what may be used once, and was |
+//! | [`contexts`] | the latest version of every session's context |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for disks and snapshots |
 //! | [`limits`] | every number that bounds something |
@@ -39,8 +41,10 @@
 pub mod applied;
 mod check;
 pub mod command;
+pub mod contexts;
 mod digest;
 pub mod keys;
+pub mod ledger;
 pub mod limits;
 mod lookup;
 pub mod pending;
@@ -52,11 +56,14 @@ pub mod requests;
 pub mod revocations;
 mod revoke;
 pub mod state;
+mod timed;
 pub mod version;
 
 pub use applied::{Applied, Refusal, RefusalCode, Revoked};
 pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
+pub use contexts::{ContextStep, ContextVersion, SessionId};
 pub use keys::SealedKey;
+pub use ledger::{FacetId, Spend, Spent};
 pub use pending::{Pending, PendingAction, PendingId, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
 pub use rebuild::InvalidRecords;

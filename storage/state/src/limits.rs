@@ -42,5 +42,13 @@ pub const HISTORY_MAX: usize = 65_536;
 pub const REQUESTS_MAX: usize = 100_000;
 /// Age at which a first answer is forgotten: no client retries for longer than a day.
 pub const REQUEST_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Locks removed by one collection, so that it never holds up a revoke for long (about 10 ms).
+/// Facets in the ledger that have not ended: 200,000 take about 30 MiB, and are 660 a second that live for 5 minutes.
+pub const LEDGER_MAX: usize = 200_000;
+/// Seconds that a facet may live for: a day. What may be used once is used soon.
+pub const LEDGER_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Sessions with a context that have not ended, about 10 MiB.
+pub const CONTEXTS_MAX: usize = 100_000;
+/// Seconds that a session may live for: a week.
+pub const CONTEXT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+/// Locks, facets and sessions removed by one collection, so that it never holds up a revoke for long (about 10 ms).
 pub const COLLECTED_MAX: usize = 1000;

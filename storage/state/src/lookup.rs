@@ -37,7 +37,7 @@ impl State {
     }
 
     /// True when something ended before `now`, so that a collection would remove it: a lock, a retired key, a pending
-    /// action.
+    /// action, a spent facet, a session.
     #[must_use]
     pub fn has_ended(&self, now: UnixMillis) -> bool {
         let locks = || self.locks.get_min();
@@ -45,6 +45,8 @@ impl State {
         locks().is_some_and(|(until, _)| *until < now.seconds())
             || self.keys.values().any(forgotten)
             || self.pending.iter().any(|pending| pending.has_ended(now))
+            || self.ledger.has_ended(now.seconds())
+            || self.contexts.has_ended(now.seconds())
     }
 
     fn forbids(&self, target: &Target, now: UnixSeconds) -> Option<&Revocation> {

@@ -36,6 +36,16 @@ impl State {
             )
             .chain(self.pending.iter().cloned().map(Record::Pending))
             .chain(self.entry_records())
+            .chain(
+                self.ledger
+                    .iter()
+                    .map(|(facet, spent)| Record::Spent(*facet, *spent)),
+            )
+            .chain(
+                self.contexts
+                    .iter()
+                    .map(|(session, context)| Record::Context(*session, *context)),
+            )
     }
 
     fn record(&self, key: &RecordKey) -> Option<Record> {
@@ -57,6 +67,14 @@ impl State {
                 .map(|answer| request_record(*id, answer)),
             RecordKey::Pending(id) => self.pending.find(*id).cloned().map(Record::Pending),
             RecordKey::FeedEntry(revision) => self.entry_record(*revision),
+            RecordKey::Spent(facet) => {
+                let spent = self.ledger.find(facet)?;
+                Some(Record::Spent(*facet, *spent))
+            }
+            RecordKey::Context(session) => {
+                let context = self.contexts.find(session)?;
+                Some(Record::Context(*session, *context))
+            }
         }
     }
 

@@ -14,9 +14,11 @@ use imbl::{OrdMap, OrdSet};
 use crate::limits::HISTORY_MAX;
 use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
+use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation, SealedKey, State, check,
+    ContextVersion, FacetId, Meta, Pending, Pendings, PolicyVersions, Record, RequestId,
+    Revocation, SealedKey, SessionId, Spent, State, check,
 };
 
 /// Why records do not make a state.
@@ -63,6 +65,8 @@ struct Parts {
     requests: Vec<(RequestId, FirstAnswer)>,
     pending: Vec<Pending>,
     entries: BTreeMap<Revision, Vec<u8>>,
+    ledger: Timed<FacetId, Spent>,
+    contexts: Timed<SessionId, ContextVersion>,
 }
 
 impl Parts {
@@ -92,6 +96,8 @@ impl Parts {
             ),
             Record::Pending(pending) => push(&mut self.pending, pending),
             Record::FeedEntry { revision, bytes } => self.entries.insert(revision, bytes).is_some(),
+            Record::Spent(facet, spent) => self.ledger.put(facet, spent),
+            Record::Context(session, context) => self.contexts.put(session, context),
         };
         require(!is_second, || format!("{key:?} is there twice"))
     }
@@ -118,12 +124,15 @@ impl Parts {
             requests,
             pending,
             next_key_id: meta.next_key_id,
+            ledger: self.ledger,
+            contexts: self.contexts,
             clock: meta.clock,
             version: meta.version,
             changed: BTreeSet::new(),
         };
         check::rules(&state)?;
         check::recent(&state, &self.entries)?;
+        check::timed(&state)?;
         Ok(state)
     }
 }

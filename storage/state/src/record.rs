@@ -4,7 +4,10 @@ use hessra_revocation::{
     Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
 };
 
-use crate::{Applied, Pending, PendingId, PolicyVersion, RequestId, Revocation, SealedKey};
+use crate::{
+    Applied, ContextVersion, FacetId, Pending, PendingId, PolicyVersion, RequestId, Revocation,
+    SealedKey, SessionId, Spent,
+};
 
 /// One piece of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,10 @@ pub enum Record {
         /// Canonical bytes of a [`hessra_revocation::FeedEntry`].
         bytes: Vec<u8>,
     },
+    /// A facet that was used.
+    Spent(FacetId, Spent),
+    /// The latest version of a session's context.
+    Context(SessionId, ContextVersion),
 }
 
 /// Everything small.
@@ -97,6 +104,10 @@ pub enum RecordKey {
     Pending(PendingId),
     /// By revision.
     FeedEntry(Revision),
+    /// By facet.
+    Spent(FacetId),
+    /// By session.
+    Context(SessionId),
 }
 
 /// What an application changed, for the disk.
@@ -132,6 +143,8 @@ impl Record {
             Self::Request { id, .. } => RecordKey::Request(*id),
             Self::Pending(pending) => RecordKey::Pending(pending.id),
             Self::FeedEntry { revision, .. } => RecordKey::FeedEntry(*revision),
+            Self::Spent(facet, _) => RecordKey::Spent(*facet),
+            Self::Context(session, _) => RecordKey::Context(*session),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::limits::{
     COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
 use crate::revocations::{Lifted, Revocation};
-use crate::{Applied, State};
+use crate::{Applied, RecordKey, State};
 
 impl State {
     /// Revokes all targets or none.
@@ -76,7 +76,8 @@ impl State {
         })
     }
 
-    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, and what nobody approved. `now` never reaches beyond the state's own clock: a lock must not end
+    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, what nobody approved, spent
+    /// facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end
     /// early because one node's clock runs ahead.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
         let end = now.min(self.clock.seconds());
@@ -90,10 +91,29 @@ impl State {
         for (_, digest) in &ended {
             self.remove_rule(RuleKind::Lock, *digest);
         }
-        let removed = ended.len() + self.forget_keys() + self.collect_pending();
+        let room = COLLECTED_MAX - ended.len();
+        let removed = ended.len()
+            + self.collect_timed(end, room)
+            + self.forget_keys()
+            + self.collect_pending();
         Applied::Collected {
             removed: removed as u64,
         }
+    }
+
+    /// Facets and sessions that ended before `end`, at most `room` of them; how many.
+    fn collect_timed(&mut self, end: UnixSeconds, room: usize) -> usize {
+        let facets = self.ledger.ended(end, room);
+        for facet in &facets {
+            self.ledger.remove(facet);
+            self.changed.insert(RecordKey::Spent(*facet));
+        }
+        let sessions = self.contexts.ended(end, room - facets.len());
+        for session in &sessions {
+            self.contexts.remove(session);
+            self.changed.insert(RecordKey::Context(*session));
+        }
+        facets.len() + sessions.len()
     }
 
     fn revoke_one(

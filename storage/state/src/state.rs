@@ -24,10 +24,12 @@ use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, HISTORY_MAX, KEY_ID_SKIP_MA
 use crate::policy::NO_POLICY;
 use crate::requests::Requests;
 use crate::revocations::Revocations;
+use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, KeyCommand, Pendings, Policy, PolicyChange, PolicyOrigin, PolicyVersion,
-    PolicyVersions, RecordKey, Revocation, SealedKey, Stamped, keys, policy,
+    Applied, Command, ContextVersion, FacetId, KeyCommand, Pendings, Policy, PolicyChange,
+    PolicyOrigin, PolicyVersion, PolicyVersions, RecordKey, Revocation, SealedKey, SessionId,
+    Spent, Stamped, keys, policy,
 };
 
 /// What is remembered. Equal logs make equal states, on every machine.
@@ -44,6 +46,8 @@ pub struct State {
     pub(crate) pending: Pendings,
     /// Every key id below was used.
     pub(crate) next_key_id: u32,
+    pub(crate) ledger: Timed<FacetId, Spent>,
+    pub(crate) contexts: Timed<SessionId, ContextVersion>,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
     pub(crate) changed: BTreeSet<RecordKey>,
@@ -63,6 +67,8 @@ impl State {
             requests: Requests::default(),
             pending: Pendings::default(),
             next_key_id: 0,
+            ledger: Timed::default(),
+            contexts: Timed::default(),
             clock: UnixMillis(0),
             version: 1,
             // A disk that was told nothing yet must hear of the record that every state has.
@@ -86,7 +92,10 @@ impl State {
             return first.applied.clone();
         }
         let applied = self.decide(stamped).unwrap_or_else(Applied::Refused);
-        self.remember(stamped, &applied);
+        // A use or a step is its own first answer; beside the others they would be remembered for too short a time.
+        if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
+            self.remember(stamped, &applied);
+        }
         self.truncate_history();
         applied
     }
@@ -207,6 +216,8 @@ impl State {
             (Command::Approve(id), true) => self.approve(*id, &stamped.by),
             (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
+            (Command::Spend(spend), true) => self.spend(spend, stamped.request),
+            (Command::Context(step), true) => self.step_context(step, stamped.request),
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
     }

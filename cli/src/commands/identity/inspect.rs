@@ -13,7 +13,7 @@ use crate::duration;
 use crate::failure::Outcome;
 use crate::output::{Console, timestamp};
 use crate::sdk;
-use crate::tokens;
+use crate::tokens::{self, GivenToken};
 
 /// What a token says about itself, with the clock of this computer.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,11 @@ impl Inspected {
     /// Usage: the text is no token.
     pub fn read(text: &str, now: u64) -> Outcome<Self> {
         sdk::describe(text).map(|said| Self { said, now })
+    }
+
+    /// Everything it says.
+    pub fn said(&self) -> &Description {
+        &self.said
     }
 
     /// Who acts: the last of the chain; of an authorization, to whom the right is granted.
@@ -72,6 +77,11 @@ pub fn run(context: &Context, console: Console, arguments: &InspectToken) -> Out
         Some(argument) => tokens::read(context, argument)?,
         None => tokens::read_stored(context, &arguments.token)?,
     };
+    print(console, &given)
+}
+
+/// Prints what a token says, wherever it came from.
+pub fn print(console: Console, given: &GivenToken) -> Outcome {
     let inspected = Inspected::read(&given.text, clock::unix_seconds())?;
     console.answer(&to_json(&inspected, &given.source, console.verbose), || {
         to_text(&inspected, console.verbose)

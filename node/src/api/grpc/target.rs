@@ -128,7 +128,9 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         RefusalCode::AlreadyInitialized
         | RefusalCode::Conflict
         | RefusalCode::NotLiftable
-        | RefusalCode::KeyState => Reason::Conflict,
+        | RefusalCode::KeyState
+        | RefusalCode::AlreadySpent
+        | RefusalCode::ContextOutdated => Reason::Conflict,
         RefusalCode::SecondPerson => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,

@@ -88,6 +88,8 @@ pub(super) fn size(stamped: &Stamped) -> usize {
         | Command::Ask(PendingAction::RevokeKey(_))
         | Command::Approve(_)
         | Command::Cancel(_)
+        | Command::Spend(_)
+        | Command::Context(_)
         | Command::Collect { .. }
         | Command::RaiseVersion(_) => ENVELOPE,
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::PendingSignoff;
+use super::{IdentityToken, PendingSignoff};
 use crate::{ClientError, Reason};
 
 /// An answer larger than this is refused: the largest holds one token of 16 KiB.
@@ -19,6 +19,21 @@ pub(super) struct IdentityAnswer {
     pub identity: Option<String>,
 }
 
+impl IdentityAnswer {
+    /// # Errors
+    /// Success without a token is a refusal, as published servers say it.
+    pub(super) fn into_token(self) -> Result<IdentityToken, ClientError> {
+        match (self.token, self.expires_in, self.identity) {
+            (Some(token), Some(seconds), Some(identity)) => Ok(IdentityToken {
+                token,
+                identity,
+                expires_in: Duration::from_secs(seconds),
+            }),
+            _ => Err(refused(self.response_msg)),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct TokenAnswer {
     pub response_msg: String,
@@ -27,6 +42,11 @@ pub(super) struct TokenAnswer {
     pub expires_in: Option<u64>,
     #[serde(default)]
     pub pending_signoffs: Option<Vec<PendingSignoff>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CaAnswer {
+    pub ca_cert_pem: String,
 }
 
 #[derive(Deserialize)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hessra_proto::v1::log;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 use hessra_state::{
-    Applied, Command, Envelope, Init, KeyCommand, Lift, PendingId, Refusal, RefusalCode, RequestId,
-    Revoke, Revoked, Stamped,
+    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingId, Refusal,
+    RefusalCode, RequestId, Revoke, Revoked, SessionId, Spend, Stamped,
 };
 
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
@@ -87,6 +87,15 @@ fn encode_command(command: &Command) -> log::stamped::Command {
             action: Some(encode_key_command(command)),
         }),
         Command::Collect { now } => Wire::Collect(log::Collect { now: now.0 }),
+        Command::Spend(spend) => Wire::Spend(log::Spend {
+            facet: spend.facet.0.to_vec(),
+            expires_at: spend.expires_at.0,
+        }),
+        Command::Context(step) => Wire::Context(log::ContextStep {
+            session: step.session.0.to_vec(),
+            from: step.from,
+            expires_at: step.expires_at.0,
+        }),
         Command::RaiseVersion(version) => {
             Wire::RaiseVersion(log::RaiseVersion { version: *version })
         }
@@ -116,6 +125,15 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
         Wire::Collect(collect) => Command::Collect {
             now: UnixSeconds(collect.now),
         },
+        Wire::Spend(spend) => Command::Spend(Spend {
+            facet: FacetId(array("facet", &spend.facet)?),
+            expires_at: UnixSeconds(spend.expires_at),
+        }),
+        Wire::Context(step) => Command::Context(ContextStep {
+            session: SessionId(array("session", &step.session)?),
+            from: step.from,
+            expires_at: UnixSeconds(step.expires_at),
+        }),
         Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
     })
 }
@@ -251,6 +269,8 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
         Applied::Collected { removed } => {
             Some(Outcome::Collected(log::Collected { removed: *removed }))
         }
+        Applied::Spent => Some(Outcome::Spent(log::Spent {})),
+        Applied::ContextAt(version) => Some(Outcome::Context(log::ContextAt { version: *version })),
         Applied::VersionRaised(version) => {
             Some(Outcome::Version(log::RaiseVersion { version: *version }))
         }
@@ -308,6 +328,8 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
         Outcome::Collected(collected) => Applied::Collected {
             removed: collected.removed,
         },
+        Outcome::Spent(log::Spent {}) => Applied::Spent,
+        Outcome::Context(context) => Applied::ContextAt(context.version),
         Outcome::Version(raised) => Applied::VersionRaised(raised.version),
         Outcome::Rewrapped(rewrapped) => Applied::Rewrapped {
             keys: rewrapped.keys,
@@ -328,7 +350,7 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
 }
 
 fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
-    const KNOWN: [RefusalCode; 9] = [
+    const KNOWN: &[RefusalCode] = &[
         RefusalCode::NotInitialized,
         RefusalCode::AlreadyInitialized,
         RefusalCode::Invalid,
@@ -338,9 +360,9 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::KeyState,
         RefusalCode::Limit,
         RefusalCode::SecondPerson,
+        RefusalCode::AlreadySpent,
+        RefusalCode::ContextOutdated,
     ];
-    let known = KNOWN
-        .into_iter()
-        .find(|known| u32::from(*known as u8) == code);
-    known.ok_or(CodecError::Unknown("refusal code"))
+    let known = KNOWN.iter().find(|known| u32::from(**known as u8) == code);
+    known.copied().ok_or(CodecError::Unknown("refusal code"))
 }

@@ -2,7 +2,9 @@
 
 use hessra_proto::v1::log;
 use hessra_revocation::{Cutoff, Epoch, FeedId, FeedSalt, Revision, Rule, UnixMillis, UnixSeconds};
-use hessra_state::{Lifted, Meta, Record, RequestId, Revocation};
+use hessra_state::{
+    ContextVersion, FacetId, Lifted, Meta, Record, RequestId, Revocation, SessionId, Spent,
+};
 use prost::Message;
 
 use super::pending::{decode_pending, encode_pending};
@@ -40,6 +42,18 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
             revision: revision.0,
             canonical: bytes.clone(),
         }),
+        Record::Spent(facet, spent) => Kind::Spent(log::StoredSpent {
+            facet: facet.0.to_vec(),
+            request: spent.request.0.to_vec(),
+            at_ms: spent.at.0,
+            until: spent.until.0,
+        }),
+        Record::Context(session, context) => Kind::Context(log::StoredContext {
+            session: session.0.to_vec(),
+            version: context.version,
+            request: context.request.0.to_vec(),
+            until: context.until.0,
+        }),
     };
     log::Record { kind: Some(kind) }.encode_to_vec()
 }
@@ -76,6 +90,22 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
             revision: Revision(entry.revision),
             bytes: entry.canonical,
         },
+        Kind::Spent(stored) => Record::Spent(
+            FacetId(array("facet", &stored.facet)?),
+            Spent {
+                request: RequestId(array("request", &stored.request)?),
+                at: UnixMillis(stored.at_ms),
+                until: UnixSeconds(stored.until),
+            },
+        ),
+        Kind::Context(stored) => Record::Context(
+            SessionId(array("session", &stored.session)?),
+            ContextVersion {
+                version: stored.version,
+                request: RequestId(array("request", &stored.request)?),
+                until: UnixSeconds(stored.until),
+            },
+        ),
     })
 }
 

@@ -9,9 +9,10 @@ use hessra_revocation::{
 use hessra_sled::codec::{CodecError, decode_entry, decode_record, encode_entry, encode_record};
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, Command, Envelope, KeyCommand, Lift, Lifted, Pending, PendingAction, PendingId,
-    Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode, RequestId,
-    Revocation, Revoke, Revoked, SealedKey, State,
+    Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, KeyCommand, Lift, Lifted,
+    Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record,
+    Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend,
+    Spent, State,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -150,6 +151,17 @@ fn command() -> impl Strategy<Value = Command> {
         any::<u64>().prop_map(|now| Command::Collect {
             now: UnixSeconds(now)
         }),
+        (any::<[u8; 32]>(), any::<u64>()).prop_map(|(facet, end)| Command::Spend(Spend {
+            facet: FacetId(facet),
+            expires_at: UnixSeconds(end),
+        })),
+        (any::<[u8; 16]>(), any::<u64>(), any::<u64>()).prop_map(|(session, from, end)| {
+            Command::Context(ContextStep {
+                session: SessionId(session),
+                from,
+                expires_at: UnixSeconds(end),
+            })
+        }),
         any::<u32>().prop_map(Command::RaiseVersion),
     ]
 }
@@ -202,6 +214,10 @@ fn applied() -> impl Strategy<Value = Applied> {
             }
         }),
         any::<u64>().prop_map(|id| Applied::Cancelled { id: PendingId(id) }),
+        Just(Applied::Spent),
+        any::<u64>().prop_map(Applied::ContextAt),
+        ".{0,30}"
+            .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::AlreadySpent, message))),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::KeyState, message))),
     ]
@@ -292,6 +308,34 @@ fn record() -> impl Strategy<Value = Record> {
                 bytes
             }
         ),
+        (
+            any::<[u8; 32]>(),
+            any::<[u8; 16]>(),
+            any::<u64>(),
+            any::<u64>()
+        )
+            .prop_map(|(facet, request, at, until)| Record::Spent(
+                FacetId(facet),
+                Spent {
+                    request: RequestId(request),
+                    at: UnixMillis(at),
+                    until: UnixSeconds(until),
+                }
+            )),
+        (
+            any::<[u8; 16]>(),
+            any::<[u8; 16]>(),
+            any::<u64>(),
+            any::<u64>()
+        )
+            .prop_map(|(session, request, version, until)| Record::Context(
+                SessionId(session),
+                ContextVersion {
+                    version,
+                    request: RequestId(request),
+                    until: UnixSeconds(until),
+                }
+            )),
     ]
 }
 

@@ -424,6 +424,8 @@ fn answer(applied: &Applied) -> String {
         }
         Applied::Cancelled { id } => format!("{id} cancelled"),
         Applied::Collected { removed } => format!("collected {removed}"),
+        Applied::Spent => "spent".to_owned(),
+        Applied::ContextAt(version) => format!("context at version {version}"),
         Applied::VersionRaised(version) => format!("version {version}"),
         Applied::Refused(refusal) => format!("refused {:?}: {}", refusal.code, refusal.message),
     }

@@ -1,0 +1,27 @@
+//! `hessra token …`: any token, looked at and explained.
+
+mod explain;
+
+use super::identity;
+use crate::args::TokenCommand;
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Console;
+use crate::tokens::{self, GivenToken};
+
+/// Runs one of the commands.
+pub async fn run(context: &Context, console: Console, command: TokenCommand) -> Outcome {
+    match command {
+        TokenCommand::Inspect(arguments) => {
+            identity::inspect(console, &given(context, arguments.token.as_deref())?)
+        }
+        TokenCommand::Explain(arguments) => explain::run(context, console, &arguments).await,
+    }
+}
+
+fn given(context: &Context, argument: Option<&str>) -> Outcome<GivenToken> {
+    match argument {
+        Some(argument) => tokens::read(context, argument),
+        None => tokens::read_default(context),
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading a request: its JSON body, its bearer token, its caller.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::api::problem::{Kind, Problem};
+use crate::api::tls::PeerCertificate;
+use crate::issuer::Caller;
+
+/// A JSON body. Unknown fields are ignored: newer clients may send more.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::new(Kind::TooLarge, "too_large", "the body is too large")
+                } else {
+                    Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
+                }
+            })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            Problem::new(
+                Kind::Invalid,
+                "malformed",
+                format!("the body is not the JSON object expected: {error}"),
+            )
+        })
+    }
+}
+
+/// The certificate of the connection, when there is one.
+pub(super) struct Certificate(pub(super) Option<PeerCertificate>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Certificate {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        // Put there by the door, for every request of the connection.
+        Ok(Self(parts.extensions.get::<PeerCertificate>().cloned()))
+    }
+}
+
+/// Who asks: the certificate of the connection and the token of the header.
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(Certificate(certificate)) = Certificate::from_request_parts(parts, state).await;
+        Ok(Self {
+            certificate,
+            bearer: bearer(&parts.headers)?,
+        })
+    }
+}
+
+/// The token after `Bearer `, when there is one.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let malformed = || {
+        let sentence = "the Authorization header is not `Bearer ` and an identity token";
+        Problem::new(Kind::Unauthenticated, "malformed", sentence)
+    };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    // Two headers are two callers: whoever chose one of them would be wrong half of the time.
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let text = HeaderValue::to_str(value).map_err(|_| malformed())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(malformed());
+    }
+    Ok(Some(token.to_owned()))
+}

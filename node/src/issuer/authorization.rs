@@ -1,0 +1,178 @@
+//! Authorization tokens: one operation on one resource, for whoever may.
+//!
+//! The resource's configuration chooses the kind of token: a plain one, one that each service of a chain must attest, or
+//! one that is of no use until every party has signed.
+
+use hessra_revocation::UnixSeconds;
+use hessra_sdk_core::{
+    AuthorizationParameters, MintError, Minted, ServiceNode, ThirdPartyKey, TokenShape,
+    mint_authorization, mint_multi_party, mint_service_chain,
+};
+use rand::rngs::OsRng;
+use tracing::{error, info};
+
+use super::caller::{Asking, purpose};
+use super::gate::Moment;
+use super::outcome::{method, record};
+use super::permission::permitted;
+use super::refusal::not_minted;
+use super::{Caller, Issued, Issuer, issued};
+use crate::api::problem::{Kind, Problem};
+use crate::policy::{OperationRules, Resource, ResourceKind, TokenShape as Shape};
+
+/// What a token is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Wish {
+    pub resource: String,
+    pub operation: String,
+    /// The realm whose member the caller must be.
+    pub domain: Option<String>,
+}
+
+/// A party that must still sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Pending {
+    pub component: String,
+    pub authorization_service: String,
+    pub public_key: String,
+}
+
+impl Issuer {
+    /// An authorization token for an operation on a resource, and whose signatures it still needs.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn authorization_token(
+        &self,
+        caller: &Caller,
+        wish: &Wish,
+    ) -> Result<(Issued, Vec<Pending>), Problem> {
+        let outcome = self.decide_authorization(caller, wish);
+        record(
+            "authorization",
+            method(caller.certificate.is_some(), caller.bearer.is_some()),
+            &outcome,
+        );
+        outcome
+    }
+
+    fn decide_authorization(
+        &self,
+        caller: &Caller,
+        wish: &Wish,
+    ) -> Result<(Issued, Vec<Pending>), Problem> {
+        let moment = self.moment()?;
+        let purpose = purpose(&wish.resource, &wish.operation);
+        let asking = self.identify(&moment, caller, Some(purpose))?;
+        self.limit(&asking.subject)?;
+        permitted(&moment.policy, &asking, wish)?;
+        needs_no_capability(&moment, wish)?;
+        let resource = moment.policy.resource(&wish.resource);
+        let ttl = moment.policy.authorization_duration_of(&wish.resource);
+        let parameters = parameters(&moment, &asking, wish, ttl);
+        let minted = self.mint_for(resource, &parameters)?;
+        info!(actor = %asking.actor, resource = wish.resource, operation = wish.operation, revision = moment.view().revision.0, "authorization token issued");
+        Ok((issued(minted, ttl, &asking.actor), pending(resource)))
+    }
+
+    fn mint_for(
+        &self,
+        resource: &Resource,
+        parameters: &AuthorizationParameters,
+    ) -> Result<Minted, Problem> {
+        let signer = self.signer()?;
+        let minted = match resource.kind {
+            ResourceKind::Singleton => mint_authorization(&signer, parameters, &mut OsRng),
+            ResourceKind::ServiceChain => {
+                mint_service_chain(&signer, parameters, &chain(resource)?, &mut OsRng)
+            }
+            ResourceKind::MultiParty => {
+                mint_multi_party(&signer, parameters, &parties(resource)?, &mut OsRng)
+            }
+        };
+        minted.map_err(|error: MintError| not_minted(&error))
+    }
+}
+
+/// What a plain token cannot promise is not given out as one: it would be a way around the rules of the operation.
+fn needs_no_capability(moment: &Moment, wish: &Wish) -> Result<(), Problem> {
+    let rules = moment
+        .policy
+        .resource(&wish.resource)
+        .rules_of(&wish.operation);
+    if rules == OperationRules::default() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "`{}` on `{}` needs a capability: ask /request_capability",
+        wish.operation, wish.resource
+    );
+    Err(Problem::new(Kind::Denied, "capability_required", sentence))
+}
+
+/// What a token of this wish says, whatever else is demanded of its holder.
+pub(super) fn parameters(
+    moment: &Moment,
+    asking: &Asking,
+    wish: &Wish,
+    ttl: u64,
+) -> AuthorizationParameters {
+    AuthorizationParameters {
+        subject: asking.actor.clone(),
+        resource: wish.resource.clone(),
+        operation: wish.operation.clone(),
+        issued_at: moment.wall(),
+        expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
+        rev: moment.view().revision,
+        parents: asking.parents.clone(),
+        cert: asking.certificate,
+        shape: match moment.policy.resource(&wish.resource).shape {
+            Shape::Universal => TokenShape::Universal,
+            Shape::Authorization => TokenShape::Authz,
+            Shape::Capability => TokenShape::Capability,
+        },
+    }
+}
+
+/// The services of a chain, in their order.
+pub(super) fn chain(resource: &Resource) -> Result<Vec<ServiceNode>, Problem> {
+    let nodes = resource.nodes.iter();
+    nodes
+        .map(|node| service_node(&node.component, &node.public_key))
+        .collect()
+}
+
+/// The parties that must sign.
+pub(super) fn parties(resource: &Resource) -> Result<Vec<ServiceNode>, Problem> {
+    let signers = resource.signers.iter();
+    signers
+        .map(|signer| service_node(&signer.component, &signer.public_key))
+        .collect()
+}
+
+fn service_node(component: &str, key: &str) -> Result<ServiceNode, Problem> {
+    let key = key.parse::<ThirdPartyKey>().map_err(|reason| {
+        // The policy was checked when it was loaded; whoever reads this has a key that Biscuit alone refuses.
+        error!(component, %reason, "a key of the policy cannot be used");
+        let sentence =
+            "a key in the configuration of this resource cannot be used: tell its operators";
+        Problem::new(Kind::Unavailable, "misconfigured", sentence)
+    })?;
+    Ok(ServiceNode {
+        component: component.to_owned(),
+        key,
+    })
+}
+
+fn pending(resource: &Resource) -> Vec<Pending> {
+    let signers = resource.signers.iter();
+    signers
+        .map(|signer| Pending {
+            component: signer.component.clone(),
+            authorization_service: signer.authorization_service.clone(),
+            public_key: signer.public_key.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! Who asks: a client certificate that the policy names, an identity token, or both when they say the same.
+
+use hessra_revocation::{Identity, TokenId};
+use hessra_sdk_core::{DomainClaim, Purpose, Request, Verified};
+
+use super::Issuer;
+use super::gate::{Moment, certificate_is_good, not_revoked};
+use super::judge::not_identified;
+use super::refusal::refused;
+use crate::api::problem::{Kind, Problem};
+use crate::api::tls::PeerCertificate;
+use crate::audit::trail;
+use crate::policy::without_scheme;
+
+/// Seconds. Clients limit a token to five when they send it; their clocks may be as much ahead.
+const JUST_IN_TIME_MAX: u64 = 10;
+
+/// Who asks, as far as the connection and the header say.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Caller {
+    pub certificate: Option<PeerCertificate>,
+    pub bearer: Option<String>,
+}
+
+/// Who asks, proved.
+#[derive(Clone)]
+pub(super) struct Asking {
+    pub(super) actor: Identity,
+    pub(super) subject: Identity,
+    /// It showed an identity token.
+    pub(super) bearer: bool,
+    /// The realm that its token is restricted to.
+    pub(super) domain: Option<String>,
+    /// Roles that its realm gave it when the token was minted.
+    pub(super) roles: Vec<String>,
+    /// Ids of the exchanged identity token and of what it came from; none over a certificate.
+    pub(super) parents: Vec<TokenId>,
+    pub(super) certificate: Option<[u8; 32]>,
+}
+
+/// What an identity is used for.
+pub(super) fn purpose(resource: &str, operation: &str) -> Purpose {
+    Purpose {
+        resource: resource.to_owned(),
+        operation: operation.to_owned(),
+    }
+}
+
+impl Issuer {
+    pub(super) fn identify(
+        &self,
+        moment: &Moment,
+        caller: &Caller,
+        purpose: Option<Purpose>,
+    ) -> Result<Asking, Problem> {
+        if let Some(purpose) = &purpose {
+            trail::note(|noted| noted.purpose(&purpose.resource, &purpose.operation));
+        }
+        let asking = self.prove(moment, caller, purpose)?;
+        trail::note(|noted| {
+            noted.proved(&asking.actor, if asking.bearer { "bearer" } else { "mtls" });
+            noted.subject(&asking.subject);
+        });
+        Ok(asking)
+    }
+
+    fn prove(
+        &self,
+        moment: &Moment,
+        caller: &Caller,
+        purpose: Option<Purpose>,
+    ) -> Result<Asking, Problem> {
+        let Some(token) = &caller.bearer else {
+            return identify_by_certificate(moment, caller.certificate.as_ref());
+        };
+        let request = Request::Identity {
+            expected: None,
+            purpose,
+            // Whether the realm still stands is the policy's to say: `permission` asks it.
+            domain: DomainClaim::OfToken,
+        };
+        let verified = self.judge(moment, token, &request, not_identified)?;
+        trail::note(|noted| noted.presented(verified.token_ids()));
+        if let Some(certificate) = &caller.certificate {
+            same_identity(certificate, verified.actor())?;
+            certificate_is_good(moment, verified.actor(), certificate)?;
+        }
+        just_in_time(moment, &verified)?;
+        Ok(Asking {
+            actor: verified.actor().clone(),
+            subject: verified.subject().clone(),
+            bearer: true,
+            domain: verified.domain().map(str::to_owned),
+            roles: verified.roles().to_vec(),
+            parents: ancestors(&verified),
+            certificate: verified.certificate(),
+        })
+    }
+}
+
+/// Ids of a token's blocks, and of what it came from.
+pub(super) fn ancestors(verified: &Verified) -> Vec<TokenId> {
+    let ids = verified.token_ids().iter().chain(verified.ancestor_ids());
+    ids.cloned().collect()
+}
+
+fn identify_by_certificate(
+    moment: &Moment,
+    certificate: Option<&PeerCertificate>,
+) -> Result<Asking, Problem> {
+    let certificate = certificate.ok_or_else(|| {
+        let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
+        Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
+    })?;
+    let principal = moment
+        .policy
+        .principal(certificate)
+        .map_err(|denied| refused(&denied))?;
+    not_revoked(moment, &principal.identity, Some(certificate))?;
+    Ok(Asking {
+        actor: principal.identity.clone(),
+        subject: principal.identity,
+        bearer: false,
+        domain: None,
+        roles: Vec::new(),
+        parents: Vec::new(),
+        certificate: Some(certificate.sha256),
+    })
+}
+
+/// Both were presented: they must say the same. The words are looked for by published clients.
+pub(super) fn same_identity(
+    certificate: &PeerCertificate,
+    actor: &Identity,
+) -> Result<(), Problem> {
+    let mut names = certificate.san_uris.iter().chain(&certificate.san_dns);
+    if names.any(|name| without_scheme(name) == actor.path()) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "Identity mismatch: the client certificate is not of `{actor}`, for whom the token is"
+    );
+    Err(Problem::new(
+        Kind::Unauthenticated,
+        "identity_mismatch",
+        sentence,
+    ))
+}
+
+/// Some clients must show a token that was limited for this one request: one that is stolen on the way is of no use.
+///
+/// It holds for whoever acts below them too.
+fn just_in_time(moment: &Moment, verified: &Verified) -> Result<(), Problem> {
+    let required = verified.chain().iter().any(|identity| {
+        let client = moment.policy.client(identity);
+        client.is_some_and(|client| client.require_jit)
+    });
+    let left = verified.expires_at().0.saturating_sub(moment.wall().0);
+    if !required || (verified.is_attenuated() && left <= JUST_IN_TIME_MAX) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "`{}` must limit its token to a few seconds before it sends it: use a client that knows the server's key",
+        verified.actor()
+    );
+    Err(Problem::new(
+        Kind::Unauthenticated,
+        "just_in_time_required",
+        sentence,
+    ))
+}

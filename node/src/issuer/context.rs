@@ -1,0 +1,289 @@
+//! Contexts: what a session was exposed to, and that it stays so.
+//!
+//! ```text
+//! begin ─▶ version 1 ── exposed to a label ─▶ version 2 ─▶ …      the log orders the steps
+//!                └──── shown again: refused, it is not the latest
+//! ```
+//! A step is agreed on first and minted afterwards. Its request id names what is asked, content and all: whoever lost the
+//! answer asks again and gets the same version; the same id cannot stand for fewer exposures.
+
+use hessra_revocation::{TokenId, UnixSeconds};
+use hessra_sdk_core::{ContextParameters, DenyReason, Request, Session, Verified, mint_context};
+use hessra_state::{ContextStep, RequestId, SessionId};
+use rand::RngCore as _;
+use rand::rngs::OsRng;
+use sha2::{Digest as _, Sha256};
+use tracing::info;
+
+use super::caller::Asking;
+use super::capability::session_end;
+use super::gate::Moment;
+use super::outcome::{method, record};
+use super::refusal::not_minted;
+use super::verification::not_good;
+use super::{Caller, Issued, Issuer, issued};
+use crate::api::problem::{Kind, Problem};
+
+/// Separates these digests from all others made by this product.
+const DOMAIN: &[u8] = b"hessra context step v1\n";
+/// Seconds that a session lives when it does not say: an hour of work.
+const SESSION_SECONDS: u64 = 3_600;
+/// Seconds that a session may live: a day.
+const SESSION_SECONDS_MAX: u64 = 24 * 3_600;
+
+/// A context that was shown: the latest of its session.
+pub(super) struct Shown {
+    verified: Verified,
+    session: Session,
+}
+
+/// A step of a session, and what is minted once it is agreed on.
+pub struct Growth {
+    /// For the ledger.
+    pub step: ContextStep,
+    /// Names the step and its content.
+    pub request: RequestId,
+    parameters: ContextParameters,
+}
+
+impl Issuer {
+    /// A session of the caller's that begins now. `duration`: a wish, in seconds.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn begun_context(&self, caller: &Caller, duration: Option<u64>) -> Result<Growth, Problem> {
+        let outcome = self.decide_beginning(caller, duration);
+        record(
+            "context",
+            method(caller.certificate.is_some(), caller.bearer.is_some()),
+            &outcome,
+        );
+        outcome
+    }
+
+    /// The next version of the caller's context, with these exposures more.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn extended_context(
+        &self,
+        caller: &Caller,
+        context: &str,
+        labels: &[String],
+    ) -> Result<Growth, Problem> {
+        let outcome = self.decide_extension(caller, context, labels);
+        record(
+            "context",
+            method(caller.certificate.is_some(), caller.bearer.is_some()),
+            &outcome,
+        );
+        outcome
+    }
+
+    /// The context of a step that was agreed on. `version`: as agreed.
+    ///
+    /// # Errors
+    /// This node cannot sign.
+    pub fn grown_context(&self, growth: &Growth, version: u64) -> Result<Issued, Problem> {
+        let moment = self.moment()?;
+        let mut parameters = growth.parameters.clone();
+        parameters.session.version = version;
+        parameters.rev = moment.view().revision;
+        let ttl = parameters
+            .expires_at
+            .0
+            .saturating_sub(parameters.issued_at.0);
+        let minted = mint_context(&self.signer()?, &parameters, &mut OsRng)
+            .map_err(|error| not_minted(&error))?;
+        info!(subject = %parameters.subject, version, exposures = parameters.exposures.len(), "context issued");
+        Ok(issued(minted, ttl, &parameters.subject))
+    }
+
+    /// The caller's own, latest context.
+    pub(super) fn context(
+        &self,
+        moment: &Moment,
+        asking: &Asking,
+        context: &str,
+    ) -> Result<Shown, Problem> {
+        let request = Request::Context {
+            excluded: Vec::new(),
+        };
+        let verified = self.judge(moment, context, &request, not_good)?;
+        if verified.subject() != &asking.actor {
+            let sentence = format!("the context is not of `{}`", asking.actor);
+            return Err(Problem::new(Kind::Denied, "not_granted", sentence));
+        }
+        let session = verified.session().ok_or_else(|| {
+            not_good(&DenyReason::UnsupportedShape(
+                "the context does not say which session it is of".to_owned(),
+            ))
+        })?;
+        Ok(Shown { verified, session })
+    }
+
+    fn decide_beginning(&self, caller: &Caller, duration: Option<u64>) -> Result<Growth, Problem> {
+        let moment = self.moment()?;
+        let asking = self.identify(&moment, caller, None)?;
+        self.limit(&asking.subject)?;
+        known(&moment, &asking)?;
+        let seconds = match duration {
+            Some(0) => {
+                let sentence = "a session of 0 seconds is none: ask for at least 1";
+                return Err(Problem::new(Kind::Invalid, "invalid_ttl", sentence));
+            }
+            wish => wish.unwrap_or(SESSION_SECONDS).min(SESSION_SECONDS_MAX),
+        };
+        let (mut id, mut request) = ([0; 16], [0; 16]);
+        OsRng.fill_bytes(&mut id);
+        OsRng.fill_bytes(&mut request);
+        let parameters = ContextParameters {
+            subject: asking.actor,
+            session: Session { id, version: 1 },
+            exposures: std::collections::BTreeMap::new(),
+            expires_at: session_end(&moment, seconds),
+            issued_at: moment.wall(),
+            rev: moment.view().revision,
+            parents: asking.parents,
+        };
+        let step = ContextStep {
+            session: SessionId(id),
+            from: 0,
+            expires_at: parameters.expires_at,
+        };
+        self.mintable(Growth {
+            step,
+            request: RequestId(request),
+            parameters,
+        })
+    }
+
+    /// A step that is agreed on and then cannot be minted would leave its session without a context: it is tried before.
+    pub(super) fn mintable(&self, growth: Growth) -> Result<Growth, Problem> {
+        mint_context(&self.signer()?, &growth.parameters, &mut OsRng)
+            .map_err(|error| not_minted(&error))?;
+        Ok(growth)
+    }
+
+    fn decide_extension(
+        &self,
+        caller: &Caller,
+        context: &str,
+        labels: &[String],
+    ) -> Result<Growth, Problem> {
+        let moment = self.moment()?;
+        let asking = self.identify(&moment, caller, None)?;
+        self.limit(&asking.subject)?;
+        let source = asking.actor.as_str().to_owned();
+        let shown = self.context(&moment, &asking, context)?;
+        let growth = shown.growth(&moment, labels, &source)?.ok_or_else(|| {
+            let sentence = "the context has these exposures already: name at least one that is new";
+            Problem::new(Kind::Invalid, "nothing_new", sentence)
+        })?;
+        self.mintable(growth)
+    }
+}
+
+impl Shown {
+    pub(super) fn exposures(&self) -> &[String] {
+        self.verified.exposures()
+    }
+
+    pub(super) fn ids(&self) -> Vec<TokenId> {
+        self.verified.token_ids().to_vec()
+    }
+
+    /// The step to a version with these labels more; `None` when it has them, and is the latest.
+    ///
+    /// # Errors
+    /// It is not the latest.
+    pub(super) fn growth(
+        &self,
+        moment: &Moment,
+        labels: &[String],
+        source: &str,
+    ) -> Result<Option<Growth>, Problem> {
+        let mut fresh: Vec<String> = labels.to_vec();
+        fresh.sort();
+        fresh.dedup();
+        fresh.retain(|label| !self.exposures().contains(label));
+        let request = step_id(&self.session, &fresh);
+        self.is_latest(moment, request)?;
+        if fresh.is_empty() {
+            return Ok(None);
+        }
+        let parameters = ContextParameters::grown(
+            &self.verified,
+            &fresh,
+            source,
+            moment.wall(),
+            self.verified.expires_at(),
+            moment.view().revision,
+        );
+        let parameters = parameters.ok_or_else(|| {
+            not_good(&DenyReason::UnsupportedShape(
+                "the context does not say which session it is of".to_owned(),
+            ))
+        })?;
+        Ok(Some(Growth {
+            step: ContextStep {
+                session: SessionId(self.session.id),
+                from: self.session.version,
+                expires_at: self.end(),
+            },
+            request,
+            parameters,
+        }))
+    }
+
+    fn end(&self) -> UnixSeconds {
+        self.verified.expires_at()
+    }
+
+    /// The latest that is known here, or the one before it when this very step made the latest.
+    fn is_latest(&self, moment: &Moment, request: RequestId) -> Result<(), Problem> {
+        let outdated = |sentence: String| Problem::new(Kind::Denied, "context_outdated", sentence);
+        let latest = moment.state.context(&SessionId(self.session.id));
+        let latest = latest.ok_or_else(|| {
+            outdated("the session is not known or has ended: begin a new one".to_owned())
+        })?;
+        let version = self.session.version;
+        if version == latest.version || (version + 1 == latest.version && latest.request == request)
+        {
+            return Ok(());
+        }
+        Err(outdated(format!(
+            "the context is version {version} and the session is at {}: use the latest",
+            latest.version
+        )))
+    }
+}
+
+/// Somebody whom the policy knows, however it asked.
+fn known(moment: &Moment, asking: &Asking) -> Result<(), Problem> {
+    if moment.policy.client(&asking.actor).is_some()
+        || moment.policy.realm_of(&asking.actor).is_some()
+    {
+        return Ok(());
+    }
+    let sentence = format!("`{}` is not a client of the policy", asking.actor);
+    Err(Problem::new(
+        Kind::Unauthenticated,
+        "unknown_client",
+        sentence,
+    ))
+}
+
+fn step_id(session: &Session, labels: &[String]) -> RequestId {
+    let mut digest = Sha256::new_with_prefix(DOMAIN);
+    digest.update(session.id);
+    digest.update(session.version.to_be_bytes());
+    for label in labels {
+        digest.update((label.len() as u64).to_be_bytes());
+        digest.update(label.as_bytes());
+    }
+    let digest = digest.finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    RequestId(id)
+}

@@ -1,0 +1,113 @@
+//! Identity tokens that a realm has minted for its members.
+//!
+//! The realm asks as itself, over its certificate or with its own identity token: a delegate of it is not it, and a
+//! member cannot mint. What is minted is good only where the realm is confirmed, and cannot be delegated.
+
+use hessra_revocation::{Identity, UnixSeconds};
+use hessra_sdk_core::{DomainIdentityParameters, mint_domain_identity};
+use rand::rngs::OsRng;
+use tracing::info;
+
+use super::gate::{Moment, not_revoked};
+use super::outcome::{method, record};
+use super::refusal::{not_minted, refused};
+use super::{Caller, Issued, Issuer, issued};
+use crate::api::problem::{Kind, Problem};
+use crate::audit::trail;
+use crate::policy::{Client, Denied};
+
+impl Issuer {
+    /// An identity token for a member of the caller's realm. `duration`: a wish, in seconds.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn minted_identity(
+        &self,
+        caller: &Caller,
+        subject: &str,
+        duration: Option<u64>,
+    ) -> Result<Issued, Problem> {
+        let outcome = self.decide_minting(caller, subject, duration);
+        record(
+            "domain_identity",
+            method(caller.certificate.is_some(), caller.bearer.is_some()),
+            &outcome,
+        );
+        outcome
+    }
+
+    fn decide_minting(
+        &self,
+        caller: &Caller,
+        subject: &str,
+        duration: Option<u64>,
+    ) -> Result<Issued, Problem> {
+        let moment = self.moment()?;
+        let asking = self.identify(&moment, caller, None)?;
+        self.limit(&asking.subject)?;
+        let realm = realm(&moment, &asking.actor)?;
+        let subject = member(&asking.actor, subject)?;
+        trail::note(|noted| noted.subject(&subject));
+        not_revoked(&moment, &subject, caller.certificate.as_ref())?;
+        let ttl = match duration {
+            Some(0) => return Err(no_time()),
+            Some(wish) => wish.min(realm.identity_token_duration),
+            None => realm.identity_token_duration,
+        };
+        let parameters = DomainIdentityParameters {
+            domain: asking.actor.clone(),
+            subject: subject.clone(),
+            roles: moment
+                .policy
+                .role_of(&subject)
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+            issued_at: moment.wall(),
+            expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
+            rev: moment.view().revision,
+            parents: asking.parents,
+            cert: asking.certificate,
+        };
+        let minted = mint_domain_identity(&self.signer()?, &parameters, &mut OsRng)
+            .map_err(|error| not_minted(&error))?;
+        info!(realm = %asking.actor, %subject, ttl, revision = moment.view().revision.0, "identity token minted");
+        Ok(issued(minted, ttl, &subject))
+    }
+}
+
+fn realm<'m>(moment: &'m Moment, actor: &Identity) -> Result<&'m Client, Problem> {
+    let client = moment.policy.client(actor);
+    let client = client.ok_or_else(|| refused(&Denied::UnknownIdentity(actor.to_string())))?;
+    if !client.identity_tokens {
+        return Err(refused(&Denied::NoIdentityTokens(actor.to_string())));
+    }
+    if client.is_realm() {
+        return Ok(client);
+    }
+    let sentence = format!("`{actor}` is not a realm: it cannot mint identities for others");
+    Err(Problem::new(Kind::Denied, "not_a_realm", sentence))
+}
+
+fn member(realm: &Identity, subject: &str) -> Result<Identity, Problem> {
+    let subject = Identity::parse(subject).map_err(|error| {
+        let sentence = format!("`{}` is not an identity: {error}", shown(subject));
+        Problem::new(Kind::Invalid, "malformed_identity", sentence)
+    })?;
+    if subject != *realm && subject.is_at_or_below(realm) {
+        return Ok(subject);
+    }
+    let sentence = format!("`{subject}` is not in the realm: its name must begin with `{realm}:`");
+    Err(Problem::new(Kind::Denied, "outside_realm", sentence))
+}
+
+/// No sentence is as long as what somebody may send.
+pub(super) fn shown(text: &str) -> String {
+    const SHOWN_MAX: usize = 120;
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+fn no_time() -> Problem {
+    let sentence = "a token of 0 seconds is none: ask for at least 1";
+    Problem::new(Kind::Invalid, "invalid_ttl", sentence)
+}

@@ -1,0 +1,164 @@
+//! A fresh identity token in the place of one that still lives, with nothing shown but that token.
+//!
+//! Whoever holds a token can refresh it, so refreshing must end: the policy bounds how often and for how long after the
+//! first issue, and the facts of the token say where it stands. A fresh token records the ids of all those before it, so
+//! a revocation of one reaches what was made of it. A token that was delegated or limited by its holder is not refreshed:
+//! that would give more than was passed on.
+
+use hessra_revocation::{Identity, UnixSeconds};
+use hessra_sdk_core::{IdentityParameters, Refreshed, Request, Verified, mint_identity};
+use rand::rngs::OsRng;
+use tracing::info;
+
+use super::caller::{ancestors, same_identity};
+use super::gate::{Moment, not_revoked};
+use super::judge::not_identified;
+use super::outcome::{method, record};
+use super::refusal::{not_minted, refused};
+use super::{Issued, Issuer, issued};
+use crate::api::problem::{Kind, Problem};
+use crate::api::tls::PeerCertificate;
+use crate::audit::trail;
+use crate::policy::{Client, Denied, without_scheme};
+
+/// Longest chain of refreshes, whatever the policy says: each adds an id to the token, which may record 32, and sixteen
+/// are for the blocks of a token that is exchanged.
+pub const REFRESHES_MAX: u32 = 16;
+
+/// What comes with a refresh.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct RefreshWish {
+    pub certificate: Option<PeerCertificate>,
+    pub current_token: String,
+    /// Nothing, or whose token it is.
+    pub identifier: Option<String>,
+}
+
+impl Issuer {
+    /// A fresh token for whom a token was issued to.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn refreshed_token(&self, wish: &RefreshWish) -> Result<Issued, Problem> {
+        let outcome = self.decide_refresh(wish);
+        record(
+            "refresh",
+            method(wish.certificate.is_some(), true),
+            &outcome,
+        );
+        outcome
+    }
+
+    fn decide_refresh(&self, wish: &RefreshWish) -> Result<Issued, Problem> {
+        let moment = self.moment()?;
+        let current = self.judge(
+            &moment,
+            wish.current_token.trim(),
+            &Request::bearer(),
+            not_identified,
+        )?;
+        let identity = current.subject().clone();
+        trail::note(|noted| {
+            noted.presented(current.token_ids());
+            noted.proved(current.actor(), "bearer");
+            noted.subject(&identity);
+        });
+        whole(&current)?;
+        same_as_said(wish, &identity)?;
+        self.limit(&identity)?;
+        let client = refreshing_client(&moment, &identity)?;
+        not_revoked(&moment, &identity, wish.certificate.as_ref())?;
+        let refreshed = next(&current, client)?;
+        let ttl = lifetime(&moment, client, refreshed)?;
+        let parameters = IdentityParameters {
+            subject: identity.clone(),
+            delegatable: client.delegable && current.is_delegable(),
+            issued_at: moment.wall(),
+            expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
+            rev: moment.view().revision,
+            parents: ancestors(&current),
+            cert: current.certificate(),
+            refreshed: Some(refreshed),
+        };
+        let minted = mint_identity(&self.signer()?, &parameters, &mut OsRng)
+            .map_err(|error| not_minted(&error))?;
+        info!(%identity, ttl, count = refreshed.count, revision = moment.view().revision.0, "identity token refreshed");
+        Ok(issued(minted, ttl, &identity))
+    }
+}
+
+/// As it was issued: nothing was appended, and it is no member of a realm.
+fn whole(current: &Verified) -> Result<(), Problem> {
+    if !current.is_attenuated() {
+        return Ok(());
+    }
+    let sentence = "a token that was delegated or limited cannot be refreshed: refresh the one it was made from";
+    Err(Problem::new(Kind::Unauthenticated, "attenuated", sentence))
+}
+
+fn same_as_said(wish: &RefreshWish, identity: &Identity) -> Result<(), Problem> {
+    if let Some(certificate) = &wish.certificate {
+        same_identity(certificate, identity)?;
+    }
+    match &wish.identifier {
+        Some(said) if without_scheme(said) != identity.path() => {
+            let sentence = "Identity mismatch: the token is not of the identifier given";
+            Err(Problem::new(
+                Kind::Unauthenticated,
+                "identity_mismatch",
+                sentence,
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refreshing_client<'m>(moment: &'m Moment, identity: &Identity) -> Result<&'m Client, Problem> {
+    let client = moment.policy.client(identity);
+    let client = client.ok_or_else(|| refused(&Denied::UnknownIdentity(identity.to_string())))?;
+    match client.identity_tokens {
+        true => Ok(client),
+        false => Err(refused(&Denied::NoIdentityTokens(identity.to_string()))),
+    }
+}
+
+fn next(current: &Verified, client: &Client) -> Result<Refreshed, Problem> {
+    let ended = |sentence: String| Problem::new(Kind::Denied, "refresh_ended", sentence);
+    let issued_at = current.issued_at().ok_or_else(|| {
+        ended("the token does not say when it was issued: authenticate again".to_owned())
+    })?;
+    let before = current.refreshed().unwrap_or(Refreshed {
+        count: 0,
+        first_issued_at: issued_at,
+    });
+    let count_max = client.refresh.count_max.min(REFRESHES_MAX);
+    if before.count >= count_max {
+        let sentence = match count_max {
+            0 => "tokens of this client are not refreshed: authenticate again".to_owned(),
+            _ => format!(
+                "the token was refreshed {count_max} times, the most it may be: authenticate again"
+            ),
+        };
+        return Err(ended(sentence));
+    }
+    Ok(Refreshed {
+        count: before.count + 1,
+        ..before
+    })
+}
+
+/// Seconds: what the policy grants, and never beyond the age at which refreshing ends.
+fn lifetime(moment: &Moment, client: &Client, refreshed: Refreshed) -> Result<u64, Problem> {
+    let end = refreshed
+        .first_issued_at
+        .0
+        .saturating_add(client.refresh.age_max);
+    match end.saturating_sub(moment.wall().0) {
+        0 => {
+            let sentence = "the first of these tokens was issued too long ago: authenticate again";
+            Err(Problem::new(Kind::Denied, "refresh_ended", sentence))
+        }
+        left => Ok(left.min(client.identity_token_duration)),
+    }
+}

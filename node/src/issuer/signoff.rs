@@ -1,0 +1,136 @@
+//! Signing off: this cluster as a party of a multi-party resource.
+//!
+//! The policy names the parties of a resource by their keys. A party whose key is this cluster's own token key signs
+//! here, for the client that the token is of, when the policy lets it do what the token grants.
+
+use hessra_revocation::{Identity, Query};
+use hessra_sdk_core::{
+    AttestError, DenyReason, Limits, Signer, ThirdPartyKey, Token, TokenFacts, VerifierConfig,
+    sign_off,
+};
+use rand::rngs::OsRng;
+use tracing::{error, info};
+
+use super::authorization::{Wish, parties};
+use super::caller::purpose;
+use super::gate::Moment;
+use super::outcome::{method, record};
+use super::permission::permitted;
+use super::verification::not_good;
+use super::{Caller, Issuer};
+use crate::api::problem::{Kind, Problem};
+use crate::signer::TokenSigner;
+
+impl Issuer {
+    /// The token with this cluster's signature.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn signed_off(&self, caller: &Caller, token: &str, wish: &Wish) -> Result<String, Problem> {
+        let outcome = self.decide_signoff(caller, token, wish);
+        record(
+            "signoff",
+            method(caller.certificate.is_some(), caller.bearer.is_some()),
+            &outcome,
+        );
+        outcome
+    }
+
+    fn decide_signoff(&self, caller: &Caller, token: &str, wish: &Wish) -> Result<String, Problem> {
+        let moment = self.moment()?;
+        let purpose = purpose(&wish.resource, &wish.operation);
+        let asking = self.identify(&moment, caller, Some(purpose))?;
+        self.limit(&asking.subject)?;
+        permitted(&moment.policy, &asking, wish)?;
+        let holder = grants(&moment, token, wish)?;
+        if !holder.is_at_or_below(&asking.actor) {
+            return Err(not_good(&DenyReason::NotGranted));
+        }
+        let signer = self.signer()?;
+        let component = component(&moment, &signer, wish)?;
+        let keyring = self.keyring(moment.view());
+        let signed = sign_off(
+            token,
+            &keyring.2,
+            &component,
+            &signer,
+            moment.wall(),
+            &mut OsRng,
+        );
+        let signed = signed.map_err(|error| not_signed(&error))?;
+        info!(actor = %asking.actor, resource = wish.resource, operation = wish.operation, component, "token signed off");
+        Ok(signed)
+    }
+}
+
+/// To whom the token grants this, when no rule covers it. Its signatures are checked when something is added to it.
+pub(super) fn grants(moment: &Moment, token: &str, wish: &Wish) -> Result<Identity, Problem> {
+    let unreadable = |error| not_good(&DenyReason::from(error));
+    let token = Token::parse(token, &Limits::default()).map_err(unreadable)?;
+    let facts = token.facts().map_err(unreadable)?;
+    let right = facts
+        .rights
+        .iter()
+        .find(|right| right.resource == wish.resource && right.operation == wish.operation);
+    let holder = right.and_then(|right| Identity::parse(&right.subject).ok());
+    let holder = holder.ok_or_else(|| not_good(&DenyReason::NotGranted))?;
+    uncovered(moment, &token, &facts)?;
+    Ok(holder)
+}
+
+fn uncovered(moment: &Moment, token: &Token, facts: &TokenFacts) -> Result<(), Problem> {
+    let rights = facts.rights.iter();
+    let identities: Vec<Identity> = rights
+        .filter_map(|right| Identity::parse(&right.subject).ok())
+        .collect();
+    let ids: Vec<_> = token
+        .revocation_ids()
+        .iter()
+        .chain(&facts.parents)
+        .cloned()
+        .collect();
+    let query = Query {
+        identities: &identities,
+        actor: identities.first(),
+        token_ids: &ids,
+        root_key: token.root_key_id(),
+        certificate: facts.certificate,
+        rev: facts.rev,
+        now: moment.wall(),
+        skew_seconds: VerifierConfig::default().skew_seconds,
+        ..Query::default()
+    };
+    match moment.view().set.check(&query) {
+        Some(denial) => Err(not_good(&DenyReason::Revoked {
+            by: denial.rule.kind,
+        })),
+        None => Ok(()),
+    }
+}
+
+/// Which party of the resource this cluster is.
+fn component(moment: &Moment, signer: &TokenSigner, wish: &Wish) -> Result<String, Problem> {
+    let parties = parties(moment.policy.resource(&wish.resource))?;
+    let own = ThirdPartyKey::ed25519(&signer.public_key());
+    let mut ours = parties
+        .into_iter()
+        .filter(|party| own.as_ref().is_ok_and(|own| party.key == *own));
+    ours.next().map(|party| party.component).ok_or_else(|| {
+        let sentence =
+            "this authority is no party of the resource: ask the one that the token names";
+        Problem::new(Kind::Denied, "not_a_party", sentence)
+    })
+}
+
+pub(super) fn not_signed(error: &AttestError) -> Problem {
+    match error {
+        AttestError::Refused(_) | AttestError::NotAsked { .. } | AttestError::Sealed => {
+            Problem::new(Kind::Denied, "not_signed_off", error.to_string())
+        }
+        _ => {
+            error!(%error, "token not signed off");
+            let sentence = "this node could not sign: ask another node";
+            Problem::new(Kind::Unavailable, "not_minted", sentence)
+        }
+    }
+}

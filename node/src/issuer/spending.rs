@@ -1,0 +1,123 @@
+//! Using a capability: is it good for this, and what must the ledger of the cluster say before anybody acts on it?
+//!
+//! A facet is named by the token that has it and by its own word, and kept until the *authority block* of that token
+//! ends. A holder can make a copy end earlier; if that copy's end counted, its use would be forgotten while the original
+//! still lives, and the original could be used again.
+
+use hessra_revocation::{Identity, TokenId};
+use hessra_sdk_core::{
+    DenyReason, Designation, Evidence, Limits, Request, SingleUse, Token, Verified,
+};
+use hessra_state::{FacetId, Spend};
+use sha2::{Digest as _, Sha256};
+
+use super::mint::shown;
+use super::verification::not_good;
+use super::{Issuer, outcome};
+use crate::api::problem::{Kind, Problem};
+
+/// Separates these digests from all others made by this product.
+const DOMAIN: &[u8] = b"hessra facet v1\n";
+
+/// What somebody wants to do with a capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Use {
+    /// `None`: whoever holds it.
+    pub subject: Option<String>,
+    pub resource: String,
+    pub operation: String,
+    /// What it is about: label and value.
+    pub designations: Vec<(String, String)>,
+}
+
+impl Issuer {
+    /// Everything that must be spent before the use may happen; nothing for a capability that is good more than once.
+    ///
+    /// # Errors
+    /// Not a token, not a good one, or not for this; and when this node cannot tell.
+    pub fn to_spend(&self, token: &str, wanted: &Use) -> Result<Vec<Spend>, Problem> {
+        let outcome = self.decide_use(token, wanted);
+        outcome::verified(&outcome);
+        outcome
+    }
+
+    fn decide_use(&self, token: &str, wanted: &Use) -> Result<Vec<Spend>, Problem> {
+        let moment = self.moment()?;
+        let verified = self.judge(&moment, token, &request(wanted)?, not_good)?;
+        spends(token, &verified)
+    }
+}
+
+fn request(wanted: &Use) -> Result<Request, Problem> {
+    let subject = wanted.subject.as_deref().map(|subject| {
+        Identity::parse(subject).map_err(|error| {
+            let sentence = format!("`{}` is not an identity: {error}", shown(subject));
+            Problem::new(Kind::Invalid, "malformed_identity", sentence)
+        })
+    });
+    let designations = wanted.designations.iter();
+    let evidence = Evidence {
+        designations: designations
+            .map(|(label, value)| Designation::new(label, value))
+            .collect(),
+        single_use: SingleUse::Report,
+        ..Evidence::default()
+    };
+    let (resource, operation) = (&wanted.resource, &wanted.operation);
+    let request = match subject.transpose()? {
+        Some(subject) => Request::authorization(subject, resource, operation),
+        None => Request::capability(resource, operation),
+    };
+    Ok(request.with(evidence))
+}
+
+fn spends(token: &str, verified: &Verified) -> Result<Vec<Spend>, Problem> {
+    if verified.to_spend().is_empty() {
+        return Ok(Vec::new());
+    }
+    let facts = Token::parse(token, &Limits::default()).and_then(|token| token.facts());
+    let facts = facts.map_err(|error| not_good(&DenyReason::from(error)))?;
+    let expires_at = facts.expires_at.ok_or_else(|| {
+        let sentence =
+            "the token does not record its end, so its one use cannot be: ask for a new one";
+        Problem::new(Kind::Unauthenticated, "unsupported_shape", sentence)
+    })?;
+    let spends = verified.to_spend().iter();
+    Ok(spends
+        .map(|spend| Spend {
+            facet: facet_id(&spend.token, &spend.facet),
+            expires_at,
+        })
+        .collect())
+}
+
+fn facet_id(token: &TokenId, facet: &str) -> FacetId {
+    let id = token.as_bytes();
+    let mut digest = Sha256::new_with_prefix(DOMAIN);
+    // After its length, so that no id and facet write the bytes of another pair.
+    digest.update((id.len() as u64).to_be_bytes());
+    digest.update(id);
+    digest.update(facet.as_bytes());
+    FacetId(digest.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_pairs_of_token_and_facet_have_one_name() {
+        let id = |bytes: &[u8]| TokenId::new(bytes).unwrap();
+        let names = [
+            facet_id(&id(&[7; 64]), "a"),
+            facet_id(&id(&[7; 64]), "b"),
+            facet_id(&id(&[8; 64]), "a"),
+            facet_id(&id(&[7; 65]), ""),
+            facet_id(&id(&[7; 64]), "\u{7}"),
+        ];
+        for (place, name) in names.iter().enumerate() {
+            assert!(!names[place + 1..].contains(name));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The latest version of every context: a session's record of what its holder was exposed to.
+//!
+//! A context token grows: each version knows of every exposure of the one before. Whoever kept an old version would like
+//! to have forgotten, so only the latest is accepted: a step names the version that it was made from, the log orders the
+//! steps, and one that starts from an older version is refused. No node can be shown an old version for longer than its
+//! own state may lag.
+//!
+//! Like the ledger, an entry is the first answer of its latest step: a retry of that step gets the same version.
+
+use hessra_revocation::UnixSeconds;
+
+use crate::applied::{Refusal, RefusalCode};
+use crate::limits::{CONTEXT_SECONDS_MAX, CONTEXTS_MAX};
+use crate::timed::Ends;
+use crate::{Applied, RecordKey, RequestId, State};
+
+/// Names one session; random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+/// From one version of a context to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextStep {
+    /// Which session.
+    pub session: SessionId,
+    /// The version that the step was made from; 0 begins the session.
+    pub from: u64,
+    /// End of the session. The same in all its steps.
+    pub expires_at: UnixSeconds,
+}
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextVersion {
+    /// The only version that is accepted; from 1.
+    pub version: u64,
+    /// Who made it: a retry of the same request is told so again.
+    pub request: RequestId,
+    /// The session ends then, and is kept until then.
+    pub until: UnixSeconds,
+}
+
+impl Ends for ContextVersion {
+    fn until(&self) -> UnixSeconds {
+        self.until
+    }
+}
+
+impl State {
+    /// The latest version of a session's context, while it is remembered.
+    #[must_use]
+    pub fn context(&self, session: &SessionId) -> Option<&ContextVersion> {
+        self.contexts.find(session)
+    }
+
+    /// Sessions that are remembered.
+    #[must_use]
+    pub fn context_count(&self) -> usize {
+        self.contexts.len()
+    }
+
+    pub(crate) fn step_context(
+        &mut self,
+        step: &ContextStep,
+        request: RequestId,
+    ) -> Result<Applied, Refusal> {
+        let latest = self.contexts.find(&step.session).copied();
+        if let Some(latest) = latest.filter(|latest| latest.request == request) {
+            return Ok(Applied::ContextAt(latest.version));
+        }
+        let version = latest.map_or(0, |latest| latest.version);
+        if step.from != version {
+            return Err(outdated(step.from, version));
+        }
+        let until = latest.map_or(step.expires_at, |latest| latest.until);
+        self.check_end(until, CONTEXT_SECONDS_MAX)?;
+        if latest.is_none() && self.contexts.len() >= CONTEXTS_MAX {
+            let message = format!(
+                "the cluster remembers {CONTEXTS_MAX} sessions that have not ended, the most it can; try again when some have"
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        let version = version + 1;
+        let entry = ContextVersion {
+            version,
+            request,
+            until,
+        };
+        self.contexts.put(step.session, entry);
+        self.changed.insert(RecordKey::Context(step.session));
+        Ok(Applied::ContextAt(version))
+    }
+}
+
+fn outdated(from: u64, latest: u64) -> Refusal {
+    let message = match (from, latest) {
+        (_, 0) => "the session is not known or has ended; begin a new one".to_owned(),
+        (0, _) => "the session has begun; use its latest context".to_owned(),
+        _ => format!(
+            "the context is version {from} and the session is at {latest}; use the latest context"
+        ),
+    };
+    Refusal::new(RefusalCode::ContextOutdated, message)
+}
