@@ -1,44 +1,6 @@
 """Every flow of hessra-py 0.2.1: flows.py DIRECTORY PORT, of a dev cluster."""
 
-import pathlib
-import sys
-
-from hessra_py import HessraClient, HessraConfig, HessraPyException
-
-DIRECTORY, PORT = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-ALICE, AGENT = "urn:hessra:alice", "urn:hessra:alice:agent"
-FAILURES = []
-
-
-def client(name=None, public_key=None):
-    builder = HessraConfig.builder().base_url("localhost").port(PORT)
-    builder = builder.server_ca((DIRECTORY / "ca.crt").read_text())
-    if name:
-        builder = builder.mtls_cert((DIRECTORY / "clients" / f"{name}.crt").read_text())
-        builder = builder.mtls_key((DIRECTORY / "clients" / f"{name}.key").read_text())
-    if public_key:
-        builder = builder.public_key(public_key)
-    return HessraClient(builder.build())
-
-
-def allowed(name, flow, good=lambda answer: True):
-    try:
-        answer = flow()
-    except HessraPyException as error:
-        FAILURES.append(f"{name}: {error}")
-        return None
-    if not good(answer):
-        FAILURES.append(f"{name}: {answer!r}")
-    return answer
-
-
-def refused(name, words, flow):
-    try:
-        FAILURES.append(f"{name}: {flow()!r}")
-    except HessraPyException as error:
-        if words not in str(error):
-            FAILURES.append(f"{name}: {error}")
-
+from client import AGENT, ALICE, allowed, client, finish, refused
 
 plain = client("alice")
 key = allowed("public key", plain.get_public_key, lambda pem: "BEGIN PUBLIC KEY" in pem)
@@ -70,6 +32,4 @@ allowed("a chain at its first service", lambda: at(chain, "urn:hessra:gateway", 
 refused("a chain at its second service", "", lambda: at(chain, "urn:hessra:gateway", "order_service", "middleware"))
 refused("a chain at no service of it", "not found in service chain", lambda: at(chain, "urn:hessra:gateway", "order_service", "nowhere"))
 refused("a chain that is none", "Resource not found", lambda: at(token, ALICE, "api", "edge"))
-
-print("\n".join(f"      {failure}" for failure in FAILURES), end="\n" if FAILURES else "")
-sys.exit(1 if FAILURES else 0)
+finish()
