@@ -64,7 +64,7 @@ pub use authorization::{Pending, Wish};
 pub use caller::Caller;
 pub use capability::{Capability, CapabilityWish};
 pub use context::Growth;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, UseId};
 pub use refresh::RefreshWish;
 pub use spending::Use;
 pub use stub::StubWish;

@@ -49,8 +49,11 @@ async fn capability(cluster: &Cluster) -> String {
     }
 }
 
-async fn spend(client: &Https, node: u64, token: &str) -> Answer {
-    let claim = json!({ "token": token, "resource": "payments", "operation": "pay" });
+async fn spend(client: &Https, node: u64, token: &str, name: Option<&str>) -> Answer {
+    let mut claim = json!({ "token": token, "resource": "payments", "operation": "pay" });
+    if let Some(name) = name {
+        claim["request_id"] = json!(name);
+    }
     match client.post(node, "/spend_capability", &claim).await {
         Some((200, _)) => Answer::Yes,
         Some((403, body)) if body["reason"] == "already_spent" => Answer::No,
@@ -65,7 +68,7 @@ async fn present(clients: &[Https], token: &str) -> Round {
         NODES
             .iter()
             .zip(clients)
-            .map(|(node, client)| spend(client, *node, token)),
+            .map(|(node, client)| spend(client, *node, token, None)),
     );
     Round {
         answers: answers.await,
@@ -147,6 +150,47 @@ async fn through_deaths_of_the_leader_nobody_wins_twice_and_unknown_is_never_yes
         );
     }
     assert!(won > 0, "no presentation ever won");
+}
+
+/// What a service does that lost the answer: it asks again, under the same name, wherever somebody answers.
+async fn insist(clients: &[Https], first: u64, token: &str) -> Answer {
+    let name = format!("{:032x}", rand::random::<u128>());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for node in NODES.iter().cycle().skip((first - 1) as usize) {
+        let client = &clients[(*node - 1) as usize];
+        match spend(client, *node, token, Some(&name)).await {
+            Answer::Unknown => assert!(Instant::now() < deadline, "the cluster does not settle"),
+            answer => return answer,
+        }
+    }
+    unreachable!("the nodes go round")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_deaths_of_the_leader_exactly_one_wins_when_services_insist() {
+    let mut cluster = Cluster::start("single_use_insist");
+    let clients = clients(&cluster);
+    for round in 0..6 {
+        let token = capability(&cluster).await;
+        let leader = cluster.leader();
+        let answers = {
+            let insisting = NODES.iter().map(|node| insist(&clients, *node, &token));
+            let insisting = join_all(insisting);
+            tokio::pin!(insisting);
+            tokio::select! {
+                answers = &mut insisting => answers,
+                () = tokio::time::sleep(Duration::from_millis(round)) => {
+                    cluster.kill(leader);
+                    insisting.await
+                }
+            }
+        };
+        let won = answers.iter().filter(|answer| **answer == Answer::Yes);
+        assert_eq!(won.count(), 1, "round {round}: {answers:?}");
+        if !cluster.running().contains(&leader) {
+            cluster.start_node(leader);
+        }
+    }
 }
 
 /// Presents it again until everybody answers.

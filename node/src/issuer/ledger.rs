@@ -2,12 +2,14 @@
 //! contexts.
 //!
 //! Both are commands of the replicated log: the first one wins, wherever it was asked. An outcome that is not known is
-//! never yes, and a request is not repeated under the same id by whoever asks: two that share an id would both be told
-//! that they won.
+//! never yes. Whoever wants to be able to ask again names its use with bits that nobody else knows: two that share a
+//! name are one use, and both are told that they won.
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hessra_state::{Applied, Command, ContextStep, Refusal, RefusalCode, RequestId, Spend};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -15,8 +17,47 @@ use crate::api::problem::{Kind, Problem};
 use crate::authority::{Authority, ProposeError};
 use crate::edge::random_16;
 
+/// Separates these digests from all others made by this product.
+const DOMAIN: &[u8] = b"hessra use v1\n";
 /// An election and a retry fit in, and the request itself ends after ten seconds.
 const DEADLINE: Duration = Duration::from_secs(6);
+
+/// Names one use: 128 bits that whoever uses drew at random.
+#[derive(Clone, Copy)]
+pub struct UseId([u8; 16]);
+
+impl UseId {
+    /// For a use that is not asked about again.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_16())
+    }
+
+    /// 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| {
+            let sentence =
+                "`request_id` is not 32 hexadecimal digits: send 128 random bits, or leave it out";
+            Problem::new(Kind::Invalid, "invalid", sentence)
+        })
+    }
+
+    /// Of one facet: the same name for two facets is two requests.
+    fn request(&self, spend: &Spend) -> RequestId {
+        let mut digest = Sha256::new_with_prefix(DOMAIN);
+        digest.update(self.0);
+        digest.update(spend.facet.0);
+        let digest: [u8; 32] = digest.finalize().into();
+        let mut request = [0; 16];
+        request.copy_from_slice(&digest[..16]);
+        RequestId(request)
+    }
+}
 
 /// The door to the replicated ledger. Cheap to clone.
 #[derive(Clone)]
@@ -31,14 +72,14 @@ impl Ledger {
         Self { authority }
     }
 
-    /// Uses up everything that a token may be used for once.
+    /// Uses up everything that a token may be used for once. The same use, asked again, has the same answer.
     ///
     /// # Errors
     /// Used before; or nobody knows. What came before it in the list is used up nevertheless.
-    pub async fn spend(&self, spends: Vec<Spend>) -> Result<(), Problem> {
+    pub async fn spend(&self, spends: Vec<Spend>, of: &UseId) -> Result<(), Problem> {
         let deadline = Instant::now() + DEADLINE;
         for spend in spends {
-            let request = RequestId(random_16());
+            let request = of.request(&spend);
             match self
                 .propose(Command::Spend(spend), request, deadline)
                 .await?
@@ -113,7 +154,7 @@ fn not_written(error: &ProposeError) -> Problem {
         ProposeError::Unknown | ProposeError::CommittedUnaudited(_) => Problem::new(
             Kind::Unavailable,
             "outcome_unknown",
-            "whether this was counted as the one use is not known: do not act on it, and ask for a new capability",
+            "whether this was counted as the one use is not known: do not act on it; ask again with the same `request_id`, or for a new capability when you sent none",
         ),
         ProposeError::Overloaded => Problem::new(
             Kind::TooMany,
@@ -135,4 +176,33 @@ fn unexpected(applied: &Applied) -> Problem {
     tracing::error!(?applied, "the state machine answered something else");
     let sentence = "this node could not ask the ledger: ask another node";
     Problem::new(Kind::Unavailable, "internal", sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use hessra_revocation::UnixSeconds;
+    use hessra_state::FacetId;
+
+    use super::*;
+
+    #[test]
+    fn a_use_is_one_request_per_facet_and_a_name_is_128_bits() {
+        let spend = |byte| Spend {
+            facet: FacetId([byte; 32]),
+            expires_at: UnixSeconds(9),
+        };
+        let name = "00112233445566778899aabbccddeeff";
+        let of = |text: &str, byte| UseId::parse(text).unwrap().request(&spend(byte));
+        assert_eq!(of(name, 1), of(&name.to_uppercase(), 1));
+        assert_ne!(of(name, 1), of(name, 2));
+        assert_ne!(of(name, 1), of("10112233445566778899aabbccddeeff", 1));
+        for bad in [
+            "",
+            "0011",
+            "zz112233445566778899aabbccddeeff",
+            &"0".repeat(34),
+        ] {
+            assert!(UseId::parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! bench revoke       durable revokes/s and their latency        beside puts into a three-node etcd
 //! bench propagation  revoke asked → verifiers deny              beside etcd's put → watchers
+//! bench issue        tokens/s of every endpoint             beside the Ed25519 work inside them
 //! bench verify       one check of a delegated token             beside biscuit-auth alone
 //! ```
 //! Every figure is a ratio in one run on one machine: both sides take turns, with TLS on all links, on the same disk,
@@ -11,6 +12,7 @@
 mod cluster;
 mod failure;
 mod fsync;
+mod issue;
 mod load;
 mod machine;
 mod process;
@@ -54,6 +56,8 @@ enum Command {
     Revoke(RevokeArguments),
     /// From asking for a revoke until verifiers deny, beside etcd's put until watchers see it
     Propagation(PropagationArguments),
+    /// Tokens/s and latency of every endpoint that issues, beside the Ed25519 work inside the tokens
+    Issue(IssueArguments),
     /// One check of a delegated token, beside biscuit-auth alone
     Verify(VerifyArguments),
 }
@@ -97,6 +101,21 @@ struct PropagationArguments {
     /// Verifiers (and etcd watchers) at once; several numbers give several tables
     #[arg(long, value_delimiter = ',', default_value = "1,100", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     verifiers: Vec<u16>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Args)]
+struct IssueArguments {
+    /// Clients at once, each with one request under way on a connection of its own
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    clients: u16,
+    /// Seconds measured in every turn of every endpoint
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Tokens of every kind in every round in this process
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    tokens: u32,
     #[command(flatten)]
     shared: Shared,
 }
@@ -207,6 +226,10 @@ fn run(command: Command) -> Result<(), Failure> {
                 &workplace.numbers,
             ))
         }
+        Command::Issue(arguments) => {
+            let workplace = Workplace::open(&arguments.shared)?;
+            runtime.block_on(issue::run(&issue_options(&arguments, &workplace)))
+        }
         Command::Verify(arguments) => verify::run(&verify_options(&arguments)),
     }
 }
@@ -257,6 +280,30 @@ fn propagation_options(
             1
         } else {
             arguments.shared.rounds.into()
+        },
+        directory: workplace.directory.clone(),
+    }
+}
+
+fn issue_options(arguments: &IssueArguments, workplace: &Workplace) -> issue::Options {
+    let short = arguments.shared.short;
+    issue::Options {
+        clients: if short { 2 } else { arguments.clients.into() },
+        warm_up: Duration::from_millis(if short { 100 } else { 500 }),
+        duration: if short {
+            Duration::from_millis(300)
+        } else {
+            Duration::from_secs(arguments.seconds.into())
+        },
+        rounds: if short {
+            1
+        } else {
+            arguments.shared.rounds.into()
+        },
+        tokens: if short {
+            100
+        } else {
+            usize::try_from(arguments.tokens).unwrap_or(usize::MAX)
         },
         directory: workplace.directory.clone(),
     }

@@ -64,3 +64,24 @@ fn checks_are_measured_beside_biscuit() {
     );
     assert_eq!(row(&text, "hessra, no rules").len(), 5);
 }
+
+#[test]
+fn every_endpoint_that_issues_is_measured_and_none_of_its_answers_is_a_refusal() {
+    let text = bench(&["issue", "--short"]);
+    for kind in ["identity", "authorization", "capability"] {
+        assert_eq!(row(&text, kind).len(), 5, "{text}");
+    }
+    for endpoint in [
+        "/request_identity_token",
+        "/refresh_identity_token",
+        "/mint_identity_token",
+        "/request_token",
+        "/request_capability",
+        "/request_stub",
+        "/verify_token",
+    ] {
+        let cells = row(&text, endpoint);
+        assert!(!cells[1].starts_with("0 "), "no answer: {cells:?}");
+        assert_eq!(cells[4], "0", "refused: {text}");
+    }
+}

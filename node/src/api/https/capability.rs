@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::body::Body;
 use crate::api::problem::{Problem, ProblemBody};
-use crate::issuer::{Caller, CapabilityWish, Growth, Issued, Use, Wish};
+use crate::issuer::{Caller, CapabilityWish, Growth, Issued, Use, UseId, Wish};
 
 /// What a capability is about, in one dimension.
 #[derive(Deserialize, ToSchema)]
@@ -203,6 +203,10 @@ pub(super) struct SpendRequest {
     /// What the use is about.
     #[serde(default)]
     designations: Vec<DesignationBody>,
+    /// Names this use: 32 random hexadecimal digits, kept secret. Whoever lost the answer asks again with the same ones, at any node, and
+    /// hears what it would have heard.
+    #[serde(default)]
+    request_id: Option<String>,
 }
 
 /// It may be used, this once.
@@ -215,8 +219,8 @@ pub(super) struct SpendAnswer {
 
 /// May the capability be used now? A capability that is good once is used up by this, for the whole cluster.
 ///
-/// Whoever asks acts only after a 200. A 503 with `outcome_unknown` is no yes, and asking again may be answered with
-/// `already_spent`.
+/// Whoever asks acts only after a 200. A 503 with `outcome_unknown` is no yes: ask again with the same `request_id`, and
+/// without one a new capability is needed, because the use may be counted.
 #[utoipa::path(post, path = "/spend_capability", tag = "capability",
     request_body = SpendRequest,
     responses(
@@ -228,6 +232,11 @@ pub(super) async fn spend_capability(
     State(shared): State<Shared>,
     Body(request): Body<SpendRequest>,
 ) -> Result<Json<SpendAnswer>, Problem> {
+    let use_id = request
+        .request_id
+        .as_deref()
+        .map(UseId::parse)
+        .transpose()?;
     let designations = request.designations.into_iter();
     let wanted = Use {
         subject: request.subject,
@@ -241,7 +250,8 @@ pub(super) async fn spend_capability(
         })
         .await?;
     let spent = spends.len();
-    shared.ledger.spend(spends).await?;
+    let use_id = use_id.unwrap_or_else(UseId::random);
+    shared.ledger.spend(spends, &use_id).await?;
     Ok(Json(SpendAnswer {
         response_msg: "the capability may be used, this once",
         spent,

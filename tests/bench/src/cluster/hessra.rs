@@ -12,8 +12,19 @@ use crate::process::Process;
 /// # Errors
 /// The binary is missing, cannot prepare a cluster, or a node does not become ready.
 pub fn start(directory: &Path) -> Result<Cluster, Failure> {
+    start_with(directory, &[])
+}
+
+/// The same with other settings than a development cluster's: key and value, each on a line of its own in `node.toml`.
+///
+/// # Errors
+/// As [`start`]; and a key that the file does not have.
+pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<Cluster, Failure> {
     let node = binary()?;
     prepare(&node, directory)?;
+    for id in 1..=3 {
+        change(&directory.join(format!("node-{id}/node.toml")), settings)?;
+    }
     let described = read(&directory.join("nodes.json"))?;
     let described: Vec<serde_json::Value> =
         serde_json::from_str(&described).map_err(|_| strange())?;
@@ -74,6 +85,16 @@ fn prepare(node: &Path, directory: &Path) -> Result<(), Failure> {
     Err(Failure::Prepare(
         String::from_utf8_lossy(&prepared.stderr).trim().to_owned(),
     ))
+}
+
+fn change(file: &Path, settings: &[(&str, &str)]) -> Result<(), Failure> {
+    let mut lines: Vec<String> = read(file)?.lines().map(str::to_owned).collect();
+    for (key, value) in settings {
+        let begin = format!("{key} =");
+        let line = lines.iter_mut().find(|line| line.starts_with(&begin));
+        *line.ok_or_else(strange)? = format!("{key} = {value}");
+    }
+    std::fs::write(file, lines.join("\n")).map_err(|error| Failure::file(file, &error))
 }
 
 fn member(node: &Path, directory: &Path, described: &serde_json::Value) -> Result<Member, Failure> {

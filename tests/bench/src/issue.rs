@@ -1,0 +1,248 @@
+//! `bench issue`: what issuing a token costs, beside the signatures inside it.
+//!
+//! A Biscuit cannot be made without one fresh Ed25519 key pair and one signature per block, and a token that is shown
+//! cannot be believed without one verification per signature. That is the floor of any server that issues Biscuits, and
+//! the *share* is how much of the CPU time went into it: 100 % would be a server that does nothing else. Both are CPU
+//! time, so that a busy machine and the clients beside the server do not count.
+//!
+//! | table | what is measured |
+//! |---|---|
+//! | in this process | the node's own issuer: caller, policy, revocations, limits, minting; one thread |
+//! | over HTTPS | one node of three over connections that stay open: TLS, HTTP, the same issuer, the audit record on disk |
+
+mod https;
+mod inside;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use biscuit_auth::UnverifiedBiscuit;
+use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
+use rand::rngs::OsRng;
+
+use crate::cluster::hessra;
+use crate::failure::Failure;
+use crate::machine;
+use crate::process::own_usage;
+use crate::report::{Spread, Table, milliseconds};
+
+/// About what a block of a token has.
+const PAYLOAD: [u8; 320] = [7; 320];
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// At once, over HTTPS, each with a request under way on a connection of its own.
+    pub clients: usize,
+    /// Not measured.
+    pub warm_up: Duration,
+    /// Measured, in every turn of every kind.
+    pub duration: Duration,
+    /// Turns of every kind, in alternating order.
+    pub rounds: usize,
+    /// Tokens of every kind and round in this process.
+    pub tokens: usize,
+    /// For the data of the nodes.
+    pub directory: PathBuf,
+}
+
+/// Signatures that cannot be done without.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signatures {
+    /// Made, each with a key pair of its own.
+    made: usize,
+    /// Verified.
+    verified: usize,
+}
+
+/// CPU seconds of one of them on this machine.
+#[derive(Clone, Copy)]
+struct Floor {
+    made: f64,
+    verified: f64,
+}
+
+impl Signatures {
+    fn made_in(token: &str) -> Result<Self, Failure> {
+        let (blocks, _) = count(token)?;
+        Ok(Self {
+            made: blocks,
+            verified: 0,
+        })
+    }
+
+    fn and_verified_of(self, token: &str) -> Result<Self, Failure> {
+        let (blocks, others) = count(token)?;
+        Ok(Self {
+            verified: blocks + others,
+            ..self
+        })
+    }
+
+    fn seconds(self, floor: Floor) -> f64 {
+        self.made as f64 * floor.made + self.verified as f64 * floor.verified
+    }
+}
+
+/// Blocks, and blocks that somebody else signed too.
+fn count(token: &str) -> Result<(usize, usize), Failure> {
+    let token =
+        UnverifiedBiscuit::from_base64(token).map_err(|error| Failure::Token(error.to_string()))?;
+    let others = token.external_public_keys();
+    Ok((token.block_count(), others.iter().flatten().count()))
+}
+
+impl Floor {
+    /// Of as many as asked for, one thread.
+    fn measure(times: usize) -> Result<Self, Failure> {
+        let before = own_usage();
+        let mut signed = Vec::with_capacity(times);
+        for _ in 0..times {
+            let key = SigningKey::generate(&mut OsRng);
+            signed.push((key.verifying_key(), key.sign(&PAYLOAD)));
+        }
+        let between = own_usage();
+        for (key, signature) in &signed {
+            key.verify(&PAYLOAD, signature)
+                .map_err(|error| Failure::Token(error.to_string()))?;
+        }
+        let per = |seconds: f64| seconds / times as f64;
+        Ok(Self {
+            made: per(between.since(before).cpu()),
+            verified: per(own_usage().since(between).cpu()),
+        })
+    }
+
+    fn of(floors: &[Self]) -> Self {
+        let median = |part: fn(&Self) -> f64| Spread::of(floors.iter().map(part)).median;
+        Self {
+            made: median(|floor| floor.made),
+            verified: median(|floor| floor.verified),
+        }
+    }
+}
+
+/// Runs it and prints what came of it.
+///
+/// # Errors
+/// A node cannot be started, or refuses to issue.
+pub async fn run(options: &Options) -> Result<(), Failure> {
+    println!(
+        "# Issuing tokens, beside the Ed25519 work inside them\n\n{}",
+        machine::description(&options.directory)
+    );
+    println!("load average before: {}", machine::load_average());
+    let directory = options.directory.join("issue");
+    let cluster = hessra::start_with(&directory, &[("requests_per_second", "100000")])?;
+    let inside = inside::Inside::open(&directory)?;
+    let outside = https::Outside::open(&cluster, &directory).await?;
+    let mut floors = Vec::new();
+    let mut inner: Vec<Vec<f64>> = inside.kinds().iter().map(|_| Vec::new()).collect();
+    let mut outer: Vec<Vec<https::Turn>> = outside.kinds().iter().map(|_| Vec::new()).collect();
+    for round in 0..options.rounds {
+        floors.push(Floor::measure(options.tokens)?);
+        for (place, seconds) in alternating(&mut inner, round) {
+            seconds.push(inside.round(&inside.kinds()[place], options.tokens)?);
+        }
+        for (place, turns) in alternating(&mut outer, round) {
+            turns.push(outside.turn(&outside.kinds()[place], options).await?);
+        }
+    }
+    let floor = Floor::of(&floors);
+    println!(
+        "\nEd25519 on this machine, CPU: key pair and signature {:.1} µs, verification {:.1} µs",
+        floor.made * 1e6,
+        floor.verified * 1e6
+    );
+    print_inside(&inside, &inner, floor);
+    print_outside(&outside, &outer, floor, options.clients);
+    println!("\nload average after: {}", machine::load_average());
+    Ok(())
+}
+
+/// Every place once, beginning with another one in every round.
+fn alternating<T>(all: &mut [T], round: usize) -> impl Iterator<Item = (usize, &mut T)> {
+    let (before, after) = all.split_at_mut(round % all.len().max(1));
+    let begin = before.len();
+    let after = after
+        .iter_mut()
+        .enumerate()
+        .map(move |(place, one)| (begin + place, one));
+    after.chain(before.iter_mut().enumerate())
+}
+
+fn print_inside(inside: &inside::Inside, measured: &[Vec<f64>], floor: Floor) {
+    let mut table = Table::new(&[
+        "token",
+        "tokens/s of a core",
+        "CPU µs",
+        "Ed25519 µs",
+        "share %",
+    ]);
+    for (kind, seconds) in inside.kinds().iter().zip(measured) {
+        let needed = kind.signatures.seconds(floor);
+        let each = |change: &dyn Fn(f64) -> f64| Spread::of(seconds.iter().map(|it| change(*it)));
+        table.row([
+            kind.name.to_owned(),
+            format!("{:.0}", each(&|seconds| 1.0 / seconds)),
+            format!("{:.1}", each(&|seconds| seconds * 1e6)),
+            format!("{:.1}", needed * 1e6),
+            format!("{:.0}", each(&|seconds| 100.0 * needed / seconds)),
+        ]);
+    }
+    table.print("in this process, one thread");
+}
+
+fn print_outside(
+    outside: &https::Outside,
+    measured: &[Vec<https::Turn>],
+    floor: Floor,
+    clients: usize,
+) {
+    let mut table = Table::new(&[
+        "endpoint",
+        "answers/s",
+        "p50 ms",
+        "p99 ms",
+        "failed",
+        "node's CPU µs",
+        "Ed25519 µs",
+        "share %",
+    ]);
+    for (kind, turns) in outside.kinds().iter().zip(measured) {
+        let needed = kind.signatures.seconds(floor);
+        let each = |of: &dyn Fn(&https::Turn) -> f64| Spread::of(turns.iter().map(of));
+        let quantile = |quantile: f64| {
+            let sorted = Spread::of(
+                turns
+                    .iter()
+                    .map(|turn| turn.latencies.value_at_quantile(quantile) as f64),
+            );
+            milliseconds(sorted.median as u64)
+        };
+        table.row([
+            kind.name.to_owned(),
+            format!("{:.0}", each(&|turn| turn.rate())),
+            quantile(0.5),
+            quantile(0.99),
+            turns
+                .iter()
+                .map(|turn| turn.failed)
+                .sum::<u64>()
+                .to_string(),
+            format!("{:.0}", each(&|turn| turn.cpu() * 1e6)),
+            format!("{:.0}", needed * 1e6),
+            format!("{:.0}", each(&|turn| 100.0 * needed / turn.cpu())),
+        ]);
+    }
+    table.print(&format!(
+        "over HTTPS, {clients} connections that stay open, one node of three"
+    ));
+    for failure in measured
+        .iter()
+        .flatten()
+        .filter_map(|turn| turn.failure.as_ref())
+    {
+        println!("\nfailed: {failure}");
+    }
+}

@@ -1,0 +1,225 @@
+//! The node's issuer in this process, over a state that it is given: no network, no disk, one thread.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_node::api::problem::Problem;
+use hessra_node::api::tls::PeerCertificate;
+use hessra_node::edge::{Clock, random_16, random_bytes};
+use hessra_node::issuer::{Caller, CapabilityWish, Issued, Issuer, IssuerParts, RefreshWish, Wish};
+use hessra_node::keys::generate::new_key;
+use hessra_node::policy::Policies;
+use hessra_node::seal::{KekRing, MemoryKek};
+use hessra_node::signer::Keyholder;
+use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
+use hessra_state::{Applied, Command, Init, Policy, RequestId, Stamped, State};
+use zeroize::Zeroizing;
+
+use super::Signatures;
+use crate::failure::Failure;
+use crate::process::own_usage;
+
+/// Nobody is kept waiting here.
+const PER_SECOND: NonZeroU32 = NonZeroU32::MAX;
+const ALICE: &str = "urn:hessra:alice";
+const GATEWAY: &str = "urn:hessra:gateway";
+
+/// One kind of token.
+pub(super) struct Kind {
+    /// As the table says it.
+    pub(super) name: &'static str,
+    /// What cannot be done without.
+    pub(super) signatures: Signatures,
+    issue: fn(&Inside) -> Result<Issued, Problem>,
+}
+
+/// An issuer, and an identity token of its own.
+pub(super) struct Inside {
+    issuer: Issuer,
+    alice: PeerCertificate,
+    gateway: PeerCertificate,
+    identity: String,
+    kinds: Vec<Kind>,
+}
+
+impl Inside {
+    /// With the policy of a prepared cluster.
+    pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
+        let issuer = issuer(directory)?;
+        let (alice, gateway) = (certificate(ALICE), certificate(GATEWAY));
+        let identity = issuer.identity_token(Some(&alice), None);
+        let identity = identity.map_err(|problem| refused(&problem))?.token;
+        let mut inside = Self {
+            issuer,
+            alice,
+            gateway,
+            identity,
+            kinds: Vec::new(),
+        };
+        inside.kinds = inside.all_kinds()?;
+        Ok(inside)
+    }
+
+    pub(super) fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// CPU seconds of one token.
+    pub(super) fn round(&self, kind: &Kind, tokens: usize) -> Result<f64, Failure> {
+        let before = own_usage();
+        for _ in 0..tokens {
+            std::hint::black_box((kind.issue)(self).map_err(|problem| refused(&problem))?);
+        }
+        Ok(own_usage().since(before).cpu() / tokens as f64)
+    }
+
+    fn all_kinds(&self) -> Result<Vec<Kind>, Failure> {
+        type Issue = fn(&Inside) -> Result<Issued, Problem>;
+        let kinds: [(&'static str, bool, Issue); 5] = [
+            ("identity", false, Self::identity),
+            ("identity, refreshed", true, Self::refreshed),
+            ("authorization", false, Self::authorization),
+            (
+                "authorization, for an identity token",
+                true,
+                Self::exchanged,
+            ),
+            ("capability, good once", false, Self::capability),
+        ];
+        kinds
+            .into_iter()
+            .map(|(name, shows_identity, issue)| {
+                let issued = issue(self).map_err(|problem| refused(&problem))?;
+                let made = Signatures::made_in(&issued.token)?;
+                let signatures = if shows_identity {
+                    made.and_verified_of(&self.identity)?
+                } else {
+                    made
+                };
+                Ok(Kind {
+                    name,
+                    signatures,
+                    issue,
+                })
+            })
+            .collect()
+    }
+
+    fn identity(&self) -> Result<Issued, Problem> {
+        self.issuer.identity_token(Some(&self.alice), None)
+    }
+
+    fn refreshed(&self) -> Result<Issued, Problem> {
+        self.issuer.refreshed_token(&RefreshWish {
+            certificate: None,
+            current_token: self.identity.clone(),
+            identifier: None,
+        })
+    }
+
+    fn authorization(&self) -> Result<Issued, Problem> {
+        let caller = Caller {
+            certificate: Some(self.alice.clone()),
+            bearer: None,
+        };
+        self.issuer
+            .authorization_token(&caller, &wish("api", "read"))
+            .map(|(issued, _)| issued)
+    }
+
+    fn exchanged(&self) -> Result<Issued, Problem> {
+        let caller = Caller {
+            certificate: None,
+            bearer: Some(self.identity.clone()),
+        };
+        self.issuer
+            .authorization_token(&caller, &wish("api", "read"))
+            .map(|(issued, _)| issued)
+    }
+
+    fn capability(&self) -> Result<Issued, Problem> {
+        let caller = Caller {
+            certificate: Some(self.gateway.clone()),
+            bearer: None,
+        };
+        let wish = CapabilityWish {
+            wish: wish("payments", "pay"),
+            designations: Vec::new(),
+            attested: Vec::new(),
+            anchor: None,
+            activator_key: None,
+            context: None,
+            duration: None,
+        };
+        let capability = self.issuer.capability(&caller, &wish);
+        capability.map(|capability| capability.issued)
+    }
+}
+
+fn wish(resource: &str, operation: &str) -> Wish {
+    Wish {
+        resource: resource.to_owned(),
+        operation: operation.to_owned(),
+        domain: None,
+    }
+}
+
+fn certificate(identity: &str) -> PeerCertificate {
+    PeerCertificate {
+        der: Vec::new(),
+        sha256: random_bytes(),
+        san_uris: vec![identity.to_owned()],
+        san_dns: Vec::new(),
+    }
+}
+
+fn refused(problem: &Problem) -> Failure {
+    Failure::Token(format!("refused: {problem:?}"))
+}
+
+fn issuer(directory: &Path) -> Result<Issuer, Failure> {
+    let kek = MemoryKek::new(Zeroizing::new(random_bytes()), "of this run".to_owned());
+    let keks = KekRing::new(Arc::new(kek), None);
+    let state = Arc::new(state(directory, &keks)?);
+    let keys = Keyholder::new(keks);
+    keys.follow(&state);
+    Ok(Issuer::new(IssuerParts {
+        state: Arc::new(move || Arc::clone(&state)),
+        freshness: Arc::new(|| Some(Duration::ZERO)),
+        policies: Policies::default(),
+        keys,
+        clock: Clock::new(),
+        stale_max: Duration::from_secs(10),
+        requests_per_second: PER_SECOND,
+    }))
+}
+
+fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))
+    };
+    let keys = (1..).zip(KeyPurpose::ALL);
+    let keys = keys.map(|(id, purpose)| new_key(keks, id, purpose, KeyState::Active));
+    let init = Init {
+        feed_id: FeedId(random_16()),
+        salt: FeedSalt(random_16()),
+        keys: keys
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::Token(error.to_string()))?,
+        policy: Policy::new(read("clients.toml")?, read("resources.toml")?),
+    };
+    let mut state = State::new();
+    let applied = state.apply(&Stamped {
+        at: Clock::new().wall(),
+        by: "urn:hessra:bench".to_owned(),
+        request: RequestId(random_16()),
+        command: Command::Init(init),
+    });
+    match applied {
+        Applied::Initialized { .. } => Ok(state),
+        other => Err(Failure::Token(format!("no state: {other:?}"))),
+    }
+}
