@@ -17,7 +17,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use tracing::{error, info};
 
 use hessra_revocation::{Epoch, FeedId, KeyPurpose, KeyState};
-use hessra_sdk_core::{Signer, SignerError};
+use hessra_sdk_core::{LocalKey, Signer, SignerError};
 use hessra_state::{SealedKey, State};
 
 use crate::seal::{KekRing, SealError};
@@ -63,6 +63,8 @@ struct ActiveKey {
     id: u32,
     public_key: [u8; 32],
     signing: SigningKey,
+    /// The same key as tokens are signed with; none of another purpose.
+    for_tokens: Option<LocalKey>,
 }
 
 impl ActiveKey {
@@ -182,10 +184,14 @@ impl Shared {
     }
 
     fn open(&self, key: &SealedKey) -> Result<ActiveKey, SealError> {
+        let signing = self.keks.open(key)?;
+        let for_tokens =
+            (key.purpose == KeyPurpose::Token).then(|| LocalKey::new(signing.as_bytes()));
         Ok(ActiveKey {
             id: key.id,
             public_key: key.public_key,
-            signing: self.keks.open(key)?,
+            signing,
+            for_tokens,
         })
     }
 }
@@ -238,6 +244,10 @@ impl Signer for TokenSigner {
 
     fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError> {
         Ok(self.key.sign(payload).1)
+    }
+
+    fn local(&self) -> Option<&LocalKey> {
+        self.key.for_tokens.as_ref()
     }
 }
 

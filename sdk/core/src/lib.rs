@@ -65,9 +65,9 @@ pub use just_in_time::limit_just_in_time;
 pub use keyring::Keyring;
 pub use mint::{
     AuthorizationParameters, CapabilityDemands, ContextParameters, DomainIdentityParameters,
-    IdentityParameters, Minted, Refreshed, Signer, TokenShape, mint_authorization, mint_capability,
-    mint_context, mint_domain_identity, mint_identity, mint_multi_party, mint_service_chain,
-    mint_stub,
+    IdentityParameters, LocalKey, Minted, Refreshed, Signer, TokenShape, mint_authorization,
+    mint_capability, mint_context, mint_domain_identity, mint_identity, mint_multi_party,
+    mint_service_chain, mint_stub,
 };
 pub use schema::Schema;
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};

@@ -11,9 +11,10 @@
 //! | `capability` | a right that asks for designations, an activation, or to be spent once |
 //! | `context` | what a session has been exposed to |
 
-use biscuit_auth::builder::{BlockBuilder, Term};
+use biscuit_auth::builder::{Algorithm, BlockBuilder, Term};
 use biscuit_auth::error::Token as BiscuitError;
 use biscuit_auth::macros::{block, fact};
+use biscuit_auth::{KeyPair, PrivateKey};
 use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Revision, TokenId, UnixSeconds};
@@ -54,6 +55,31 @@ pub trait Signer {
     /// # Errors
     /// When whatever holds the key does not sign.
     fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError>;
+
+    /// The key itself, where this process holds it: then a token costs one signature and no detour. It must be the key
+    /// whose public half is [`Self::public_key`].
+    fn local(&self) -> Option<&LocalKey> {
+        None
+    }
+}
+
+/// A token key that this process holds, in the form in which the Biscuit library signs. Zeroed when it is dropped.
+pub struct LocalKey(KeyPair);
+
+impl LocalKey {
+    /// Of the 32 bytes of an Ed25519 private key (RFC 8032, section 5.1.5).
+    #[must_use]
+    pub fn new(private: &[u8; 32]) -> Self {
+        let private = PrivateKey::from_bytes(private, Algorithm::Ed25519);
+        Self(KeyPair::from(&private.expect("32 bytes are a key")))
+    }
+}
+
+/// Never shows the key.
+impl std::fmt::Debug for LocalKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
+    }
 }
 
 /// A fresh token.

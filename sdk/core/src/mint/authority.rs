@@ -1,9 +1,10 @@
 //! A token whose authority block is signed by a [`Signer`].
 //!
-//! The Biscuit library signs only with private keys that it holds. So the token is built under a throw-away root key,
-//! and then the throw-away signature is replaced by the signer's over the same payload. The payload is that of the
-//! Biscuit specification, `SPECIFICATIONS.md`, "Signature (one block)", versions 0 and 1. The result is verified before
-//! it leaves: a mistake here must not become a token that nobody accepts.
+//! The Biscuit library signs only with private keys that it holds. A signer that has its key in this process hands it
+//! over. For any other the token is built under a throw-away root key, and then the throw-away signature is replaced by
+//! the signer's over the same payload. The payload is that of the Biscuit specification, `SPECIFICATIONS.md`, "Signature
+//! (one block)", versions 0 and 1. What was put together so is verified before it leaves: a mistake here must not become
+//! a token that nobody accepts.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::datalog::SymbolTable;
@@ -14,7 +15,7 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::TokenId;
 
-use super::{Signer, refused};
+use super::{LocalKey, Signer, refused};
 use crate::MintError;
 use crate::token::to_text;
 
@@ -24,11 +25,35 @@ pub(super) fn build(
     block: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<(String, TokenId), MintError> {
-    let key_id = signer.key_id();
-    let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let biscuit = BiscuitBuilder::new()
+    let builder = BiscuitBuilder::new()
         .merge(block)
-        .root_key_id(key_id)
+        .root_key_id(signer.key_id());
+    match signer.local() {
+        Some(key) => build_locally(key, builder, rng),
+        None => build_elsewhere(signer, builder, rng),
+    }
+}
+
+fn build_locally(
+    key: &LocalKey,
+    builder: BiscuitBuilder,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<(String, TokenId), MintError> {
+    let biscuit = builder
+        .build_with_rng(&key.0, SymbolTable::new(), rng)
+        .map_err(refused)?;
+    let envelope = biscuit.container().to_proto();
+    let id = TokenId::new(&envelope.authority.signature).expect("a signature has 64 bytes");
+    Ok((to_text(&envelope.encode_to_vec()), id))
+}
+
+fn build_elsewhere(
+    signer: &impl Signer,
+    builder: BiscuitBuilder,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<(String, TokenId), MintError> {
+    let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    let biscuit = builder
         .build_with_rng(&throw_away, SymbolTable::new(), rng)
         .map_err(refused)?;
     let mut envelope = biscuit.container().to_proto();

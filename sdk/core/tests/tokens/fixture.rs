@@ -28,6 +28,10 @@ impl Key {
         }
     }
 
+    pub fn private(&self) -> [u8; 32] {
+        self.signing.to_bytes()
+    }
+
     pub fn record(&self, state: KeyState) -> PublicKeyRecord {
         PublicKeyRecord {
             id: self.id,

@@ -235,6 +235,42 @@ fn a_signature_by_another_key_never_leaves() {
 }
 
 #[test]
+fn a_key_of_this_process_signs_the_same_token_without_the_detour() {
+    struct Held(Key, LocalKey);
+    impl Signer for Held {
+        fn key_id(&self) -> u32 {
+            self.0.key_id()
+        }
+        fn public_key(&self) -> [u8; 32] {
+            self.0.public_key()
+        }
+        fn sign(&self, _: &[u8]) -> Result<[u8; 64], SignerError> {
+            unreachable!("the library has the key")
+        }
+        fn local(&self) -> Option<&LocalKey> {
+            Some(&self.1)
+        }
+    }
+    let held = Held(key(), LocalKey::new(&key().private()));
+    let parameters = identity_parameters("urn:h:alice");
+    let minted = mint_identity(&held, &parameters, &mut rng()).unwrap();
+    let biscuit = with_biscuit(&minted.token);
+    assert_eq!(biscuit.root_key_id(), Some(KEY_ID));
+    assert_eq!(
+        biscuit.revocation_identifiers()[0],
+        minted.revocation_id.as_bytes()
+    );
+    let elsewhere = mint_identity(&key(), &parameters, &mut rng()).unwrap();
+    assert_eq!(
+        biscuit.print_block_source(0).unwrap(),
+        with_biscuit(&elsewhere.token)
+            .print_block_source(0)
+            .unwrap()
+    );
+    assert!(!format!("{:?}", held.1).contains("KeyPair"));
+}
+
+#[test]
 fn debug_never_shows_a_token() {
     let minted = mint_identity(&key(), &identity_parameters("urn:h:alice"), &mut rng()).unwrap();
     let token = Token::parse(&minted.token, &Limits::default()).unwrap();
