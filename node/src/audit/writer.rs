@@ -318,7 +318,9 @@ impl Writer {
             records.insert(0, self.checkpoint_record(&self.written.head));
         }
         let begun = Instant::now();
-        let (bytes, head) = self.chained(&mut records);
+        let number = records.len() as u64;
+        let counted = counted(&records);
+        let (bytes, head) = self.chained(records);
         match self.folder.append(&bytes) {
             Ok(()) => {}
             Err(AppendError::Undone(error)) => return Err(AuditError::Failing(error.to_string())),
@@ -329,19 +331,19 @@ impl Writer {
         }
         self.written.head = head;
         self.written.syncs += 1;
-        self.since_checkpoint += records.len() as u64;
-        count(&records, begun);
+        self.since_checkpoint += number;
+        count(&counted, begun);
         Ok(())
     }
 
-    fn chained(&self, records: &mut [Record]) -> (Vec<u8>, Head) {
+    fn chained(&self, records: Vec<Record>) -> (Vec<u8>, Head) {
         let (mut bytes, mut head) = (Vec::new(), self.written.head);
-        for record in records {
+        for mut record in records {
             record.node = self.settings.node;
             if record.id.is_empty() {
                 record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
             }
-            let (line, next) = seal(record.clone(), &head);
+            let (line, next) = seal(record, &head);
             bytes.extend_from_slice(line.as_bytes());
             bytes.push(b'\n');
             head = next;
@@ -516,18 +518,28 @@ fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Erro
     Ok(hessra_audit::open(line.trim_end())?.record.prev)
 }
 
-fn count(records: &[Record], begun: Instant) {
+/// Records of every event; only names of the table of events: few.
+fn counted(records: &[Record]) -> BTreeMap<&'static str, u64> {
+    let mut counted = BTreeMap::new();
+    for record in records {
+        let event = Event::parse(&record.event).map_or("other", Event::as_str);
+        *counted.entry(event).or_default() += 1;
+    }
+    counted
+}
+
+fn count(counted: &BTreeMap<&'static str, u64>, begun: Instant) {
     let metrics = metrics();
     metrics
         .audit_write_duration
         .record(begun.elapsed().as_secs_f64(), &[]);
-    metrics.audit_batch.record(records.len() as f64, &[]);
-    for record in records {
-        // Only names of the table of events: few.
-        let event = Event::parse(&record.event).map_or("other", Event::as_str);
+    metrics
+        .audit_batch
+        .record(counted.values().sum::<u64>() as f64, &[]);
+    for (event, number) in counted {
         metrics
             .audit_events
-            .add(1, &[KeyValue::new("event", event)]);
+            .add(*number, &[KeyValue::new("event", *event)]);
     }
 }
 

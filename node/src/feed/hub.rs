@@ -162,6 +162,7 @@ impl FeedHub {
     /// See [`NotServing`].
     pub fn checkpoint(&self) -> Result<CheckpointResponse, NotServing> {
         let mut line = self.line();
+        self.advance(&mut line)?;
         let state = line.state()?;
         let (checkpoint, _) = line.signed(&state)?;
         let feed_keys = newest_feed_keys(&state)
@@ -184,12 +185,16 @@ impl FeedHub {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes every change of the state: the first at once, those that follow within `coalesce` together.
+    /// Publishes every change of the state: the first at once, those that follow within `coalesce` together. While nobody
+    /// follows, the heartbeat is often enough: roots and signatures are for those who read them.
     async fn publish_changes(self) {
         let mut published = self.inner.authority.raft().watch();
         loop {
             let earliest_next = Instant::now() + self.inner.settings.coalesce;
-            self.publish(None);
+            // Who begins to follow is counted before it is served, and served what is applied then.
+            if self.inner.changed.receiver_count() > 0 {
+                self.publish(None);
+            }
             if published.changed().await.is_err() {
                 return;
             }
@@ -274,11 +279,10 @@ impl FeedHub {
     /// this node had applied the confirmed index.
     fn publish(&self, confirmed: Option<Began>) {
         let mut line = self.line();
-        let state = self.inner.authority.state();
-        if !state.is_initialized() {
+        if !self.inner.authority.state().is_initialized() {
             return;
         }
-        let advanced = line.advance(&state, self.inner.clock.monotonic());
+        let advanced = self.advance(&mut line);
         // Only after the line has come up to the state: an older one is not confirmed.
         let outcome = advanced.and_then(|()| confirmed.map_or(Ok(()), |began| line.beat(began)));
         drop(line);
@@ -288,9 +292,18 @@ impl FeedHub {
         }
     }
 
+    fn advance(&self, line: &mut Line) -> Result<(), NotServing> {
+        let state = self.inner.authority.state();
+        if !state.is_initialized() {
+            return Err(NotServing::NotInitialized);
+        }
+        line.advance(&state, self.inner.clock.monotonic())
+    }
+
     /// Answers a hello that was read at `tick`.
     pub(super) fn open(&self, hello: &Hello, tick: Monotonic) -> Result<Opening, NotServing> {
         let mut line = self.line();
+        self.advance(&mut line)?;
         let state = line.state()?;
         let checkpoint = line.signed_for(&state, &|id| hello.believes(id))?;
         let plan = plan(state.view(), state.history(), hello);

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::safe;
+use crate::text::make_safe;
 use crate::time::rfc3339;
 
 /// Format of a record.
@@ -339,7 +339,7 @@ impl Record {
             message,
         ];
         for text in texts {
-            *text = safe(text);
+            make_safe(text);
         }
         target.token_ids.truncate(TOKEN_IDS_MAX);
         target.token_ids.retain(|id| is_token_id(id));
@@ -347,7 +347,7 @@ impl Record {
             if let Value::String(text) = value
                 && !is_token_id(text)
             {
-                *text = safe(text);
+                make_safe(text);
             }
         }
     }

@@ -47,6 +47,15 @@ pub fn safe(text: &str) -> String {
     out
 }
 
+/// The same, in place; most texts need nothing.
+pub(crate) fn make_safe(text: &mut String) {
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte);
+    // Shorter than a secret, and of characters that do no harm anywhere.
+    if text.len() >= SECRET_RUN || !text.bytes().all(plain) {
+        *text = safe(text);
+    }
+}
+
 fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
 }
