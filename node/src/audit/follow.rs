@@ -54,8 +54,8 @@ struct Follower {
     progress: Progress,
     /// Records that the chain has of the entry `progress.next`.
     partial: BTreeSet<String>,
-    seen: BTreeSet<String>,
-    order: VecDeque<String>,
+    seen: BTreeSet<RequestId>,
+    order: VecDeque<RequestId>,
 }
 
 impl Follower {
@@ -65,18 +65,18 @@ impl Follower {
             next: recovered.next,
             members: recovered.members.clone(),
         };
-        let mut by_index: Vec<(u64, String)> = recovered
+        let mut by_index: Vec<(u64, RequestId)> = recovered
             .requests
             .iter()
             .filter(|(_, index)| **index < progress.next)
-            .map(|(request, index)| (*index, request.clone()))
+            .filter_map(|(request, index)| Some((*index, request_id(request)?)))
             .collect();
         by_index.sort();
-        let order: VecDeque<String> = by_index.into_iter().map(|(_, request)| request).collect();
+        let order: VecDeque<RequestId> = by_index.into_iter().map(|(_, id)| id).collect();
         Self {
             progress,
             partial: recovered.partial.clone(),
-            seen: order.iter().cloned().collect(),
+            seen: order.iter().copied().collect(),
             order,
             auditor,
         }
@@ -154,11 +154,10 @@ impl Follower {
     }
 
     fn is_repeated(&mut self, request: &RequestId) -> bool {
-        let name = HEXLOWER.encode(&request.0);
-        if !self.seen.insert(name.clone()) {
+        if !self.seen.insert(*request) {
             return true;
         }
-        self.order.push_back(name);
+        self.order.push_back(*request);
         if self.order.len() > SEEN_MAX
             && let Some(oldest) = self.order.pop_front()
         {
@@ -234,4 +233,10 @@ impl Follower {
             }
         }
     }
+}
+
+/// As records write it.
+fn request_id(text: &str) -> Option<RequestId> {
+    let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+    bytes.try_into().ok().map(RequestId)
 }
