@@ -117,6 +117,12 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages, one per command.
+    Man {
+        /// Folder; made when it is not there.
+        #[arg(value_name = "DIR")]
+        folder: std::path::PathBuf,
+    },
     /// Help about a command, or `exit-codes`.
     Help {
         /// The command, or `exit-codes`.
@@ -203,6 +209,7 @@ mod tests {
             "hessra policy show --out policy",
             "hessra policy history --limit 3",
             "hessra policy rollback 7 --dry-run",
+            "hessra man pages",
             "hessra help exit-codes",
         ] {
             assert!(

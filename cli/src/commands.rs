@@ -12,6 +12,7 @@ mod feed;
 mod help;
 mod identity;
 mod keys;
+mod man;
 mod policy;
 mod revocations;
 mod revoke;
@@ -29,6 +30,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
     match &arguments.command {
         Command::Help { topic } => return help::run(console, topic),
         Command::Completion { shell } => return completion::run(console, *shell),
+        Command::Man { folder } => return man::run(console, folder),
         Command::Doctor => return doctor::run(&arguments.connection, console).await,
         _ => (),
     }
@@ -62,6 +64,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
         Command::Feed(command) => feed::run(&context, console, command).await,
         Command::Help { .. }
         | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Doctor
         | Command::Config(_)
         | Command::Init(_) => Ok(()),

@@ -43,9 +43,34 @@ impl Https {
 
     /// Status and JSON; `None` when the node did not answer.
     pub async fn post(&self, node: u64, path: &str, body: &Value) -> Option<(u16, Value)> {
-        let url = format!("{}{path}", self.urls[&node]);
-        let answer = self.client.post(url).json(body).send().await.ok()?;
-        let status = answer.status().as_u16();
-        Some((status, answer.json().await.ok()?))
+        let request = self.client.post(self.url(node, path));
+        answer(request.json(body)).await
     }
+
+    /// The same with an identity token.
+    pub async fn post_with(
+        &self,
+        token: &str,
+        node: u64,
+        path: &str,
+        body: &Value,
+    ) -> Option<(u16, Value)> {
+        let request = self.client.post(self.url(node, path));
+        answer(request.bearer_auth(token).json(body)).await
+    }
+
+    /// Status and JSON; `None` when the node did not answer.
+    pub async fn get(&self, node: u64, path: &str) -> Option<(u16, Value)> {
+        answer(self.client.get(self.url(node, path))).await
+    }
+
+    fn url(&self, node: u64, path: &str) -> String {
+        format!("{}{path}", self.urls[&node])
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.json().await.ok()?))
 }

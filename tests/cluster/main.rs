@@ -15,6 +15,7 @@ mod operators;
 mod policy;
 mod refused_starts;
 mod rotations;
+mod rules_of_resources;
 mod single_use;
 mod verifiers;
 mod walk_through;

@@ -73,7 +73,7 @@ fn a_mistake_on_the_command_line_exits_2() {
 #[test]
 fn what_later_versions_bring_is_absent_and_not_pretended() {
     let home = Home::new();
-    for line in ["cluster backup x", "feed export x", "man ."] {
+    for line in ["cluster backup x", "feed export x"] {
         home.run(line).exits(2);
     }
 }
@@ -88,6 +88,21 @@ fn completions_know_the_commands() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page_and_the_first_names_the_exit_codes() {
+    let home = Home::new();
+    let folder = tempfile::tempdir().expect("a directory");
+    let pages = folder.path().join("pages");
+    home.run(&format!("man {}", pages.display())).exits(0);
+    let read = |name: &str| std::fs::read_to_string(pages.join(name)).expect(name);
+    assert!(read("hessra.1").contains("cannot tell"));
+    assert!(read("hessra-revoke.1").contains("subtree"));
+    assert!(read("hessra-identity-delegate.1").contains("from"));
+    std::fs::write(folder.path().join("file"), "").expect("written");
+    let inside = folder.path().join("file/pages");
+    home.run(&format!("man {}", inside.display())).exits(1);
 }
 
 #[test]
