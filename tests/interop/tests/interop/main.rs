@@ -7,5 +7,6 @@
 
 mod fixture;
 mod ours_in_theirs;
+mod rotation;
 mod theirs_in_ours;
 mod vectors;
