@@ -12,6 +12,7 @@ mod keys;
 mod leader_loss;
 mod membership;
 mod operators;
+mod own_tokens;
 mod policy;
 mod refused_starts;
 mod rotations;

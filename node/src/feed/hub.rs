@@ -279,15 +279,14 @@ impl FeedHub {
     /// this node had applied the confirmed index.
     fn publish(&self, confirmed: Option<Began>) {
         let mut line = self.line();
-        if !self.inner.authority.state().is_initialized() {
-            return;
-        }
         let advanced = self.advance(&mut line);
         // Only after the line has come up to the state: an older one is not confirmed.
         let outcome = advanced.and_then(|()| confirmed.map_or(Ok(()), |began| line.beat(began)));
         drop(line);
         match outcome {
             Ok(()) => self.inner.changed.send_modify(|count| *count += 1),
+            // There is nothing yet that anybody could follow.
+            Err(NotServing::NotInitialized) => {}
             Err(error) => tracing::warn!(%error, "published nothing"),
         }
     }

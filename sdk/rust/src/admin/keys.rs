@@ -7,9 +7,8 @@ use hessra_proto::v1::approvals_client::ApprovalsClient;
 use hessra_proto::v1::keys_client::KeysClient;
 use tonic::transport::Channel;
 
-use super::{ANSWER_BYTES_MAX, Authority, RequestId};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, RequestId};
 use crate::ClientError;
-use crate::channel::Attempt;
 
 impl Authority {
     /// Every key: what it is for and where it is in its life.
@@ -146,20 +145,7 @@ impl Authority {
         Q: Clone,
         F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
     {
-        let attempt = |attempt: Attempt| {
-            let mut request = tonic::Request::new(request.clone());
-            request.set_timeout(attempt.left);
-            let answer = call(attempt.channel, request);
-            async move {
-                answer
-                    .await
-                    .map(tonic::Response::into_inner)
-                    .map_err(ClientError::from)
-            }
-        };
-        let (_, answer) = self.channels.each(|_| true, attempt).await?;
-        self.discover();
-        Ok(answer)
+        self.ask(Repeat::Safe, request, call).await
     }
 }
 
