@@ -216,21 +216,27 @@ impl Follower {
     }
 
     /// Does not return before it is written, or the node stops.
-    async fn write(&mut self, records: Vec<Record>, progress: Progress, stop: &CancellationToken) {
+    async fn write(
+        &mut self,
+        mut records: Vec<Record>,
+        progress: Progress,
+        stop: &CancellationToken,
+    ) {
         while !stop.is_cancelled() {
             let queue = &self.auditor.inner.queue;
-            let outcome = match queue.submit_log(records.clone(), progress.clone()) {
-                Ok(ticket) => ticket.durable().await,
-                Err(error) => Err(error),
+            let outcome = match queue.submit_log(records, progress.clone()) {
+                Ok(ticket) => ticket.written().await,
+                Err(not) => Err(not),
             };
             match outcome {
                 Ok(()) => {
                     self.progress = progress;
                     return;
                 }
-                Err(AuditError::Stopped) => return,
-                Err(_) => sleep(PAUSE).await,
+                Err(not) if not.error == AuditError::Stopped => return,
+                Err(not) => records = not.records,
             }
+            sleep(PAUSE).await;
         }
     }
 }

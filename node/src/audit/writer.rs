@@ -47,7 +47,14 @@ pub trait CheckpointSigner: Send + Sync {
 /// See [`CheckpointSigner`].
 pub type Signer = Box<dyn CheckpointSigner>;
 
-type Answer = oneshot::Sender<Result<(), AuditError>>;
+type Answer = oneshot::Sender<Result<(), NotWritten>>;
+
+/// Records that are not in the chain, for whoever tries again.
+#[derive(Debug)]
+pub(super) struct NotWritten {
+    pub(super) error: AuditError,
+    pub(super) records: Vec<Record>,
+}
 
 /// One thing to write.
 struct Job {
@@ -70,7 +77,7 @@ pub(super) struct Progress {
 /// Says when a record is durable.
 #[derive(Debug)]
 #[must_use = "the answer must wait for it"]
-pub struct Ticket(oneshot::Receiver<Result<(), AuditError>>);
+pub struct Ticket(oneshot::Receiver<Result<(), NotWritten>>);
 
 impl Ticket {
     /// Returns when the record is durable.
@@ -78,7 +85,16 @@ impl Ticket {
     /// # Errors
     /// It is not.
     pub async fn durable(self) -> Result<(), AuditError> {
-        self.0.await.unwrap_or(Err(AuditError::Stopped))
+        self.written().await.map_err(|not| not.error)
+    }
+
+    /// The same; the records come back when they were not written.
+    pub(super) async fn written(self) -> Result<(), NotWritten> {
+        let stopped = || NotWritten {
+            error: AuditError::Stopped,
+            records: Vec::new(),
+        };
+        self.0.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
@@ -105,19 +121,21 @@ impl Queue {
     }
 
     pub(super) fn submit(&self, record: Record) -> Result<Ticket, AuditError> {
-        self.send(vec![record], None, false)
+        let sent = self.send(vec![record], None, false);
+        sent.map_err(|not| not.error)
     }
 
     pub(super) fn submit_log(
         &self,
         records: Vec<Record>,
         progress: Progress,
-    ) -> Result<Ticket, AuditError> {
+    ) -> Result<Ticket, NotWritten> {
         self.send(records, Some(progress), false)
     }
 
     pub(super) fn close(&self) -> Result<Ticket, AuditError> {
-        self.send(Vec::new(), None, true)
+        let sent = self.send(Vec::new(), None, true);
+        sent.map_err(|not| not.error)
     }
 
     fn send(
@@ -125,7 +143,7 @@ impl Queue {
         records: Vec<Record>,
         progress: Option<Progress>,
         last: bool,
-    ) -> Result<Ticket, AuditError> {
+    ) -> Result<Ticket, NotWritten> {
         let (answer, answered) = oneshot::channel();
         let job = Job {
             records,
@@ -134,16 +152,17 @@ impl Queue {
             answer,
         };
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let sent = self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => AuditError::Full,
-            TrySendError::Disconnected(_) => AuditError::Stopped,
-        });
-        if let Err(error) = sent {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            failed(&error, 1);
-            return Err(error);
-        }
-        Ok(Ticket(answered))
+        let (error, job) = match self.jobs.try_send(job) {
+            Ok(()) => return Ok(Ticket(answered)),
+            Err(TrySendError::Full(job)) => (AuditError::Full, job),
+            Err(TrySendError::Disconnected(job)) => (AuditError::Stopped, job),
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        failed(&error, 1);
+        Err(NotWritten {
+            error,
+            records: job.records,
+        })
     }
 }
 
@@ -228,7 +247,7 @@ impl Writer {
             .with("version", env!("CARGO_PKG_VERSION"));
         records.push(self.with_progress(started));
         let count = records.len() as u64;
-        if let Err(error) = self.write(records) {
+        if let Err(error) = self.write(&mut records) {
             tracing::error!(%error, "audit: nothing can be written");
             self.written.failing = Some(error);
         }
@@ -278,14 +297,14 @@ impl Writer {
             if job.last {
                 then = Then::End;
             }
+            answers.push((job.answer, job.records.len()));
             records.extend(job.records);
-            answers.push(job.answer);
             progress = job.progress.or(progress);
         }
         let outcome = if records.is_empty() {
             Ok(())
         } else {
-            self.write(records)
+            self.write(&mut records)
         };
         if outcome.is_ok()
             && let Some(progress) = progress
@@ -301,26 +320,33 @@ impl Writer {
         if then == Then::End {
             self.checkpoint_if_new();
         }
-        for answer in answers {
+        let mut records = records.into_iter();
+        for (answer, count) in answers {
+            let own = records.by_ref().take(count);
+            let outcome = outcome.clone().map_err(|error| NotWritten {
+                error,
+                records: own.collect(),
+            });
             // Who has gone does not wait for it.
-            let _ = answer.send(outcome.clone());
+            let _ = answer.send(outcome);
         }
         then
     }
 
     /// All or none, durable when it returns.
-    fn write(&mut self, mut records: Vec<Record>) -> Result<(), AuditError> {
+    fn write(&mut self, records: &mut [Record]) -> Result<(), AuditError> {
         if let Some(closed) = &self.closed {
             return Err(closed.clone());
         }
         self.has_room()?;
-        if self.turn_over_if_full()? {
-            records.insert(0, self.checkpoint_record(&self.written.head));
-        }
+        let mut first = match self.turn_over_if_full()? {
+            true => vec![self.checkpoint_record(&self.written.head)],
+            false => Vec::new(),
+        };
         let begun = Instant::now();
-        let number = records.len() as u64;
-        let counted = counted(&records);
-        let (bytes, head) = self.chained(records);
+        let all = || first.iter().chain(records.iter());
+        let (number, counted) = (all().count() as u64, counted(all()));
+        let (bytes, head) = self.chained(first.iter_mut().chain(records));
         match self.folder.append(&bytes) {
             Ok(()) => {}
             Err(AppendError::Undone(error)) => return Err(AuditError::Failing(error.to_string())),
@@ -336,9 +362,9 @@ impl Writer {
         Ok(())
     }
 
-    fn chained(&self, records: Vec<Record>) -> (Vec<u8>, Head) {
+    fn chained<'a>(&self, records: impl Iterator<Item = &'a mut Record>) -> (Vec<u8>, Head) {
         let (mut bytes, mut head) = (Vec::new(), self.written.head);
-        for mut record in records {
+        for record in records {
             record.node = self.settings.node;
             if record.id.is_empty() {
                 record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
@@ -397,7 +423,7 @@ impl Writer {
 
     fn checkpoint(&mut self) {
         let record = self.checkpoint_record(&self.written.head);
-        let outcome = self.write(vec![record]);
+        let outcome = self.write(&mut [record]);
         if let Err(error) = &outcome {
             failed(error, 1);
         }
@@ -445,7 +471,7 @@ impl Writer {
             .with(hessra_audit::walk::pruned::THROUGH, last.through)
             .with(hessra_audit::walk::pruned::HASH, last.hash.clone())
             .with("segments", old.len() as u64);
-        self.write(vec![record])?;
+        self.write(&mut [record])?;
         self.published.send_replace(self.written.clone());
         for segment in &old {
             std::fs::remove_file(&segment.path)?;
@@ -519,7 +545,7 @@ fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Erro
 }
 
 /// Records of every event; only names of the table of events: few.
-fn counted(records: &[Record]) -> BTreeMap<&'static str, u64> {
+fn counted<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<&'static str, u64> {
     let mut counted = BTreeMap::new();
     for record in records {
         let event = Event::parse(&record.event).map_or("other", Event::as_str);

@@ -75,12 +75,12 @@ pub enum BadLine {
 ///
 /// Sets `seq` and `prev`, and bounds every text.
 #[must_use]
-pub fn seal(mut record: Record, head: &Head) -> (String, Head) {
+pub fn seal(record: &mut Record, head: &Head) -> (String, Head) {
     record.make_safe();
     record.seq = head.seq + 1;
     record.prev = head.hex();
     let mut line =
-        serde_json::to_string(&record).expect("a record is strings, numbers and maps of strings");
+        serde_json::to_string(record).expect("a record is strings, numbers and maps of strings");
     line.pop();
     let hash = digest(line.as_bytes());
     let head = Head {

@@ -49,11 +49,25 @@ pub fn safe(text: &str) -> String {
 
 /// The same, in place; most texts need nothing.
 pub(crate) fn make_safe(text: &mut String) {
-    let plain = |byte: u8| (b' '..0x7f).contains(&byte);
-    // Shorter than a secret, and of characters that do no harm anywhere.
-    if text.len() >= SECRET_RUN || !text.bytes().all(plain) {
+    if !is_safe(text) {
         *text = safe(text);
     }
+}
+
+/// True only for texts that [`safe`] leaves as they are: short enough, of characters that do no harm anywhere, and
+/// without a run that could be a secret.
+fn is_safe(text: &str) -> bool {
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte);
+    let mut run = 0;
+    text.len() <= TEXT_BYTES_MAX
+        && text.bytes().all(|byte| {
+            run = if is_base64(char::from(byte)) {
+                run + 1
+            } else {
+                0
+            };
+            plain(byte) && run < SECRET_RUN
+        })
 }
 
 fn bounded(text: &str) -> &str {

@@ -72,7 +72,7 @@ fn a_record_that_was_replaced_with_a_right_hash_breaks_the_chain_at_the_next() {
     let mut lines = lines(Head::START, 4);
     let mut other = record(2);
     other.outcome = Outcome::Success;
-    lines[1] = seal(other, &head_of(&lines[0])).0;
+    lines[1] = seal(&mut other, &head_of(&lines[0])).0;
     let fault = walk(&lines, None).unwrap_err();
     assert_eq!((fault.seq, fault.wrong), (3, Wrong::Prev));
 }
@@ -112,7 +112,7 @@ fn a_missing_beginning_needs_a_record_of_retention_that_names_it() {
         let mut record = record;
         record.node = 7;
         let mut lines = whole[2..].to_vec();
-        lines.push(seal(record, &head_of(&whole[5])).0);
+        lines.push(seal(&mut record, &head_of(&whole[5])).0);
         lines
     };
     assert!(walk(&says(2), None).is_ok());
@@ -129,7 +129,7 @@ fn signed(key: &SigningKey, head: &Head, signs: &Head) -> (String, Head) {
         .with(field::KEY, 3)
         .with(field::SIGNATURE, signature);
     record.node = 7;
-    seal(record, head)
+    seal(&mut record, head)
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_checkpoint_that_signs_another_chain_is_a_fault() {
 
 #[test]
 fn the_hash_of_a_line_is_fixed_for_ever() {
-    let (line, head) = seal(record(1), &Head::START);
+    let (line, head) = seal(&mut record(1), &Head::START);
     assert_eq!(open(&line).unwrap().record.message, "request 1");
     assert_eq!(
         line,
@@ -197,7 +197,7 @@ mod properties {
             record.message.clone_from(&text);
             record.target.resource.clone_from(&text);
             record.actor.subject = text;
-            let (line, head) = seal(record, &Head::START);
+            let (line, head) = seal(&mut record, &Head::START);
             prop_assert!(!line.contains('\n') && !line.contains('\r'));
             prop_assert_eq!(open(&line).unwrap().head, head);
         }

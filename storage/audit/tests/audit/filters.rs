@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::record;
 
 fn is_meant(conditions: &[&str]) -> bool {
-    let (line, _) = seal(record(1).with("expires_in", 60), &Head::START);
+    let (line, _) = seal(&mut record(1).with("expires_in", 60), &Head::START);
     let record: Value = serde_json::from_str(&line).expect("JSON");
     Filter::parse(conditions)
         .expect("conditions")

@@ -29,7 +29,7 @@ pub fn record(number: u64) -> Record {
 pub fn lines(mut head: Head, count: u64) -> Vec<String> {
     (1..=count)
         .map(|number| {
-            let (line, next) = seal(record(number), &head);
+            let (line, next) = seal(&mut record(number), &head);
             head = next;
             line
         })

@@ -8,7 +8,7 @@ use super::record;
 fn a_line_feed_in_a_name_makes_no_line() {
     let mut record = record(1);
     record.actor.subject = "urn:hessra:alice\"}\n{\"v\":1,\"event\":\"authz.issued\"".to_owned();
-    let (line, _) = seal(record, &Head::START);
+    let (line, _) = seal(&mut record, &Head::START);
     assert_eq!(line.lines().count(), 1);
     let read = open(&line).unwrap().record;
     assert_eq!(read.event, "authz.denied");
@@ -23,7 +23,7 @@ fn a_token_in_the_wrong_field_does_not_reach_the_file() {
     record.message = format!("`{token}` is no resource");
     record.target.token_ids.push(token.clone());
     record.ticket = format!("Bearer {token}");
-    let (line, _) = seal(record.with("why", token.clone()), &Head::START);
+    let (line, _) = seal(&mut record.with("why", token.clone()), &Head::START);
     assert!(!line.contains(&token) && !line.contains("Jc3ViamVjdF9Jc3ViamVjdF9"));
     assert!(line.contains("characters left out"));
     assert!(line.contains(&"ab".repeat(64)), "ids of tokens stay");
@@ -33,7 +33,7 @@ fn a_token_in_the_wrong_field_does_not_reach_the_file() {
 fn a_text_without_end_is_cut_and_says_so() {
     let mut record = record(1);
     record.message = "so many words ".repeat(10_000);
-    let (line, _) = seal(record, &Head::START);
+    let (line, _) = seal(&mut record, &Head::START);
     assert!(line.len() < 4_096);
     assert!(open(&line).unwrap().record.message.ends_with('…'));
 }
@@ -48,5 +48,27 @@ fn names_that_people_use_are_left_as_they_are() {
         "Grüße aus Köln",
     ] {
         assert_eq!(hessra_audit::text::safe(name), name);
+    }
+}
+
+/// At every edge between what is left alone and what is changed: a record holds what [`hessra_audit::text::safe`] makes.
+#[test]
+fn a_record_holds_its_texts_as_they_are_made_safe() {
+    let runs = (94..=98).flat_map(|length| {
+        let run = "a".repeat(length);
+        [
+            run.clone(),
+            format!("{run} and {run}"),
+            format!("x.{run}/{run}"),
+        ]
+    });
+    let lengths = (1_020..=1_030).map(|length| "word ".repeat(300)[..length].to_owned());
+    let characters = (0..0x100).filter_map(char::from_u32).map(String::from);
+    for text in runs.chain(lengths).chain(characters) {
+        let mut record = record(1);
+        record.message.clone_from(&text);
+        let (line, _) = seal(&mut record, &Head::START);
+        let read = open(&line).unwrap().record.message;
+        assert_eq!(read, hessra_audit::text::safe(&text), "{text:?}");
     }
 }
