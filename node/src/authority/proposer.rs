@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hessra_proto::status::Reason;
 use hessra_proto::v1::raft::ProposeRequest;
-use hessra_sled::{Proposal, codec};
+use hessra_sled::codec;
 use hessra_state::{Applied, Stamped};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -202,7 +202,7 @@ impl Batcher {
         let count = commands.len();
         let written = tokio::select! {
             biased;
-            written = self.raft.write(Proposal(commands)) => written,
+            written = self.raft.write(commands.into()) => written,
             () = self.raft.deposed() => return Tried::Again { sent: true },
             () = sleep_until(deadline) => return Tried::Again { sent: true },
         };

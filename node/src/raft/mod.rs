@@ -385,7 +385,7 @@ impl RaftHandle {
             return Ok(());
         }
         if self.raft.metrics().borrow().current_term <= term {
-            self.write(Proposal(Vec::new()))
+            self.write(Proposal::from(Vec::new()))
                 .await
                 .map_err(|error| match error {
                     WriteError::NotLeader => ConfirmError::NotLeader,

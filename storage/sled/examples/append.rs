@@ -175,7 +175,7 @@ fn entry(index: u64) -> Entry {
     };
     Entry {
         log_id: id(index),
-        payload: EntryPayload::Normal(Proposal(vec![stamped])),
+        payload: EntryPayload::Normal(Proposal::from(vec![stamped])),
     }
 }
 

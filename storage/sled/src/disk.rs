@@ -245,9 +245,8 @@ impl Database {
             .segment_size(SEGMENT_BYTES)
             .mode(sled::Mode::HighThroughput);
         let db = config.open()?;
-        let [marks, log, state, snapshots, copies] =
-            Space::ALL.map(|space| db.open_tree(space.name()));
-        let spaces = [marks?, log?, state?, snapshots?, copies?];
+        let [marks, log, snapshots, copies] = Space::ALL.map(|space| db.open_tree(space.name()));
+        let spaces = [marks?, log?, snapshots?, copies?];
         let engine = db.open_tree("engine")?;
         Ok(Self { db, spaces, engine })
     }

@@ -56,14 +56,6 @@ pub(crate) fn unwrap<'a>(
     Ok((body, hash))
 }
 
-/// The checksum of a value as stored, as a number; 0 when the value is too short to have one.
-pub(crate) fn checksum(value: &[u8]) -> u128 {
-    let bytes = value
-        .get(1..HEAD_BYTES)
-        .and_then(|bytes| bytes.try_into().ok());
-    bytes.map_or(0, u128::from_be_bytes)
-}
-
 fn hash(format: u8, space: Space, key: &[u8], body: &[u8]) -> RecordHash {
     let hasher = Sha256::new_with_prefix(b"hessra record\0")
         .chain_update(space.name())

@@ -4,15 +4,12 @@
 //! |---|---|---|
 //! | `marks` | a word, see [`mark`] | small records that change often |
 //! | `log` | first index, 8 bytes big-endian | a pack of entries ([`crate::log`]) |
-//! | `state` | last index, 8 bytes big-endian | a pack of changes of the state |
 //! | `copies` | `vote` | the vote once more, apart, so that it cannot go back in time unnoticed |
 //! | `snapshots` | generation 8 bytes, number 4 bytes, both big-endian | a chunk of a snapshot |
 //!
 //! Within a space no key is the beginning of another one: an engine may append to keys and keep their order.
 
 use std::fmt;
-
-use hessra_state::RecordKey;
 
 /// Records that are kept apart, because some are small and hot and others large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +18,6 @@ pub enum Space {
     Marks,
     /// Packs of log entries.
     Log,
-    /// Records of the state.
-    State,
     /// Chunks of snapshots.
     Snapshots,
     /// Second copies of what must not go back in time.
@@ -31,13 +26,7 @@ pub enum Space {
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Marks,
-        Self::Log,
-        Self::State,
-        Self::Snapshots,
-        Self::Copies,
-    ];
+    pub const ALL: [Self; 4] = [Self::Marks, Self::Log, Self::Snapshots, Self::Copies];
 
     /// Stable name.
     #[must_use]
@@ -45,7 +34,6 @@ impl Space {
         match self {
             Self::Marks => "marks",
             Self::Log => "log",
-            Self::State => "state",
             Self::Snapshots => "snapshots",
             Self::Copies => "copies",
         }
@@ -64,13 +52,13 @@ pub mod mark {
     pub const VOTE: &[u8] = b"vote";
     /// Where the log's chain begins and ends.
     pub const ENDS: &[u8] = b"ends";
-    /// Last applied, membership, and what the packs of the state add up to.
+    /// How far the state is applied, and what its history is then.
     pub const APPLIED: &[u8] = b"applied";
     /// The current snapshot.
     pub const SNAPSHOT: &[u8] = b"snapshot";
 }
 
-/// Key of a pack: the index of its first entry, in the log; of its last one, in the state.
+/// Key of a pack: the index of its first entry.
 #[must_use]
 pub fn pack_key(index: u64) -> Vec<u8> {
     index.to_be_bytes().to_vec()
@@ -80,22 +68,4 @@ pub fn pack_key(index: u64) -> Vec<u8> {
 #[must_use]
 pub fn chunk_key(generation: u64, number: u32) -> Vec<u8> {
     [&generation.to_be_bytes()[..], &number.to_be_bytes()].concat()
-}
-
-/// Key of a state record: its kind, then a name of fixed length.
-#[must_use]
-pub fn record_key(key: &RecordKey) -> Vec<u8> {
-    let (kind, name): (u8, &[u8]) = match key {
-        RecordKey::Meta => (1, &[]),
-        RecordKey::Rule(kind, digest) => (2, &[&[kind.number()], &digest.0[..]].concat()),
-        RecordKey::Revocation(revision) => (3, &revision.0.to_be_bytes()),
-        RecordKey::Key(id) => (4, &id.to_be_bytes()),
-        RecordKey::Policy(revision) => (5, &revision.0.to_be_bytes()),
-        RecordKey::Request(request) => (6, &request.0),
-        RecordKey::FeedEntry(revision) => (7, &revision.0.to_be_bytes()),
-        RecordKey::Pending(id) => (40, &id.0.to_be_bytes()),
-        RecordKey::Spent(facet) => (70, &facet.0),
-        RecordKey::Context(session) => (71, &session.0),
-    };
-    [&[kind], name].concat()
 }

@@ -15,10 +15,10 @@
 //!   survive a power loss) *and* `fdatasync` of its `db` file, after the directory and its parent were fsynced at
 //!   creation. `tests/real` shows the calls and cuts the power;
 //! - **a damaged record is found and named, never served.** Every record carries a checksum over its own name; log
-//!   records are chained ([`log`]); the state carries the number and the sum of its packs of changes ([`machine`]); and a mark
+//!   records are chained ([`log`]); the state is made of a snapshot and that log, and must come out as it was ([`machine`]); and a mark
 //!   outside of sled says how far it had been synced, because sled itself takes a flipped bit for the end of its
 //!   file ([`disk`]);
-//! - **state and last applied are one batch**, written behind the log, which is the durability;
+//! - **state and last applied are one batch**: a snapshot with what it goes up to; the state above it is the log again;
 //! - a disk error is not an answer: after the first one every call fails and the node stops.
 //!
 //! The store decides nothing about what commands mean (`hessra-state`) and nothing about who leads (openraft).

@@ -19,12 +19,13 @@
 //!
 //! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
 //!
-//! Purging deletes whole packs only, a bounded number per call, and only once the applied state up to there is
-//! durable: openraft purges *before* an installed snapshot is stored. What is left of the purged range is invisible.
+//! Purging deletes whole packs only, a bounded number per call, and only once a durable snapshot goes up to there:
+//! openraft purges *before* an installed snapshot is stored, and the log above the snapshot is what the state is made of
+//! at the next start. What is left of the purged range is invisible.
 //!
-//! `save_committed` is not implemented, on purpose: the applied state is stored itself, so a restart falls back a few
-//! entries at most, which are applied again once a leader says that they are committed. A stored commit index would
-//! save that and nothing else.
+//! `save_committed` is not implemented, on purpose: how far the state was applied is stored itself (`machine`), so a
+//! restart falls back a few entries at most, which are applied again once a leader says that they are committed. A
+//! stored commit index would save that and nothing else.
 
 mod cache;
 mod chain;
@@ -36,7 +37,7 @@ mod walk;
 
 use std::fmt::Debug;
 use std::ops::RangeBounds;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
@@ -51,8 +52,6 @@ use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 pub use reader::LogReader;
 pub(crate) use vote::read_vote;
 
-use cache::Cache;
-use chain::Chain;
 use reader::Memory;
 use vote::put_vote;
 
@@ -68,37 +67,8 @@ pub struct LogStore<E: Engine, R: AsyncRuntime = TokioRuntime> {
 }
 
 impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
-    /// Walks the stored chain.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] with the record at which the chain breaks.
-    pub(crate) fn open(engine: E, keeper: Arc<Keeper<E>>) -> Result<Self, StoreError> {
-        let chain = Chain::open(&engine)?;
-        let memory = Arc::new(Mutex::new(Memory {
-            chain,
-            cache: Cache::default(),
-        }));
-        Ok(Self {
-            reader: LogReader { engine, memory },
-            keeper,
-        })
-    }
-
-    /// The state must have what the log no longer has.
-    pub(crate) fn check_against(&self, applied: Option<LogId>) -> Result<(), StoreError> {
-        let purged = self.memory().chain.purged();
-        if purged <= applied {
-            return Ok(());
-        }
-        let index = |id: Option<LogId>| {
-            id.map_or_else(|| "nothing".to_owned(), |id| format!("entry {}", id.index))
-        };
-        let what = format!(
-            "it is applied up to {}, but the log was purged up to {}",
-            index(applied),
-            index(purged)
-        );
-        Err(StoreError::corrupt(self.engine().location(), "state", what))
+    pub(crate) fn new(reader: LogReader<E, R>, keeper: Arc<Keeper<E>>) -> Self {
+        Self { reader, keeper }
     }
 
     fn engine(&self) -> &E {
@@ -138,15 +108,14 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         Ok(())
     }
 
-    /// Hides the purged range; deletes it when the state beyond it is durable, else leaves that to a later call.
+    /// Hides the purged range; deletes it when a durable snapshot holds it, else leaves that to a later call.
     async fn forget(&self, upto: LogId) -> Result<(), StoreError> {
         {
             let mut memory = self.memory();
             memory.chain.hide(upto);
             memory.cache.purge(upto.index);
         }
-        if self.keeper.applied() >= Some(upto) {
-            self.keeper.settle().await?;
+        if self.keeper.settled() >= Some(upto) {
             self.delete_hidden().await?;
         }
         Ok(())

@@ -1,25 +1,20 @@
-//! openraft's state machine: applies in memory, writes behind, publishes.
+//! openraft's state machine: applies in memory, publishes, and keeps snapshots.
 //!
 //! ```text
 //! apply ──▶ State in memory ──▶ published to readers (a clone, once per applied batch)
-//!              └─ changes, collected ──▶ one engine batch now and then: a pack of changes + `applied`
+//!              └─ the mark `applied`: how far, and what the history is then
 //! ```
 //!
-//! The log is the durability, so what is on disk of the state may lie behind by a bounded number of changes and is never
-//! synced on its own. On disk the state is the current snapshot and the packs since (`records`), written with the mark
-//! `applied` in one batch: last applied, membership, and the number and sum of all packs. At opening every pack is checked
-//! against its checksum, all of them against number and sum, and the records that come out against each other
-//! ([`State::from_records`]): one that is missing, old or too many is found. Sum and checksum are against accidents, not
-//! against somebody who writes to the disk.
+//! The log is the durability. On disk the state is the current snapshot and the log above it; at opening the entries up
+//! to the mark are applied again (`opening`). An entry is applied here after it was appended here, and the engine keeps
+//! a prefix of what was written: so the log has every entry that the mark speaks of. Checksum, chain and mark are
+//! against accidents, not against somebody who writes to the disk.
 //!
-//! Before a snapshot becomes current and before a log range is purged, what lies behind is written (and for the purge
-//! synced): nothing that is still needed is ever deleted.
-//!
-//! An installed snapshot becomes current in one batch with `applied`; the packs of the state before it mean nothing from
-//! then on, and are deleted some at a time.
+//! Nothing that is still needed is ever deleted: the log is purged up to a durable snapshot only. An installed snapshot
+//! becomes current in one batch with the mark.
 
 mod keeper;
-mod records;
+mod opening;
 
 use std::sync::Arc;
 
@@ -36,6 +31,7 @@ use crate::snapshot::{Shelf, SnapshotImage};
 use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, Types};
 
 pub(crate) use keeper::Keeper;
+use keeper::believe;
 
 /// The state as it is after an applied batch. Readers that want to know what changed compare revisions with
 /// [`State::history`].
@@ -146,12 +142,11 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
         let meta = meta_of(&self.published);
         let image = SnapshotImage::build(&meta, &self.published.state).await;
         let stored = self.shelf.put(&meta, &image).await?;
-        // openraft must never find a snapshot beyond the applied state: in the order of writing the state comes first.
-        self.keeper.write_behind()?;
+        // It is not beyond the mark: that was written with the batch that made this state.
         self.shelf
             .make_current(stored, crate::Batch::default())
             .await?;
-        self.keeper.forget_packs(meta.last_log_id).await?;
+        self.keeper.settle(meta.last_log_id);
         Ok((meta, image))
     }
 }

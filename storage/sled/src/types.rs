@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use hessra_state::{Applied, Stamped};
 use openraft::impls::OneshotResponder;
@@ -16,9 +17,16 @@ pub struct Types<R = TokioRuntime>(PhantomData<fn() -> R>);
 /// The types that a node uses.
 pub type TokioTypes = Types<TokioRuntime>;
 
-/// Concurrent commands, coalesced by the leader into one log entry.
+/// Concurrent commands, coalesced by the leader into one log entry. Clones share them: an entry is read to be sent to
+/// every follower, to be applied, and to be audited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proposal(pub Vec<Stamped>);
+pub struct Proposal(pub Arc<[Stamped]>);
+
+impl From<Vec<Stamped>> for Proposal {
+    fn from(commands: Vec<Stamped>) -> Self {
+        Self(commands.into())
+    }
+}
 
 /// What the state machine answered, in the order of the proposal's commands. Empty for entries without commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

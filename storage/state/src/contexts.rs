@@ -12,7 +12,7 @@ use hessra_revocation::UnixSeconds;
 use crate::applied::{Refusal, RefusalCode};
 use crate::limits::{CONTEXT_SECONDS_MAX, CONTEXTS_MAX};
 use crate::timed::Ends;
-use crate::{Applied, RecordKey, RequestId, State};
+use crate::{Applied, RequestId, State};
 
 /// Names one session; random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +87,6 @@ impl State {
             until,
         };
         self.contexts.put(step.session, entry);
-        self.changed.insert(RecordKey::Context(step.session));
         Ok(Applied::ContextAt(version))
     }
 }

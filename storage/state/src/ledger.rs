@@ -11,7 +11,7 @@ use hessra_revocation::{UnixMillis, UnixSeconds};
 use crate::applied::{Refusal, RefusalCode};
 use crate::limits::{LEDGER_MAX, LEDGER_SECONDS_MAX};
 use crate::timed::Ends;
-use crate::{Applied, RecordKey, RequestId, State};
+use crate::{Applied, RequestId, State};
 
 /// Names one thing that may be used once: a digest that whoever verified the token made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +76,6 @@ impl State {
         }
         let (at, until) = (self.clock, spend.expires_at);
         self.ledger.put(spend.facet, Spent { request, at, until });
-        self.changed.insert(RecordKey::Spent(spend.facet));
         Ok(Applied::Spent)
     }
 

@@ -6,7 +6,7 @@
 //! ```text
 //! Stamped { at, by, request, command } ──▶ State::apply ──▶ Applied      what the caller is told
 //!                                               │
-//!                                               └─ take_changes ──▶ Change   what the disk is told
+//!                                               └─ records ──▶ Record       what a snapshot is made of
 //! ```
 //!
 //! ```
@@ -32,7 +32,7 @@
 //! | [`ledger`] | what may be used once, and was |
 //! | [`contexts`] | the latest version of every session's context |
 //! | [`requests`] | first answers by request id |
-//! | [`record`] | the state in pieces, for disks and snapshots |
+//! | [`record`] | the state in pieces, for snapshots |
 //! | [`limits`] | every number that bounds something |
 //! | [`version`] | state machine versions |
 //!
@@ -67,7 +67,7 @@ pub use ledger::{FacetId, Spend, Spent};
 pub use pending::{Pending, PendingAction, PendingId, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
 pub use rebuild::InvalidRecords;
-pub use record::{Change, Meta, Record, RecordKey};
+pub use record::{Meta, Record, RecordKey};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError};
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};

@@ -251,12 +251,10 @@ impl State {
     }
 
     fn put_pending(&mut self, pending: Pending) {
-        self.changed.insert(crate::RecordKey::Pending(pending.id));
         self.pending.waiting.insert(pending.id, Arc::new(pending));
     }
 
     fn remove_pending(&mut self, id: PendingId) {
-        self.changed.insert(crate::RecordKey::Pending(id));
         self.pending.waiting.remove(&id);
     }
 }

@@ -1,18 +1,11 @@
-//! The state in pieces: what changed since the disk was last told, and everything, for a snapshot.
+//! The state in pieces, for a snapshot.
 
 use hessra_revocation::Revision;
 
 use crate::requests::FirstAnswer;
-use crate::{Change, Meta, Record, RecordKey, RequestId, State};
+use crate::{Meta, Record, RequestId, State};
 
 impl State {
-    /// What changed since the last call: at most one change per key, in the order of keys.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        let changed = std::mem::take(&mut self.changed);
-        let change = |key| self.record(&key).map_or(Change::Delete(key), Change::Put);
-        changed.into_iter().map(change).collect()
-    }
-
     /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         std::iter::once(Record::Meta(self.meta()))
@@ -46,36 +39,6 @@ impl State {
                     .iter()
                     .map(|(session, context)| Record::Context(*session, *context)),
             )
-    }
-
-    fn record(&self, key: &RecordKey) -> Option<Record> {
-        match key {
-            RecordKey::Meta => Some(Record::Meta(self.meta())),
-            RecordKey::Rule(kind, digest) => self.view.set.rule(*kind, digest).map(Record::Rule),
-            RecordKey::Revocation(revision) => self
-                .revocations
-                .find(*revision)
-                .map(|revocation| Record::Revocation((**revocation).clone())),
-            RecordKey::Key(id) => self.keys.get(id).cloned().map(Record::Key),
-            RecordKey::Policy(revision) => self
-                .policies
-                .find(*revision)
-                .map(|version| Record::Policy((**version).clone())),
-            RecordKey::Request(id) => self
-                .requests
-                .answer(id)
-                .map(|answer| request_record(*id, answer)),
-            RecordKey::Pending(id) => self.pending.find(*id).cloned().map(Record::Pending),
-            RecordKey::FeedEntry(revision) => self.entry_record(*revision),
-            RecordKey::Spent(facet) => {
-                let spent = self.ledger.find(facet)?;
-                Some(Record::Spent(*facet, *spent))
-            }
-            RecordKey::Context(session) => {
-                let context = self.contexts.find(session)?;
-                Some(Record::Context(*session, *context))
-            }
-        }
     }
 
     fn meta(&self) -> Meta {

@@ -193,10 +193,9 @@ impl PolicyVersions {
         self.by_revision.is_empty()
     }
 
-    /// Keeps a version that is newer than all, and says which it made room for.
-    pub(crate) fn push(&mut self, version: PolicyVersion) -> Vec<Revision> {
+    /// Keeps a version that is newer than all, in the place of the oldest ones if need be.
+    pub(crate) fn push(&mut self, version: PolicyVersion) {
         self.put(version);
-        let mut dropped = Vec::new();
         while self.len() > 1
             && (self.len() > POLICY_VERSIONS_MAX || self.bytes > POLICY_HISTORY_BYTES_MAX)
         {
@@ -205,9 +204,7 @@ impl PolicyVersions {
             };
             self.bytes -= oldest.bytes();
             self.by_revision.remove(&revision);
-            dropped.push(revision);
         }
-        dropped
     }
 
     /// False when there was one of that revision.

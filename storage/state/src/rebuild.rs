@@ -4,7 +4,7 @@
 //! So everything that can be checked is: there is one of what there must be one of, nothing is there twice, retained feed
 //! entries have no hole and agree with what stands, and the rules are exactly what the revocations imply.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hessra_revocation::merkle::Frontier;
 use hessra_revocation::publisher::HistoryError;
@@ -128,7 +128,6 @@ impl Parts {
             contexts: self.contexts,
             clock: meta.clock,
             version: meta.version,
-            changed: BTreeSet::new(),
         };
         check::rules(&state)?;
         check::recent(&state, &self.entries)?;

@@ -1,4 +1,4 @@
-//! The state as records: the unit of change on disk and of a snapshot.
+//! The state as records: what a snapshot is made of.
 
 use hessra_revocation::{
     Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
@@ -85,7 +85,7 @@ pub struct Meta {
     pub pending: u64,
 }
 
-/// Names a record. Changes come in its order.
+/// Names a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
     /// The only [`Meta`].
@@ -108,26 +108,6 @@ pub enum RecordKey {
     Spent(FacetId),
     /// By session.
     Context(SessionId),
-}
-
-/// What an application changed, for the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// This record stands under its key now.
-    Put(Record),
-    /// No record stands under this key any more.
-    Delete(RecordKey),
-}
-
-impl Change {
-    /// The key it is about.
-    #[must_use]
-    pub fn key(&self) -> RecordKey {
-        match self {
-            Self::Put(record) => record.key(),
-            Self::Delete(key) => *key,
-        }
-    }
 }
 
 impl Record {

@@ -78,15 +78,12 @@ impl Requests {
         );
     }
 
-    /// Forgets what is too old or too many; returns whose answers.
-    pub(crate) fn forget(&mut self, clock: UnixMillis) -> Vec<RequestId> {
-        let mut forgotten = Vec::new();
+    /// Forgets what is too old or too many.
+    pub(crate) fn forget(&mut self, clock: UnixMillis) {
         while let Some((sequence, request)) = self.oldest_expired(clock) {
             self.order.remove(&sequence);
             self.answers.remove(&request);
-            forgotten.push(request);
         }
-        forgotten
     }
 
     /// From stored answers.

@@ -21,7 +21,7 @@ use crate::limits::{
     COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
 use crate::revocations::{Lifted, Revocation};
-use crate::{Applied, RecordKey, State};
+use crate::{Applied, State};
 
 impl State {
     /// Revokes all targets or none.
@@ -106,12 +106,10 @@ impl State {
         let facets = self.ledger.ended(end, room);
         for facet in &facets {
             self.ledger.remove(facet);
-            self.changed.insert(RecordKey::Spent(*facet));
         }
         let sessions = self.contexts.ended(end, room - facets.len());
         for session in &sessions {
             self.contexts.remove(session);
-            self.changed.insert(RecordKey::Context(*session));
         }
         facets.len() + sessions.len()
     }

@@ -7,7 +7,6 @@
 //! A clone costs microseconds whatever the size: readers get one after each applied batch, a snapshot is built from one
 //! while writes go on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hessra_revocation::merkle::Frontier;
@@ -28,8 +27,8 @@ use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
     Applied, Command, ContextVersion, FacetId, KeyCommand, Pendings, Policy, PolicyChange,
-    PolicyOrigin, PolicyVersion, PolicyVersions, RecordKey, Revocation, SealedKey, SessionId,
-    Spent, Stamped, keys, policy,
+    PolicyOrigin, PolicyVersion, PolicyVersions, Revocation, SealedKey, SessionId, Spent, Stamped,
+    keys, policy,
 };
 
 /// What is remembered. Equal logs make equal states, on every machine.
@@ -50,7 +49,6 @@ pub struct State {
     pub(crate) contexts: Timed<SessionId, ContextVersion>,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
-    pub(crate) changed: BTreeSet<RecordKey>,
 }
 
 impl State {
@@ -71,8 +69,6 @@ impl State {
             contexts: Timed::default(),
             clock: UnixMillis(0),
             version: 1,
-            // A disk that was told nothing yet must hear of the record that every state has.
-            changed: BTreeSet::from([RecordKey::Meta]),
         }
     }
 
@@ -82,7 +78,6 @@ impl State {
     /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
     pub fn apply(&mut self, stamped: &Stamped) -> Applied {
         self.clock = self.clock.max(stamped.at);
-        self.changed.insert(RecordKey::Meta);
         if stamped.request.is_zero() {
             let message =
                 "a request needs an id of its own for retries, not zero; choose 16 random bytes";
@@ -96,7 +91,7 @@ impl State {
         if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
             self.remember(stamped, &applied);
         }
-        self.truncate_history();
+        self.history.truncate_front(HISTORY_MAX);
         applied
     }
 
@@ -296,7 +291,6 @@ impl State {
     fn rewrap(&mut self, keys: Vec<SealedKey>) -> Applied {
         let count = keys.len() as u64;
         for key in keys {
-            self.changed.insert(RecordKey::Key(key.id));
             self.keys.insert(key.id, key);
         }
         Applied::Rewrapped { keys: count }
@@ -310,7 +304,6 @@ impl State {
         let ended: Vec<u32> = ended.map(|key| key.id).collect();
         for id in &ended {
             self.append(FeedChange::ForgetKey { id: *id });
-            self.changed.insert(RecordKey::Key(*id));
             self.keys.remove(id);
         }
         ended.len()
@@ -338,7 +331,6 @@ impl State {
         let changed_at = self.append(FeedChange::Key(key.public()));
         let known = self.keys.get(&key.id);
         let published = known.map_or(self.clock, |known| known.published);
-        self.changed.insert(RecordKey::Key(key.id));
         self.next_key_id = self.next_key_id.max(key.id.saturating_add(1));
         self.keys.insert(
             key.id,
@@ -355,15 +347,13 @@ impl State {
         let revision = self.append(FeedChange::Policy {
             digest: policy.digest,
         });
-        let dropped = self.policies.push(PolicyVersion {
+        self.policies.push(PolicyVersion {
             revision,
             policy: policy.clone(),
             at: self.clock,
             by: by.to_owned(),
             change: change.clone(),
         });
-        let changed = dropped.into_iter().chain([revision]);
-        self.changed.extend(changed.map(RecordKey::Policy));
         revision
     }
 
@@ -373,20 +363,16 @@ impl State {
         if let (RuleKind::Lock, Some(until)) = (rule.kind, rule.until) {
             self.locks.insert((until, rule.digest));
         }
-        self.changed.insert(RecordKey::Rule(rule.kind, rule.digest));
         self.append(FeedChange::Put(rule))
     }
 
     /// Removes a rule that stands; the revision that says so.
     pub(crate) fn remove_rule(&mut self, kind: RuleKind, digest: Digest) -> Revision {
         self.forget_lock(kind, digest);
-        self.changed.insert(RecordKey::Rule(kind, digest));
         self.append(FeedChange::Remove { kind, digest })
     }
 
     pub(crate) fn put_revocation(&mut self, revocation: Revocation) {
-        self.changed
-            .insert(RecordKey::Revocation(revocation.revision));
         self.revocations.put(self.view.set.salt(), revocation);
     }
 
@@ -413,26 +399,13 @@ impl State {
             "the entry follows the view's revision and its change was decided on this view",
         );
         self.history.push(&entry, self.view.log_root());
-        self.changed.insert(RecordKey::FeedEntry(revision));
         revision
     }
 
     fn remember(&mut self, stamped: &Stamped, applied: &Applied) {
         self.requests
             .remember(stamped.request, self.clock, applied.clone());
-        self.changed.insert(RecordKey::Request(stamped.request));
-        self.changed.extend(
-            self.requests
-                .forget(self.clock)
-                .into_iter()
-                .map(RecordKey::Request),
-        );
-    }
-
-    fn truncate_history(&mut self) {
-        let dropped = self.history.truncate_front(HISTORY_MAX);
-        self.changed
-            .extend(dropped.into_iter().map(RecordKey::FeedEntry));
+        self.requests.forget(self.clock);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_node::raft::Candidacy;
-use hessra_sled::{Proposal, Published, Store};
+use hessra_sled::{Published, Store};
 use hessra_state::{Applied, Stamped, State};
 use openraft::{ServerState, SnapshotPolicy};
 use tokio::sync::{Notify, watch};
@@ -319,6 +319,6 @@ fn is_some<T, E>(outcome: Result<Option<T>, E>) -> bool {
 
 async fn commit(raft: &Raft, commands: Vec<Stamped>) -> Option<Vec<Applied>> {
     let limit = Duration::from_secs(3);
-    let write = tokio::time::timeout(limit, raft.client_write(Proposal(commands))).await;
+    let write = tokio::time::timeout(limit, raft.client_write(commands.into())).await;
     Some(write.ok()?.ok()?.data.0)
 }

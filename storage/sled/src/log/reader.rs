@@ -11,7 +11,7 @@ use openraft::{
 use super::cache::Cache;
 use super::chain::Chain;
 use crate::engine::Engine;
-use crate::{Entry, StoreError, Types, codec};
+use crate::{Entry, LogId, StoreError, Types, codec};
 
 /// Bytes of entries that one limited read returns, about: keeps a message to a follower below gRPC's usual 4 MiB.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -29,6 +29,32 @@ pub(super) struct Memory<R: AsyncRuntime> {
 }
 
 impl<E: Engine, R: AsyncRuntime> LogReader<E, R> {
+    /// Walks the stored chain.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the record at which the chain breaks.
+    pub(crate) fn open(engine: E) -> Result<Self, StoreError> {
+        let chain = Chain::open(&engine)?;
+        let memory = Memory {
+            chain,
+            cache: Cache::default(),
+        };
+        Ok(Self {
+            engine,
+            memory: Arc::new(Mutex::new(memory)),
+        })
+    }
+
+    /// Up to where there are no entries any more.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.memory().chain.purged()
+    }
+
+    /// The first entries of `first..end`, about a mebibyte of them; none when the first one is not there.
+    pub(crate) fn some(&self, first: u64, end: u64) -> Result<Vec<Entry<R>>, StoreError> {
+        self.read(first..end, READ_BYTES_MAX)
+    }
+
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory<R>> {
         self.memory
             .lock()
@@ -100,7 +126,7 @@ impl<E: Engine, R: AsyncRuntime> RaftLogReader<Types<R>> for LogReader<E, R> {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry<R>>, StorageError<u64>> {
-        self.read(start..end, READ_BYTES_MAX).map_err(read_failed)
+        self.some(start, end).map_err(read_failed)
     }
 }
 fn first_of(range: &impl RangeBounds<u64>) -> u64 {

@@ -342,8 +342,8 @@ fn record() -> impl Strategy<Value = Record> {
 proptest! {
     #[test]
     fn an_entry_survives_encoding(commands in proptest::collection::vec(command(), 0..4), term in any::<u64>(), index in any::<u64>()) {
-        let commands = commands.into_iter().map(|command| stamped(term % 9, index % 99, command)).collect();
-        let entry: Entry = Entry { log_id: id(term, index), payload: EntryPayload::Normal(Proposal(commands)) };
+        let commands: Vec<_> = commands.into_iter().map(|command| stamped(term % 9, index % 99, command)).collect();
+        let entry: Entry = Entry { log_id: id(term, index), payload: EntryPayload::Normal(commands.into()) };
         prop_assert_eq!(decode_entry(&encode_entry(&entry)).unwrap(), entry);
     }
 

@@ -67,6 +67,7 @@ struct World {
     committed: Vec<Entry>,
     digests: BTreeMap<u64, [u8; 32]>,
     reference: State,
+    /// Applied before the last sync that was acknowledged: the state never falls below it.
     settled: u64,
     term: u64,
 }
@@ -148,6 +149,7 @@ impl World {
             self.log.blocking_append(batch.clone()).await.unwrap();
             self.acknowledged
                 .extend(batch.into_iter().map(|entry| (entry.log_id.index, entry)));
+            self.settled = self.applied();
             return;
         }
         self.slow.store(true, Ordering::Relaxed);
@@ -180,6 +182,7 @@ impl World {
         self.votes.push(Some(vote));
         self.log.save_vote(&vote).await.unwrap();
         self.votes = vec![Some(vote)];
+        self.settled = self.applied();
     }
 
     async fn apply(&mut self) {
@@ -218,9 +221,11 @@ impl World {
                 .build_snapshot()
                 .await
                 .unwrap();
+            self.settled = self.applied();
         }
     }
 
+    /// As openraft does it: up to a snapshot, or below.
     async fn purge(&mut self) {
         let purged = self
             .log
@@ -230,9 +235,9 @@ impl World {
             .last_purged_log_id
             .map_or(0, |id| id.index);
         if purged < self.applied() {
+            self.build_snapshot().await;
             let upto = self.random.gen_range(purged + 1..=self.applied());
             self.log.purge(self.committed_id(upto)).await.unwrap();
-            self.settled = self.applied();
         }
     }
 

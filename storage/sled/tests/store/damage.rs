@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hessra_sled::layout::mark;
 use hessra_sled::memory::Rot;
-use hessra_sled::{MemoryEngine, StoreError};
+use hessra_sled::{Batch, Engine, MemoryEngine, Space, StoreError};
+use openraft::storage::RaftStateMachine;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::{Contents, block_on, contents, furnish, open, open_sled};
+use crate::support::{Contents, append, block_on, contents, entries, furnish, open, open_sled};
 
 /// Trials over real files; `HESSRA_BIT_FLIPS` sets another number.
 const FLIPS: u64 = 100;
@@ -40,6 +42,9 @@ fn rot_in_any_record_is_named_or_harmless() {
                 .unwrap();
             trials += 1;
             match look(|| open(damaged)) {
+                Ok(found) if (rot, &*place.1) == (Rot::OldRecord, mark::APPLIED) => {
+                    fell_back(&found, &before);
+                }
                 Ok(found) => {
                     assert!(found == before, "{rot:?} of {place:?} was served");
                     *harmless
@@ -61,6 +66,50 @@ fn rot_in_any_record_is_named_or_harmless() {
         named * 10 > trials * 9,
         "most records matter: {named} of {trials} named, {harmless:?}"
     );
+}
+
+/// An old mark is the crash that came before the newer one: the state of an earlier entry, and the whole log to go on with.
+fn fell_back(found: &Contents, before: &Contents) {
+    assert!(found.applied < before.applied);
+    let index = found.applied.unwrap().index;
+    let (_, mut machine) = open(MemoryEngine::new(1)).unwrap();
+    let applied = entries(1, 1..=index.min(55)).into_iter();
+    let applied = applied.chain(entries(2, 56..=index));
+    block_on(machine.apply(applied)).unwrap();
+    let published = machine.watch().borrow().clone();
+    let fallen = Contents {
+        vote: before.vote,
+        purged: before.purged,
+        last: before.last,
+        entries: before.entries.clone(),
+        applied: found.applied,
+        membership: published.membership.to_string(),
+        digest: published.state.digest(),
+        snapshot: before.snapshot.clone(),
+    };
+    assert_eq!(*found, fallen);
+}
+
+/// As if a binary applied an entry otherwise than the one before it: nobody is served a history that nobody acknowledged.
+#[test]
+fn a_log_that_makes_another_history_than_it_had_made_is_refused() {
+    let history = |term| {
+        let engine = MemoryEngine::new(1);
+        block_on(async {
+            let (mut log, mut machine) = open(engine.clone()).unwrap();
+            let entries = [entries(1, 1..=1), entries(term, 2..=20)].concat();
+            append(&mut log, entries.clone()).await;
+            machine.apply(entries).await.unwrap();
+        });
+        engine
+    };
+    let (engine, other) = (history(1), history(2));
+    let mark = other.get(Space::Marks, mark::APPLIED).unwrap().unwrap();
+    let mut batch = Batch::default();
+    batch.put(Space::Marks, mark::APPLIED, mark);
+    engine.write(batch).unwrap();
+    let error = open(engine).map(drop).unwrap_err().to_string();
+    assert!(error.contains("made another history"), "{error}");
 }
 
 #[test]
@@ -121,7 +170,7 @@ fn furnish_sled(path: &Path) {
     let (mut log, _machine) = open(open_sled(path).unwrap()).unwrap();
     block_on(crate::support::append(
         &mut log,
-        crate::support::entries(2, 96..=140),
+        crate::support::entries(2, 98..=140),
     ));
 }
 

@@ -35,7 +35,7 @@ fn retry(index: u64) -> Entry {
     stamped.by = format!("{index:500}");
     Entry {
         log_id: id(1, index),
-        payload: EntryPayload::Normal(Proposal(vec![stamped])),
+        payload: EntryPayload::Normal(Proposal::from(vec![stamped])),
     }
 }
 
@@ -148,7 +148,11 @@ fn bulk(index: u64) -> Entry {
         ticket: String::new(),
         message: String::new(),
     };
-    let payload = EntryPayload::Normal(Proposal(vec![stamped(1, index, Command::Revoke(revoke))]));
+    let payload = EntryPayload::Normal(Proposal::from(vec![stamped(
+        1,
+        index,
+        Command::Revoke(revoke),
+    )]));
     Entry {
         log_id: id(1, index),
         payload,

@@ -51,10 +51,18 @@ pub fn id(term: u64, index: u64) -> LogId<u64> {
 /// Entry 1 begins the cluster, every tenth is a membership, every seventh is blank, the others revoke something.
 pub fn entry(term: u64, index: u64) -> Entry {
     let payload = match index {
-        1 => EntryPayload::Normal(Proposal(vec![stamped(term, index, Command::Init(init()))])),
+        1 => EntryPayload::Normal(Proposal::from(vec![stamped(
+            term,
+            index,
+            Command::Init(init()),
+        )])),
         _ if index.is_multiple_of(10) => EntryPayload::Membership(membership(index)),
         _ if index.is_multiple_of(7) => EntryPayload::Blank,
-        _ => EntryPayload::Normal(Proposal(vec![stamped(term, index, revoke(term, index))])),
+        _ => EntryPayload::Normal(Proposal::from(vec![stamped(
+            term,
+            index,
+            revoke(term, index),
+        )])),
     };
     Entry {
         log_id: id(term, index),
@@ -187,6 +195,7 @@ pub async fn furnish<E: Engine>((mut log, mut machine): Parts<E, TokioRuntime>) 
         .unwrap();
     log.purge(id(2, 62)).await.unwrap();
     machine.apply(entries(2, 71..=90)).await.unwrap();
-    // A purge settles what is applied, so that the state on disk is that of entry 90.
     log.purge(id(2, 70)).await.unwrap();
+    // An append makes durable what was applied before it.
+    append(&mut log, entries(2, 96..=97)).await;
 }

@@ -1,14 +1,9 @@
-//! Small values for tests, and a disk that believes what it is told.
-
-use std::collections::BTreeMap;
+//! Small values for tests, and a state that is checked after each command.
 
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, TokenId, UnixMillis,
 };
-use hessra_state::{
-    Applied, Change, Command, Init, Policy, Record, RecordKey, RequestId, Revoke, SealedKey,
-    Stamped, State,
-};
+use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey, Stamped, State};
 
 pub fn identity(text: &str) -> Identity {
     Identity::parse(text).unwrap()
@@ -76,39 +71,16 @@ pub fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
     }
 }
 
-/// Records by key, changed only by what the state says changed.
-#[derive(Clone, Default)]
-pub struct Disk(pub BTreeMap<RecordKey, Record>);
-
-impl Disk {
-    /// Writes the changes; a deletion of what is not there is a fault.
-    pub fn write(&mut self, changes: Vec<Change>) {
-        let keys: Vec<_> = changes.iter().map(Change::key).collect();
-        assert!(
-            keys.is_sorted_by(|one, next| one < next),
-            "one change per key, in order: {keys:?}"
-        );
-        for change in changes {
-            match change {
-                Change::Put(record) => _ = self.0.insert(record.key(), record),
-                Change::Delete(key) => _ = self.0.remove(&key),
-            }
-        }
-    }
-}
-
-/// A state and its disk, with everything checked that must hold after each command.
+/// A state, with everything checked that must hold after each command.
 #[derive(Default)]
 pub struct Checked {
     pub state: State,
-    pub disk: Disk,
 }
 
 impl Checked {
     pub fn apply(&mut self, stamped: &Stamped) -> Applied {
         let before = (self.state.clock(), self.state.view().revision);
         let applied = self.state.apply(stamped);
-        self.disk.write(self.state.take_changes());
         assert!(
             (self.state.clock(), self.state.view().revision) >= before,
             "time and revisions never go back"
@@ -127,18 +99,9 @@ impl Checked {
         applied
     }
 
-    /// The disk holds the state's records, and they make the same state again.
+    /// Its records make the same state again, and those the same records.
     pub fn check(&self) {
-        let records: BTreeMap<_, _> = self
-            .state
-            .records()
-            .map(|record| (record.key(), record))
-            .collect();
-        assert_eq!(
-            self.disk.0, records,
-            "changes applied to a disk are the records"
-        );
-        let rebuilt = State::from_records(self.disk.0.values().cloned()).unwrap();
+        let rebuilt = State::from_records(self.state.records()).unwrap();
         assert_eq!(
             rebuilt.digest(),
             self.state.digest(),
@@ -146,10 +109,9 @@ impl Checked {
         );
         assert_eq!(rebuilt.view().state_root(), self.state.view().state_root());
         assert_eq!(rebuilt.view().log_root(), self.state.view().log_root());
-        assert_eq!(
-            rebuilt.clone().take_changes(),
-            [],
-            "a rebuilt state has nothing to tell the disk"
+        assert!(
+            rebuilt.records().eq(self.state.records()),
+            "a rebuilt state has the same records"
         );
     }
 }
