@@ -1,7 +1,7 @@
 //! openraft's log and vote, packed and chained.
 //!
-//! One append is one batch: a `pack` per some tens of KiB of entries, and the mark `ends`. One pack per append instead
-//! of one record per entry makes the append cheap; the chain makes it trustworthy:
+//! One append is a `pack` per some tens of KiB of entries, and then the mark `ends`, each a write of its own. One pack
+//! per append instead of one record per entry makes the append cheap; the chain makes it trustworthy:
 //!
 //! ```text
 //! purged ─ anchor ┐
@@ -13,9 +13,11 @@
 //!
 //! Every pack names the hash of the pack before it; `ends` names the hash of the last one and the one on which the chain
 //! goes on after what was purged. So a pack that is missing, old, or foreign breaks the chain, wherever it is, and
-//! opening walks all of it. `ends` is in the batch of every append: under the engine's contract (a crash keeps a prefix
-//! of whole batches) the log can neither reach beyond it nor stop short of it, and an append that was never
-//! acknowledged is there with its `ends` or gone with it. Nothing has to be guessed, and it costs no second flush.
+//! opening walks all of it. The log never stops short of `ends`: under the engine's contract (a crash keeps a prefix of
+//! the writes) a mark is not there without its packs. It may go beyond it by the packs of an append whose mark was not
+//! yet written; such an append was never acknowledged, and openraft may find it or not. Nothing has to be guessed, and
+//! one flush makes all of it durable. It is several writes instead of one batch because a batch costs sled five times a
+//! single change (`disk`).
 //!
 //! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
 //!
@@ -90,8 +92,10 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         let items = encoded
             .iter()
             .map(|(bytes, entry)| (entry.log_id, bytes.as_slice()));
-        let (batch, step) = memory.chain.append(items)?;
-        self.engine().write(batch)?;
+        let (batches, step) = memory.chain.append(items)?;
+        for batch in batches {
+            self.engine().write(batch)?;
+        }
         memory.chain.take(step);
         encoded
             .into_iter()

@@ -8,7 +8,7 @@
 
 use std::ops::Bound;
 
-use sled::{Batch, IVec, Tree};
+use sled::{IVec, Tree};
 
 use crate::engine::Pair;
 
@@ -20,6 +20,9 @@ type Torn = &'static str;
 
 /// Pairs, or the key whose pieces do not fit together.
 type Scanned = Result<Vec<Pair>, (Vec<u8>, Torn)>;
+
+/// A key of sled's and its new value; `None` deletes.
+pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// The value under a key.
 pub(super) fn get(tree: &Tree, key: &[u8]) -> sled::Result<Result<Option<Vec<u8>>, Torn>> {
@@ -78,37 +81,36 @@ pub(super) fn scan(tree: &Tree, after: Option<&[u8]>, limit: usize) -> sled::Res
     }
 }
 
-/// Adds a new value, or a delete, to a batch, and the deletes of pieces that the value no longer has.
+/// The pieces of a new value, or of a delete: what sled is to hold under which key from now on. Among them the deletes of
+/// pieces that the value no longer has.
 pub(super) fn put(
     tree: &Tree,
-    batch: &mut Batch,
     key: &[u8],
-    value: Option<Vec<u8>>,
+    value: Option<&[u8]>,
+    changes: &mut Vec<Change>,
 ) -> sled::Result<()> {
     let before = tree.get(piece_key(key, 0))?;
     let before = before
         .and_then(|first| head(&first).map(|(count, _)| count))
         .unwrap_or(0);
     let after = match value {
-        Some(value) => put_pieces(batch, key, &value)?,
+        Some(value) => put_pieces(key, value, changes)?,
         None => 0,
     };
-    (after..before).for_each(|number| batch.remove(piece_key(key, number)));
+    changes.extend((after..before).map(|number| (piece_key(key, number), None)));
     Ok(())
 }
 
-fn put_pieces(batch: &mut Batch, key: &[u8], value: &[u8]) -> sled::Result<u16> {
+fn put_pieces(key: &[u8], value: &[u8], changes: &mut Vec<Change>) -> sled::Result<u16> {
     let count = value.len().div_ceil(PIECE_BYTES).max(1);
     let too_large =
         |_| sled::Error::Unsupported(format!("a record of {} bytes is too large", value.len()));
     let count = u16::try_from(count).map_err(too_large)?;
     let (first, rest) = value.split_at(value.len().min(PIECE_BYTES));
-    batch.insert(
-        piece_key(key, 0),
-        [&count.to_be_bytes()[..], first].concat(),
-    );
+    let first = [&count.to_be_bytes()[..], first].concat();
+    changes.push((piece_key(key, 0), Some(first)));
     for (number, piece) in (1..).zip(rest.chunks(PIECE_BYTES)) {
-        batch.insert(piece_key(key, number), piece);
+        changes.push((piece_key(key, number), Some(piece.to_vec())));
     }
     Ok(count)
 }

@@ -1,7 +1,7 @@
 //! The chain of packs: where it begins and ends, what a change of it writes, and whether the disk still has all of it.
 //!
-//! Every change is computed first, as a batch for the engine and a [`Step`] for the memory; the step is taken only after
-//! the batch was written.
+//! Every change is computed first, as batches for the engine and a [`Step`] for the memory; the step is taken only after
+//! they were written.
 
 use std::collections::BTreeMap;
 
@@ -59,23 +59,33 @@ impl Chain {
     pub(super) fn open(engine: &impl Engine) -> Result<Self, StoreError> {
         let ends = Ends::read(engine)?;
         let packs = walk(engine, &ends.purged)?;
-        let chain = Self {
+        let mut chain = Self {
             hidden: ends.purged.id,
             ends,
             packs,
         };
-        chain.check_end(engine)?;
+        chain.find_end(engine)?;
         Ok(chain)
     }
 
-    fn check_end(&self, engine: &impl Engine) -> Result<(), StoreError> {
-        let last = self.packs.last_key_value();
+    /// The chain reaches the tail that the mark names, or goes on beyond it: a crash came between a pack and its mark.
+    fn find_end(&mut self, engine: &impl Engine) -> Result<(), StoreError> {
+        let last = self.packs.last_key_value().map(|(_, link)| *link);
         // The hash decides: below a purged range that a snapshot took the place of, indices may differ.
-        if last.map_or(self.ends.purged.hash, |(_, link)| link.hash) == self.ends.tail.hash {
+        let hash = last.map_or(self.ends.purged.hash, |link| link.hash);
+        if hash == self.ends.tail.hash {
+            return Ok(());
+        }
+        let passes = |hash| self.packs.values().any(|link| link.prev == hash);
+        if let Some(link) = last.filter(|_| passes(self.ends.tail.hash)) {
+            self.ends.tail = End {
+                id: Some(self.id_of(engine, link.last)?),
+                hash,
+            };
             return Ok(());
         }
         let (end, reached) = (
-            last.map(|(_, link)| link.last),
+            last.map(|link| link.last),
             self.ends.tail.id.map(|id| id.index),
         );
         let what = format!(
@@ -136,16 +146,16 @@ impl Chain {
         Ok(pack)
     }
 
-    /// Entries after the last one.
+    /// Entries after the last one: a pack each, and last the mark.
     ///
     /// # Errors
     /// When they do not follow it.
     pub(super) fn append<'a>(
         &self,
         entries: impl Iterator<Item = (LogId, &'a [u8])>,
-    ) -> Result<(Batch, Step), StoreError> {
+    ) -> Result<(Vec<Batch>, Step), StoreError> {
         let mut builder = Builder {
-            batch: Batch::default(),
+            batches: Vec::new(),
             ends: self.ends,
             added: Vec::new(),
             open: Vec::new(),
@@ -218,6 +228,11 @@ impl Chain {
         let Some(wanted) = index.checked_sub(1).filter(|wanted| *wanted >= first) else {
             return Ok(self.hidden);
         };
+        self.id_of(engine, wanted).map(Some)
+    }
+
+    /// The id of a stored entry.
+    fn id_of(&self, engine: &impl Engine, wanted: u64) -> Result<LogId, StoreError> {
         let pack = self.read(engine, wanted)?;
         let named = || format!("log entry {wanted}");
         let entry = pack.entries_from(wanted).next();
@@ -225,10 +240,10 @@ impl Chain {
             entry.ok_or_else(|| StoreError::corrupt(engine.location(), named(), "it is gone"))?;
         let entry: wire::Entry = codec::decode("entry", bytes)
             .map_err(|error| StoreError::undecodable(engine.location(), named(), &error))?;
-        Ok(Some(codec::decode_log_id(&wire::LogId {
+        Ok(codec::decode_log_id(&wire::LogId {
             term: entry.term,
             index: entry.index,
-        })))
+        }))
     }
 
     /// Makes everything up to `upto` invisible.
@@ -300,7 +315,7 @@ impl Chain {
 
 /// Groups entries into packs.
 struct Builder<'a> {
-    batch: Batch,
+    batches: Vec<Batch>,
     ends: Ends,
     added: Vec<(u64, Link)>,
     open: Vec<(LogId, &'a [u8])>,
@@ -322,7 +337,9 @@ impl<'a> Builder<'a> {
         };
         let (first, last) = (first.index, *last);
         let entries: Vec<&[u8]> = self.open.drain(..).map(|(_, bytes)| bytes).collect();
-        let link = put_pack(&mut self.batch, self.ends.tail.hash, first, &entries);
+        let mut batch = Batch::default();
+        let link = put_pack(&mut batch, self.ends.tail.hash, first, &entries);
+        self.batches.push(batch);
         self.ends.tail = End {
             id: Some(last),
             hash: link.hash,
@@ -331,11 +348,13 @@ impl<'a> Builder<'a> {
         self.bytes = 0;
     }
 
-    fn finish(mut self) -> (Batch, Step) {
+    fn finish(mut self) -> (Vec<Batch>, Step) {
         self.close();
-        self.ends.put(&mut self.batch);
+        let mut batch = Batch::default();
+        self.ends.put(&mut batch);
+        self.batches.push(batch);
         (
-            self.batch,
+            self.batches,
             Step {
                 tail: self.ends.tail,
                 added: self.added,
