@@ -125,7 +125,7 @@ impl Follower {
         let mut records = match &entry.payload {
             EntryPayload::Blank => Vec::new(),
             EntryPayload::Normal(Proposal(commands)) => {
-                let mut records = Vec::new();
+                let mut records = Vec::with_capacity(commands.len());
                 for (place, stamped) in commands.iter().enumerate() {
                     if self.is_repeated(&stamped.request) {
                         continue;

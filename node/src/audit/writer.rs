@@ -26,6 +26,8 @@ use crate::telemetry::metrics;
 const QUEUE_MAX: usize = 4_096;
 /// Requests of one sync.
 const BATCH_MAX: usize = 1_024;
+/// Room for lines that is kept between batches: that of some hundred records.
+const LINES_BYTES_KEPT: usize = 512 * 1024;
 /// A checkpoint after so many records, and after so long.
 const CHECKPOINT_RECORDS: u64 = 1_000;
 /// See [`CHECKPOINT_RECORDS`].
@@ -192,6 +194,7 @@ pub(super) fn start(
         published: sender,
         since_checkpoint: 0,
         segment_began: clock.wall().0,
+        lines: Vec::new(),
         closed: None,
     };
     writer.begin(&recovered);
@@ -229,6 +232,8 @@ struct Writer {
     published: watch::Sender<Written>,
     since_checkpoint: u64,
     segment_began: u64,
+    /// Of the batch that is being written; kept for the next one.
+    lines: Vec<u8>,
     /// Set once nothing is ever written again.
     closed: Option<AuditError>,
 }
@@ -246,12 +251,10 @@ impl Writer {
             .own(Event::AuditStarted, "")
             .with("version", env!("CARGO_PKG_VERSION"));
         records.push(self.with_progress(started));
-        let count = records.len() as u64;
-        if let Err(error) = self.write(&mut records) {
+        if let Err(error) = self.write_all(&mut records) {
             tracing::error!(%error, "audit: nothing can be written");
             self.written.failing = Some(error);
         }
-        self.since_checkpoint += count;
         self.published.send_replace(self.written.clone());
     }
 
@@ -290,22 +293,17 @@ impl Writer {
     }
 
     /// Writes what the jobs want, and tells all of them.
-    fn serve(&mut self, jobs: Vec<Job>) -> Then {
-        let (mut records, mut answers, mut progress) = (Vec::new(), Vec::new(), None);
-        let mut then = Then::GoOn;
-        for job in jobs {
-            if job.last {
-                then = Then::End;
-            }
-            answers.push((job.answer, job.records.len()));
-            records.extend(job.records);
-            progress = job.progress.or(progress);
-        }
-        let outcome = if records.is_empty() {
+    fn serve(&mut self, mut jobs: Vec<Job>) -> Then {
+        let outcome = if jobs.iter().all(|job| job.records.is_empty()) {
             Ok(())
         } else {
-            self.write(&mut records)
+            self.write(&mut jobs)
         };
+        let then = match jobs.iter().any(|job| job.last) {
+            true => Then::End,
+            false => Then::GoOn,
+        };
+        let progress = jobs.iter_mut().filter_map(|job| job.progress.take()).last();
         if outcome.is_ok()
             && let Some(progress) = progress
         {
@@ -313,41 +311,56 @@ impl Writer {
             self.written.members = progress.members;
         }
         if let Err(error) = &outcome {
-            failed(error, answers.len());
+            failed(error, jobs.len());
         }
         self.written.failing = outcome.clone().err();
         self.published.send_replace(self.written.clone());
         if then == Then::End {
             self.checkpoint_if_new();
         }
-        let mut records = records.into_iter();
-        for (answer, count) in answers {
-            let own = records.by_ref().take(count);
-            let outcome = outcome.clone().map_err(|error| NotWritten {
-                error,
-                records: own.collect(),
-            });
+        for Job {
+            answer, records, ..
+        } in jobs
+        {
+            let outcome = outcome.clone();
             // Who has gone does not wait for it.
-            let _ = answer.send(outcome);
+            let _ = answer.send(outcome.map_err(|error| NotWritten { error, records }));
         }
         then
     }
 
+    /// The record of the node itself, durable when it returns.
+    fn write_own(&mut self, record: Record) -> Result<(), AuditError> {
+        self.write_all(&mut [record])
+    }
+
     /// All or none, durable when it returns.
-    fn write(&mut self, records: &mut [Record]) -> Result<(), AuditError> {
+    fn write(&mut self, jobs: &mut [Job]) -> Result<(), AuditError> {
+        self.write_all(jobs.iter_mut().flat_map(|job| &mut job.records))
+    }
+
+    fn write_all<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a mut Record>,
+    ) -> Result<(), AuditError> {
         if let Some(closed) = &self.closed {
             return Err(closed.clone());
         }
         self.has_room()?;
-        let mut first = match self.turn_over_if_full()? {
-            true => vec![self.checkpoint_record(&self.written.head)],
-            false => Vec::new(),
-        };
+        let continues = self.turn_over_if_full()?;
         let begun = Instant::now();
-        let all = || first.iter().chain(records.iter());
-        let (number, counted) = (all().count() as u64, counted(all()));
-        let (bytes, head) = self.chained(first.iter_mut().chain(records));
-        match self.folder.append(&bytes) {
+        let mut counted = BTreeMap::new();
+        let mut head = self.written.head;
+        self.lines.clear();
+        self.lines.shrink_to(LINES_BYTES_KEPT);
+        if continues {
+            let mut checkpoint = self.checkpoint_record(&head);
+            head = self.add(&mut checkpoint, &head, &mut counted);
+        }
+        for record in records {
+            head = self.add(record, &head, &mut counted);
+        }
+        match self.folder.append(&self.lines) {
             Ok(()) => {}
             Err(AppendError::Undone(error)) => return Err(AuditError::Failing(error.to_string())),
             Err(AppendError::Broken(error)) => return Err(self.close(&error)),
@@ -355,26 +368,31 @@ impl Writer {
         if let Err(error) = self.folder.sync() {
             return Err(self.close(&error));
         }
+        self.since_checkpoint += head.seq - self.written.head.seq;
         self.written.head = head;
         self.written.syncs += 1;
-        self.since_checkpoint += number;
         count(&counted, begun);
         Ok(())
     }
 
-    fn chained<'a>(&self, records: impl Iterator<Item = &'a mut Record>) -> (Vec<u8>, Head) {
-        let (mut bytes, mut head) = (Vec::new(), self.written.head);
-        for record in records {
-            record.node = self.settings.node;
-            if record.id.is_empty() {
-                record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
-            }
-            let (line, next) = seal(record, &head);
-            bytes.extend_from_slice(line.as_bytes());
-            bytes.push(b'\n');
-            head = next;
+    /// Adds the line of a record to the batch, and counts it by its event: only names of the table of events, so few. The
+    /// head that the chain has with it.
+    fn add(
+        &mut self,
+        record: &mut Record,
+        head: &Head,
+        counted: &mut BTreeMap<&'static str, u64>,
+    ) -> Head {
+        record.node = self.settings.node;
+        if record.id.is_empty() {
+            record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
         }
-        (bytes, head)
+        let event = Event::parse(&record.event).map_or("other", Event::as_str);
+        *counted.entry(event).or_default() += 1;
+        let (line, head) = seal(record, head);
+        self.lines.extend_from_slice(line.as_bytes());
+        self.lines.push(b'\n');
+        head
     }
 
     fn has_room(&self) -> Result<(), AuditError> {
@@ -423,7 +441,7 @@ impl Writer {
 
     fn checkpoint(&mut self) {
         let record = self.checkpoint_record(&self.written.head);
-        let outcome = self.write(&mut [record]);
+        let outcome = self.write_own(record);
         if let Err(error) = &outcome {
             failed(error, 1);
         }
@@ -471,7 +489,7 @@ impl Writer {
             .with(hessra_audit::walk::pruned::THROUGH, last.through)
             .with(hessra_audit::walk::pruned::HASH, last.hash.clone())
             .with("segments", old.len() as u64);
-        self.write(&mut [record])?;
+        self.write_own(record)?;
         self.published.send_replace(self.written.clone());
         for segment in &old {
             std::fs::remove_file(&segment.path)?;
@@ -542,16 +560,6 @@ fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Erro
     let mut line = String::new();
     std::io::BufReader::new(std::fs::File::open(path)?).read_line(&mut line)?;
     Ok(hessra_audit::open(line.trim_end())?.record.prev)
-}
-
-/// Records of every event; only names of the table of events: few.
-fn counted<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<&'static str, u64> {
-    let mut counted = BTreeMap::new();
-    for record in records {
-        let event = Event::parse(&record.event).map_or("other", Event::as_str);
-        *counted.entry(event).or_default() += 1;
-    }
-    counted
 }
 
 fn count(counted: &BTreeMap<&'static str, u64>, begun: Instant) {
