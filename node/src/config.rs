@@ -246,6 +246,8 @@ section! {
         /// Writes are refused while less than this is free on the file system; reads and denials go on.
         /// At least 16MiB.
         free_min: ByteSize = ByteSize::mebibytes(256);
+        /// The node stops when the disk needs longer for one flush: another node leads meanwhile. 100ms to 10m.
+        flush_max: Lasting = Lasting::seconds(10);
     }
 }
 

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod catching_up;
 mod disks;
+mod frozen;
 mod gitops;
 mod hostile_input;
 mod https;

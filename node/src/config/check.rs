@@ -241,6 +241,12 @@ fn ranges(config: &Config) -> Result<(), Fault> {
         ByteSize::mebibytes(16),
         ByteSize(u64::MAX),
     )?;
+    within(
+        "storage.flush_max",
+        storage.flush_max,
+        Lasting::milliseconds(100),
+        Lasting::seconds(600),
+    )?;
     let audit = &config.audit;
     within(
         "audit.segment_size",

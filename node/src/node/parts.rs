@@ -155,6 +155,7 @@ async fn consensus(
     let options = OpenOptions {
         cache_bytes: config.storage.cache.0,
         free_min: config.storage.free_min.0,
+        flush_max: config.storage.flush_max.0,
         identity: Some(hessra_sled::Identity {
             cluster: cluster.clone(),
             node,

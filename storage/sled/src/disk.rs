@@ -24,7 +24,7 @@
 //! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
 //!
-//! **A disk that fails or is full** ends the engine: every later call answers the first error and the node stops. Before
+//! **A disk that fails, is full or does not answer** ends the engine (`waiting`): every later call answers the first error and the node stops. Before
 //! that point a node asks [`SledEngine::writable`] and refuses new commands while less than `free_min` is left, so that
 //! what it has acknowledged, its votes and its reads go on.
 //!
@@ -35,10 +35,12 @@ mod failure;
 mod flusher;
 mod high_water;
 mod pieces;
+mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Transactional, Tree};
@@ -66,6 +68,8 @@ pub struct OpenOptions {
     /// Bytes that must be free for [`SledEngine::writable`]. Default 256 MiB: the log of some minutes at full load and
     /// one snapshot.
     pub free_min: u64,
+    /// A flush that takes longer ends the engine. Default 10 s.
+    pub flush_max: Duration,
     /// Whose directory it is. Stored at the first start, compared at every later one. None = not checked, for tools.
     pub identity: Option<Identity>,
 }
@@ -75,6 +79,7 @@ impl Default for OpenOptions {
         Self {
             cache_bytes: 64 * 1024 * 1024,
             free_min: 256 * 1024 * 1024,
+            flush_max: Duration::from_secs(10),
             identity: None,
         }
     }
@@ -104,7 +109,7 @@ struct Inner {
     database: Option<Database>,
     failure: Failure,
     free_min: u64,
-    directory: Directory,
+    directory: Arc<Directory>,
 }
 
 /// sled's handles.
@@ -123,7 +128,7 @@ impl SledEngine {
     /// [`StoreError::InUse`] by another process; [`StoreError::Foreign`] when it is another node's;
     /// [`StoreError::Corrupt`] when sled cannot read it, or has less than was acknowledged; [`StoreError::Io`].
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
-        let directory = Directory::take(path, options.identity.as_ref())?;
+        let directory = Arc::new(Directory::take(path, options.identity.as_ref())?);
         let file = directory.sled_path().join(DATA_FILE).display().to_string();
         let failure = Failure {
             first: Arc::default(),
@@ -135,7 +140,13 @@ impl SledEngine {
         directory.make_durable()?;
         let sequence = failure.guard(|| database.sequence())?;
         let high_water = HighWater::open(&directory, decode_sequence(sequence, &failure)?)?;
-        let flusher = Flusher::start(&directory, database.clone(), failure.clone(), high_water)?;
+        let flusher = Flusher::start(
+            Arc::clone(&directory),
+            database.clone(),
+            failure.clone(),
+            high_water,
+            options.flush_max,
+        )?;
         Ok(Self(Arc::new(Inner {
             flusher: Some(flusher),
             database: Some(database),

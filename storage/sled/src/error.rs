@@ -67,6 +67,18 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The system does not answer.
+    #[error(
+        "the disk has not finished a flush of {file} for {seconds} s. What was acknowledged is on it, what waits may be. \
+         Look at the disk and at the kernel's log, then start this node again; a disk that needs longer at times needs a \
+         higher storage.flush_max"
+    )]
+    Stuck {
+        /// sled's data file.
+        file: String,
+        /// How long it was waited for.
+        seconds: f64,
+    },
     /// An earlier error made the store useless.
     #[error("the store has stopped: {0}. Restart the node once the cause is gone")]
     Stopped(String),

@@ -195,10 +195,10 @@ impl Client {
     async fn read(&self, identity: &Identity) -> Option<Reading> {
         let node = self.shared.any_node();
         self.shared.network.cross(self.id, node.id).await;
-        if self.shared.options.plant != Some(Plant::StaleRead) {
-            node.read_index().await?;
-        }
-        let state = node.state()?;
+        let state = match self.shared.options.plant {
+            Some(Plant::StaleRead) => node.state()?,
+            _ => node.read_index().await?,
+        };
         let view = state.view();
         let revoked = view
             .set

@@ -234,8 +234,9 @@ impl Node {
         Some(applied)
     }
 
-    /// Read-index: returns when this node has applied whatever a quorum's leader had committed when it was asked.
-    pub async fn read_index(&self) -> Option<()> {
+    /// Read-index: the state once this node has applied whatever a quorum's leader had committed when it was asked. Who
+    /// asked a life that ended meanwhile is not answered: not by the next one either, which may have applied less.
+    pub async fn read_index(&self) -> Option<Arc<State>> {
         let life = self.life()?;
         let leader = life.consensus.raft.current_leader().await?;
         let index = if leader == self.id {
@@ -249,13 +250,10 @@ impl Node {
         };
         loop {
             let changed = life.applied.notified();
-            if life
-                .published
-                .borrow()
-                .applied
-                .is_some_and(|id| id.index >= index)
-            {
-                return Some(());
+            let published = life.published.borrow().clone();
+            if published.applied.is_some_and(|id| id.index >= index) {
+                let lives = self.life()?.process == life.process;
+                return lives.then(|| published.state.clone());
             }
             changed.await;
         }

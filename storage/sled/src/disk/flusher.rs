@@ -2,132 +2,124 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::directory::Directory;
 use super::high_water::HighWater;
+use super::waiting::{Next, Waiting};
 use super::{DATA_FILE, Database, Failure};
 use crate::StoreError;
 use crate::engine::Done;
 
-/// Who may wait at once. openraft waits for one append and one vote at a time, snapshots and purges for one each: a full
-/// queue means that somebody no longer waits for what he asks for.
-const WAITING_MAX: usize = 1024;
-
 /// Handle on the thread; dropping it ends the thread after a last flush of what waits.
 pub(super) struct Flusher {
-    queue: Option<SyncSender<Done>>,
+    waiting: Waiting,
+    failure: Failure,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Worker {
-    waiting: Receiver<Done>,
+    waiting: Waiting,
     database: Database,
     failure: Failure,
     high_water: HighWater,
     file: File,
     blobs: PathBuf,
+    /// Taken for as long as this thread may write, also when it was given up.
+    _directory: Arc<Directory>,
 }
 
 impl Flusher {
     pub(super) fn start(
-        directory: &Directory,
+        directory: Arc<Directory>,
         database: Database,
         failure: Failure,
         high_water: HighWater,
+        flush_max: Duration,
     ) -> Result<Self, StoreError> {
         let path = directory.sled_path().join(DATA_FILE);
         // fdatasync is about the file, not about the handle that wrote to it.
         let file = File::open(&path)
             .map_err(|error| StoreError::io("open", path.display().to_string(), error))?;
-        let (queue, waiting) = sync_channel(WAITING_MAX);
-        let blobs = directory.sled_path().join("blobs");
+        let waiting = Waiting::default();
         let worker = Worker {
-            waiting,
+            waiting: waiting.clone(),
             database,
-            failure,
+            failure: failure.clone(),
             high_water,
             file,
-            blobs,
+            blobs: directory.sled_path().join("blobs"),
+            _directory: directory,
         };
-        let thread = thread::Builder::new()
-            .name("hessra-flush".to_owned())
-            .spawn(move || worker.run());
+        let thread = waiting.watch(failure.clone(), flush_max).and_then(|()| {
+            let thread = thread::Builder::new().name("hessra-flush".to_owned());
+            thread.spawn(move || worker.run())
+        });
         let thread = thread.map_err(|error| {
             StoreError::io(
-                "start the flushing thread for",
+                "start the flushing threads for",
                 path.display().to_string(),
                 error,
             )
         })?;
         Ok(Self {
-            queue: Some(queue),
+            waiting,
+            failure,
             thread: Some(thread),
         })
     }
 
     /// Lets `done` run after the next flush.
     pub(super) fn queue(&self, done: Done) {
-        let outcome = match &self.queue {
-            Some(queue) => queue.try_send(done),
-            None => Err(TrySendError::Disconnected(done)),
-        };
-        match outcome {
-            Ok(()) => {}
-            Err(TrySendError::Full(done)) => {
-                done(Err(StoreError::stopped("too many flushes are waited for")))
-            }
-            Err(TrySendError::Disconnected(done)) => {
-                done(Err(StoreError::stopped("the store is closed")))
-            }
-        }
+        self.waiting.queue(done, &self.failure);
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        self.queue.take();
+        self.waiting.close();
         let Some(thread) = self.thread.take() else {
             return;
         };
         // The last handle on the engine may be dropped by a `done`, on that very thread.
-        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+        let is_this = thread.thread().id() == thread::current().id();
+        // A thread that was given up ends with the process.
+        if !is_this && self.waiting.ended() && thread.join().is_err() {
             tracing::error!("the flushing thread panicked");
         }
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.waiting.end();
+    }
+}
+
 impl Worker {
     fn run(mut self) {
-        while let Some(waiting) = self.wait() {
-            if waiting.is_empty() {
-                continue;
+        loop {
+            // Any failure is met again, and told, by the next flush.
+            let _ = self.waiting.watched(|| self.high_water.sync_if_due());
+            let due = self.high_water.due_in();
+            match self
+                .waiting
+                .next(due.map(|due| due.max(Duration::from_millis(1))))
+            {
+                Next::Flush => {
+                    let outcome = self.flush();
+                    let served = self.waiting.served();
+                    served.into_iter().for_each(|done| done(outcome.clone()));
+                }
+                Next::Nothing => {}
+                Next::End => break,
             }
-            let outcome = self.flush();
-            waiting.into_iter().for_each(|done| done(outcome.clone()));
         }
-        if let Err(error) = self.high_water.sync() {
+        if let Err(error) = self.waiting.watched(|| self.high_water.sync()) {
             tracing::warn!(%error, "high-water mark could not be synced at the end");
         }
-    }
-
-    /// Everybody who waits now; empty when it is time for other things; `None` when nobody will come any more.
-    fn wait(&mut self) -> Option<Vec<Done>> {
-        // Any failure is met again, and told, by the next flush.
-        let _ = self.high_water.sync_if_due();
-        let first = match self.high_water.due_in() {
-            Some(due) => match self.waiting.recv_timeout(due.max(Duration::from_millis(1))) {
-                Ok(done) => done,
-                Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
-                Err(RecvTimeoutError::Disconnected) => return None,
-            },
-            None => self.waiting.recv().ok()?,
-        };
-        let mut all = vec![first];
-        all.extend(self.waiting.try_iter().take(WAITING_MAX));
-        Some(all)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
