@@ -199,6 +199,8 @@ impl Follower {
             .record(Event::SnapshotRestored, Outcome::Success)
             .with("from", from)
             .with(field::NEXT_INDEX, next);
+        // Of its own, so that it is the same when writing it is tried again.
+        record.id = format!("n{}-from-{from}", self.auditor.inner.settings.node);
         record.actor.auth = "node".to_owned();
         record.action = "restore".to_owned();
         record.target.r#type = "state".to_owned();

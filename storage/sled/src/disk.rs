@@ -24,9 +24,9 @@
 //! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
 //!
-//! **A disk that fails, is full or does not answer** ends the engine (`waiting`): every later call answers the first error and the node stops. Before
-//! that point a node asks [`SledEngine::writable`] and refuses new commands while less than `free_min` is left, so that
-//! what it has acknowledged, its votes and its reads go on.
+//! **A disk that fails, is full or does not finish a flush** ends the engine (`waiting`): every later call answers the
+//! first error and the node stops. Before that point a node asks [`SledEngine::writable`] and refuses new commands while
+//! less than `free_min` is left, so that what it has acknowledged, its votes and its reads go on.
 //!
 //! sled panics on some damage. Panics are caught at this seam and become [`StoreError::Corrupt`].
 

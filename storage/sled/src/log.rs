@@ -26,8 +26,8 @@
 //! at the next start. What is left of the purged range is invisible.
 //!
 //! `save_committed` is not implemented, on purpose: how far the state was applied is stored itself (`machine`), so a
-//! restart falls back a few entries at most, which are applied again once a leader says that they are committed. A
-//! stored commit index would save that and nothing else.
+//! restart falls back by what was applied since the last flush at most, which is applied again once a leader says that it
+//! is committed. A stored commit index would save that and nothing else.
 
 mod cache;
 mod chain;
@@ -119,10 +119,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
             memory.chain.hide(upto);
             memory.cache.purge(upto.index);
         }
-        if self.keeper.settled() >= Some(upto) {
-            self.delete_hidden().await?;
-        }
-        Ok(())
+        self.delete_hidden().await
     }
 
     async fn delete_hidden(&self) -> Result<(), StoreError> {
@@ -135,9 +132,12 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         Ok(())
     }
 
-    /// True when there may be more.
+    /// True when there may be more. What no durable snapshot holds is kept, hidden or not.
     fn delete_some_hidden(&self) -> Result<bool, StoreError> {
         let mut memory = self.memory();
+        if memory.chain.purged() > self.keeper.settled() {
+            return Ok(false);
+        }
         let Some((batch, purged)) = memory.chain.purge(PACKS_PER_BATCH) else {
             return Ok(false);
         };
@@ -156,11 +156,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         if hole {
             self.keeper.settled_through(upto).await?;
         }
-        if self.keeper.settled() >= Some(upto) {
-            self.delete_hidden().await
-        } else {
-            Ok(())
-        }
+        self.delete_hidden().await
     }
 }
 

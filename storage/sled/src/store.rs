@@ -37,6 +37,8 @@ impl Store {
         let shelf = Arc::new(Shelf::open(engine.clone())?);
         let log = LogReader::open(engine.clone())?;
         let keeper = Arc::new(Keeper::open(engine, &shelf, &log)?);
+        // A crash came between an installed snapshot and the purge below it.
+        log.hide_below(keeper.settled());
         let store = LogStore::new(log, Arc::clone(&keeper));
         Ok((store, StateMachine::new(keeper, shelf)))
     }

@@ -15,8 +15,7 @@ use super::failure::Failure;
 use crate::StoreError;
 use crate::engine::Done;
 
-/// Who may wait at once. openraft waits for one append and one vote at a time, snapshots and purges for one each: a full
-/// queue means that somebody no longer waits for what he asks for.
+/// Who may wait at once. openraft waits for one append and one vote at a time, snapshots for one each: a full queue means that somebody no longer waits for what he asks for.
 const WAITING_MAX: usize = 1024;
 /// How often the watch looks, at least; a flush is noticed up to so much later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -67,7 +66,7 @@ impl Waiting {
         let refusal = if line.is_stuck {
             let first = failure.first.get().cloned();
             first.unwrap_or_else(|| StoreError::stopped("the disk does not answer"))
-        } else if line.is_closed {
+        } else if line.is_closed || line.has_ended {
             StoreError::stopped("the store is closed")
         } else if line.queued.len() >= WAITING_MAX {
             StoreError::stopped("too many flushes are waited for")
@@ -126,10 +125,15 @@ impl Waiting {
         self.0.work.notify_all();
     }
 
-    /// The flushing thread is through.
+    /// The flushing thread is through. Whom it has left, because it panicked, is told.
     pub(super) fn end(&self) {
-        self.line().has_ended = true;
+        let mut line = self.line();
+        line.has_ended = true;
+        let left = line.take_all();
+        drop(line);
         self.0.over.notify_all();
+        let error = StoreError::stopped("the flushing thread has ended");
+        left.into_iter().for_each(|done| done(Err(error.clone())));
     }
 
     /// Returns once the flushing thread is through (true), or was given up.
@@ -149,8 +153,14 @@ impl Waiting {
     }
 
     fn look(&self, failure: &Failure, flush_max: Duration) {
-        while !self.ends_within(LOOK_EVERY.min(flush_max / 2)) {
-            if self.is_overdue(Instant::now(), flush_max) {
+        let every = LOOK_EVERY.min(flush_max / 2);
+        let mut looked = Instant::now();
+        while !self.ends_within(every) {
+            let now = Instant::now();
+            // The whole process was stopped for a while: the disk may have answered since.
+            let was_stopped = now.saturating_duration_since(looked) > every * 4;
+            looked = now;
+            if !was_stopped && self.is_overdue(now, flush_max) {
                 return self.give_up(failure, flush_max);
             }
         }
@@ -173,18 +183,26 @@ impl Waiting {
             file: failure.file.to_string(),
             seconds: flush_max.as_secs_f64(),
         });
-        tracing::error!(%error, "the disk does not answer");
         let mut line = self.line();
         line.is_stuck = true;
-        let (served, queued) = (take(&mut line.served), take(&mut line.queued));
+        let left = line.take_all();
         drop(line);
         self.0.over.notify_all();
-        let all = served.into_iter().chain(queued);
-        all.for_each(|done| done(Err(error.clone())));
+        left.into_iter().for_each(|done| done(Err(error.clone())));
+        // Last: the log may be on that very disk.
+        tracing::error!(%error, "the disk does not answer");
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
         self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn take_all(&mut self) -> Vec<Done> {
+        let mut all = take(&mut self.served);
+        all.append(&mut self.queued);
+        all
     }
 }
 
@@ -253,6 +271,21 @@ mod tests {
         });
         assert!(refused.is_err());
         assert!(!asked, "such a disk is not asked again");
+    }
+
+    #[test]
+    fn whom_a_broken_flushing_thread_leaves_is_told() {
+        let (waiting, failure) = (Waiting::default(), failure());
+        let ((served, told_served), (queued, told_queued)) = (waiter(), waiter());
+        waiting.queue(served, &failure);
+        assert_eq!(waiting.next(None), Next::Flush);
+        waiting.queue(queued, &failure);
+        waiting.end();
+        let (late, told_late) = waiter();
+        waiting.queue(late, &failure);
+        for told in [told_served, told_queued, told_late] {
+            assert!(told.try_recv().is_ok_and(|outcome| outcome.is_err()));
+        }
     }
 
     #[test]

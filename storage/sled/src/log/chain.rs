@@ -37,7 +37,7 @@ pub(super) struct Link {
     pub(super) hash: RecordHash,
 }
 
-/// What a written batch changes in the memory.
+/// What an append or a truncation changes in the memory once it is written.
 pub(super) struct Step {
     tail: End,
     added: Vec<(u64, Link)>,
@@ -107,19 +107,21 @@ impl Chain {
 
     /// The last entry, or the purged one when there is none.
     pub(super) fn last(&self) -> Option<LogId> {
-        self.ends.tail.id.max(self.hidden)
+        self.tail().or(self.hidden)
+    }
+
+    /// The last entry that is visible. Indices decide: below a snapshot that takes the place of the log there may be
+    /// entries of a later term than its own, which were never committed.
+    fn tail(&self) -> Option<LogId> {
+        let hidden = self.hidden.map(|id| id.index);
+        self.ends.tail.id.filter(|id| Some(id.index) > hidden)
     }
 
     /// The part of `first..end` that is visible.
     pub(super) fn clamp(&self, first: u64, end: u64) -> (u64, u64) {
         let visible = self.hidden.map_or(0, |id| id.index + 1);
         let begin = self.packs.keys().next().copied().unwrap_or(u64::MAX);
-        let stop = self
-            .ends
-            .tail
-            .id
-            .filter(|id| Some(*id) > self.hidden)
-            .map_or(0, |id| id.index + 1);
+        let stop = self.tail().map_or(0, |id| id.index + 1);
         (first.max(visible).max(begin), end.min(stop))
     }
 
@@ -259,7 +261,18 @@ impl Chain {
 
     /// The hidden range reaches beyond the stored log.
     pub(super) fn has_hole(&self) -> bool {
-        self.hidden > self.ends.tail.id
+        self.reaches_beyond(self.hidden)
+    }
+
+    /// Hides what a snapshot up to `upto` takes the place of, when all of the stored log lies below it.
+    pub(super) fn hide_below(&mut self, upto: Option<LogId>) {
+        if self.reaches_beyond(upto) {
+            self.hidden = self.hidden.max(upto);
+        }
+    }
+
+    fn reaches_beyond(&self, upto: Option<LogId>) -> bool {
+        upto.map(|id| id.index) > self.ends.tail.id.map(|id| id.index)
     }
 
     /// Deletes at most `limit` hidden packs; `None` when nothing is left to do.

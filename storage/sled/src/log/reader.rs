@@ -50,6 +50,11 @@ impl<E: Engine, R: AsyncRuntime> LogReader<E, R> {
         self.memory().chain.purged()
     }
 
+    /// Hides what a snapshot up to `upto` takes the place of, when all of the log lies below it.
+    pub(crate) fn hide_below(&self, upto: Option<LogId>) {
+        self.memory().chain.hide_below(upto);
+    }
+
     /// The first entries of `first..end`, about a mebibyte of them; none when the first one is not there.
     pub(crate) fn some(&self, first: u64, end: u64) -> Result<Vec<Entry<R>>, StoreError> {
         self.read(first..end, READ_BYTES_MAX)

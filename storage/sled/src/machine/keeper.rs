@@ -58,7 +58,7 @@ impl<E: Engine> Keeper<E> {
         Arc::clone(&self.published.borrow())
     }
 
-    /// Up to where a durable snapshot holds the state: what the log must not have any more.
+    /// Up to where a durable snapshot holds the state: what the log need not have any more.
     pub(crate) fn settled(&self) -> Option<LogId> {
         self.settled.borrow().snapshot
     }

@@ -78,8 +78,8 @@ impl<E: Engine> Keeper<E> {
     /// Reads and checks the snapshot, and applies the entries above it up to the mark.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] naming what is damaged or missing; [`StoreError::Upgrade`] when only a newer version
-    /// knows an entry.
+    /// [`StoreError::Corrupt`] naming what is damaged or missing; [`StoreError::Upgrade`] when a newer version wrote the
+    /// snapshot, [`StoreError::Stopped`] when only a newer one knows a command.
     pub(crate) fn open<R: AsyncRuntime>(
         engine: E,
         shelf: &Shelf<E>,

@@ -101,9 +101,22 @@ impl<E: Engine> Shelf<E> {
     /// # Errors
     /// [`StoreError::Corrupt`] naming the damaged chunk.
     pub(crate) fn load(&self) -> Result<Option<(Stored, SnapshotImage)>, StoreError> {
-        let Some(stored) = self.shelved().current.clone() else {
-            return Ok(None);
-        };
+        loop {
+            let Some(stored) = self.shelved().current.clone() else {
+                return Ok(None);
+            };
+            let generation = stored.generation;
+            let loaded = self.load_stored(stored);
+            let is_current = |now: &Stored| now.generation == generation;
+            // Another one became current meanwhile, and this one is being deleted.
+            if loaded.is_err() && !self.shelved().current.as_ref().is_some_and(is_current) {
+                continue;
+            }
+            return loaded.map(Some);
+        }
+    }
+
+    fn load_stored(&self, stored: Stored) -> Result<(Stored, SnapshotImage), StoreError> {
         let mut bytes = Vec::with_capacity(stored.size as usize);
         for number in 0..stored.chunks() {
             let key = chunk_key(stored.generation, number);
@@ -117,7 +130,7 @@ impl<E: Engine> Shelf<E> {
             let value = self.engine.get(Space::Snapshots, &key)?.ok_or_else(lost)?;
             bytes.extend_from_slice(frame::unwrap(&self.engine, Space::Snapshots, &key, &value)?.0);
         }
-        Ok(Some((stored, SnapshotImage::from(bytes))))
+        Ok((stored, SnapshotImage::from(bytes)))
     }
 
     /// Writes the chunks of an image. It is not current yet.

@@ -271,3 +271,31 @@ fn an_older_snapshot_does_not_take_the_place_of_a_newer_one() {
         );
     });
 }
+
+/// Entries of a later term that were never committed do not count against a snapshot of an earlier one that goes further.
+#[test]
+fn a_snapshot_takes_the_place_of_a_shorter_log_of_a_later_term() {
+    block_on(async {
+        for crashes_before_the_purge in [false, true] {
+            let engine = MemoryEngine::new(1);
+            let (mut log, mut machine) = open(engine.clone()).unwrap();
+            append(&mut log, entries(1, 1..=80)).await;
+            append(&mut log, entries(5, 81..=95)).await;
+            let sent = snapshot(100).await;
+            let upto = sent.meta.last_log_id.unwrap();
+            if !crashes_before_the_purge {
+                log.purge(upto).await.unwrap();
+            }
+            machine
+                .install_snapshot(&sent.meta, sent.snapshot.clone())
+                .await
+                .unwrap();
+            let (mut log, machine) = open(engine.crash(Survival::Nothing)).unwrap();
+            assert_eq!(machine.watch().borrow().applied, Some(upto));
+            assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(upto));
+            append(&mut log, entries(6, 101..=110)).await;
+            let found = contents((log, machine)).await.unwrap();
+            assert_eq!((found.purged, found.last), (Some(upto), Some(id(6, 110))));
+        }
+    });
+}
