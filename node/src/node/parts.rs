@@ -190,13 +190,16 @@ fn schedule(config: &Config) -> Schedule {
 }
 
 fn raft_settings(config: &Config) -> RaftSettings {
+    let default = RaftSettings::default();
     RaftSettings {
         heartbeat: config.raft.heartbeat.0,
         election_min: config.raft.election_min.0,
         election_max: config.raft.election_max.0,
         snapshot_entries: config.raft.snapshot_entries,
         log_keep: config.raft.log_keep,
-        ..RaftSettings::default()
+        // Who keeps a short log does not want a thousand entries more.
+        purge_batch: default.purge_batch.min(config.raft.log_keep.max(1)),
+        ..default
     }
 }
 
