@@ -54,6 +54,18 @@ pub enum StoreError {
         /// What is not known here.
         what: String,
     },
+    /// The log, applied again, makes another history than it had made.
+    #[error(
+        "applying the log of {file} again up to entry {index} made another history than before. If this version of \
+         hessra-node is new here, go back to the one before it and report this: the data is whole, delete nothing. If \
+         not, this node is damaged: remove it from the cluster and add it again under a new id with an empty data directory"
+    )]
+    Diverged {
+        /// File or directory.
+        file: String,
+        /// The last entry that was applied again.
+        index: u64,
+    },
     /// The system refused.
     #[error(
         "cannot {action} {path}. Make sure that the disk works, has room, and belongs to the user of this process"

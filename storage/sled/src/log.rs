@@ -16,8 +16,8 @@
 //! opening walks all of it. The log never stops short of `ends`: under the engine's contract (a crash keeps a prefix of
 //! the writes) a mark is not there without its packs. It may go beyond it by the packs of an append whose mark was not
 //! yet written; such an append was never acknowledged, and openraft may find it or not. Nothing has to be guessed, and
-//! one flush makes all of it durable. It is several writes instead of one batch because a batch costs sled five times a
-//! single change (`disk`).
+//! one flush makes all of it durable. It is several writes instead of one batch because a batch costs sled far
+//! more than a single change (`disk`).
 //!
 //! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
 //!

@@ -78,8 +78,8 @@ impl<E: Engine> Keeper<E> {
     /// Reads and checks the snapshot, and applies the entries above it up to the mark.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] naming what is damaged or missing; [`StoreError::Upgrade`] when a newer version wrote the
-    /// snapshot, [`StoreError::Stopped`] when only a newer one knows a command.
+    /// [`StoreError::Corrupt`] naming what is damaged or missing; [`StoreError::Diverged`] when the log makes another
+    /// history than the mark names; [`StoreError::Upgrade`] when a newer version wrote the snapshot, [`StoreError::Stopped`] when only a newer one knows a command.
     pub(crate) fn open<R: AsyncRuntime>(
         engine: E,
         shelf: &Shelf<E>,
@@ -147,13 +147,10 @@ fn replayed<E: Engine, R: AsyncRuntime>(
     {
         return Ok(published);
     }
-    let found = published.state.view().revision;
-    let what = format!(
-        "applying the log again up to entry {last} made another history, at {found} instead of {}: this binary applies \
-         it otherwise, or the snapshot is not its beginning",
-        reached.revision
-    );
-    Err(wrong(engine, &what))
+    Err(StoreError::Diverged {
+        file: engine.location(),
+        index: last,
+    })
 }
 
 /// A state from its records.
