@@ -11,7 +11,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use hessra_audit::checkpoint::field;
 use hessra_audit::{Actor, Event, Outcome, Position, Record};
-use hessra_sled::{Engine, Entry, LogReader, Proposal, Published};
+use hessra_sled::{Engine, Entry, LogReader, Proposal, Published, Remembered};
 use hessra_state::{RequestId, State};
 use openraft::{EntryPayload, RaftLogReader as _};
 use tokio::sync::watch;
@@ -29,28 +29,10 @@ const SEEN_MAX: usize = 100_000;
 /// Between two tries when nothing can be written.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Reads the log into the chain until `stop`.
-pub async fn run<E: Engine>(
+/// Reads the log into the chain.
+pub struct Follower {
     auditor: Auditor,
-    mut log: LogReader<E>,
-    mut published: watch::Receiver<Arc<Published>>,
-    stop: CancellationToken,
-) {
-    let mut follower = Follower::new(auditor);
-    loop {
-        let now = Arc::clone(&published.borrow_and_update());
-        if let Err(reason) = follower.catch_up(&mut log, &now, &stop).await {
-            error!(%reason, "audit: the log was not read");
-        }
-        tokio::select! {
-            changed = published.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-struct Follower {
-    auditor: Auditor,
+    remembered: Arc<dyn Remembered>,
     progress: Progress,
     /// Records that the chain has of the entry `progress.next`.
     partial: BTreeSet<String>,
@@ -59,7 +41,9 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(auditor: Auditor) -> Self {
+    /// Goes on where the chain ends.
+    #[must_use]
+    pub fn new(auditor: Auditor, remembered: Arc<dyn Remembered>) -> Self {
         let recovered = &auditor.inner.queue.recovered;
         let progress = Progress {
             next: recovered.next,
@@ -79,6 +63,26 @@ impl Follower {
             seen: order.iter().copied().collect(),
             order,
             auditor,
+            remembered,
+        }
+    }
+
+    /// Follows what is applied, until `stop`.
+    pub async fn run<E: Engine>(
+        mut self,
+        mut log: LogReader<E>,
+        mut published: watch::Receiver<Arc<Published>>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let now = Arc::clone(&published.borrow_and_update());
+            if let Err(reason) = self.catch_up(&mut log, &now, &stop).await {
+                error!(%reason, "audit: the log was not read");
+            }
+            tokio::select! {
+                changed = published.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
         }
     }
 
@@ -126,12 +130,13 @@ impl Follower {
             EntryPayload::Blank => Vec::new(),
             EntryPayload::Normal(Proposal(commands)) => {
                 let mut records = Vec::with_capacity(commands.len());
-                for (place, stamped) in commands.iter().enumerate() {
+                let mut requests = commands.iter().map(|stamped| stamped.request);
+                let answers = self.remembered.answers(&mut requests);
+                for (place, (stamped, answer)) in commands.iter().zip(&answers).enumerate() {
                     if self.is_repeated(&stamped.request) {
                         continue;
                     }
-                    let first = state.requests().answer(&stamped.request);
-                    let answer = first.map(|first| &first.applied);
+                    let answer = answer.as_ref();
                     let mut derived = derive::command(stamped, answer, state, position, place);
                     self.name(&stamped.request, &mut derived);
                     records.extend(derived);

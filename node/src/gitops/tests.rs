@@ -2,8 +2,8 @@
 
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{
-    Applied, Command, Init, Policy, PolicyChange, PolicyOrigin, RequestId, SealedKey, Stamped,
-    State,
+    Applied, Command, Init, Machine, Policy, PolicyChange, PolicyOrigin, RequestId, SealedKey,
+    Stamped, State,
 };
 
 use super::decide::{Decision, Permitted, applied_last, decide};
@@ -33,10 +33,10 @@ fn key(id: u32, purpose: KeyPurpose) -> SealedKey {
 }
 
 /// A cluster that began with the policy `start` and had these applied since.
-fn state(applied: &[(PolicyOrigin, &str)]) -> State {
-    let mut state = State::new();
+fn state(applied: &[(PolicyOrigin, &str)]) -> Machine {
+    let mut state = Machine::new();
     let mut number = 0;
-    let mut apply = |state: &mut State, command| {
+    let mut apply = |state: &mut Machine, command| {
         number += 1;
         state.apply(&Stamped {
             at: UnixMillis(1),
@@ -115,7 +115,7 @@ fn what_stands_already_is_in_sync_whoever_applied_it() {
     let by_hand = state(&[(git(OLD), "a"), (PolicyOrigin::Operator, "b")]);
     assert_eq!(decided(&by_hand, NEW, "b", false, STRICT), Decision::InSync);
     assert_eq!(
-        decide(State::new().policies(), NEW, [1; 32], true, STRICT),
+        decide(Machine::new().policies(), NEW, [1; 32], true, STRICT),
         Decision::InSync
     );
 }

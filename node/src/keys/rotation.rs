@@ -134,7 +134,7 @@ async fn take(authority: &Authority, keks: &KekRing, schedule: &Schedule, step: 
 #[cfg(test)]
 mod tests {
     use hessra_revocation::{FeedId, FeedSalt, PublicKeyRecord};
-    use hessra_state::{Init, Policy, Stamped};
+    use hessra_state::{Init, Machine, Policy, Stamped};
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
         SealedKey::new(record, vec![1])
     }
 
-    fn apply(state: &mut State, at: UnixMillis, command: Command) -> Applied {
+    fn apply(state: &mut Machine, at: UnixMillis, command: Command) -> Applied {
         state.apply(&Stamped {
             at,
             by: "urn:h:ann".into(),
@@ -161,8 +161,8 @@ mod tests {
         })
     }
 
-    fn begun() -> State {
-        let mut state = State::new();
+    fn begun() -> Machine {
+        let mut state = Machine::new();
         let init = Init {
             feed_id: FeedId([1; 16]),
             salt: FeedSalt([2; 16]),

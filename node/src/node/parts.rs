@@ -16,7 +16,8 @@ use super::material::Material;
 use super::readiness::Facts;
 use super::upkeep::{self, Certified};
 use crate::api::grpc::KeyDesk;
-use crate::audit::{AuditSettings, Auditor, ChainSigner, follow};
+use crate::audit::follow::Follower;
+use crate::audit::{AuditSettings, Auditor, ChainSigner};
 use crate::authority::inspector::Inspector;
 use crate::authority::{Authority, AuthoritySettings};
 use crate::config::Config;
@@ -60,8 +61,12 @@ impl Parts {
         authority.refuse_writes_when(move || disk.writable().err().map(|low| low.to_string()));
         authority.audited_by(auditor.clone());
         auditor.sign_with(Box::new(ChainSigner::new(authority.raft().clone(), &keys)));
-        let published = authority.raft().watch();
-        tokio::spawn(follow::run(auditor.clone(), log, published, stop.clone()));
+        let (published, remembered) = {
+            let raft = authority.raft();
+            (raft.watch(), Arc::clone(raft.remembered()))
+        };
+        let follower = Follower::new(auditor.clone(), remembered);
+        tokio::spawn(follower.run(log, published, stop.clone()));
         let signer = Arc::new(keys.signer(KeyPurpose::Feed));
         let feed = FeedHub::start(authority.clone(), signer, feed_settings(config), stop);
         let facts = Arc::new(Facts {

@@ -32,7 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hessra_sled::{
-    Answers, Engine, LogStore, Member, Proposal, Published, StateMachine, TokioTypes as Types,
+    Answers, Engine, LogStore, Member, Proposal, Published, Remembered, StateMachine,
+    TokioTypes as Types,
 };
 use hessra_state::{Applied, State};
 use openraft::ServerState;
@@ -109,6 +110,7 @@ pub struct RaftHandle {
     identity: Arc<NodeIdentity>,
     settings: Arc<RaftSettings>,
     published: watch::Receiver<Arc<Published>>,
+    remembered: Arc<dyn Remembered>,
     peers: Arc<Peers>,
     restored: Arc<RestoredLeadership>,
 }
@@ -138,7 +140,7 @@ pub async fn start<E: Engine>(
         term: led.map(|vote| vote.leader_id().term),
         harmless: AtomicBool::new(false),
     };
-    let published = machine.watch();
+    let (published, remembered) = (machine.watch(), machine.remembered());
     let peers = Arc::new(Peers::new(identity.clone(), dialer));
     let candidacy = Arc::new(Candidacy::default());
     let network = network::Factory::new(Arc::clone(&peers), Arc::clone(&candidacy), &settings);
@@ -154,6 +156,7 @@ pub async fn start<E: Engine>(
         identity,
         settings,
         published,
+        remembered,
         peers,
         restored,
     })
@@ -211,6 +214,12 @@ impl RaftHandle {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.published.clone()
+    }
+
+    /// What was answered before, as of the newest entry applied here.
+    #[must_use]
+    pub fn remembered(&self) -> &Arc<dyn Remembered> {
+        &self.remembered
     }
 
     /// Log index of the newest entry in the published state; 0 = none.

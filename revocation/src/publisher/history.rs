@@ -1,7 +1,8 @@
 //! The retained entries of a feed: what a verifier that was away is caught up from.
 //!
-//! Part of the replicated state, so everything here is deterministic. Entries are kept as canonical bytes with the log
-//! root after each: the root answers "is your past mine?" for every revision that is retained.
+//! Part of the replicated state, so everything here is deterministic. Entries are kept as canonical bytes, chunk by chunk,
+//! with the log's frontier before each chunk: so the log root at any retained revision, which answers "is your past
+//! mine?", costs at most one chunk of hashes to whoever asks, and nothing to whoever writes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,38 +14,72 @@ use crate::{DecodeError, FeedEntry, Hash, Revision};
 /// what a push after a clone copies at most.
 const CHUNK: usize = 256;
 
-/// The retained entries of a feed with the log root after each. Cheap to clone.
+/// The retained entries of a feed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct History {
     floor: Revision,
-    /// Of the log through `floor`.
-    at_floor: Frontier,
-    root_at_floor: Hash,
     /// All full but the last.
-    chunks: VecDeque<Arc<Vec<Retained>>>,
+    chunks: VecDeque<Arc<Chunk>>,
     /// Entries at the front of the first chunk that are no longer retained.
     dropped: usize,
     len: usize,
+    /// Of the log before the next chunk.
+    next: Frontier,
 }
 
+/// Consecutive entries, one after the other.
 #[derive(Clone, Debug)]
-struct Retained {
-    bytes: Box<[u8]>,
-    root: Hash,
+struct Chunk {
+    /// Of the log before the first of them.
+    before: Frontier,
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Chunk {
+    fn new(before: Frontier) -> Self {
+        Self {
+            before,
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(CHUNK),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() == CHUNK
+    }
+
+    fn push(&mut self, entry: &[u8]) {
+        self.bytes.extend_from_slice(entry);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, at: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.get(start..end)
+    }
+
+    /// Of the log after the first `count` entries.
+    fn frontier_after(&self, count: usize) -> Frontier {
+        let mut log = self.before.clone();
+        let entries = (0..count).filter_map(|at| self.get(at));
+        entries.for_each(|entry| log.append(entry));
+        log
+    }
 }
 
 impl History {
     /// Starts after `floor` (nothing retained); `at_floor` is the frontier of the log through it.
     #[must_use]
     pub fn new(floor: Revision, at_floor: Frontier) -> Self {
-        let root_at_floor = at_floor.root();
         Self {
             floor,
-            at_floor,
-            root_at_floor,
             chunks: VecDeque::new(),
             dropped: 0,
             len: 0,
+            next: at_floor,
         }
     }
 
@@ -70,25 +105,27 @@ impl History {
                 });
             }
             log.append(bytes);
-            history.retain(bytes.into(), log.root());
+            history.retain(bytes, &log);
         }
         Ok(history)
     }
 
-    /// Appends the next entry; `root` is the log root after it.
-    pub fn push(&mut self, entry: &FeedEntry, root: Hash) {
+    /// Appends the next entry; `log` is the frontier of the log with it.
+    pub fn push(&mut self, entry: &FeedEntry, log: &Frontier) {
         // INVARIANT: the state pushes what its view has just applied, and the view refuses holes.
         debug_assert_eq!(entry.revision, self.head().next(), "a hole in the history");
-        self.retain(entry.to_bytes().into(), root);
+        debug_assert_eq!(
+            log.size(),
+            entry.revision.0,
+            "the log has one leaf per revision"
+        );
+        self.retain(&entry.to_bytes(), log);
     }
 
-    /// Drops the oldest until at most `max` remain; returns the dropped revisions, oldest first.
-    pub fn truncate_front(&mut self, max: usize) -> Vec<Revision> {
-        let mut dropped = Vec::with_capacity(self.len.saturating_sub(max));
-        while self.len > max {
-            self.drop_oldest();
-            dropped.push(self.floor);
-        }
+    /// Drops the oldest until at most `max` remain; returns how many.
+    pub fn truncate_front(&mut self, max: usize) -> usize {
+        let dropped = self.len.saturating_sub(max);
+        (0..dropped).for_each(|_| self.drop_oldest());
         dropped
     }
 
@@ -100,8 +137,8 @@ impl History {
 
     /// Frontier of the log through the floor: with the entries above it, the whole log's frontier can be made again.
     #[must_use]
-    pub fn floor_frontier(&self) -> &Frontier {
-        &self.at_floor
+    pub fn floor_frontier(&self) -> Frontier {
+        self.frontier_after(0)
     }
 
     /// Newest revision.
@@ -122,19 +159,20 @@ impl History {
         self.len == 0
     }
 
-    /// Log root at a retained revision (or at the floor).
+    /// Log root at a retained revision (or at the floor). Hashes up to a chunk of entries.
     #[must_use]
     pub fn root_at(&self, revision: Revision) -> Option<Hash> {
-        if revision == self.floor {
-            return Some(self.root_at_floor);
-        }
-        self.retained(revision).map(|retained| retained.root)
+        let above_floor = usize::try_from(revision.0.checked_sub(self.floor.0)?).ok()?;
+        (above_floor <= self.len).then(|| self.frontier_after(above_floor).root())
     }
 
     /// Canonical bytes of the entry that is a retained revision.
     #[must_use]
     pub fn entry(&self, revision: Revision) -> Option<&[u8]> {
-        self.retained(revision).map(|retained| &*retained.bytes)
+        let above_floor = revision.0.checked_sub(self.floor.0)?.checked_sub(1)?;
+        let above_floor = usize::try_from(above_floor).ok()?;
+        let at = self.dropped + Some(above_floor).filter(|at| *at < self.len)?;
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
     }
 
     /// Canonical bytes of the entries from `from` on, at most `max`; empty when `from` is above the head, `None` when
@@ -152,31 +190,34 @@ impl History {
         )
     }
 
-    fn retained(&self, revision: Revision) -> Option<&Retained> {
-        let above_floor = revision.0.checked_sub(self.floor.0)?.checked_sub(1)?;
-        let at = self.dropped
-            + usize::try_from(above_floor)
-                .ok()
-                .filter(|at| *at < self.len)?;
-        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    /// Of the log through the first `count` retained entries.
+    fn frontier_after(&self, count: usize) -> Frontier {
+        let at = self.dropped + count;
+        match self.chunks.get(at / CHUNK) {
+            Some(chunk) => chunk.frontier_after(at % CHUNK),
+            // Only after the last chunk, and that one is full.
+            None => self.next.clone(),
+        }
     }
 
-    fn retain(&mut self, bytes: Box<[u8]>, root: Hash) {
-        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push_back(Arc::new(Vec::with_capacity(CHUNK)));
+    fn retain(&mut self, bytes: &[u8], log: &Frontier) {
+        if self.chunks.back().is_none_or(|chunk| chunk.is_full()) {
+            self.chunks
+                .push_back(Arc::new(Chunk::new(self.next.clone())));
         }
         let chunk = self
             .chunks
             .back_mut()
             .expect("one was pushed if there was none");
-        Arc::make_mut(chunk).push(Retained { bytes, root });
+        let chunk = Arc::make_mut(chunk);
+        chunk.push(bytes);
+        if chunk.is_full() {
+            self.next = log.clone();
+        }
         self.len += 1;
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = &self.chunks[0][self.dropped];
-        self.at_floor.append(&oldest.bytes);
-        self.root_at_floor = oldest.root;
         self.floor = self.floor.next();
         self.len -= 1;
         self.dropped += 1;

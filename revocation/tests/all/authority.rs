@@ -90,7 +90,7 @@ impl Authority {
             change,
         };
         view.apply(&entry).unwrap();
-        self.history.push(&entry, view.log_root());
+        self.history.push(&entry, &view.log);
         self.views.push(view);
         revision
     }
@@ -246,7 +246,7 @@ impl Authority {
         for view in self.views.iter().filter(|view| view.revision <= revision) {
             if let Some(bytes) = self.history.entry(view.revision) {
                 past.history
-                    .push(&FeedEntry::from_bytes(bytes).unwrap(), view.log_root());
+                    .push(&FeedEntry::from_bytes(bytes).unwrap(), &view.log);
             }
             past.views.push(view.clone());
         }

@@ -323,7 +323,7 @@ impl Runner for Scene {
             }
             Command::Keep(count) => {
                 let dropped = self.node().history.truncate_front(*count);
-                return Ok(format!("dropped {}\n", dropped.len()));
+                return Ok(format!("dropped {}\n", dropped));
             }
             Command::Pass(ms) => {
                 self.now += ms;

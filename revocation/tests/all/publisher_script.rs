@@ -119,7 +119,7 @@ impl Runner for Node {
                 writeln!(
                     output,
                     "dropped {}, floor {}, head {}",
-                    dropped.len(),
+                    dropped,
                     history.floor(),
                     history.head()
                 )?;

@@ -41,7 +41,7 @@ pub use engine::{Batch, Done, Engine};
 pub use error::StoreError;
 pub use layout::Space;
 pub use log::{LogReader, LogStore};
-pub use machine::{Published, StateMachine};
+pub use machine::{Moment, Published, Remembered, StateMachine};
 pub use memory::MemoryEngine;
 pub use snapshot::SnapshotImage;
 pub use store::{Parts, Store};

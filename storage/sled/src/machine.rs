@@ -1,7 +1,7 @@
 //! openraft's state machine: applies in memory, publishes, and keeps snapshots.
 //!
 //! ```text
-//! apply ──▶ State in memory ──▶ published to readers (a clone, once per applied batch)
+//! apply ──▶ Machine in memory ──▶ its state published to readers (a clone, once per applied batch)
 //!              └─ the mark `applied`: how far, and what the history is then
 //! ```
 //!
@@ -18,7 +18,7 @@ mod opening;
 
 use std::sync::Arc;
 
-use hessra_state::State;
+use hessra_state::{Applied, Frozen, RequestId, State};
 use openraft::storage::RaftStateMachine;
 use openraft::{
     AsyncRuntime, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot,
@@ -45,6 +45,26 @@ pub struct Published {
     pub state: Arc<State>,
 }
 
+/// The state machine as it is, for a snapshot.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The entry up to which it is applied; none before the first.
+    pub applied: Option<LogId>,
+    /// The last membership among the applied entries.
+    pub membership: StoredMembership,
+    /// Everything.
+    pub machine: Frozen,
+}
+
+/// What the state machine knows and does not publish.
+pub trait Remembered: Send + Sync {
+    /// What was answered to each of the requests, in their order, while it is remembered.
+    fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>>;
+
+    /// Everything as of the newest applied batch.
+    fn moment(&self) -> Moment;
+}
+
 /// openraft's state machine.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
     keeper: Arc<Keeper<E>>,
@@ -54,7 +74,7 @@ pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
 
 /// Builds one snapshot of the state as it was when the builder was asked for.
 pub struct SnapshotBuilder<E: Engine, R: AsyncRuntime = TokioRuntime> {
-    published: Arc<Published>,
+    moment: Moment,
     shelf: Arc<Shelf<E>>,
     keeper: Arc<Keeper<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
@@ -73,6 +93,12 @@ impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.keeper.watch()
+    }
+
+    /// What is not published, also once openraft owns the state machine.
+    #[must_use]
+    pub fn remembered(&self) -> Arc<dyn Remembered> {
+        Arc::clone(&self.keeper) as Arc<dyn Remembered>
     }
 }
 
@@ -98,7 +124,7 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         SnapshotBuilder {
-            published: self.keeper.published(),
+            moment: self.keeper.moment(),
             shelf: Arc::clone(&self.shelf),
             keeper: Arc::clone(&self.keeper),
             runtime: std::marker::PhantomData,
@@ -139,8 +165,8 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
 impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
     async fn build(&self) -> Result<(SnapshotMeta, SnapshotImage), StoreError> {
-        let meta = meta_of(&self.published);
-        let image = SnapshotImage::build(&meta, &self.published.state).await;
+        let meta = meta_of(&self.moment);
+        let image = SnapshotImage::build(&meta, &self.moment.machine).await;
         let stored = self.shelf.put(&meta, &image).await?;
         // It is not beyond the mark: that was written with the batch that made this state.
         self.shelf
@@ -152,14 +178,14 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
 }
 
 /// Equal states have equal snapshot ids: which node built it does not matter.
-fn meta_of(published: &Published) -> SnapshotMeta {
-    let snapshot_id = published.applied.map_or_else(
+fn meta_of(moment: &Moment) -> SnapshotMeta {
+    let snapshot_id = moment.applied.map_or_else(
         || "empty".to_owned(),
         |id| format!("{}-{}", id.leader_id.term, id.index),
     );
     SnapshotMeta {
-        last_log_id: published.applied,
-        last_membership: published.membership.clone(),
+        last_log_id: moment.applied,
+        last_membership: moment.membership.clone(),
         snapshot_id,
     }
 }

@@ -127,7 +127,7 @@ pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), Inv
 pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
     let salt = state.view.set.salt();
     let mut standing = 0;
-    for (kind, digest) in state.revocations.targets() {
+    for (kind, digest) in state.revocations.targets(salt) {
         let rule = state.view.set.rule(kind, &digest);
         let live = state
             .revocations

@@ -9,22 +9,30 @@ use sha2::{Digest as _, Sha256};
 
 use crate::revocations::Lifted;
 use crate::{
-    Applied, Meta, Pending, PendingAction, Policy, PolicyOrigin, PolicyVersion, Record, Revocation,
-    SealedKey, State,
+    Applied, Frozen, Machine, Meta, Pending, PendingAction, Policy, PolicyOrigin, PolicyVersion,
+    Record, Revocation, SealedKey,
 };
 
 /// Separates these hashes from all others made by this product.
 const DOMAIN: &[u8] = b"hessra authority state v1\n";
 
-impl State {
+impl Frozen {
     /// SHA-256 over all records in canonical order. Equal logs, equal digests.
     ///
-    /// Reads the whole state: for tests, simulation and audits, not for every request.
+    /// Reads everything: for tests, simulation and audits, not for every request.
     #[must_use]
     pub fn digest(&self) -> Hash {
         let mut writer = Writer(Sha256::new_with_prefix(DOMAIN));
         self.records().for_each(|record| writer.record(&record));
         writer.0.finalize().into()
+    }
+}
+
+impl Machine {
+    /// As [`Frozen::digest`].
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        self.freeze().digest()
     }
 }
 
@@ -107,10 +115,10 @@ impl Writer {
             .cutoff(revocation.cutoff)
             .until(revocation.until);
         self.number(revocation.at.0)
-            .text(&revocation.by)
-            .text(&revocation.reason);
-        self.text(&revocation.ticket)
-            .text(&revocation.message)
+            .text(&revocation.why.by)
+            .text(&revocation.why.reason);
+        self.text(&revocation.why.ticket)
+            .text(&revocation.why.message)
             .lifted(revocation.lifted.as_ref());
     }
 

@@ -1,22 +1,23 @@
 //! The replicated state of the authority and every command that can change it.
 //!
-//! Pure and total: [`State::apply`] has no clock, no randomness, no IO, no `Result`. A refusal is an [`Applied`] value,
+//! Pure and total: [`Machine::apply`] has no clock, no randomness, no IO, no `Result`. A refusal is an [`Applied`] value,
 //! the same on every node. Everything `apply` depends on is in the entry.
 //!
 //! ```text
-//! Stamped { at, by, request, command } ──▶ State::apply ──▶ Applied      what the caller is told
+//! Stamped { at, by, request, command } ──▶ Machine::apply ──▶ Applied      what the caller is told
 //!                                               │
-//!                                               └─ records ──▶ Record       what a snapshot is made of
+//!                                               ├─ a clone ──▶ State         what readers see
+//!                                               └─ records ──▶ Record        what a snapshot is made of
 //! ```
 //!
 //! ```
 //! use hessra_revocation::UnixMillis;
-//! use hessra_state::{Applied, Command, RefusalCode, RequestId, Stamped, State};
+//! use hessra_state::{Applied, Command, Machine, RefusalCode, RequestId, Stamped};
 //!
-//! let mut state = State::new();
+//! let mut machine = Machine::new();
 //! let command = Command::RaiseVersion(1);
 //! let asked = Stamped { at: UnixMillis(1_000), by: "node-1".into(), request: RequestId([1; 16]), command };
-//! let Applied::Refused(refusal) = state.apply(&asked) else { panic!("a cluster begins with `Command::Init`") };
+//! let Applied::Refused(refusal) = machine.apply(&asked) else { panic!("a cluster begins with `Command::Init`") };
 //! assert_eq!(refusal.code, RefusalCode::NotInitialized);
 //! ```
 //!
@@ -24,7 +25,8 @@
 //! |---|---|
 //! | [`command`] | what can be asked, with its time and author inside |
 //! | [`applied`] | what is answered, refusals among it |
-//! | [`state`] | the state, its one way to change, and what readers see |
+//! | [`machine`] | the one way to change anything |
+//! | [`state`] | the state: what readers see |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
 //! | [`keys`] | keys and the one table of their states |
 //! | [`pending`] | what waits for a second person |
@@ -43,10 +45,12 @@ mod check;
 pub mod command;
 pub mod contexts;
 mod digest;
+mod index;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
 mod lookup;
+pub mod machine;
 pub mod pending;
 mod pieces;
 pub mod policy;
@@ -64,10 +68,11 @@ pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, 
 pub use contexts::{ContextStep, ContextVersion, SessionId};
 pub use keys::SealedKey;
 pub use ledger::{FacetId, Spend, Spent};
+pub use machine::{Frozen, Machine};
 pub use pending::{Pending, PendingAction, PendingId, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
 pub use rebuild::InvalidRecords;
 pub use record::{Meta, Record, RecordKey};
-pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError};
+pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};

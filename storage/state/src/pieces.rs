@@ -1,14 +1,29 @@
-//! The state in pieces, for a snapshot.
+//! The state machine in pieces, for a snapshot.
 
 use hessra_revocation::Revision;
 
-use crate::requests::FirstAnswer;
-use crate::{Meta, Record, RequestId, State};
+use crate::machine::Frozen;
+use crate::requests::{Answers, FirstAnswer};
+use crate::{Machine, Meta, Record, RequestId, State};
+
+impl Frozen {
+    /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set, answers
+    /// in that of their arrival.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.state.records(&self.answers)
+    }
+}
+
+impl Machine {
+    /// As [`Frozen::records`].
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.state.records(self.requests.answers())
+    }
+}
 
 impl State {
-    /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set.
-    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        std::iter::once(Record::Meta(self.meta()))
+    fn records<'a>(&'a self, answers: &'a Answers) -> impl Iterator<Item = Record> + 'a {
+        std::iter::once(Record::Meta(self.meta(answers)))
             .chain(self.view.set.iter().map(Record::Rule))
             .chain(
                 self.revocations
@@ -23,7 +38,7 @@ impl State {
                     .map(|version| Record::Policy((**version).clone())),
             )
             .chain(
-                self.requests
+                answers
                     .iter()
                     .map(|(id, answer)| request_record(*id, answer)),
             )
@@ -41,7 +56,7 @@ impl State {
             )
     }
 
-    fn meta(&self) -> Meta {
+    fn meta(&self, answers: &Answers) -> Meta {
         Meta {
             version: self.version,
             feed_id: self.view.feed_id,
@@ -55,7 +70,7 @@ impl State {
             policy_versions: self.policies.len() as u64,
             floor: self.history.floor(),
             floor_frontier: self.history.floor_frontier().peaks().to_vec(),
-            next_sequence: self.requests.next_sequence(),
+            next_sequence: answers.next_sequence(),
             next_key_id: self.next_key_id,
             next_pending: self.pending.next(),
             pending: self.pending.iter().count() as u64,

@@ -1,4 +1,4 @@
-//! A state from its records: after a restart, and from another node's snapshot.
+//! A state machine from its records: after a restart, and from another node's snapshot.
 //!
 //! A checksum tells that bytes are as they were written, not that they were all written, nor that they belong together.
 //! So everything that can be checked is: there is one of what there must be one of, nothing is there twice, retained feed
@@ -17,7 +17,7 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    ContextVersion, FacetId, Meta, Pending, Pendings, PolicyVersions, Record, RequestId,
+    ContextVersion, FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId,
     Revocation, SealedKey, SessionId, Spent, State, check,
 };
 
@@ -39,9 +39,8 @@ pub enum InvalidRecords {
     },
 }
 
-impl State {
-    /// Rebuilds a state from its records, in any order. The result has the digest of the state they came from, and
-    /// nothing to tell the disk.
+impl Machine {
+    /// Rebuilds a state machine from its records, in any order. The result has the digest of the one they came from.
     ///
     /// # Errors
     /// [`InvalidRecords::Invalid`] with what contradicts what; [`InvalidRecords::Upgrade`] for records of a newer version.
@@ -102,7 +101,7 @@ impl Parts {
         require(!is_second, || format!("{key:?} is there twice"))
     }
 
-    fn build(self) -> Result<State, InvalidRecords> {
+    fn build(self) -> Result<Machine, InvalidRecords> {
         let meta = self
             .meta
             .ok_or_else(|| invalid("its meta record is missing"))?;
@@ -121,7 +120,6 @@ impl Parts {
             history,
             keys: self.keys,
             policies: self.policies,
-            requests,
             pending,
             next_key_id: meta.next_key_id,
             ledger: self.ledger,
@@ -132,7 +130,7 @@ impl Parts {
         check::rules(&state)?;
         check::recent(&state, &self.entries)?;
         check::timed(&state)?;
-        Ok(state)
+        Ok(Machine { state, requests })
     }
 }
 
@@ -198,8 +196,7 @@ pub(crate) fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, Inva
 }
 
 fn revocations(meta: &Meta, stored: Vec<Revocation>) -> Result<Revocations, InvalidRecords> {
-    let mut revocations = Revocations::default();
-    for revocation in stored {
+    for revocation in &stored {
         let revision = revocation.revision;
         let newest = revocation
             .lifted
@@ -209,10 +206,9 @@ fn revocations(meta: &Meta, stored: Vec<Revocation>) -> Result<Revocations, Inva
             revision > Revision(0) && revision <= newest && newest <= meta.revision,
             || format!("revocation {revision} is from the future"),
         )?;
-        let is_new = revocations.put(&meta.salt, revocation);
-        require(is_new, || format!("revocation {revision} is there twice"))?;
     }
-    Ok(revocations)
+    Revocations::rebuild(&meta.salt, stored)
+        .map_err(|twice| invalid(format!("revocation {twice} is there twice")))
 }
 
 fn locks(view: &View) -> OrdSet<(UnixSeconds, Digest)> {

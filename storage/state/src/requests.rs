@@ -4,13 +4,17 @@
 //! same answers at the same entry. The author is not part of the name: ids are random, and an answer holds nothing but
 //! revisions and states.
 
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hessra_revocation::UnixMillis;
-use imbl::OrdMap;
 
 use crate::limits::{REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX};
 use crate::{Applied, RequestId};
+
+/// Answers that share an allocation: a clone of all of them copies one pointer for so many.
+const CHUNK: usize = 256;
 
 /// The first answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +27,22 @@ pub struct FirstAnswer {
     pub sequence: u64,
 }
 
-/// The answers that are remembered. Cheap to clone.
+/// The answers that are remembered, findable by request.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
-    answers: OrdMap<RequestId, Arc<FirstAnswer>>,
-    order: OrdMap<u64, RequestId>,
+    answers: Answers,
+    /// What was asked by whom must be found at once, and is never part of a snapshot: changed in place.
+    sequences: BTreeMap<RequestId, u64>,
+}
+
+/// Answers in the order of their arrival. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// All full but the last.
+    chunks: VecDeque<Arc<Vec<(RequestId, FirstAnswer)>>>,
+    /// Answers at the front of the first chunk that are forgotten.
+    forgotten: usize,
+    len: usize,
     next_sequence: u64,
 }
 
@@ -35,26 +50,103 @@ impl Requests {
     /// The first answer to a request, while it is remembered.
     #[must_use]
     pub fn answer(&self, request: &RequestId) -> Option<&FirstAnswer> {
-        self.answers.get(request).map(Arc::as_ref)
+        let sequence = self.sequences.get(request)?;
+        self.answers.get(*sequence).map(|(_, answer)| answer)
     }
 
-    /// All answers by request id.
+    /// All of them, the oldest first.
+    #[must_use]
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Remembers a first answer.
+    pub(crate) fn remember(&mut self, request: RequestId, at: UnixMillis, applied: Applied) {
+        let sequence = self.answers.next_sequence;
+        self.sequences.insert(request, sequence);
+        let answer = FirstAnswer {
+            at,
+            applied,
+            sequence,
+        };
+        self.answers.push(request, answer);
+    }
+
+    /// Forgets what is too old or too many.
+    pub(crate) fn forget(&mut self, clock: UnixMillis) {
+        while let Some(request) = self.answers.oldest_expired(clock) {
+            self.sequences.remove(&request);
+            self.answers.forget_oldest();
+        }
+    }
+
+    /// From stored answers, in any order.
+    ///
+    /// # Errors
+    /// A sentence, when two answers share an id or a sequence, one is missing between others or at the end, or a later
+    /// one has an earlier time or one after `clock`.
+    pub(crate) fn rebuild(
+        mut stored: Vec<(RequestId, FirstAnswer)>,
+        next_sequence: u64,
+        clock: UnixMillis,
+    ) -> Result<Self, String> {
+        if stored.len() > REQUESTS_MAX {
+            return Err(format!(
+                "{} answers, at most {REQUESTS_MAX} are kept",
+                stored.len()
+            ));
+        }
+        stored.sort_by_key(|(_, answer)| answer.sequence);
+        // Answers are forgotten from the oldest on, and the newest never, so what is left has no gap.
+        let mut requests = Self::default();
+        requests.answers.next_sequence = stored
+            .first()
+            .map_or(next_sequence, |(_, oldest)| oldest.sequence);
+        let mut before = UnixMillis(0);
+        for (request, answer) in stored {
+            let (expected, sequence, at) =
+                (requests.answers.next_sequence, answer.sequence, answer.at);
+            if at < before || at > clock {
+                return Err(format!("answer {sequence} has the time of another one"));
+            }
+            before = at;
+            let twice = requests.sequences.insert(request, sequence).is_some();
+            match sequence.cmp(&expected) {
+                Ordering::Equal if !twice => requests.answers.push(request, answer),
+                Ordering::Greater => return Err(format!("answer {expected} is missing")),
+                Ordering::Less | Ordering::Equal => {
+                    return Err(format!("answer {sequence} or its request is there twice"));
+                }
+            }
+        }
+        let given = requests.answers.next_sequence;
+        if given != next_sequence {
+            return Err(format!(
+                "answers go up to {given}, {next_sequence} were given"
+            ));
+        }
+        Ok(requests)
+    }
+}
+
+impl Answers {
+    /// Requests and their answers, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&RequestId, &FirstAnswer)> {
-        self.answers
-            .iter()
-            .map(|(request, answer)| (request, answer.as_ref()))
+        let all = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        all.skip(self.forgotten)
+            .map(|(request, answer)| (request, answer))
     }
 
     /// Number of remembered answers.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.answers.len()
+        self.len
     }
 
     /// Nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.answers.is_empty()
+        self.len == 0
     }
 
     /// Sequence of the next answer.
@@ -63,91 +155,39 @@ impl Requests {
         self.next_sequence
     }
 
-    /// Remembers a first answer.
-    pub(crate) fn remember(&mut self, request: RequestId, at: UnixMillis, applied: Applied) {
-        let sequence = self.next_sequence;
+    fn get(&self, sequence: u64) -> Option<&(RequestId, FirstAnswer)> {
+        let oldest = self.next_sequence - self.len as u64;
+        let above_oldest = usize::try_from(sequence.checked_sub(oldest)?).ok()?;
+        let at = self.forgotten + above_oldest;
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    }
+
+    fn push(&mut self, request: RequestId, answer: FirstAnswer) {
+        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push_back(Arc::new(Vec::with_capacity(CHUNK)));
+        }
+        let chunk = self
+            .chunks
+            .back_mut()
+            .expect("one was pushed if there was none");
+        Arc::make_mut(chunk).push((request, answer));
+        self.len += 1;
         self.next_sequence += 1;
-        self.order.insert(sequence, request);
-        self.answers.insert(
-            request,
-            Arc::new(FirstAnswer {
-                at,
-                applied,
-                sequence,
-            }),
-        );
     }
 
-    /// Forgets what is too old or too many.
-    pub(crate) fn forget(&mut self, clock: UnixMillis) {
-        while let Some((sequence, request)) = self.oldest_expired(clock) {
-            self.order.remove(&sequence);
-            self.answers.remove(&request);
-        }
+    // INVARIANT: times rise with sequences, because the clock never goes back: the oldest is the first to expire.
+    fn oldest_expired(&self, clock: UnixMillis) -> Option<RequestId> {
+        let (request, answer) = self.chunks.front()?.get(self.forgotten)?;
+        let expired = clock.0.saturating_sub(answer.at.0) > REQUEST_AGE_MILLIS_MAX;
+        (expired || self.len > REQUESTS_MAX).then_some(*request)
     }
 
-    /// From stored answers.
-    ///
-    /// # Errors
-    /// A sentence, when two answers share an id or a sequence, one is missing between others or at the end, or a later
-    /// one has an earlier time or one after `clock`.
-    pub(crate) fn rebuild(
-        stored: Vec<(RequestId, FirstAnswer)>,
-        next_sequence: u64,
-        clock: UnixMillis,
-    ) -> Result<Self, String> {
-        let mut requests = Self {
-            next_sequence,
-            ..Self::default()
-        };
-        for (request, answer) in stored {
-            if answer.sequence >= next_sequence || answer.at > clock {
-                return Err(format!(
-                    "the answer with sequence {} is from the future",
-                    answer.sequence
-                ));
-            }
-            let sequence = answer.sequence;
-            let twice = requests.order.insert(sequence, request).is_some();
-            if requests.answers.insert(request, Arc::new(answer)).is_some() || twice {
-                return Err(format!(
-                    "the answer with sequence {sequence} is there twice"
-                ));
-            }
-        }
-        requests.check_order()?;
-        Ok(requests)
-    }
-
-    fn oldest_expired(&self, clock: UnixMillis) -> Option<(u64, RequestId)> {
-        let (sequence, request) = *self.order.get_min()?;
-        // INVARIANT: times rise with sequences, because the clock never goes back: the oldest is the first to expire.
-        let at = self.answers.get(&request)?.at;
-        let expired = clock.0.saturating_sub(at.0) > REQUEST_AGE_MILLIS_MAX;
-        (expired || self.len() > REQUESTS_MAX).then_some((sequence, request))
-    }
-
-    /// Answers are forgotten from the oldest on, and the newest never, so what is left has no gap.
-    fn check_order(&self) -> Result<(), String> {
-        if self.len() > REQUESTS_MAX {
-            return Err(format!(
-                "{} answers, at most {REQUESTS_MAX} are kept",
-                self.len()
-            ));
-        }
-        let oldest = self.order.get_min().map_or(0, |(sequence, _)| *sequence);
-        if oldest + self.len() as u64 != self.next_sequence {
-            return Err(format!(
-                "{} answers follow number {oldest}, {} were given",
-                self.len(),
-                self.next_sequence
-            ));
-        }
-        let answered = |request| self.answers.get(request).map(|answer| answer.at);
-        if self.order.values().map(answered).is_sorted() {
-            Ok(())
-        } else {
-            Err("a later answer has an earlier time".into())
+    fn forget_oldest(&mut self) {
+        self.len -= 1;
+        self.forgotten += 1;
+        if self.forgotten == CHUNK {
+            self.chunks.pop_front();
+            self.forgotten = 0;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The data plane has one [`Rule`] per target; people have every revocation that was ever made of it, also the lifted
 //! ones. `implied` is the only way from these to that, so a lift cannot forget what else was revoked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 use hessra_revocation::{
     Cutoff, Digest, Epoch, FeedSalt, Revision, Rule, RuleKind, Target, UnixMillis, UnixSeconds,
 };
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
+
+use crate::index::Index;
 
 /// One revocation of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,15 @@ pub struct Revocation {
     pub until: Option<UnixSeconds>,
     /// When, on the state's clock.
     pub at: UnixMillis,
+    /// By whom and why: the revocations of one incident share it.
+    pub why: Arc<Why>,
+    /// Set once somebody lifted it.
+    pub lifted: Option<Lifted>,
+}
+
+/// By whom something was revoked, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Why {
     /// Who revoked.
     pub by: String,
     /// A short code.
@@ -33,8 +45,6 @@ pub struct Revocation {
     pub ticket: String,
     /// For those who are denied.
     pub message: String,
-    /// Set once somebody lifted it.
-    pub lifted: Option<Lifted>,
 }
 
 impl Revocation {
@@ -129,7 +139,8 @@ impl FromStr for RevocationId {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Revocations {
     by_revision: OrdMap<Revision, Arc<Revocation>>,
-    by_rule: OrdSet<(RuleKind, Digest, Revision)>,
+    /// By the digest of the target, which covers its kind.
+    by_digest: Index,
 }
 
 impl Revocations {
@@ -141,30 +152,65 @@ impl Revocations {
         self.by_revision.get(&revision)
     }
 
-    /// Puts a revocation; `false` when one of this revision was there.
-    pub fn put(&mut self, salt: &FeedSalt, revocation: Revocation) -> bool {
-        let target = &revocation.target;
-        self.by_rule
-            .insert((target.kind(), target.digest(salt), revocation.revision));
-        self.by_revision
-            .insert(revocation.revision, Arc::new(revocation))
-            .is_none()
+    /// The one of the newest revocation when that says the same.
+    pub fn share(&self, why: Why) -> Arc<Why> {
+        let newest = self.by_revision.get_max();
+        let same = newest.filter(|(_, newest)| *newest.why == why);
+        same.map_or_else(|| Arc::new(why), |(_, newest)| Arc::clone(&newest.why))
+    }
+
+    /// From stored revocations, in any order.
+    ///
+    /// # Errors
+    /// The revision that is there twice.
+    pub fn rebuild(salt: &FeedSalt, mut stored: Vec<Revocation>) -> Result<Self, Revision> {
+        let mut by_revision = OrdMap::new();
+        stored.sort_by_key(|revocation| revocation.revision);
+        let mut why: Arc<Why> = Arc::default();
+        for mut revocation in stored {
+            let revision = revocation.revision;
+            if revocation.why != why {
+                why = revocation.why;
+            }
+            revocation.why = Arc::clone(&why);
+            if by_revision.insert(revision, Arc::new(revocation)).is_some() {
+                return Err(revision);
+            }
+        }
+        let entry = |(revision, revocation): (&Revision, &Arc<Revocation>)| {
+            (revocation.target.digest(salt), *revision)
+        };
+        Ok(Self {
+            by_digest: by_revision.iter().map(entry).collect(),
+            by_revision,
+        })
+    }
+
+    /// Puts a revocation, in the place of one of the same revision.
+    pub fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
+        let (revision, digest) = (revocation.revision, revocation.target.digest(salt));
+        let before = self.by_revision.insert(revision, Arc::new(revocation));
+        if before.is_none() {
+            self.by_digest.insert(digest, revision);
+        }
     }
 
     /// All revocations of one target, oldest first.
     pub fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
-        self.by_rule
-            .range((kind, digest, Revision(0))..=(kind, digest, Revision(u64::MAX)))
-            .filter_map(|(_, _, revision)| self.by_revision.get(revision).map(Arc::as_ref))
+        let revisions = self.by_digest.revisions(digest).into_iter();
+        let found = revisions.filter_map(|revision| self.by_revision.get(&revision));
+        // A digest is of one kind only.
+        found
+            .map(Arc::as_ref)
+            .inspect(move |found| debug_assert_eq!(found.target.kind(), kind))
     }
 
     /// Every target once.
-    pub fn targets(&self) -> impl Iterator<Item = (RuleKind, Digest)> {
-        let mut last = None;
-        self.by_rule.iter().filter_map(move |(kind, digest, _)| {
-            let target = Some((*kind, *digest));
-            (last != target).then(|| last = target).and(target)
-        })
+    pub fn targets(&self, salt: &FeedSalt) -> BTreeSet<(RuleKind, Digest)> {
+        let revocations = self.by_revision.values();
+        revocations
+            .map(|revocation| (revocation.target.kind(), revocation.target.digest(salt)))
+            .collect()
     }
 
     /// The rule that the revocations of one target imply together, with the revision it comes from. Locks that ended

@@ -13,6 +13,8 @@
 //! **Lifting with restore** leaves nothing of the one revocation: tokens issued before live again, unless another
 //! revocation covers them. It is for a revocation made by mistake, of anything but a key, and may follow a plain lift.
 
+use std::sync::Arc;
+
 use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
 
 use crate::applied::{Refusal, RefusalCode, Revoked};
@@ -20,7 +22,7 @@ use crate::command::{Lift, Revoke};
 use crate::limits::{
     COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
-use crate::revocations::{Lifted, Revocation};
+use crate::revocations::{Lifted, Revocation, Why};
 use crate::{Applied, State};
 
 impl State {
@@ -33,10 +35,16 @@ impl State {
             .iter()
             .try_for_each(|target| self.check_target(target, revoke))?;
         let before = self.view.revision;
+        let why = self.revocations.share(Why {
+            by: by.to_owned(),
+            reason: revoke.reason.clone(),
+            ticket: revoke.ticket.clone(),
+            message: revoke.message.clone(),
+        });
         let answers = revoke
             .targets
             .iter()
-            .map(|target| self.revoke_one(target, revoke, by, before))
+            .map(|target| self.revoke_one(target, revoke, &why, before))
             .collect();
         Ok(Applied::Revoked(answers))
     }
@@ -118,7 +126,7 @@ impl State {
         &mut self,
         target: &Target,
         revoke: &Revoke,
-        by: &str,
+        why: &Arc<Why>,
         before: Revision,
     ) -> Revoked {
         let revision = self.view.revision.next();
@@ -143,10 +151,7 @@ impl State {
             cutoff,
             until: revoke.until,
             at: self.clock,
-            by: by.to_owned(),
-            reason: revoke.reason.clone(),
-            ticket: revoke.ticket.clone(),
-            message: revoke.message.clone(),
+            why: Arc::clone(why),
             lifted: None,
         });
         Revoked {

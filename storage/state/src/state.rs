@@ -1,11 +1,10 @@
-//! The state and its one way to change.
+//! The state, and how a command changes it.
 //!
-//! [`State::apply`] first decides, without touching anything, then changes: a refused command has moved the clock and
-//! left its answer for retries, nothing else. Every change of what verifiers must know goes through one private
-//! `append`, which gives it the next revision; so revisions have no holes, and the view is what the feed says.
+//! A command is first decided, without touching anything, then it changes: what is refused has moved the clock, nothing
+//! else. Every change of what verifiers must know goes through one private `append`, which gives it the next revision; so
+//! revisions have no holes, and the view is what the feed says.
 //!
-//! A clone costs microseconds whatever the size: readers get one after each applied batch, a snapshot is built from one
-//! while writes go on.
+//! A clone costs microseconds whatever the size: readers get one after each applied batch.
 
 use std::sync::Arc;
 
@@ -19,9 +18,8 @@ use imbl::{OrdMap, OrdSet};
 use crate::applied::{Refusal, RefusalCode};
 use crate::command::Init;
 use crate::keys::Keys;
-use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, HISTORY_MAX, KEY_ID_SKIP_MAX};
+use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX};
 use crate::policy::NO_POLICY;
-use crate::requests::Requests;
 use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
@@ -31,7 +29,7 @@ use crate::{
     keys, policy,
 };
 
-/// What is remembered. Equal logs make equal states, on every machine.
+/// What readers see. Equal logs make equal states, on every node.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) view: View,
@@ -41,7 +39,6 @@ pub struct State {
     pub(crate) locks: OrdSet<(UnixSeconds, Digest)>,
     pub(crate) keys: OrdMap<u32, SealedKey>,
     pub(crate) policies: PolicyVersions,
-    pub(crate) requests: Requests,
     pub(crate) pending: Pendings,
     /// Every key id below was used.
     pub(crate) next_key_id: u32,
@@ -62,7 +59,6 @@ impl State {
             locks: OrdSet::new(),
             keys: OrdMap::new(),
             policies: PolicyVersions::default(),
-            requests: Requests::default(),
             pending: Pendings::default(),
             next_key_id: 0,
             ledger: Timed::default(),
@@ -70,29 +66,6 @@ impl State {
             clock: UnixMillis(0),
             version: 1,
         }
-    }
-
-    /// Applies one committed command and answers it. Total: whatever the command, the answer is a value, and the same on
-    /// every node whose state was equal.
-    ///
-    /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
-    pub fn apply(&mut self, stamped: &Stamped) -> Applied {
-        self.clock = self.clock.max(stamped.at);
-        if stamped.request.is_zero() {
-            let message =
-                "a request needs an id of its own for retries, not zero; choose 16 random bytes";
-            return Applied::Refused(Refusal::invalid(message));
-        }
-        if let Some(first) = self.requests.answer(&stamped.request) {
-            return first.applied.clone();
-        }
-        let applied = self.decide(stamped).unwrap_or_else(Applied::Refused);
-        // A use or a step is its own first answer; beside the others they would be remembered for too short a time.
-        if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
-            self.remember(stamped, &applied);
-        }
-        self.history.truncate_front(HISTORY_MAX);
-        applied
     }
 
     /// [`Command::Init`] was applied.
@@ -166,17 +139,11 @@ impl State {
     pub fn policies(&self) -> &PolicyVersions {
         &self.policies
     }
-
-    /// First answers, for those who wait for a request that was applied before.
-    #[must_use]
-    pub fn requests(&self) -> &Requests {
-        &self.requests
-    }
 }
 
 /// Deciding, and the changes that follow.
 impl State {
-    fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
+    pub(crate) fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
         if stamped.by.len() > AUTHOR_BYTES_MAX {
             let message = format!(
                 "the author has more than {AUTHOR_BYTES_MAX} bytes; ask with a shorter certificate name"
@@ -398,14 +365,8 @@ impl State {
         self.view.apply(&entry).expect(
             "the entry follows the view's revision and its change was decided on this view",
         );
-        self.history.push(&entry, self.view.log_root());
+        self.history.push(&entry, &self.view.log);
         revision
-    }
-
-    fn remember(&mut self, stamped: &Stamped, applied: &Applied) {
-        self.requests
-            .remember(stamped.request, self.clock, applied.clone());
-        self.requests.forget(self.clock);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_node::raft::Candidacy;
-use hessra_sled::{Published, Store};
+use hessra_sled::{Moment, Published, Remembered, Store};
 use hessra_state::{Applied, Stamped, State};
 use openraft::{ServerState, SnapshotPolicy};
 use tokio::sync::{Notify, watch};
@@ -40,6 +40,8 @@ pub struct Life {
     pub consensus: Consensus,
     /// What is applied.
     pub published: watch::Receiver<Arc<Published>>,
+    /// What its state machine does not publish.
+    pub remembered: Arc<dyn Remembered>,
     /// What verifiers are served from.
     pub hub: Arc<Hub>,
     /// Something was applied.
@@ -138,6 +140,11 @@ impl Node {
             .map(|life| life.published.borrow().state.clone())
     }
 
+    /// Its state machine, if it lives.
+    pub fn moment(&self) -> Option<Moment> {
+        self.life().map(|life| life.remembered.moment())
+    }
+
     /// Starts a life on the disk as it is, unless there is one. A disk that a crash leaves unopenable breaks a promise.
     pub async fn start(self: &Arc<Self>) {
         let _turn = self.turn.lock().await;
@@ -166,7 +173,7 @@ impl Node {
     async fn be_born(self: Arc<Self>, process: Process) -> Result<Life, String> {
         let engine = self.disk.open(process);
         let (log, machine) = Store::open(engine).map_err(|error| error.to_string())?;
-        let published = machine.watch();
+        let (published, remembered) = (machine.watch(), machine.remembered());
         let candidacy = Arc::new(Candidacy::default());
         let connections = Connections {
             from: self.id,
@@ -183,6 +190,7 @@ impl Node {
             process,
             consensus: consensus.clone(),
             published,
+            remembered,
             hub,
             applied: Arc::default(),
         };
@@ -295,10 +303,11 @@ impl Node {
             let shown = life.published.borrow_and_update().clone();
             life.hub.publish(&shown.state);
             life.applied.notify_waiters();
-            if let Some(applied) = shown.applied {
+            let moment = life.remembered.moment();
+            if let Some(applied) = moment.applied {
                 self.shared
                     .oracle
-                    .node_applied(self.id, applied.index, &shown.state);
+                    .node_applied(self.id, applied.index, &moment.machine);
                 self.shared
                     .trace(|| format!("node {} applied {} term {term}", self.id, applied.index));
             }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, View};
-use hessra_state::{Applied, RequestId, State};
+use hessra_state::{Applied, Frozen, RequestId, State};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -116,12 +116,12 @@ impl Oracle {
     }
 
     /// I9, I11: what a node shows after it applied up to a log index.
-    pub fn node_applied(&self, node: u64, index: u64, state: &State) {
+    pub fn node_applied(&self, node: u64, index: u64, machine: &Frozen) {
         let mut seen = self.seen();
-        let digest = state.digest();
+        let (state, digest) = (machine.state(), machine.digest());
         let first = *seen.digests.entry(index).or_insert(digest);
         seen.expect(first == digest, || {
-            format!("I11: node {node} has another state at log index {index}")
+            format!("I11: node {node} has another state machine at log index {index}")
         });
         if !state.is_initialized() {
             return;

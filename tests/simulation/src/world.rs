@@ -321,16 +321,9 @@ impl World {
 
     async fn until_equal(&self) {
         loop {
-            let states: Vec<_> = self
-                .shared
-                .nodes()
-                .iter()
-                .map(|node| node.state())
-                .collect();
-            let digests: Vec<_> = states
-                .iter()
-                .map(|state| state.as_ref().map(|state| state.digest()))
-                .collect();
+            let nodes = self.shared.nodes();
+            let digest = |node: &Arc<Node>| Some(node.moment()?.machine.digest());
+            let digests: Vec<_> = nodes.iter().map(digest).collect();
             if digests[0].is_some() && digests.iter().all(|digest| *digest == digests[0]) {
                 return;
             }

@@ -148,11 +148,8 @@ impl AuthorityService {
     /// The first answer to this request, while it is remembered.
     fn answered_before(&self, request: &Request<v1::ApprovalRequest>) -> Option<Applied> {
         let id = request_id(&request.get_ref().request_id).ok()?;
-        let state = self.authority.state();
-        state
-            .requests()
-            .answer(&id)
-            .map(|first| first.applied.clone())
+        let remembered = self.authority.raft().remembered();
+        remembered.answers(&mut std::iter::once(id)).pop().flatten()
     }
 
     fn approved_before(

@@ -193,10 +193,10 @@ fn info(state: &State, revocation: &Revocation) -> v1::RevocationInfo {
         cutoff,
         until: revocation.until.map_or(0, |until| until.0),
         at_ms: revocation.at.0,
-        by: revocation.by.clone(),
-        reason: revocation.reason.clone(),
-        ticket: revocation.ticket.clone(),
-        message: revocation.message.clone(),
+        by: revocation.why.by.clone(),
+        reason: revocation.why.reason.clone(),
+        ticket: revocation.why.ticket.clone(),
+        message: revocation.why.message.clone(),
         lifted_revision: revocation
             .lifted
             .as_ref()

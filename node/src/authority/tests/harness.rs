@@ -314,7 +314,7 @@ impl Cluster {
         let mut digests = self
             .nodes
             .values()
-            .map(|node| node.authority.state().digest());
+            .map(|node| node.authority.raft().remembered().moment().machine.digest());
         let first = digests.next().unwrap();
         assert!(
             digests.all(|digest| digest == first),

@@ -2,7 +2,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hessra_proto::v1::feed::Downstream;
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Target, UnixSeconds};
-use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey, Stamped};
+use hessra_state::{
+    Applied, Command, Init, Machine, Policy, RequestId, Revoke, SealedKey, Stamped,
+};
 
 use super::*;
 
@@ -24,7 +26,7 @@ impl CheckpointSigner for Pen {
 struct World {
     line: Line,
     pen: Arc<Pen>,
-    state: State,
+    state: Machine,
     requests: u8,
 }
 
@@ -39,7 +41,7 @@ impl World {
         let mut world = Self {
             line,
             pen,
-            state: State::new(),
+            state: Machine::new(),
             requests: 0,
         };
         let key = |id, purpose| SealedKey {
@@ -86,7 +88,7 @@ impl World {
     }
 
     fn publish(&mut self) -> Result<(), NotServing> {
-        let state = Arc::new(self.state.clone());
+        let state = Arc::new(self.state.state().clone());
         self.line.advance(&state, Monotonic(5))
     }
 

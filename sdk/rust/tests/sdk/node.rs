@@ -80,7 +80,7 @@ impl Cluster {
             change,
         };
         self.view.apply(&entry).expect("the next revision");
-        self.history.push(&entry, self.view.log_root());
+        self.history.push(&entry, &self.view.log);
         entry
     }
 

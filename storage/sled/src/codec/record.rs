@@ -1,9 +1,11 @@
 //! Records of the state: the unit of change on disk and of a snapshot.
 
+use std::sync::Arc;
+
 use hessra_proto::v1::log;
 use hessra_revocation::{Cutoff, Epoch, FeedId, FeedSalt, Revision, Rule, UnixMillis, UnixSeconds};
 use hessra_state::{
-    ContextVersion, FacetId, Lifted, Meta, Record, RequestId, Revocation, SessionId, Spent,
+    ContextVersion, FacetId, Lifted, Meta, Record, RequestId, Revocation, SessionId, Spent, Why,
 };
 use prost::Message;
 
@@ -172,10 +174,10 @@ fn encode_revocation(revocation: &Revocation) -> log::Revocation {
         cutoff,
         until: revocation.until.map(|until| until.0),
         at_ms: revocation.at.0,
-        by: revocation.by.clone(),
-        reason: revocation.reason.clone(),
-        ticket: revocation.ticket.clone(),
-        message: revocation.message.clone(),
+        by: revocation.why.by.clone(),
+        reason: revocation.why.reason.clone(),
+        ticket: revocation.why.ticket.clone(),
+        message: revocation.why.message.clone(),
         lifted_at: lifted.map_or(0, |lifted| lifted.revision.0),
         lifted_by: lifted.map_or_else(String::new, |lifted| lifted.by.clone()),
         restored: lifted.is_some_and(|lifted| lifted.restored),
@@ -204,10 +206,12 @@ fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecErr
         cutoff,
         until: revocation.until.map(UnixSeconds),
         at: UnixMillis(revocation.at_ms),
-        by: revocation.by,
-        reason: revocation.reason,
-        ticket: revocation.ticket,
-        message: revocation.message,
+        why: Arc::new(Why {
+            by: revocation.by,
+            reason: revocation.reason,
+            ticket: revocation.ticket,
+            message: revocation.message,
+        }),
         lifted,
     })
 }

@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hessra_state::{Applied, Stamped, State, supported};
+use hessra_state::{Applied, Machine, RequestId, Stamped, supported};
 use openraft::{AsyncRuntime, EntryPayload};
 use tokio::sync::watch;
 
-use super::Published;
 use super::opening::{Reached, rebuild};
+use super::{Moment, Published, Remembered};
 use crate::engine::Engine;
 use crate::snapshot::{Contents, Shelf, SnapshotImage};
 use crate::{Answers, Batch, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
-/// Keeps the state, in memory and on disk.
+/// Keeps the state machine in memory, and on disk what it is made of.
 pub(crate) struct Keeper<E> {
     engine: E,
     memory: Mutex<Memory>,
@@ -29,23 +29,25 @@ struct Settled {
     failed: Option<StoreError>,
 }
 
+/// The state machine, and up to where it is applied.
+#[derive(Default)]
 pub(super) struct Memory {
-    state: State,
-    applied: Option<LogId>,
-    membership: StoredMembership,
+    pub(super) machine: Machine,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
 }
 
 impl<E: Engine> Keeper<E> {
-    /// Around a state, and the durable snapshot below it.
-    pub(super) fn new(engine: E, published: Published, snapshot: Option<LogId>) -> Self {
+    /// Around a state machine, and the durable snapshot below it.
+    pub(super) fn new(engine: E, memory: Memory, snapshot: Option<LogId>) -> Self {
         let settled = Settled {
             snapshot,
             failed: None,
         };
         Self {
             engine,
-            memory: Mutex::new(Memory::of(&published)),
-            published: watch::Sender::new(Arc::new(published)),
+            published: watch::Sender::new(Arc::new(memory.published())),
+            memory: Mutex::new(memory),
             settled: watch::Sender::new(settled),
         }
     }
@@ -122,14 +124,16 @@ impl<E: Engine> Keeper<E> {
         meta: &SnapshotMeta,
         image: &SnapshotImage,
     ) -> Result<(), StoreError> {
-        let published = believe(meta, image, "the received snapshot")?;
-        if published.applied < self.published().applied {
+        let memory = believe(meta, image, "the received snapshot")?;
+        if memory.applied < self.published().applied {
             let what = "a snapshot was to be installed that is behind the applied state";
             return Err(StoreError::stopped(what));
         }
         let stored = shelf.put(meta, image).await?;
-        shelf.make_current(stored, reached(&published)).await?;
-        self.adopt(published);
+        shelf
+            .make_current(stored, reached(&memory.published()))
+            .await?;
+        self.adopt(memory);
         tracing::info!(
             index = meta.last_log_id.map(|id| id.index),
             bytes = image.len(),
@@ -138,8 +142,9 @@ impl<E: Engine> Keeper<E> {
         Ok(())
     }
 
-    fn adopt(&self, published: Published) {
-        *self.memory() = Memory::of(&published);
+    fn adopt(&self, memory: Memory) {
+        let published = memory.published();
+        *self.memory() = memory;
         self.settle(published.applied);
         self.published.send_replace(Arc::new(published));
     }
@@ -161,12 +166,30 @@ impl<E: Engine> Keeper<E> {
     }
 }
 
-/// The state of an image, when all of it is right and it is the one that `meta` names.
+impl<E: Engine> Remembered for Keeper<E> {
+    fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>> {
+        let memory = self.memory();
+        let remembered = memory.machine.requests();
+        let answer = |request| Some(remembered.answer(&request)?.applied.clone());
+        requests.map(answer).collect()
+    }
+
+    fn moment(&self) -> Moment {
+        let memory = self.memory();
+        Moment {
+            applied: memory.applied,
+            membership: memory.membership.clone(),
+            machine: memory.machine.freeze(),
+        }
+    }
+}
+
+/// The state machine of an image, when all of it is right and it is the one that `meta` names.
 pub(super) fn believe(
     meta: &SnapshotMeta,
     image: &SnapshotImage,
     source: &str,
-) -> Result<Published, StoreError> {
+) -> Result<Memory, StoreError> {
     let Contents {
         meta: found,
         records,
@@ -178,11 +201,10 @@ pub(super) fn believe(
             "it goes up to another entry than it was sent for",
         ));
     }
-    let state = rebuild(records, source)?;
-    Ok(Published {
+    Ok(Memory {
+        machine: rebuild(records, source)?,
         applied: meta.last_log_id,
         membership: meta.last_membership.clone(),
-        state: Arc::new(state),
     })
 }
 
@@ -196,19 +218,11 @@ fn reached(published: &Published) -> Batch {
 }
 
 impl Memory {
-    pub(super) fn of(published: &Published) -> Self {
-        Self {
-            state: (*published.state).clone(),
-            applied: published.applied,
-            membership: published.membership.clone(),
-        }
-    }
-
     pub(super) fn published(&self) -> Published {
         Published {
             applied: self.applied,
             membership: self.membership.clone(),
-            state: Arc::new(self.state.clone()),
+            state: Arc::new(self.machine.state().clone()),
         }
     }
 
@@ -245,6 +259,6 @@ impl Memory {
 
     fn command(&mut self, stamped: &Stamped) -> Result<Applied, StoreError> {
         supported(stamped).map_err(|error| StoreError::stopped(error.to_string()))?;
-        Ok(self.state.apply(stamped))
+        Ok(self.machine.apply(stamped))
     }
 }

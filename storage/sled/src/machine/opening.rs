@@ -12,11 +12,11 @@
 
 use hessra_proto::v1::log;
 use hessra_revocation::{Hash, Revision};
-use hessra_state::{InvalidRecords, Record, State};
+use hessra_state::{InvalidRecords, Machine, Record, State};
 use openraft::AsyncRuntime;
 
+use super::believe;
 use super::keeper::{Keeper, Memory};
-use super::{Published, believe};
 use crate::engine::Engine;
 use crate::error::name;
 use crate::layout::{Space, mark};
@@ -100,31 +100,31 @@ impl<E: Engine> Keeper<E> {
             return Err(StoreError::corrupt(engine.location(), "snapshot", what));
         }
         let stored = base.applied;
-        let published = match reached {
+        let memory = match reached {
             Some(reached) => replayed(&engine, base, &reached, entries)?,
             None => base,
         };
-        Ok(Self::new(engine, published, stored))
+        Ok(Self::new(engine, memory, stored))
     }
 }
 
 /// What the current snapshot says.
-fn base<E: Engine>(engine: &E, shelf: &Shelf<E>) -> Result<Published, StoreError> {
+fn base<E: Engine>(engine: &E, shelf: &Shelf<E>) -> Result<Memory, StoreError> {
     match shelf.load()? {
         Some((stored, image)) => believe(&stored.meta, &image, &engine.location()),
-        None => Ok(Published::default()),
+        None => Ok(Memory::default()),
     }
 }
 
 fn replayed<E: Engine, R: AsyncRuntime>(
     engine: &E,
-    base: Published,
+    base: Memory,
     reached: &Reached,
     log: &LogReader<E, R>,
-) -> Result<Published, StoreError> {
+) -> Result<Memory, StoreError> {
     let last = reached.applied.index;
-    let mut memory = Memory::of(&base);
-    let mut next = base.applied.map_or(0, |id| id.index + 1);
+    let mut memory = base;
+    let mut next = memory.applied.map_or(0, |id| id.index + 1);
     while next <= last {
         let entries = log.some(next, last + 1)?;
         // Where nothing was purged the log begins where it begins: its chain says that this is all of it.
@@ -139,13 +139,9 @@ fn replayed<E: Engine, R: AsyncRuntime>(
             memory.apply(entry)?;
         }
     }
-    let published = memory.published();
-    if published
-        .applied
-        .map(|id| Reached::of(id, &published.state))
-        == Some(*reached)
-    {
-        return Ok(published);
+    let applied = memory.applied;
+    if applied.map(|id| Reached::of(id, memory.machine.state())) == Some(*reached) {
+        return Ok(memory);
     }
     Err(StoreError::Diverged {
         file: engine.location(),
@@ -153,17 +149,17 @@ fn replayed<E: Engine, R: AsyncRuntime>(
     })
 }
 
-/// A state from its records.
+/// A state machine from its records.
 pub(super) fn rebuild(
     records: impl IntoIterator<Item = Record>,
     source: &str,
-) -> Result<State, StoreError> {
+) -> Result<Machine, StoreError> {
     let mut records = records.into_iter().peekable();
     // Before the first entry there is nothing, not even the record that every state has.
     if records.peek().is_none() {
-        return Ok(State::new());
+        return Ok(Machine::new());
     }
-    State::from_records(records).map_err(|error| match error {
+    Machine::from_records(records).map_err(|error| match error {
         InvalidRecords::Invalid(what) => StoreError::corrupt(source, "state", what),
         InvalidRecords::Upgrade { .. } => StoreError::Upgrade {
             file: source.to_owned(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hessra_state::{Record, State};
+use hessra_state::{Frozen, Record};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
@@ -46,13 +46,13 @@ impl SnapshotImage {
         self.0.is_empty()
     }
 
-    /// The image of a state.
-    pub(crate) async fn build(meta: &SnapshotMeta, state: &State) -> Self {
+    /// The image of a state machine.
+    pub(crate) async fn build(meta: &SnapshotMeta, machine: &Frozen) -> Self {
         let mut bytes = head(meta);
         let count_at = bytes.len();
         bytes.extend(0u64.to_be_bytes());
         let mut count = 0u64;
-        for record in state.records() {
+        for record in machine.records() {
             put_with_length(&mut bytes, &codec::encode_record(&record));
             count += 1;
             if count.is_multiple_of(RECORDS_PER_TURN as u64) {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use hessra_sled::codec;
-use hessra_state::State;
+use hessra_state::Machine;
 use openraft::storage::RaftLogStorage;
 use openraft::{EntryPayload, RaftLogReader};
 use rand::rngs::SmallRng;
@@ -63,7 +63,7 @@ struct Victim {
     filesystem: Filesystem,
     random: SmallRng,
     /// The state up to what was durably applied when it was last looked at.
-    reference: State,
+    reference: Machine,
     applied: u64,
 }
 
@@ -84,7 +84,7 @@ impl Victim {
         Self {
             filesystem,
             random: SmallRng::seed_from_u64(seed),
-            reference: State::new(),
+            reference: Machine::new(),
             applied: 0,
         }
     }
@@ -160,15 +160,15 @@ impl Victim {
             "{context}: vote {} became {term}",
             said.voted
         );
-        let published = machine.watch().borrow().clone();
-        let applied = published.applied.map_or(0, |id| id.index);
+        let found = machine.remembered().moment();
+        let applied = found.applied.map_or(0, |id| id.index);
         assert!(
             applied >= said.settled.max(self.applied) && applied >= purged,
             "{context}: applied {applied}"
         );
         self.advance(applied);
         assert_eq!(
-            published.state.digest(),
+            found.machine.digest(),
             self.reference.digest(),
             "{context}: another state"
         );

@@ -1,5 +1,6 @@
 //! Encoding and decoding are inverses, and what is not understood is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_revocation::{
@@ -10,9 +11,9 @@ use hessra_sled::codec::{CodecError, decode_entry, decode_record, encode_entry, 
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
     Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, KeyCommand, Lift, Lifted,
-    Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record,
-    Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend,
-    Spent, State,
+    Machine, Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion,
+    Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId,
+    Spend, Spent, Why,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -258,10 +259,12 @@ fn record() -> impl Strategy<Value = Record> {
                 cutoff: cutoff.map_or(Cutoff::Permanent, |cutoff| Cutoff::Before(Revision(cutoff))),
                 until: until.map(UnixSeconds),
                 at: UnixMillis(revision),
-                by: text.clone(),
-                reason: text.clone(),
-                ticket: text.clone(),
-                message: text.clone(),
+                why: Arc::new(Why {
+                    by: text.clone(),
+                    reason: text.clone(),
+                    ticket: text.clone(),
+                    message: text.clone(),
+                }),
                 lifted: lifted.is_multiple_of(2).then_some(Lifted {
                     revision: Revision(lifted),
                     by: text,
@@ -416,7 +419,7 @@ fn a_command_of_a_newer_version_asks_for_an_upgrade() {
 
 #[test]
 fn a_whole_state_survives_encoding() {
-    let mut state = State::new();
+    let mut state = Machine::new();
     for index in 1..=200 {
         if let EntryPayload::Normal(Proposal(commands)) = entry(1, index).payload {
             commands.iter().for_each(|stamped| _ = state.apply(stamped));
@@ -426,7 +429,7 @@ fn a_whole_state_survives_encoding() {
         .records()
         .map(|record| decode_record(&encode_record(&record)).unwrap());
     assert_eq!(
-        State::from_records(records).unwrap().digest(),
+        Machine::from_records(records).unwrap().digest(),
         state.digest()
     );
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use hessra_sled::memory::{Completion, Survival};
 use hessra_sled::{Entry, MemoryEngine, Vote, codec};
-use hessra_state::State;
+use hessra_state::Machine as Reference;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{EntryPayload, LogId, RaftLogReader, RaftSnapshotBuilder};
 use rand::rngs::SmallRng;
@@ -66,7 +66,7 @@ struct World {
     /// Applied entries and the digest after each.
     committed: Vec<Entry>,
     digests: BTreeMap<u64, [u8; 32]>,
-    reference: State,
+    reference: Reference,
     /// Applied before the last sync that was acknowledged: the state never falls below it.
     settled: u64,
     term: u64,
@@ -101,7 +101,7 @@ impl World {
             votes: vec![None],
             committed: Vec::new(),
             digests: BTreeMap::new(),
-            reference: State::new(),
+            reference: Reference::new(),
             settled: 0,
             term: 1,
         }
@@ -360,15 +360,15 @@ impl World {
     }
 
     fn check_state(&self, when: &str) -> u64 {
-        let published = self.machine.watch().borrow().clone();
-        let applied = published.applied.map_or(0, |id| id.index);
+        let found = self.machine.remembered().moment();
+        let applied = found.applied.map_or(0, |id| id.index);
         let expected = self
             .digests
             .get(&applied)
             .copied()
-            .unwrap_or_else(|| State::new().digest());
+            .unwrap_or_else(|| Reference::new().digest());
         assert_eq!(
-            published.state.digest(),
+            found.machine.digest(),
             expected,
             "seed {}: another state at {applied} {when}",
             self.seed
@@ -449,7 +449,7 @@ impl World {
         self.committed.retain(|entry| entry.log_id.index <= applied);
         self.acknowledged
             .extend(again.into_iter().map(|entry| (entry.log_id.index, entry)));
-        self.reference = State::new();
+        self.reference = Reference::new();
         for entry in std::mem::take(&mut self.committed) {
             self.commit(vec![entry]);
         }

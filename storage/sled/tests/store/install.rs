@@ -31,7 +31,7 @@ fn what_these_tests_apply_is_not_refused() {
         .filter(refused)
         .collect();
     assert_eq!(refused, []);
-    let records = machine.watch().borrow().state.records().count();
+    let records = machine.remembered().moment().machine.records().count();
     assert!(records > 3000, "{records} records");
 }
 
@@ -55,7 +55,10 @@ fn an_installed_snapshot_is_the_leaders_state_and_survives_a_power_cut() {
         assert_eq!(found.snapshot.as_deref(), Some(sent.snapshot.as_bytes()));
         let (_, mut reference) = open(MemoryEngine::new(2)).unwrap();
         reference.apply(entries(1, 1..=3000)).await.unwrap();
-        assert_eq!(found.digest, reference.watch().borrow().state.digest());
+        assert_eq!(
+            found.digest,
+            reference.remembered().moment().machine.digest()
+        );
     });
 }
 
@@ -96,24 +99,20 @@ async fn crash_while_installing(
     machine.apply(entries(1, 1..=15)).await.unwrap();
     // An append makes durable what was applied before it.
     append(&mut log, entries(1, 21..=22)).await;
-    let before = machine.watch().borrow().state.digest();
+    let before = machine.remembered().moment().machine.digest();
     engine.inject(Fault::DiesAfter(writes));
     let outcome = machine
         .install_snapshot(&sent.meta, sent.snapshot.clone())
         .await;
-    let published = open(engine.crash(survival))
-        .unwrap()
-        .1
-        .watch()
-        .borrow()
-        .clone();
-    let is_new = published.applied == sent.meta.last_log_id;
+    let (_, machine) = open(engine.crash(survival)).unwrap();
+    let found = machine.remembered().moment();
+    let is_new = found.applied == sent.meta.last_log_id;
     assert!(
         is_new || outcome.is_err(),
         "it was acknowledged and is gone"
     );
     assert!(
-        is_new || published.state.digest() == before,
+        is_new || found.machine.digest() == before,
         "crash after {writes} writes, {survival:?}"
     );
     (is_new, outcome.is_ok())

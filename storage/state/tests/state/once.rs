@@ -3,8 +3,8 @@
 use hessra_revocation::{UnixMillis, UnixSeconds};
 use hessra_state::limits::{COLLECTED_MAX, LEDGER_SECONDS_MAX};
 use hessra_state::{
-    Applied, Command, ContextStep, FacetId, Record, RefusalCode, RequestId, SessionId, Spend,
-    Spent, State,
+    Applied, Command, ContextStep, FacetId, Machine, Record, RefusalCode, RequestId, SessionId,
+    Spend, Spent,
 };
 use proptest::prelude::*;
 
@@ -184,7 +184,7 @@ fn a_ledger_from_the_future_is_no_state() {
         },
     );
     let records = checked.state.records().chain([later]);
-    assert!(State::from_records(records).is_err());
+    assert!(Machine::from_records(records).is_err());
 }
 
 proptest! {

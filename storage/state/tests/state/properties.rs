@@ -7,8 +7,8 @@ use hessra_revocation::{
     UnixSeconds, View,
 };
 use hessra_state::{
-    Applied, Command, Envelope, KeyCommand, Lift, PendingAction, PendingId, Policy, PolicyChange,
-    RefusalCode, Revocation, Revoke, Stamped, State,
+    Applied, Command, Envelope, KeyCommand, Lift, Machine, PendingAction, PendingId, Policy,
+    PolicyChange, RefusalCode, Revocation, Revoke, Stamped,
     limits::{
         COLLECTED_MAX, HISTORY_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX,
         POLICY_VERSIONS_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX,
@@ -136,8 +136,8 @@ fn a_log() -> impl Strategy<Value = Vec<Stamped>> {
         })
 }
 
-fn replay(log: &[Stamped]) -> State {
-    let mut state = State::new();
+fn replay(log: &[Stamped]) -> Machine {
+    let mut state = Machine::new();
     log.iter().for_each(|stamped| _ = state.apply(stamped));
     state
 }
@@ -159,7 +159,7 @@ proptest! {
         let cut = cut.index(log.len() + 1);
         let snapshot: Vec<_> = replay(&log[..cut]).records().collect();
         // Any order will do: a disk sorts by its own encoding.
-        let mut state = State::from_records(snapshot.into_iter().rev()).unwrap();
+        let mut state = Machine::from_records(snapshot.into_iter().rev()).unwrap();
         let mut whole = replay(&log[..cut]);
         for stamped in &log[cut..] {
             prop_assert_eq!(state.apply(stamped), whole.apply(stamped));
@@ -192,7 +192,7 @@ proptest! {
         let retry = Stamped { at: UnixMillis(0), ..log[first].clone() };
         prop_assert_eq!(tail.apply(&retry), answer.clone());
         prop_assert_eq!(tail.digest(), before);
-        let mut restored = State::from_records(tail.records().collect::<Vec<_>>()).unwrap();
+        let mut restored = Machine::from_records(tail.records().collect::<Vec<_>>()).unwrap();
         prop_assert_eq!(restored.apply(&retry), answer);
     }
 
@@ -271,7 +271,7 @@ fn the_history_keeps_its_newest_entries_and_the_log_root_survives_a_rebuild() {
 
 #[test]
 fn answers_are_forgotten_after_a_day_or_when_there_are_too_many() {
-    let mut state = State::new();
+    let mut state = Machine::new();
     let first = state.apply(&stamped(1, 1, init()));
     assert_eq!(state.apply(&stamped(1, 1, init())), first);
     let collect = |request| Command::Collect {
@@ -280,21 +280,21 @@ fn answers_are_forgotten_after_a_day_or_when_there_are_too_many() {
     for request in 2..=REQUESTS_MAX as u64 {
         state.apply(&stamped(1, request, collect(request)));
     }
-    assert_eq!(state.requests().len(), REQUESTS_MAX);
+    assert_eq!(state.requests().answers().len(), REQUESTS_MAX);
     assert_eq!(
         state.apply(&stamped(1, 1, init())),
         first,
         "the last moment at which the first answer is there"
     );
     state.apply(&stamped(1, 200_000, collect(1)));
-    assert_eq!(state.requests().len(), REQUESTS_MAX);
+    assert_eq!(state.requests().answers().len(), REQUESTS_MAX);
     let Applied::Refused(refusal) = state.apply(&stamped(1, 1, init())) else {
         panic!("it was forgotten")
     };
     assert_eq!(refusal.code, RefusalCode::AlreadyInitialized);
     let tomorrow = 2 + REQUEST_AGE_MILLIS_MAX / 1000;
     state.apply(&stamped(tomorrow, 300_000, collect(1)));
-    assert_eq!(state.requests().len(), 1, "only today's");
+    assert_eq!(state.requests().answers().len(), 1, "only today's");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use hessra_revocation::{
     Cutoff, Epoch, KeyPurpose, KeyState, Revision, Target, UnixMillis, UnixSeconds,
 };
 use hessra_state::{
-    Command, InvalidRecords, KeyCommand, Lift, PendingAction, Record, Revoke, State,
+    Command, InvalidRecords, KeyCommand, Lift, Machine, PendingAction, Record, Revoke,
 };
 
 use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree, token};
@@ -66,7 +66,7 @@ fn without(unwanted: impl Fn(&Record) -> bool) -> String {
 }
 
 fn refused(records: Vec<Record>) -> String {
-    match State::from_records(records) {
+    match Machine::from_records(records) {
         Ok(_) => panic!("records that contradict each other made a state"),
         Err(error) => error.to_string(),
     }
@@ -82,7 +82,7 @@ fn a_missing_record_is_noticed_whatever_it_was() {
         }
         let mut some = all.clone();
         let lost = some.remove(missing);
-        assert!(State::from_records(some).is_err(), "{lost:?} is missing");
+        assert!(Machine::from_records(some).is_err(), "{lost:?} is missing");
     }
 }
 
@@ -115,7 +115,7 @@ fn a_newer_version_asks_for_an_upgrade() {
         }
     }
     assert_eq!(
-        State::from_records(records).unwrap_err(),
+        Machine::from_records(records).unwrap_err(),
         InvalidRecords::Upgrade { found: 2 }
     );
 }

@@ -3,7 +3,9 @@
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, TokenId, UnixMillis,
 };
-use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey, Stamped, State};
+use hessra_state::{
+    Applied, Command, Init, Machine, Policy, RequestId, Revoke, SealedKey, Stamped,
+};
 
 pub fn identity(text: &str) -> Identity {
     Identity::parse(text).unwrap()
@@ -74,7 +76,7 @@ pub fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
 /// A state, with everything checked that must hold after each command.
 #[derive(Default)]
 pub struct Checked {
-    pub state: State,
+    pub state: Machine,
 }
 
 impl Checked {
@@ -101,7 +103,7 @@ impl Checked {
 
     /// Its records make the same state again, and those the same records.
     pub fn check(&self) {
-        let rebuilt = State::from_records(self.state.records()).unwrap();
+        let rebuilt = Machine::from_records(self.state.records()).unwrap();
         assert_eq!(
             rebuilt.digest(),
             self.state.digest(),

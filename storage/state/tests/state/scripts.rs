@@ -106,7 +106,7 @@ impl Script {
                 state.view().keyset_version,
                 state.clock().0,
                 state.version(),
-                state.requests().len()
+                state.requests().answers().len()
             ),
             "find" => match state.find(&one(targets(arguments)?)?) {
                 Some((revision, rule)) => format!("revision {revision}: {}", self.rule(&rule)),
@@ -156,12 +156,12 @@ impl Script {
             cutoff(revocation.cutoff),
             until(revocation.until),
             revocation.at.seconds(),
-            revocation.by,
+            revocation.why.by,
         );
         for (name, said) in [
-            ("reason", &revocation.reason),
-            ("ticket", &revocation.ticket),
-            ("message", &revocation.message),
+            ("reason", &revocation.why.reason),
+            ("ticket", &revocation.why.ticket),
+            ("message", &revocation.why.message),
         ] {
             if !said.is_empty() {
                 write!(line, " {name}={said:?}").unwrap();

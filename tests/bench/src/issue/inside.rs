@@ -14,7 +14,7 @@ use hessra_node::policy::Policies;
 use hessra_node::seal::{KekRing, MemoryKek};
 use hessra_node::signer::Keyholder;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
-use hessra_state::{Applied, Command, Init, Policy, RequestId, Stamped, State};
+use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Stamped, State};
 use zeroize::Zeroizing;
 
 use super::Signatures;
@@ -211,15 +211,15 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
             .map_err(|error| Failure::Token(error.to_string()))?,
         policy: Policy::new(read("clients.toml")?, read("resources.toml")?),
     };
-    let mut state = State::new();
-    let applied = state.apply(&Stamped {
+    let mut machine = Machine::new();
+    let applied = machine.apply(&Stamped {
         at: Clock::new().wall(),
         by: "urn:hessra:bench".to_owned(),
         request: RequestId(random_16()),
         command: Command::Init(init),
     });
     match applied {
-        Applied::Initialized { .. } => Ok(state),
+        Applied::Initialized { .. } => Ok(machine.state().clone()),
         other => Err(Failure::Token(format!("no state: {other:?}"))),
     }
 }

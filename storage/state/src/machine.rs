@@ -1,0 +1,96 @@
+//! The state machine: the state, the answers that retries get, and the one way to change both.
+//!
+//! Readers get a clone of the state after each applied batch. While such a clone lives, every later change copies what it
+//! touches; so what only applying needs is kept apart from the state, and is changed in place.
+
+use std::ops::Deref;
+
+use crate::applied::Refusal;
+use crate::limits::HISTORY_MAX;
+use crate::requests::{Answers, Requests};
+use crate::{Applied, Command, Stamped, State};
+
+/// A state, and what is needed to apply the next command to it.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    pub(crate) state: State,
+    pub(crate) requests: Requests,
+}
+
+impl Machine {
+    /// Before [`Command::Init`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one committed command and answers it. Total: whatever the command, the answer is a value, and the same on
+    /// every node whose machine was equal. A refused command leaves its answer for retries, and nothing else.
+    ///
+    /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
+    pub fn apply(&mut self, stamped: &Stamped) -> Applied {
+        let clock = self.state.clock.max(stamped.at);
+        self.state.clock = clock;
+        if stamped.request.is_zero() {
+            let message =
+                "a request needs an id of its own for retries, not zero; choose 16 random bytes";
+            return Applied::Refused(Refusal::invalid(message));
+        }
+        if let Some(first) = self.requests.answer(&stamped.request) {
+            return first.applied.clone();
+        }
+        let applied = self.state.decide(stamped).unwrap_or_else(Applied::Refused);
+        // A use or a step is its own first answer; beside the others they would be remembered for too short a time.
+        if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
+            self.requests
+                .remember(stamped.request, clock, applied.clone());
+            self.requests.forget(clock);
+        }
+        self.state.history.truncate_front(HISTORY_MAX);
+        applied
+    }
+
+    /// What readers see.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Everything as it is now, made in microseconds: a snapshot is built from it while writes go on.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen {
+            state: self.state.clone(),
+            answers: self.requests.answers().clone(),
+        }
+    }
+
+    /// First answers, for those who wait for a request that was applied before.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+}
+
+/// A machine as it was.
+#[derive(Clone, Debug, Default)]
+pub struct Frozen {
+    pub(crate) state: State,
+    pub(crate) answers: Answers,
+}
+
+impl Frozen {
+    /// What readers see.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Deref for Machine {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
