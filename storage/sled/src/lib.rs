@@ -23,6 +23,7 @@
 //!
 //! The store decides nothing about what commands mean (`hessra-state`) and nothing about who leads (openraft).
 
+mod block;
 pub mod codec;
 pub mod disk;
 pub mod engine;

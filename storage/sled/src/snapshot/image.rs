@@ -7,13 +7,13 @@ use hessra_state::{Frozen, Record};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use crate::{SnapshotMeta, StoreError, codec};
+use crate::{SnapshotMeta, StoreError, block, codec};
 
 const MAGIC: &[u8; 8] = b"hessrasn";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HASH_BYTES: usize = 32;
-/// Records encoded before other tasks get their turn: about half a millisecond.
-const RECORDS_PER_TURN: usize = 256;
+/// Records of one block, after which other tasks get their turn: about half a millisecond.
+const RECORDS_PER_BLOCK: usize = 256;
 
 /// A snapshot as one piece of bytes. Clones share it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -49,19 +49,23 @@ impl SnapshotImage {
     /// The image of a state machine.
     pub(crate) async fn build(meta: &SnapshotMeta, machine: &Frozen) -> Self {
         let mut bytes = head(meta);
-        let count_at = bytes.len();
-        bytes.extend(0u64.to_be_bytes());
-        let mut count = 0u64;
-        for record in machine.records() {
-            put_with_length(&mut bytes, &codec::encode_record(&record));
-            count += 1;
-            if count.is_multiple_of(RECORDS_PER_TURN as u64) {
-                tokio::task::yield_now().await;
+        let mut hasher = Sha256::new_with_prefix(&bytes);
+        let (mut plain, mut count) = (Vec::new(), 0u64);
+        let mut records = machine.records().peekable();
+        while records.peek().is_some() {
+            plain.clear();
+            for record in records.by_ref().take(RECORDS_PER_BLOCK) {
+                put_with_length(&mut plain, &codec::encode_record(&record));
+                count += 1;
             }
+            let begin = bytes.len();
+            put_with_length(&mut bytes, &block::pack(&plain));
+            hasher.update(&bytes[begin..]);
+            tokio::task::yield_now().await;
         }
-        bytes[count_at..count_at + 8].copy_from_slice(&count.to_be_bytes());
-        let hash = Sha256::digest(&bytes);
-        bytes.extend(hash);
+        bytes.extend(count.to_be_bytes());
+        hasher.update(count.to_be_bytes());
+        bytes.extend(hasher.finalize());
         Self(Arc::new(bytes))
     }
 
@@ -95,17 +99,22 @@ impl SnapshotImage {
         let meta = codec::decode("snapshot meta", meta)
             .and_then(|meta| codec::decode_snapshot_meta(&meta));
         let (meta, _) = meta.map_err(undecodable)?;
-        let (count, mut rest) = rest
-            .split_first_chunk()
+        let (mut rest, count) = rest
+            .split_last_chunk()
             .ok_or_else(|| corrupt("its count is cut off"))?;
         let mut records = Vec::new();
-        for _ in 0..u64::from_be_bytes(*count) {
-            let bytes =
-                take_with_length(&mut rest).ok_or_else(|| corrupt("a record is cut off"))?;
-            records.push(codec::decode_record(bytes).map_err(undecodable)?);
+        while !rest.is_empty() {
+            let block = take_with_length(&mut rest).ok_or_else(|| corrupt("a block is cut off"))?;
+            let plain = block::unpack(block).ok_or_else(|| corrupt("a block is none"))?;
+            let mut plain = plain.as_slice();
+            while !plain.is_empty() {
+                let bytes =
+                    take_with_length(&mut plain).ok_or_else(|| corrupt("a record is cut off"))?;
+                records.push(codec::decode_record(bytes).map_err(undecodable)?);
+            }
         }
-        if !rest.is_empty() {
-            return Err(corrupt("there is more in it than it says"));
+        if records.len() as u64 != u64::from_be_bytes(*count) {
+            return Err(corrupt("it has not as many records as it says"));
         }
         Ok(Contents { meta, records })
     }

@@ -13,7 +13,7 @@ use crate::{Batch, SnapshotMeta, StoreError, codec, frame};
 
 /// Bytes of a chunk: what sled keeps in one piece.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Chunks written by one batch, so that no append waits long for the engine.
+/// Chunks deleted by one batch, so that no append waits long for the engine.
 const CHUNKS_PER_BATCH: usize = 16;
 
 /// The kept snapshot.
@@ -145,14 +145,12 @@ impl<E: Engine> Shelf<E> {
             size: image.len() as u64,
             meta: meta.clone(),
         };
-        let chunks: Vec<(u32, &[u8])> = (0..).zip(image.as_bytes().chunks(CHUNK_BYTES)).collect();
-        for group in chunks.chunks(CHUNKS_PER_BATCH) {
+        for (number, chunk) in (0..).zip(image.as_bytes().chunks(CHUNK_BYTES)) {
+            let key = chunk_key(generation, number);
+            let (value, _) = frame::wrap(Space::Snapshots, &key, chunk);
+            // One at a time: a batch costs sled more than its changes (`disk`), and a mark makes all of them current.
             let mut batch = Batch::default();
-            for (number, chunk) in group {
-                let key = chunk_key(generation, *number);
-                let (value, _) = frame::wrap(Space::Snapshots, &key, chunk);
-                batch.put(Space::Snapshots, key, value);
-            }
+            batch.put(Space::Snapshots, key, value);
             self.engine.write(batch)?;
             tokio::task::yield_now().await;
         }
