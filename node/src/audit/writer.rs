@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hessra_audit::checkpoint::field;
-use hessra_audit::{Event, Head, Outcome, Record, seal, statement};
+use hessra_audit::{Event, Head, Outcome, Record, seal_into, statement};
 use opentelemetry::KeyValue;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ const LINES_BYTES_KEPT: usize = 512 * 1024;
 const CHECKPOINT_RECORDS: u64 = 1_000;
 /// See [`CHECKPOINT_RECORDS`].
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
+/// And never sooner after the one before: a checkpoint takes four syncs, for which everybody waits.
+const CHECKPOINT_SPACING: Duration = Duration::from_secs(1);
 /// After a failure it is tried again so often, also when nobody asks.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// A segment is turned over when it is older, so that retention by age has something to delete.
@@ -259,9 +261,11 @@ impl Writer {
     }
 
     fn run(mut self, queue: &Receiver<Job>, waiting: &AtomicUsize) {
-        let mut checkpoint_at = Instant::now() + CHECKPOINT_AFTER;
+        let mut last = Instant::now();
         loop {
-            let mut patience = checkpoint_at.saturating_duration_since(Instant::now());
+            let mut patience = self
+                .checkpoint_due(last)
+                .saturating_duration_since(Instant::now());
             if self.written.failing.is_some() {
                 patience = patience.min(PROBE_AFTER);
             }
@@ -282,13 +286,19 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.checkpoint_if_new(),
             }
-            let due =
-                Instant::now() >= checkpoint_at || self.since_checkpoint >= CHECKPOINT_RECORDS;
-            if due {
+            if Instant::now() >= self.checkpoint_due(last) {
                 self.checkpoint_if_new();
                 self.prune();
-                checkpoint_at = Instant::now() + CHECKPOINT_AFTER;
+                last = Instant::now();
             }
+        }
+    }
+
+    /// When the next one is due after the `last`.
+    fn checkpoint_due(&self, last: Instant) -> Instant {
+        match self.since_checkpoint >= CHECKPOINT_RECORDS {
+            true => last + CHECKPOINT_SPACING,
+            false => last + CHECKPOINT_AFTER,
         }
     }
 
@@ -389,8 +399,7 @@ impl Writer {
         }
         let event = Event::parse(&record.event).map_or("other", Event::as_str);
         *counted.entry(event).or_default() += 1;
-        let (line, head) = seal(record, head);
-        self.lines.extend_from_slice(line.as_bytes());
+        let head = seal_into(record, head, &mut self.lines);
         self.lines.push(b'\n');
         head
     }

@@ -296,7 +296,8 @@ impl FeedHub {
         if !state.is_initialized() {
             return Err(NotServing::NotInitialized);
         }
-        line.advance(&state, self.inner.clock.monotonic())
+        let followed = self.inner.changed.receiver_count() > 0;
+        line.advance(&state, self.inner.clock.monotonic(), followed)
     }
 
     /// Answers a hello that was read at `tick`.
@@ -344,7 +345,7 @@ impl FeedHub {
     }
 
     /// This node's root at an acknowledged revision, and since when it is published. `None` = cannot be told.
-    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+    pub fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
         self.line().published(revision)
     }
 
@@ -368,14 +369,15 @@ fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
     keys.into_iter().skip(old).collect()
 }
 
-/// Which nodes hold another state than this one at a revision that this one has published.
+/// Which nodes hold another state than this one at a revision that both have published.
 fn differing<'a>(
     statuses: impl Iterator<Item = &'a NodeStatus>,
     published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,
 ) -> BTreeMap<u64, Revision> {
     let differs = |status: &&NodeStatus| {
         let own = published(Revision(status.revision));
-        own.is_some_and(|(root, _)| status.state_root != root)
+        let told = !status.state_root.is_empty();
+        told && own.is_some_and(|(root, _)| status.state_root != root)
     };
     let place = |status: &NodeStatus| (status.id, Revision(status.revision));
     statuses.filter(differs).map(place).collect()

@@ -99,8 +99,14 @@ impl Line {
         }
     }
 
-    /// Publishes what a newer state has and the line has not.
-    pub(super) fn advance(&mut self, state: &Arc<State>, now: Monotonic) -> Result<(), NotServing> {
+    /// Publishes what a newer state has and the line has not. While nobody follows, nothing is encoded: who comes later
+    /// is served the state at the head.
+    pub(super) fn advance(
+        &mut self,
+        state: &Arc<State>,
+        now: Monotonic,
+        followed: bool,
+    ) -> Result<(), NotServing> {
         let (head, revision) = (self.publisher.head(), state.view().revision);
         let same_feed = self.state.as_ref().is_some_and(|known| {
             let feed = |state: &State| (state.view().feed_id, state.view().epoch);
@@ -118,7 +124,11 @@ impl Line {
         };
         let checkpoint = self.signed_for(state, &known)?;
         let root = state.view().state_root();
-        let frame = match same_feed && revision > head {
+        let goes_on = same_feed && revision > head;
+        if !goes_on {
+            self.roots.clear();
+        }
+        let frame = match goes_on && followed {
             true => delta(state, head.next(), checkpoint),
             false => None,
         };
@@ -131,12 +141,11 @@ impl Line {
         Ok(())
     }
 
-    /// After a snapshot of the state, or more changes than a delta may have: subscribers are caught up or told to
-    /// resume, one by one.
+    /// After a snapshot of the state, more changes than a delta may have, or changes that nobody followed: subscribers
+    /// are caught up or told to resume, one by one.
     fn restart(&mut self, head: Revision) {
         self.publisher = Publisher::new(head, self.settings.frames_max, self.settings.bytes_max);
         self.generation += 1;
-        self.roots.clear();
     }
 
     fn remember(&mut self, revision: Revision, root: Hash, now: Monotonic) {

@@ -76,21 +76,30 @@ pub enum BadLine {
 /// Sets `seq` and `prev`, and bounds every text.
 #[must_use]
 pub fn seal(record: &mut Record, head: &Head) -> (String, Head) {
+    let mut line = Vec::new();
+    let head = seal_into(record, head, &mut line);
+    let line = String::from_utf8(line).expect("JSON is text");
+    (line, head)
+}
+
+/// As [`seal`], at the end of what is there already.
+pub fn seal_into(record: &mut Record, head: &Head, lines: &mut Vec<u8>) -> Head {
     record.make_safe();
     record.seq = head.seq + 1;
     record.prev = head.hex();
-    let mut line =
-        serde_json::to_string(record).expect("a record is strings, numbers and maps of strings");
-    line.pop();
-    let hash = digest(line.as_bytes());
+    let begin = lines.len();
+    serde_json::to_writer(&mut *lines, record)
+        .expect("a record is strings, numbers and maps of strings");
+    lines.pop();
+    let hash = digest(&lines[begin..]);
     let head = Head {
         seq: record.seq,
         hash,
     };
-    line.push_str(FIELD);
-    line.push_str(&head.hex());
-    line.push_str(END);
-    (line, head)
+    lines.extend_from_slice(FIELD.as_bytes());
+    lines.extend_from_slice(head.hex().as_bytes());
+    lines.extend_from_slice(END.as_bytes());
+    head
 }
 
 /// Reads a line, without its line feed, and checks its hash. Whether it follows the line before is [`crate::walk`]'s.

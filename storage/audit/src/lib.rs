@@ -28,7 +28,7 @@ pub mod text;
 pub mod time;
 pub mod walk;
 
-pub use chain::{BadLine, Head, Line, open, seal};
+pub use chain::{BadLine, Head, Line, open, seal, seal_into};
 pub use checkpoint::{CheckpointKey, Signed, statement};
 pub use filter::{Filter, FilterError};
 pub use record::{Actor, Event, Outcome, Position, Record, Request, Target};

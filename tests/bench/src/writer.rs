@@ -2,6 +2,8 @@
 
 use hessra_proto::v1::authority_client::AuthorityClient;
 use hessra_proto::v1::{RevokeRequest, Target, target};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use tonic::transport::Channel;
 
 use crate::cluster::Side;
@@ -41,8 +43,10 @@ impl Names {
         identity.strip_prefix(&self.prefix())?.parse().ok()
     }
 
+    /// Without a pattern, as those of all clients.
     fn request_id(self, number: u64) -> Vec<u8> {
-        [self.run.to_be_bytes(), number.to_be_bytes()].concat()
+        let mut chance = SmallRng::seed_from_u64(self.run.rotate_left(32) ^ number);
+        chance.r#gen::<[u8; 16]>().to_vec()
     }
 
     /// The revoke that write `number` is.

@@ -213,23 +213,18 @@ fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
 }
 
 fn note(caller: &Caller, targets: &[Target], items: &[Revoked]) {
-    for (target, item) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
+    for (target, _) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
         let scope = scope(target);
         crate::telemetry::metrics()
             .revocations_committed
             .add(1, &[KeyValue::new("scope", scope)]);
-        tracing::debug!(
-            revision = item.revision.0,
-            scope,
-            by = caller.identity,
-            "revoked"
-        );
     }
     let (first, last) = (
         items.first().map_or(0, |item| item.revision.0),
         items.last().map_or(0, |item| item.revision.0),
     );
-    tracing::info!(
+    // Not louder: the audit has a record of each, and in an incident there are thousands.
+    tracing::debug!(
         first,
         last,
         targets = targets.len(),

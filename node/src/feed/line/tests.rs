@@ -89,7 +89,7 @@ impl World {
 
     fn publish(&mut self) -> Result<(), NotServing> {
         let state = Arc::new(self.state.state().clone());
-        self.line.advance(&state, Monotonic(5))
+        self.line.advance(&state, Monotonic(5), true)
     }
 
     fn next(&mut self, position: &mut Position) -> Option<Event> {
