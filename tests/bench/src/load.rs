@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
+use crate::machine;
 use crate::process::{Usage, own_usage};
 use crate::writer::{Names, Writer};
 
@@ -42,6 +43,8 @@ pub struct Turn {
     pub answered: u64,
     /// Member by member, in their order; the clients last.
     pub usage: Vec<Usage>,
+    /// Bytes that reached the disk meanwhile, of the whole machine; `None` where that cannot be told.
+    pub disk: Option<u64>,
     /// Position of the leader.
     pub leader: usize,
 }
@@ -111,9 +114,10 @@ pub async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Tur
         })
         .collect();
     sleep_until(begin).await;
-    let (before, began) = (usage(cluster), Instant::now());
+    let disk = || machine::written(&cluster.directory);
+    let (before, disk_before, began) = (usage(cluster), disk(), Instant::now());
     sleep_until(end).await;
-    let (after, seconds) = (usage(cluster), began.elapsed().as_secs_f64());
+    let (after, disk_after, seconds) = (usage(cluster), disk(), began.elapsed().as_secs_f64());
     let used = after
         .into_iter()
         .zip(before)
@@ -134,6 +138,9 @@ pub async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Tur
         failure: whole.failure,
         answered: whole.answered,
         usage: used,
+        disk: disk_after
+            .zip(disk_before)
+            .map(|(after, before)| after.saturating_sub(before)),
         leader: cluster.leader(),
     })
 }

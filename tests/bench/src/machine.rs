@@ -1,9 +1,11 @@
 //! On what it ran: figures of a busy machine say so.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// Cores, memory, kernel and file system of `directory`, on one line.
-pub fn description(directory: &std::path::Path) -> String {
+pub fn description(directory: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let memory = read("/proc/meminfo");
@@ -30,6 +32,23 @@ pub fn description(directory: &std::path::Path) -> String {
         directory.display(),
     );
     format!("{cores} cores, {memory} GiB, Linux {kernel}, data below {directory}, {build}")
+}
+
+/// Bytes that reached the block device under `directory` so far, whoever wrote them (iostats.rst of the kernel, field 7);
+/// `None` where there is no such device. The count that the kernel keeps per process, `write_bytes`, is no measure: a small
+/// write into a large folio of the page cache counts as the whole folio.
+pub fn written(directory: &Path) -> Option<u64> {
+    const SECTOR_BYTES: u64 = 512;
+    let device = fs::metadata(directory).ok()?.dev();
+    let device =
+        [rustix::fs::major(device), rustix::fs::minor(device)].map(|part| part.to_string());
+    let table = fs::read_to_string("/proc/diskstats").ok()?;
+    let sectors = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = fields.get(..2)? == device;
+        is_it.then(|| fields.get(9)?.parse::<u64>().ok())?
+    });
+    sectors.map(|sectors| sectors * SECTOR_BYTES)
 }
 
 /// The load averages of 1, 5 and 15 minutes.

@@ -24,8 +24,6 @@ pub struct Usage {
     pub system: f64,
     /// Bytes of resident memory, now.
     pub resident: u64,
-    /// Bytes that it caused to be written to disk.
-    pub written: u64,
 }
 
 impl Process {
@@ -100,7 +98,7 @@ pub fn own_usage() -> Usage {
 /// Zeroes for a process that is gone: the turn then fails for another reason, which says more.
 fn usage(id: &str) -> Usage {
     let read = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
-    let (stat, statm, io) = (read("stat"), read("statm"), read("io"));
+    let (stat, statm) = (read("stat"), read("statm"));
     // Field 2 is the program's name in parentheses and may hold spaces: what follows it starts at field 3.
     let after_name: Vec<&str> = stat
         .rsplit(')')
@@ -120,14 +118,10 @@ fn usage(id: &str) -> Usage {
         .nth(1)
         .and_then(|text| text.parse().ok())
         .unwrap_or_default();
-    let written = io
-        .lines()
-        .find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
     Usage {
         user: seconds(14),
         system: seconds(15),
         resident: pages * rustix::param::page_size() as u64,
-        written: written.unwrap_or_default(),
     }
 }
 
@@ -138,7 +132,6 @@ impl Usage {
             user: self.user - before.user,
             system: self.system - before.system,
             resident: self.resident,
-            written: self.written.saturating_sub(before.written),
         }
     }
 

@@ -256,7 +256,6 @@ fn print_costs(all: &[Series<'_>]) {
         "CPU of one core",
         "user µs/write",
         "system µs/write",
-        "disk B/write",
         "memory",
     ];
     let mut table = Table::new(&headings);
@@ -281,12 +280,22 @@ fn print_costs(all: &[Series<'_>]) {
                 format!("{:.0} %", 100.0 * sum(&|usage| usage.cpu()) / seconds),
                 format!("{:.1}", per_write(sum(&|usage| usage.user) * 1e6)),
                 format!("{:.1}", per_write(sum(&|usage| usage.system) * 1e6)),
-                format!("{:.0}", per_write(sum(&|usage| usage.written as f64))),
                 mebibytes(last.resident),
             ]);
         }
     }
     table.print("Where the time goes: every process while its side had the turn");
+    for series in all {
+        let bytes: Option<u64> = series.turns.iter().map(|turn| turn.disk).sum();
+        if let Some(bytes) = bytes {
+            println!(
+                "{:>3} clients: {:.0} bytes reached the disk per write of {}, of all members",
+                series.clients,
+                bytes as f64 / series.writes(),
+                series.cluster.side
+            );
+        }
+    }
     for series in all.iter().filter(|series| series.entries > 0.0) {
         let size = series.commands / series.entries;
         println!(
