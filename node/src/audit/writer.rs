@@ -326,6 +326,7 @@ impl Writer {
         self.written.failing = outcome.clone().err();
         self.published.send_replace(self.written.clone());
         if then == Then::End {
+            self.prune();
             self.checkpoint_if_new();
         }
         for Job {

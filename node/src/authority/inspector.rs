@@ -72,7 +72,6 @@ impl Inspector {
         } = member.unwrap_or_default();
         let state = self.authority.state();
         let view = state.view();
-        let published = self.feed.published(view.revision);
         NodeStatus {
             id: standing.id,
             public_address,
@@ -85,7 +84,7 @@ impl Inspector {
             revision: view.revision.0,
             lag: 0,
             reachable: true,
-            state_root: published.map_or_else(Vec::new, |(root, _)| root.to_vec()),
+            state_root: view.state_root().to_vec(),
             log_root: view.log_root().to_vec(),
             term: standing.term,
             leader: standing.leader.unwrap_or(0),

@@ -306,10 +306,12 @@ impl FeedHub {
         self.advance(&mut line)?;
         let state = line.state()?;
         let checkpoint = line.signed_for(&state, &|id| hello.believes(id))?;
+        let position = line.position();
+        drop(line);
+        self.inner.beat_wanted.notify_one();
+        // Without the lock: it hashes some hundred entries, and thousands may connect at once.
         let plan = plan(state.view(), state.history(), hello);
         let welcome = encode(Event::Welcome(self.welcome(&state, &plan, tick)));
-        let position = line.position();
-        self.inner.beat_wanted.notify_one();
         Ok(Opening {
             welcome,
             plan,
@@ -345,7 +347,7 @@ impl FeedHub {
     }
 
     /// This node's root at an acknowledged revision, and since when it is published. `None` = cannot be told.
-    pub fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
         self.line().published(revision)
     }
 
@@ -369,15 +371,14 @@ fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
     keys.into_iter().skip(old).collect()
 }
 
-/// Which nodes hold another state than this one at a revision that both have published.
+/// Which nodes hold another state than this one at a revision that this one has published.
 fn differing<'a>(
     statuses: impl Iterator<Item = &'a NodeStatus>,
     published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,
 ) -> BTreeMap<u64, Revision> {
     let differs = |status: &&NodeStatus| {
         let own = published(Revision(status.revision));
-        let told = !status.state_root.is_empty();
-        told && own.is_some_and(|(root, _)| status.state_root != root)
+        own.is_some_and(|(root, _)| status.state_root != root)
     };
     let place = |status: &NodeStatus| (status.id, Revision(status.revision));
     statuses.filter(differs).map(place).collect()

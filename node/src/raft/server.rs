@@ -21,8 +21,8 @@ use crate::authority::inspector::Inspector;
 use crate::authority::neighbours::decode_change;
 use crate::authority::{Authority, ProposeError};
 
-/// Largest snapshot that is taken from a peer: a state of some 10^7 rules with their revocations.
-const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Largest snapshot that is taken from a peer: as much as its blocks may have when they are unpacked.
+const SNAPSHOT_BYTES_MAX: u64 = hessra_sled::snapshot::PLAIN_BYTES_MAX;
 /// Commands in one forwarded batch; members of this version send at most 256 and one more.
 const FORWARDED_COMMANDS_MAX: usize = 1_024;
 

@@ -123,7 +123,9 @@ impl Runner for Node {
                     history.floor(),
                     history.head()
                 )?;
-                let same = history.root_at(history.floor()) == Some(frontier.root());
+                let at_floor = self.authority.views[history.floor().0 as usize].log_root();
+                let same = history.root_at(history.floor()) == Some(at_floor)
+                    && frontier.root() == at_floor;
                 writeln!(
                     output,
                     "frontier of {} entries, root as before: {same}",

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a record `audit.checkpoint`. It signs the head before itself, with the key of purpose *audit* that is
 //! active, and says which key. Between two checkpoints a chain is as good as the disk it is on; the bound is in the
-//! node's settings of upkeep, a minute or a thousand records. A node without an active audit key writes the record
+//! node's upkeep: a minute, or a thousand records but at least a second. A node without an active audit key writes the record
 //! without a signature.
 
 use data_encoding::HEXLOWER;

@@ -4,6 +4,9 @@
 /// What one byte of a block can unpack to, at most (same page): a length that claims more is not even tried.
 const RATIO_MAX: usize = 255;
 
+/// Longest plain text: several times the largest record and the largest entry, which is a message between members.
+const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The block of some bytes.
 pub(crate) fn pack(plain: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(plain);
@@ -17,7 +20,7 @@ pub(crate) fn pack(plain: &[u8]) -> Vec<u8> {
 pub(crate) fn unpack(block: &[u8]) -> Option<Vec<u8>> {
     let (length, packed) = block.split_first_chunk()?;
     let length = u32::from_be_bytes(*length) as usize;
-    if length > packed.len().saturating_mul(RATIO_MAX) {
+    if length > PLAIN_BYTES_MAX.min(packed.len().saturating_mul(RATIO_MAX)) {
         return None;
     }
     let plain = lz4_flex::block::decompress(packed, length).ok()?;

@@ -54,6 +54,17 @@ pub enum StoreError {
         /// What is not known here.
         what: String,
     },
+    /// Something is on disk in a form that this version does not read any more.
+    #[error(
+        "{what} in {file} was written by a version before the first release, which this one does not read: keep that \
+         version, or begin again with empty data directories"
+    )]
+    Outdated {
+        /// File or directory.
+        file: String,
+        /// What is not read here.
+        what: String,
+    },
     /// The log, applied again, makes another history than it had made.
     #[error(
         "applying the log of {file} again up to entry {index} made another history than before. If this version of \

@@ -4,14 +4,16 @@
 //! format, body)`. The name is in it, so that a good record under another key is found too. SHA-256 because its whole
 //! hash also links the log's chain; 128 bits are plenty against accidents.
 
+use std::cmp::Ordering;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::Engine;
 use crate::error::name;
 use crate::{Space, StoreError};
 
-/// The only format so far.
-const FORMAT: u8 = 1;
+/// Of all records. 1 had packs that were not compressed.
+const FORMAT: u8 = 2;
 const CHECKSUM_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + CHECKSUM_BYTES;
 
@@ -32,7 +34,7 @@ pub(crate) fn wrap(space: Space, key: &[u8], body: &[u8]) -> (Vec<u8>, RecordHas
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] with the record's name when the value is not what was written under this key;
-/// [`StoreError::Upgrade`] when its format is newer.
+/// [`StoreError::Upgrade`] when its format is newer, [`StoreError::Outdated`] when it is older.
 pub(crate) fn unwrap<'a>(
     engine: &impl Engine,
     space: Space,
@@ -47,13 +49,22 @@ pub(crate) fn unwrap<'a>(
     if head[1..] != hash[..CHECKSUM_BYTES] {
         return Err(corrupt("its checksum does not match"));
     }
-    if head[0] != FORMAT {
-        return Err(StoreError::Upgrade {
-            file: engine.location(),
-            what: name(space, key),
-        });
-    }
+    check_format(head[0], FORMAT, engine.location(), || name(space, key))?;
     Ok((body, hash))
+}
+
+/// Is it the one format that this version reads?
+pub(crate) fn check_format(
+    found: u8,
+    known: u8,
+    file: String,
+    what: impl FnOnce() -> String,
+) -> Result<(), StoreError> {
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(StoreError::Outdated { file, what: what() }),
+        Ordering::Greater => Err(StoreError::Upgrade { file, what: what() }),
+    }
 }
 
 fn hash(format: u8, space: Space, key: &[u8], body: &[u8]) -> RecordHash {
@@ -65,4 +76,27 @@ fn hash(format: u8, space: Space, key: &[u8], body: &[u8]) -> RecordHash {
         .chain_update([format])
         .chain_update(body);
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryEngine;
+
+    fn read(format: u8) -> Result<usize, StoreError> {
+        let (mut value, _) = wrap(Space::Marks, b"vote", b"body");
+        let hash = hash(format, Space::Marks, b"vote", b"body");
+        value[0] = format;
+        value[1..HEAD_BYTES].copy_from_slice(&hash[..CHECKSUM_BYTES]);
+        let engine = MemoryEngine::new(1);
+        unwrap(&engine, Space::Marks, b"vote", &value).map(|(body, _)| body.len())
+    }
+
+    /// Neither is damage: nobody is told to throw a healthy node away.
+    #[test]
+    fn a_record_of_another_version_says_which_way_to_go() {
+        assert!(matches!(read(FORMAT), Ok(4)));
+        assert!(matches!(read(FORMAT - 1), Err(StoreError::Outdated { .. })));
+        assert!(matches!(read(FORMAT + 1), Err(StoreError::Upgrade { .. })));
+    }
 }

@@ -13,5 +13,5 @@ mod image;
 mod shelf;
 
 pub(crate) use image::Contents;
-pub use image::SnapshotImage;
+pub use image::{PLAIN_BYTES_MAX, SnapshotImage};
 pub(crate) use shelf::Shelf;

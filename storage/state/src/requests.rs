@@ -96,6 +96,9 @@ impl Requests {
                 stored.len()
             ));
         }
+        if stored.is_empty() && next_sequence > 0 {
+            return Err(format!("no answer, {next_sequence} were given"));
+        }
         stored.sort_by_key(|(_, answer)| answer.sequence);
         // Answers are forgotten from the oldest on, and the newest never, so what is left has no gap.
         let mut requests = Self::default();
@@ -106,7 +109,10 @@ impl Requests {
         for (request, answer) in stored {
             let (expected, sequence, at) =
                 (requests.answers.next_sequence, answer.sequence, answer.at);
-            if at < before || at > clock {
+            if sequence >= next_sequence || at > clock {
+                return Err(format!("answer {sequence} is from the future"));
+            }
+            if at < before {
                 return Err(format!("answer {sequence} has the time of another one"));
             }
             before = at;

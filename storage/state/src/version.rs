@@ -18,7 +18,7 @@ pub struct UpgradeNeeded {
 
 /// Can this binary apply a command that is *committed*?
 ///
-/// The store asks before [`crate::State::apply`] and stops the node when not. A refusal would be no answer there: a
+/// The store asks before [`crate::Machine::apply`] and stops the node when not. A refusal would be no answer there: a
 /// newer binary applies the same entry, and the replicas would differ from then on.
 ///
 /// # Errors

@@ -37,7 +37,7 @@ async fn old_segments_go_and_a_record_of_it_stands_for_them() {
         ..settings(folder.path())
     };
     let auditor = Auditor::open(small, Clock::new()).unwrap();
-    // Retention is looked after with every checkpoint, that is, after a thousand records.
+    // Retention is looked after with every checkpoint, and at the end.
     fill(&auditor, 1_100).await;
     auditor.close().await;
     let found = segments(&folder.path().join("audit")).unwrap();

@@ -74,12 +74,15 @@ impl<E: Engine> Keeper<E> {
         entries: impl IntoIterator<Item = Entry<R>>,
     ) -> Result<Vec<Answers>, StoreError> {
         self.failing(|| {
-            let mut memory = self.memory();
-            let answers = entries
-                .into_iter()
-                .map(|entry| memory.apply(entry))
-                .collect::<Result<_, _>>()?;
-            let published = memory.published();
+            let (answers, published) = {
+                let mut memory = self.memory();
+                let answers = entries
+                    .into_iter()
+                    .map(|entry| memory.apply(entry))
+                    .collect::<Result<_, _>>()?;
+                (answers, memory.published())
+            };
+            // Who asks for an answer does not wait for the disk. openraft calls one at a time, so batches stay in order.
             self.engine.write(reached(&published))?;
             self.published.send_replace(Arc::new(published));
             Ok(answers)

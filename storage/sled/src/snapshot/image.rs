@@ -7,6 +7,7 @@ use hessra_state::{Frozen, Record};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
+use crate::frame::check_format;
 use crate::{SnapshotMeta, StoreError, block, codec};
 
 const MAGIC: &[u8; 8] = b"hessrasn";
@@ -14,6 +15,11 @@ const FORMAT: u8 = 2;
 const HASH_BYTES: usize = 32;
 /// Records of one block, after which other tasks get their turn: about half a millisecond.
 const RECORDS_PER_BLOCK: usize = 256;
+/// A block ends earlier at so many bytes: some records are large.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Bytes of all blocks of an image, unpacked: a state of some 10^7 rules with their revocations.
+pub const PLAIN_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 
 /// A snapshot as one piece of bytes. Clones share it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -54,9 +60,10 @@ impl SnapshotImage {
         let mut records = machine.records().peekable();
         while records.peek().is_some() {
             plain.clear();
-            for record in records.by_ref().take(RECORDS_PER_BLOCK) {
+            let mut room = RECORDS_PER_BLOCK;
+            while let Some(record) = records.next_if(|_| room > 0 && plain.len() < BLOCK_BYTES) {
                 put_with_length(&mut plain, &codec::encode_record(&record));
-                count += 1;
+                (room, count) = (room - 1, count + 1);
             }
             let begin = bytes.len();
             put_with_length(&mut bytes, &block::pack(&plain));
@@ -87,12 +94,9 @@ impl SnapshotImage {
             .strip_prefix(MAGIC)
             .ok_or_else(|| corrupt("it is not a snapshot"))?;
         let (format, mut rest) = body.split_first().ok_or_else(|| corrupt("it is cut off"))?;
-        if *format != FORMAT {
-            return Err(StoreError::Upgrade {
-                file: source.to_owned(),
-                what: "the snapshot".to_owned(),
-            });
-        }
+        check_format(*format, FORMAT, source.to_owned(), || {
+            "the snapshot".to_owned()
+        })?;
         let undecodable =
             |error| StoreError::undecodable(source.to_owned(), "snapshot".to_owned(), &error);
         let meta = take_with_length(&mut rest).ok_or_else(|| corrupt("its head is cut off"))?;
@@ -103,9 +107,13 @@ impl SnapshotImage {
             .split_last_chunk()
             .ok_or_else(|| corrupt("its count is cut off"))?;
         let mut records = Vec::new();
+        let mut room = PLAIN_BYTES_MAX;
         while !rest.is_empty() {
             let block = take_with_length(&mut rest).ok_or_else(|| corrupt("a block is cut off"))?;
             let plain = block::unpack(block).ok_or_else(|| corrupt("a block is none"))?;
+            room = room
+                .checked_sub(plain.len() as u64)
+                .ok_or_else(|| corrupt("it is larger than any state can be"))?;
             let mut plain = plain.as_slice();
             while !plain.is_empty() {
                 let bytes =

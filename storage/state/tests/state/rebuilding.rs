@@ -86,6 +86,22 @@ fn a_missing_record_is_noticed_whatever_it_was() {
     }
 }
 
+/// The newest answer is never forgotten: without any, every retry would be applied a second time.
+#[test]
+fn answers_that_are_all_missing_are_noticed_and_so_is_one_from_the_future() {
+    let is_answer = |record: &Record| matches!(record, Record::Request { .. });
+    let mut some = records();
+    some.retain(|record| !is_answer(record));
+    assert!(refused(some).contains("no answer"));
+    let mut all = records();
+    let newest = all.iter_mut().rfind(|record| is_answer(record));
+    let Some(Record::Request { sequence, .. }) = newest else {
+        panic!("there are answers");
+    };
+    *sequence = u64::MAX;
+    assert!(refused(all).contains("is from the future"));
+}
+
 #[test]
 fn a_second_record_of_the_same_key_is_noticed_whatever_it_was() {
     let all = records();
