@@ -4,7 +4,7 @@
 /// What one byte of a block can unpack to, at most (same page): a length that claims more is not even tried.
 const RATIO_MAX: usize = 255;
 
-/// Longest plain text: several times the largest record and the largest entry, which is a message between members.
+/// Longest plain text: twice what a message between members may have, which no entry and no record is larger than.
 const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The block of some bytes.

@@ -41,7 +41,7 @@ pub struct Published {
     pub applied: Option<LogId>,
     /// The last membership among the applied entries.
     pub membership: StoredMembership,
-    /// Everything.
+    /// What readers see.
     pub state: Arc<State>,
 }
 

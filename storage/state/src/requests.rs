@@ -31,7 +31,7 @@ pub struct FirstAnswer {
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     answers: Answers,
-    /// What was asked by whom must be found at once, and is never part of a snapshot: changed in place.
+    /// Never part of a snapshot, so it need not be cheap to clone: changed in place.
     sequences: BTreeMap<RequestId, u64>,
 }
 

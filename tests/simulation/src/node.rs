@@ -303,6 +303,7 @@ impl Node {
             let shown = life.published.borrow_and_update().clone();
             life.hub.publish(&shown.state);
             life.applied.notify_waiters();
+            self.shared.oracle.node_shows(self.id, &shown.state);
             let moment = life.remembered.moment();
             if let Some(applied) = moment.applied {
                 self.shared

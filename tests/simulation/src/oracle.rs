@@ -115,14 +115,19 @@ impl Oracle {
         });
     }
 
-    /// I9, I11: what a node shows after it applied up to a log index.
+    /// I11: everything that a node has after it applied up to a log index.
     pub fn node_applied(&self, node: u64, index: u64, machine: &Frozen) {
         let mut seen = self.seen();
-        let (state, digest) = (machine.state(), machine.digest());
+        let digest = machine.digest();
         let first = *seen.digests.entry(index).or_insert(digest);
         seen.expect(first == digest, || {
             format!("I11: node {node} has another state machine at log index {index}")
         });
+    }
+
+    /// I9: what a node shows its readers.
+    pub fn node_shows(&self, node: u64, state: &State) {
+        let mut seen = self.seen();
         if !state.is_initialized() {
             return;
         }
