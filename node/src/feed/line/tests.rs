@@ -88,8 +88,12 @@ impl World {
     }
 
     fn publish(&mut self) -> Result<(), NotServing> {
+        self.publish_to(true)
+    }
+
+    fn publish_to(&mut self, followed: bool) -> Result<(), NotServing> {
         let state = Arc::new(self.state.state().clone());
-        self.line.advance(&state, Monotonic(5), true)
+        self.line.advance(&state, Monotonic(5), followed)
     }
 
     fn next(&mut self, position: &mut Position) -> Option<Event> {
@@ -215,4 +219,29 @@ fn the_root_of_an_acknowledged_revision_is_known_as_long_as_it_was_published_alo
         (world.state.view().state_root(), Monotonic(5))
     );
     assert_eq!(world.line.published(skipped), None);
+}
+
+#[test]
+fn what_nobody_followed_is_not_encoded_and_whoever_comes_then_misses_nothing() {
+    let mut world = World::new(8);
+    world.publish_to(false).unwrap();
+    world.revoke();
+    world.publish_to(false).unwrap();
+    let unfollowed = world.state.view().revision;
+    let root = world.state.view().state_root();
+    let published = world.line.published(unfollowed);
+    assert_eq!(published.map(|(root, _)| root), Some(root));
+    let mut position = world.line.position();
+    assert!(world.next(&mut position).is_none(), "served at the head");
+    world.revoke();
+    world.publish().unwrap();
+    let Some(Event::Delta { from, to, .. }) = world.next(&mut position) else {
+        panic!("the change after it came is a delta");
+    };
+    assert_eq!((from, to), (unfollowed.next(), unfollowed.next()));
+    let published = world.line.published(unfollowed);
+    assert!(
+        published.is_some(),
+        "acknowledgements of it are still compared"
+    );
 }
