@@ -115,6 +115,21 @@ pub enum ResetReason {
     Overloaded,
 }
 
+impl ResetReason {
+    /// The reason's name in metrics and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Shutdown => "shutdown",
+            Self::Ahead => "ahead",
+            Self::Fork => "fork",
+            Self::Restored => "restored",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
 /// A delta, encoded once, shared by all. `F` is cheap to clone (`Bytes`, `Arc<[u8]>`).
 #[derive(Clone, Debug)]
 pub struct Frame<F> {

@@ -33,6 +33,7 @@ pub mod layout;
 pub mod log;
 pub mod machine;
 pub mod memory;
+pub mod plant;
 pub mod snapshot;
 mod store;
 mod types;

@@ -49,6 +49,7 @@ use openraft::{
 
 use crate::engine::{Engine, synced};
 use crate::machine::Keeper;
+use crate::plant::{Plant, is_planted};
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
 pub use reader::LogReader;
@@ -201,7 +202,9 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError<u64>> {
-        self.engine().write(put_vote(vote)).map_err(vote_failed)?;
+        if !is_planted(Plant::VoteNotSaved) {
+            self.engine().write(put_vote(vote)).map_err(vote_failed)?;
+        }
         synced(self.engine()).await.map_err(vote_failed)
     }
 
@@ -221,6 +224,11 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
         let entries = entries.into_iter();
         self.finish_purge().await.map_err(write_failed)?;
         self.write_entries(entries).map_err(write_failed)?;
+        if is_planted(Plant::AckBeforeFsync) {
+            self.engine().sync(Box::new(drop));
+            callback.log_io_completed(Ok(()));
+            return Ok(());
+        }
         self.engine().sync(Box::new(move |outcome| {
             callback.log_io_completed(outcome.map_err(Into::into))
         }));

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::opening::{Reached, rebuild};
 use super::{Moment, Published, Remembered};
 use crate::engine::Engine;
+use crate::plant::{Plant, is_planted};
 use crate::snapshot::{Contents, Shelf, SnapshotImage};
 use crate::{Answers, Batch, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
@@ -133,9 +134,11 @@ impl<E: Engine> Keeper<E> {
             return Err(StoreError::stopped(what));
         }
         let stored = shelf.put(meta, image).await?;
-        shelf
-            .make_current(stored, reached(&memory.published()))
-            .await?;
+        let mark = match is_planted(Plant::SnapshotWithoutMark) {
+            true => Batch::default(),
+            false => reached(&memory.published()),
+        };
+        shelf.make_current(stored, mark).await?;
         self.adopt(memory);
         tracing::info!(
             index = meta.last_log_id.map(|id| id.index),
@@ -220,6 +223,21 @@ fn reached(published: &Published) -> Batch {
     batch
 }
 
+/// For [`Plant::RetryRunsTwice`]: a request that no answer of an earlier term is remembered for.
+fn unknown_retry(stamped: &Stamped, id: LogId) -> Stamped {
+    let mut request = stamped.request;
+    let term = id.leader_id.term.to_be_bytes();
+    request
+        .0
+        .iter_mut()
+        .zip(term)
+        .for_each(|(byte, of_term)| *byte ^= of_term);
+    Stamped {
+        request,
+        ..stamped.clone()
+    }
+}
+
 impl Memory {
     pub(super) fn published(&self) -> Published {
         Published {
@@ -248,7 +266,7 @@ impl Memory {
             EntryPayload::Normal(Proposal(commands)) => Answers(
                 commands
                     .iter()
-                    .map(|stamped| self.command(stamped))
+                    .map(|stamped| self.command(stamped, id))
                     .collect::<Result<_, _>>()?,
             ),
             EntryPayload::Membership(membership) => {
@@ -260,8 +278,11 @@ impl Memory {
         Ok(answers)
     }
 
-    fn command(&mut self, stamped: &Stamped) -> Result<Applied, StoreError> {
+    fn command(&mut self, stamped: &Stamped, id: LogId) -> Result<Applied, StoreError> {
         supported(stamped).map_err(|error| StoreError::stopped(error.to_string()))?;
+        if is_planted(Plant::RetryRunsTwice) {
+            return Ok(self.machine.apply(&unknown_retry(stamped, id)));
+        }
         Ok(self.machine.apply(stamped))
     }
 }
