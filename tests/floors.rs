@@ -24,8 +24,19 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         &["hessra-revocation", "hessra-proto", "hessra-sdk-core"],
     ),
     (
-        "hessra-node",
+        "hessra-consensus",
         3,
+        &[
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-state",
+            "hessra-audit",
+            "hessra-sled",
+        ],
+    ),
+    (
+        "hessra-node",
+        4,
         &[
             "hessra-revocation",
             "hessra-proto",
@@ -34,17 +45,18 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-policy",
             "hessra-sdk-core",
             "hessra-sled",
+            "hessra-consensus",
         ],
     ),
     (
         "hessra-cli",
-        3,
+        4,
         &["hessra-audit", "hessra-policy", "hessra-sdk-rust"],
     ),
-    ("hessra-tests", 4, ANY),
-    ("hessra-simulation", 4, ANY),
-    ("hessra-bench", 4, ANY),
-    ("hessra-interop", 4, ANY),
+    ("hessra-tests", 5, ANY),
+    ("hessra-simulation", 5, ANY),
+    ("hessra-bench", 5, ANY),
+    ("hessra-interop", 5, ANY),
 ];
 
 /// The top floor may use all of ours.

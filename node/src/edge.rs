@@ -1,9 +1,8 @@
-//! The only clock and the only randomness of a node.
+//! The only place of a node that names the machine's clock and its randomness.
 //!
-//! Everything that decides takes `now` or random bytes as an argument; what it gets comes from here. So a test or the
-//! simulation replaces time by pausing tokio's clock, and nothing else in the node reads the machine's.
+//! Deciding code takes `now` or a source of random bytes as an argument; a running node gets both here. openraft is the
+//! exception: it draws its election time-outs from a generator of its own.
 
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
@@ -12,19 +11,19 @@ use tokio::time::Instant;
 
 use hessra_revocation::{Monotonic, UnixMillis};
 
-/// Reads wall time and monotonic time. All clocks of one process share one monotonic start.
+/// Reads wall time and monotonic time. Copies share one monotonic start: ticks of one process must compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    /// The clock of this process.
+    /// Starts the clock of a process, at tick 0.
     #[must_use]
-    pub fn new() -> Self {
-        static START: OnceLock<Instant> = OnceLock::new();
-        let start = *START.get_or_init(Instant::now);
-        Self { start }
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Wall time. A clock set before 1970 reads as 1970.
@@ -37,17 +36,17 @@ impl Clock {
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Monotonic time since this process first asked. Never goes back, whatever is done to the wall clock.
+    /// Monotonic time since the clock was started. Never goes back, whatever is done to the wall clock.
     #[must_use]
     pub fn monotonic(&self) -> Monotonic {
         Monotonic(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The operating system's randomness, good enough for keys.
+#[must_use]
+pub fn system_random() -> OsRng {
+    OsRng
 }
 
 /// Sixteen bytes from the operating system: request ids, feed ids, salts.
@@ -63,6 +62,6 @@ pub fn random_16() -> [u8; 16] {
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    OsRng.fill_bytes(&mut bytes);
+    system_random().fill_bytes(&mut bytes);
     bytes
 }

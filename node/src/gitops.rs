@@ -16,10 +16,8 @@ mod decide;
 mod follow;
 mod process;
 mod repository;
-mod standing;
 #[cfg(test)]
 mod tests;
 
 pub use follow::Following;
 pub use repository::GitError;
-pub use standing::Followed;

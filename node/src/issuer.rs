@@ -6,13 +6,13 @@
 //! ```
 //! | file | its story |
 //! |---|---|
-//! | `gate` | may this node issue at all, may anything be issued to this one |
+//! | `admission` | may this node issue at all, may anything be issued to this one |
 //! | `caller`, `permission` | who asks, and may it |
 //! | `identity`, `refresh`, `mint` | identities: over a certificate, for a token, of a realm for its members |
 //! | `authorization`, `stub`, `signoff` | what the resource's configuration asks for |
 //! | `capability`, `spending`, `context`, `ledger` | bound rights, single uses, sessions; what the cluster agrees on |
-//! | `verification`, `judge` | is a token good |
-//! | `refusal`, `outcome` | what a client hears, and what is counted |
+//! | `verification`, `verify` | is a token good |
+//! | `refusal`, `outcome` | the answers that say no; what is counted |
 //!
 //! Minting needs no log entry: any node mints while its state is fresh, that is, while it has heard lately that a quorum
 //! stands behind what it knows. A node that is cut off stops. What a lagging node mints carries its old revision, so a
@@ -21,13 +21,12 @@
 //! An identity token that is exchanged is checked like at any verifier, revocation first. The ids of its blocks go into
 //! the new token as ancestors, and so does the certificate it came over: revoking one of them kills both.
 
+mod admission;
 mod authorization;
 mod caller;
 mod capability;
 mod context;
-mod gate;
 mod identity;
-mod judge;
 mod ledger;
 mod mint;
 mod outcome;
@@ -38,6 +37,7 @@ mod signoff;
 mod spending;
 mod stub;
 mod verification;
+mod verify;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -47,27 +47,29 @@ use arc_swap::ArcSwapOption;
 use data_encoding::HEXLOWER;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use hessra_consensus::feed::SigningError;
 use hessra_revocation::{FeedId, Identity, KeyPurpose, KeyState};
 use hessra_sdk_core::keyring::public_key_to_pem;
 use hessra_sdk_core::{Keyring, Minted, PolicyChecks, StalenessPolicy, Verifier, VerifierConfig};
 use hessra_state::State;
 
-use crate::api::problem::{Kind, Problem};
-use crate::audit::trail;
 use crate::edge::Clock;
 use crate::keys::jwks::{JwkSet, jwks};
 use crate::policy::Policies;
-use crate::signer::{Keyholder, SigningError, TokenSigner, active_key};
-use crate::telemetry::metrics;
+use crate::problem::{Kind, Problem};
+use crate::signer::{Keyholder, TokenSigner, active_key};
+use crate::telemetry::Metrics;
 
-pub use authorization::{Pending, Wish};
+use admission::Basis;
+
+pub use authorization::{AuthorizationRequest, Pending};
 pub use caller::Caller;
-pub use capability::{Capability, CapabilityWish};
+pub use capability::{Capability, CapabilityRequest};
 pub use context::Growth;
 pub use ledger::{Ledger, UseId};
-pub use refresh::RefreshWish;
+pub use refresh::RefreshRequest;
 pub use spending::Use;
-pub use stub::StubWish;
+pub use stub::StubRequest;
 pub use verification::{ChainClaim, Claim};
 
 /// Keys of the rate limiter are swept when there are more: names in the policy, not in requests, bound them.
@@ -89,6 +91,8 @@ pub struct IssuerParts {
     pub stale_max: Duration,
     /// Of one identity, per second and at once.
     pub requests_per_second: NonZeroU32,
+    /// Where outcomes are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A token for its caller.
@@ -145,7 +149,7 @@ impl Issuer {
     /// # Errors
     /// Why not.
     pub fn serving(&self) -> Result<(), Problem> {
-        self.moment().map(|_| ())
+        self.knowledge().map(|_| ())
     }
 
     /// PEM of the key that signs tokens now, and all keys that the state has.
@@ -195,7 +199,7 @@ impl Issuer {
         self.limiter
             .check_key(&identity.path().to_owned())
             .map_err(|_| {
-                metrics().requests_limited.add(1, &[]);
+                self.parts.metrics.requests_limited.add(1, &[]);
                 Problem::new(
                     Kind::TooMany,
                     "rate_limited",
@@ -219,9 +223,9 @@ impl Issuer {
     }
 }
 
-fn issued(minted: Minted, expires_in: u64, identity: &Identity) -> Issued {
+fn issued(basis: &Basis, minted: Minted, expires_in: u64, identity: &Identity) -> Issued {
     let id = HEXLOWER.encode(minted.revocation_id.as_bytes());
-    trail::note(|noted| {
+    basis.context.note(|noted| {
         noted.minted([id]);
         noted.also("expires_in", expires_in);
     });

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use miette::{IntoDiagnostic as _, WrapErr as _};
@@ -15,7 +16,7 @@ use hessra_node::dev::{self, DevOptions, NODES_MAX};
 use hessra_node::edge::random_bytes;
 use hessra_node::node::{Node, NodeError};
 use hessra_node::seal::create_file;
-use hessra_node::telemetry::{Collected, start_logs};
+use hessra_node::telemetry::{Collected, Metrics, start_logs};
 
 /// A write makes hundreds of small allocations that another thread frees; the system's allocator took a quarter of a
 /// node's time for them (`bench revoke --profile`).
@@ -161,20 +162,23 @@ fn run(path: &std::path::Path, parent: Option<u32>) -> miette::Result<()> {
     }
     let config = Config::load(path)?;
     start_logs(&config.log).into_diagnostic()?;
-    let collected = Collected::start().into_diagnostic()?;
+    let (collected, metrics) = Collected::start().into_diagnostic()?;
     allow_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .into_diagnostic()?;
-    Ok(runtime.block_on(serve(config, collected))?)
+    Ok(runtime.block_on(serve(config, collected, metrics))?)
 }
 
-async fn serve(config: Config, collected: Collected) -> Result<(), NodeError> {
-    let cannot =
-        |error: std::io::Error| NodeError::Stopped(format!("signals cannot be received: {error}"));
+async fn serve(
+    config: Config,
+    collected: Collected,
+    metrics: Arc<Metrics>,
+) -> Result<(), NodeError> {
+    let cannot = |error: std::io::Error| NodeError::Signals(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let mut node = Node::start(config, collected).await?;
+    let mut node = Node::start(config, collected, metrics).await?;
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = tokio::signal::ctrl_c() => None,

@@ -1,18 +1,18 @@
 //! Starts one node, keeps it running, stops it in order.
 //!
 //! ```text
-//! start: files checked ─ store opened ─ consensus ─ authority ─ feed ─ peer port ─ operations ─ public port ─ bootstrap
+//! start: files checked ─ store opened ─ audit opened ─ consensus ─ feed ─ peer port ─ operations ─ public port ─ bootstrap
 //! stop:  not ready ─ leadership handed over ─ verifiers told ─ ports drained ─ consensus ─ store
 //! ```
 //! The peer port opens before the public one, so that a node never takes a request that it could not answer for want of
 //! peers; the operations port says all along what is missing.
 
+mod background;
 mod bootstrap;
-mod doors;
+mod listeners;
 mod material;
 mod parts;
 mod readiness;
-mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,24 +24,24 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use hessra_consensus::{StartError, StopReason};
 use hessra_sled::{SledEngine, StoreError};
 
-use crate::api::tls::TlsError;
-use crate::audit::FolderError;
-use crate::authority::Authority;
+use crate::audit::{Auditor, FolderError};
 use crate::config::{Config, ConfigError, SecretFileError};
-use crate::feed::FeedHub;
-use crate::raft::StartError;
+use crate::edge::Clock;
 use crate::seal::SealError;
-use crate::telemetry::Collected;
+use crate::telemetry::{Collected, Metrics};
+use crate::tls::TlsError;
+use crate::world::{Consensus, FeedHub};
 
 pub use bootstrap::BootstrapError;
-pub use doors::Addresses;
+pub use listeners::Addresses;
 pub use material::check_material;
 
-use doors::Doors;
+use listeners::Listeners;
 use material::Material;
-use parts::Parts;
+use parts::{Around, Parts};
 
 /// The chosen follower stands at once: one round of votes and one of appends. When all nodes stop, nobody takes it.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -90,13 +90,30 @@ pub enum NodeError {
         cluster: String,
         id: u64,
     },
+    #[error("signals cannot be received: {0}")]
+    Signals(String),
     #[error("this node has stopped: {0}")]
-    Stopped(String),
+    Stopped(Ended),
+}
+
+/// Why a running node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Consensus has stopped: a disk error is not an answer.
+    #[error(transparent)]
+    Consensus(#[from] StopReason),
+    /// A part has ended: the node would be up and deaf.
+    #[error("a part of the node ended by itself")]
+    Part,
+    /// A part has panicked.
+    #[error("a part of the node broke: {0}. Report it, with the log")]
+    Panic(String),
 }
 
 /// One running node.
 pub struct Node {
-    authority: Authority,
+    consensus: Consensus,
+    auditor: Auditor,
     feed: FeedHub,
     store: SledEngine,
     stopping: Arc<AtomicBool>,
@@ -114,26 +131,37 @@ impl Node {
     ///
     /// # Errors
     /// What is wrong with the configuration's files, the data directory, or a port; nothing is left running then.
-    pub async fn start(config: Config, collected: Collected) -> Result<Self, NodeError> {
+    pub async fn start(
+        config: Config,
+        collected: Collected,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, NodeError> {
         config.check_files()?;
         let material = Material::load(&config)?;
-        let doors = Doors::open(&config, &material).await?;
-        let addresses = doors.addresses();
+        let listeners = Listeners::open(&config, &material, &metrics).await?;
+        let addresses = listeners.addresses();
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let stopping = Arc::new(AtomicBool::new(false));
-        let parts = Parts::start(&config, &material, &stopping, &stop).await?;
         let mut tasks = JoinSet::new();
-        parts.look_after(&config, material, &mut tasks, &stop);
-        doors.serve(&config, &parts, collected, &mut tasks, &stop, &close)?;
+        let around = Around {
+            clock: Clock::start(),
+            metrics,
+            stopping: Arc::clone(&stopping),
+        };
+        let parts = Parts::start(&config, &material, around, &mut tasks, &stop).await?;
+        parts.run_background(&config, material, &mut tasks, &stop);
+        listeners.serve(&config, &parts, collected, &mut tasks, &stop, &close)?;
         let Parts {
-            authority,
+            consensus,
+            auditor,
             feed,
             store,
             keys,
             ..
         } = parts;
         let node = Self {
-            authority,
+            consensus,
+            auditor,
             feed,
             store,
             stopping,
@@ -142,7 +170,7 @@ impl Node {
             tasks,
             addresses,
         };
-        if let Err(error) = bootstrap::start(&config, &node.authority, &keys, &node.stop).await {
+        if let Err(error) = bootstrap::start(&config, &node.consensus, &keys, &node.stop).await {
             node.stop().await;
             return Err(error.into());
         }
@@ -159,19 +187,18 @@ impl Node {
 
     /// Its consensus and state.
     #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn consensus(&self) -> &Consensus {
+        &self.consensus
     }
 
-    /// Returns with the reason when the node cannot go on: a disk error is not an answer, and a node without one of its
-    /// parts would be up and deaf.
-    pub async fn failed(&mut self) -> String {
-        let raft = self.authority.raft().clone();
+    /// Returns with the reason when the node cannot go on.
+    pub async fn failed(&mut self) -> Ended {
+        let raft = self.consensus.raft().clone();
         tokio::select! {
-            reason = raft.stopped() => reason,
+            reason = raft.stopped() => Ended::Consensus(reason),
             Some(ended) = self.tasks.join_next() => match ended {
-                Ok(()) => "a part of the node ended by itself".to_owned(),
-                Err(panic) => format!("a part of the node broke: {panic}. Report it, with the log"),
+                Ok(()) => Ended::Part,
+                Err(panic) => Ended::Panic(panic.to_string()),
             },
         }
     }
@@ -180,7 +207,7 @@ impl Node {
     pub async fn stop(mut self) {
         info!("stopping");
         self.stopping.store(true, Ordering::Release);
-        if timeout(HAND_OVER_TIMEOUT, self.authority.hand_over())
+        if timeout(HAND_OVER_TIMEOUT, self.consensus.hand_over())
             .await
             .is_err()
         {
@@ -190,18 +217,16 @@ impl Node {
         self.close.cancel();
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        // The doors bound themselves by the drain's time; what is left after it is aborted.
+        // The listeners bound themselves by the drain's time; what is left after it is aborted.
         let _ = timeout(DRAIN_TIMEOUT + Duration::from_secs(1), ended).await;
         self.tasks.abort_all();
-        if timeout(RAFT_STOP_TIMEOUT, self.authority.raft().shutdown())
+        if timeout(RAFT_STOP_TIMEOUT, self.consensus.raft().shutdown())
             .await
             .is_err()
         {
             warn!("consensus did not stop in time");
         }
-        if let Some(auditor) = self.authority.auditor() {
-            auditor.close().await;
-        }
+        self.auditor.close().await;
         drop(self.store);
         info!("stopped");
     }

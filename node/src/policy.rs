@@ -1,6 +1,9 @@
 //! The policy in force on this node: parsed once per change of the state.
 //!
-//! What a policy means is [`hessra_policy`]'s business; who holds which text is the state's. This connects the two.
+//! The meaning of a policy is in [`hessra_policy`], its versions are in the state. This connects the two, and keeps the
+//! status of the repository that this node follows ([`Followed`]).
+
+mod followed;
 
 use std::sync::Arc;
 
@@ -10,9 +13,9 @@ use tracing::error;
 use hessra_revocation::Hash;
 use hessra_state::State;
 
-use crate::api::tls::PeerCertificate;
-use crate::gitops::Followed;
+use crate::tls::PeerCertificate;
 
+pub use followed::Followed;
 pub use hessra_policy::*;
 
 impl ProvenNames for PeerCertificate {

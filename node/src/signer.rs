@@ -6,7 +6,7 @@
 //! can stand in their place.
 //!
 //! A verifier believes a feed key because an older one has introduced it. So older feed keys still sign for those who
-//! know nothing newer, see [`ActiveSigner::sign_for`] and [`retired`].
+//! know nothing newer, see [`CheckpointSigner`] and [`retired`].
 
 mod retired;
 
@@ -16,22 +16,13 @@ use arc_swap::ArcSwap;
 use ed25519_dalek::{Signer as _, SigningKey};
 use tracing::{error, info};
 
+use hessra_consensus::feed::{CheckpointSigner, SigningError};
 use hessra_revocation::{Epoch, FeedId, KeyPurpose, KeyState};
 use hessra_sdk_core::{LocalKey, Signer, SignerError};
 use hessra_state::{SealedKey, State};
 
 use crate::seal::{KekRing, SealError};
 use retired::FormerFeedKeys;
-
-/// Why nothing was signed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum SigningError {
-    #[error("no key of this purpose is active yet")]
-    NoActiveKey,
-    #[error("{0}")]
-    Sealed(String),
-}
 
 /// The active keys of this node, unsealed. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -268,13 +259,12 @@ impl ActiveSigner {
         let slot = self.shared.slot(self.purpose).load();
         Ok(slot.active()?.sign(bytes))
     }
+}
 
-    /// As [`Self::sign`], for somebody who believes only the keys that are `known`: with the active key if it is one of
-    /// them, else with the newest former feed key that is, else with the active key after all.
-    ///
-    /// # Errors
-    /// As [`Self::sign`].
-    pub fn sign_for(
+impl CheckpointSigner for ActiveSigner {
+    /// With the active key if it is one of the known, else with the newest former feed key that is, else with the active
+    /// key after all.
+    fn sign(
         &self,
         bytes: &[u8],
         known: &dyn Fn(u32) -> bool,

@@ -7,8 +7,10 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
+use hessra_consensus::Measurement;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
@@ -26,9 +28,7 @@ const LOG_VARIABLE: &str = "HESSRA_LOG";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TelemetryError {
-    #[error(
-        "`{filter}` is no log filter: {reason}. Write `info` or `info,hessra_node::raft=debug`"
-    )]
+    #[error("`{filter}` is no log filter: {reason}. Write `info` or `info,hessra_consensus=debug`")]
     Filter { filter: String, reason: String },
     #[error("metrics cannot be collected: {0}")]
     Metrics(String),
@@ -67,7 +67,7 @@ pub fn start_logs(log: &Log) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// The collected metrics of this process.
+/// The collected metrics of one node.
 #[derive(Clone, Debug)]
 pub struct Collected {
     registry: Registry,
@@ -76,18 +76,11 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Makes the instruments of [`metrics`] record. Call it before anything records, once per process.
+    /// Makes the instruments of a node, and what collects them.
     ///
     /// # Errors
     /// The exporter refused.
-    pub fn start() -> Result<Self, TelemetryError> {
-        let (collected, metrics) = Self::beside()?;
-        let _ = INSTALLED.set(metrics);
-        Ok(collected)
-    }
-
-    /// Instruments that are collected, without making them those of the process.
-    fn beside() -> Result<(Self, Metrics), TelemetryError> {
+    pub fn start() -> Result<(Self, Arc<Metrics>), TelemetryError> {
         let failed = |error: &dyn std::fmt::Display| TelemetryError::Metrics(error.to_string());
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -97,13 +90,11 @@ impl Collected {
             .map_err(|error| failed(&error))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let metrics = Metrics::new(&provider.meter("hessra"));
-        Ok((
-            Self {
-                registry,
-                _provider: provider,
-            },
-            metrics,
-        ))
+        let collected = Self {
+            registry,
+            _provider: provider,
+        };
+        Ok((collected, Arc::new(metrics)))
     }
 
     /// In the Prometheus text format.
@@ -158,13 +149,6 @@ pub struct Instrument {
     pub buckets: &'static [f64],
 }
 
-/// The instruments of this process. Before [`Collected::start`] they exist and record nothing.
-pub fn metrics() -> &'static Metrics {
-    INSTALLED.get_or_init(|| Metrics::new(&opentelemetry::global::meter("hessra")))
-}
-
-static INSTALLED: OnceLock<Metrics> = OnceLock::new();
-
 macro_rules! instrument_type {
     (counter) => { Counter<u64> };
     (gauge) => { Gauge<u64> };
@@ -203,7 +187,9 @@ macro_rules! instruments {
         pub struct Metrics { $(#[doc = $description] pub $field: instrument_type!($kind),)+ }
 
         impl Metrics {
-            fn new(meter: &Meter) -> Self {
+            /// Instruments of a meter.
+            #[must_use]
+            pub fn new(meter: &Meter) -> Self {
                 Self { $($field: instrument_build!($kind, meter, $name, $unit, $description, $buckets),)+ }
             }
         }
@@ -278,6 +264,59 @@ instruments! {
     process_start: gauge "hessra.process.start", "s", NONE, "Unix time at which this process started.";
 }
 
+impl Metrics {
+    /// Instruments that record nothing: for tests and benches of a part of a node.
+    #[must_use]
+    pub fn unrecorded() -> Arc<Self> {
+        use opentelemetry::metrics::MeterProvider as _;
+        let provider = opentelemetry::metrics::noop::NoopMeterProvider::new();
+        Arc::new(Self::new(&provider.meter("hessra")))
+    }
+
+    /// Records a figure of consensus.
+    pub fn record(&self, measurement: Measurement) {
+        let word = |name, value: &'static str| KeyValue::new(name, value);
+        match measurement {
+            Measurement::ProposalsQueued(lane, waiting) => self
+                .proposals_queued
+                .record(waiting as u64, &[word("queue", lane.word())]),
+            Measurement::ProposalRefused(lane) => {
+                self.proposals_refused.add(1, &[word("queue", lane.word())])
+            }
+            Measurement::ProposalSize(commands) => self.proposal_size.record(commands as f64, &[]),
+            // Counted as batches and by openraft's own indexes.
+            Measurement::EntryProposed(_) => {}
+            Measurement::CommitTook(took) => {
+                self.commit_duration.record(took.as_secs_f64(), &[]);
+            }
+            Measurement::ConfirmationTook(took) => {
+                self.confirmation_duration.record(took.as_secs_f64(), &[]);
+            }
+            Measurement::AppendTook(took) => {
+                self.raft_append_duration.record(took.as_secs_f64(), &[]);
+            }
+            Measurement::Heartbeat(outcome) => self
+                .feed_heartbeats
+                .add(1, &[word("outcome", outcome.word())]),
+            Measurement::Published(revision) => self.revision.record(revision, &[]),
+            Measurement::FeedBytes(bytes) => self.feed_bytes.add(bytes as u64, &[]),
+            Measurement::FeedSnapshot(mode) => {
+                self.feed_snapshots.add(1, &[word("mode", mode.word())]);
+            }
+            Measurement::FeedReset(reason) => {
+                self.feed_resets.add(1, &[word("reason", reason.as_str())])
+            }
+            Measurement::FeedForkAlarm => self.feed_fork_alarms.add(1, &[]),
+            Measurement::ReplicaAlarm => self.replica_alarms.add(1, &[]),
+            Measurement::PropagationTook(took) => {
+                self.propagation_duration.record(took.as_secs_f64(), &[]);
+            }
+            Measurement::Subscribers(count) => self.feed_subscribers.record(count as u64, &[]),
+            Measurement::StaleSubscribers(count) => self.feed_stale.record(count as u64, &[]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_is_recorded_is_served_under_its_prometheus_name() {
-        let (collected, metrics) = Collected::beside().unwrap();
+        let (collected, metrics) = Collected::start().unwrap();
         metrics.commit_duration.record(0.003, &[]);
         metrics
             .tokens_issued

@@ -2,11 +2,12 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | [`caller`] | who asks, and may they |
+//! | [`caller`] | the operator that asks, and its rights |
 //! | [`target`] | what is named: parsed once, refused when it is not canonical |
 //! | [`revoke`] | revoke, preview, lift |
 //! | [`read`] | list, show, check, status, verifiers |
-//! | [`watch`] | how far a revision is applied, as it happens |
+//! | [`watch`] | at how many verifiers a revision is proven applied |
+//! | [`feed`] | the stream that verifiers follow |
 //! | [`members`] | members of the cluster |
 //! | [`audit`] | the audit of this node |
 //! | [`keys`] | the cluster's keys |
@@ -19,6 +20,7 @@
 mod approvals;
 mod audit;
 mod caller;
+mod feed;
 mod keys;
 mod members;
 mod policy;
@@ -30,6 +32,8 @@ mod watch;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use futures::Stream;
 use hessra_proto::v1;
 use hessra_proto::v1::approvals_server::ApprovalsServer;
@@ -40,72 +44,90 @@ use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::authority::Authority;
-use crate::authority::inspector::Inspector;
-use crate::feed::FeedHub;
-use crate::feed::service::FeedService;
+use super::middleware;
+use crate::audit::Auditor;
 use crate::policy::{Policies, Right};
+use crate::telemetry::Metrics;
+use crate::world::{Consensus, FeedHub, Inspector};
 
-pub use keys::KeyDesk;
+pub use keys::KeyManagement;
 
-pub(crate) use target::scope as scope_of;
+use feed::FeedService;
 
 /// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest answer: the verifiers of a whole cluster, about 200 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Watches of one node at a time: each recounts the roster up to twenty times a second.
+/// Watches of one node at a time: each counts the verifiers anew up to twenty times a second.
 const WATCHES_MAX: usize = 64;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct AuthorityService {
-    authority: Authority,
+    consensus: Consensus,
     feed: FeedHub,
     inspector: Inspector,
     policies: Policies,
     watches: Arc<Semaphore>,
-    keys: KeyDesk,
+    keys: KeyManagement,
+    metrics: Arc<Metrics>,
 }
 
-/// The services of the public port: `Authority`, `Policies`, `Keys`, `Approvals` and `Audit` for operators, `Feed` for
-/// verifiers.
-#[must_use]
-pub fn routes(
-    authority: Authority,
-    feed: FeedHub,
-    inspector: Inspector,
-    policies: Policies,
-    keys: KeyDesk,
-) -> Routes {
-    let watches = Arc::new(Semaphore::new(WATCHES_MAX));
+/// The parts of a node that its gRPC services ask.
+#[allow(missing_docs)]
+pub struct GrpcParts {
+    pub consensus: Consensus,
+    pub feed: FeedHub,
+    pub inspector: Inspector,
+    pub policies: Policies,
+    pub keys: KeyManagement,
+    pub auditor: Auditor,
+    pub metrics: Arc<Metrics>,
+}
+
+/// The gRPC services of the public port, inside their middleware: `Authority`, `Policies`, `Keys`, `Approvals` and
+/// `Audit` for operators, `Feed` for verifiers.
+pub fn router(parts: GrpcParts) -> Router {
+    let auditor = parts.auditor.clone();
+    routes(parts)
+        .into_axum_router()
+        .layer(from_fn_with_state(auditor, middleware::grpc))
+}
+
+fn routes(parts: GrpcParts) -> Routes {
+    let GrpcParts {
+        consensus,
+        feed,
+        inspector,
+        policies,
+        keys,
+        auditor,
+        metrics,
+    } = parts;
     let service = AuthorityService {
-        authority,
+        consensus,
         feed: feed.clone(),
         inspector,
         policies,
-        watches,
+        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         keys,
+        metrics,
     };
     let keys = KeysServer::new(service.clone());
     let approvals = ApprovalsServer::new(service.clone());
-    let auditor = service.authority.auditor().cloned();
-    let audit = auditor.map(|auditor| audit::AuditService::server(service.clone(), auditor));
+    let audit = audit::AuditService::server(service.clone(), auditor);
     let policies = PoliciesServer::new(service.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let service = AuthorityServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let routes = Routes::new(service)
+    Routes::new(service)
         .add_service(keys)
         .add_service(approvals)
         .add_service(policies)
-        .add_service(FeedService::new(feed));
-    match audit {
-        Some(audit) => routes.add_service(audit),
-        None => routes,
-    }
+        .add_service(audit)
+        .add_service(FeedService::new(feed))
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -38,9 +38,11 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::problem::{Kind, Problem};
-use crate::audit::{Auditor, witness};
+use super::middleware;
+use crate::audit::Auditor;
 use crate::issuer::{Issuer, Ledger};
+use crate::problem::{Kind, Problem};
+use crate::telemetry::Metrics;
 
 pub use document::openapi;
 
@@ -62,11 +64,12 @@ pub struct HttpsSettings {
 struct Shared {
     issuer: Arc<Issuer>,
     ledger: Ledger,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Minting is computation: as much of it at a time as there are processors, and consensus is not kept waiting.
     processors: Arc<Semaphore>,
     server_ca: Option<Arc<str>>,
     document: Arc<str>,
+    metrics: Arc<Metrics>,
 }
 
 /// The HTTPS routes of the public port.
@@ -75,16 +78,18 @@ pub fn router(
     ledger: Ledger,
     auditor: Auditor,
     settings: HttpsSettings,
+    metrics: Arc<Metrics>,
 ) -> Router {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (routes, document) = document::routes().split_for_parts();
     let shared = Shared {
         issuer,
         ledger,
-        places: Arc::new(Semaphore::new(settings.requests_at_once_max)),
+        permits: Arc::new(Semaphore::new(settings.requests_at_once_max)),
         processors: Arc::new(Semaphore::new(processors)),
         server_ca: settings.server_ca.map(Into::into),
         document: document::text(&document).into(),
+        metrics,
     };
     routes
         .route("/openapi.json", get(open::openapi_json))
@@ -93,7 +98,7 @@ pub fn router(
             Problem::new(Kind::Method, "method", "this path takes another method")
         })
         .layer(DefaultBodyLimit::max(settings.body_bytes_max))
-        .layer(from_fn_with_state(auditor, witness::https))
+        .layer(from_fn_with_state(auditor, middleware::https))
         .layer(from_fn(within_time))
         .with_state(shared)
 }

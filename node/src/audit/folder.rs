@@ -9,7 +9,6 @@
 //! such a tail is taken away at the next start and a record says so. Any other damage in the newest segment stops the
 //! start: continuing would hide it. Older segments are not read at the start; `hessra audit verify` reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
@@ -17,21 +16,14 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use hessra_audit::checkpoint::field;
-use hessra_audit::{Event, Fault, Head, Line, Walk};
+use hessra_audit::{Fault, Head, Line, Walk};
+use hessra_consensus::audit::Recovered as LogRecovered;
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 /// Name of the file that holds the last checkpoint.
 pub const HEAD: &str = "head";
 const EXTENSION: &str = "jsonl";
-/// Records that say how far the log is in the chain.
-const PROGRESS: &[Event] = &[
-    Event::AuditStarted,
-    Event::AuditCheckpoint,
-    Event::SnapshotRestored,
-];
-
 /// Why the audit cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -74,17 +66,12 @@ pub(super) struct Folder {
     length: u64,
 }
 
-/// What the newest segment says of the chain.
+/// The chain as its newest segment has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Recovered {
     pub(super) head: Option<Head>,
-    /// The first log entry whose records are not all in the chain.
-    pub(super) next: u64,
-    /// What was written of that entry.
-    pub(super) partial: BTreeSet<String>,
-    /// Requests whose records are in the segment, hexadecimal, and the log entry that they came with.
-    pub(super) requests: BTreeMap<String, u64>,
-    pub(super) members: BTreeMap<u64, bool>,
+    /// How far the replicated log is in it.
+    pub(super) log: LogRecovered,
     /// Bytes of cut lines that were taken away.
     pub(super) dropped: u64,
 }
@@ -299,61 +286,9 @@ fn is_cut(rest: &[u8], end: Option<usize>) -> bool {
 
 impl Recovered {
     fn note(&mut self, line: &Line) {
-        let record = &line.record;
         self.head = Some(line.head);
-        let change = |name: &str| record.change.get(name);
-        let says_how_far =
-            Event::parse(&record.event).is_some_and(|event| PROGRESS.contains(&event));
-        if let Some(next) = change(field::NEXT_INDEX).and_then(serde_json::Value::as_u64)
-            && says_how_far
-        {
-            self.reach(next);
-        }
-        if let Some(members) = change("members").and_then(|value| value.as_str()) {
-            self.members = parse_members(members);
-        }
-        let index = record.raft.map_or(0, |position| position.index);
-        if !record.id.starts_with(super::derive::LOG_ID) {
-            return;
-        }
-        self.reach(index);
-        if index == self.next {
-            self.partial.insert(record.id.clone());
-        }
-        if !record.request.id.is_empty() {
-            self.requests.insert(record.request.id.clone(), index);
-        }
+        self.log.note(&line.record);
     }
-
-    /// Everything before `index` is complete.
-    fn reach(&mut self, index: u64) {
-        if index > self.next {
-            self.next = index;
-            self.partial.clear();
-        }
-    }
-}
-
-/// `1 2 3 (4)`: a learner stands in parentheses.
-pub(super) fn members_text(members: &BTreeMap<u64, bool>) -> String {
-    let names = members.iter().map(|(id, votes)| {
-        if *votes {
-            id.to_string()
-        } else {
-            format!("({id})")
-        }
-    });
-    names.collect::<Vec<_>>().join(" ")
-}
-
-fn parse_members(text: &str) -> BTreeMap<u64, bool> {
-    let words = text.split_whitespace();
-    words
-        .filter_map(|word| match word.strip_prefix('(') {
-            Some(id) => Some((id.strip_suffix(')')?.parse().ok()?, false)),
-            None => Some((word.parse().ok()?, true)),
-        })
-        .collect()
 }
 
 fn make(path: &Path) -> io::Result<()> {

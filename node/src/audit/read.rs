@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use hessra_audit::Filter;
 use tokio::sync::watch;
 
-use super::Written;
+use hessra_consensus::audit::Written;
+
 use super::folder::{Segment, segments};
 
 /// Bytes that one read of a cursor takes from the disk.

@@ -6,9 +6,9 @@
 //! kernel may have thrown the bytes away while saying so only once: the audit is closed until the node is restarted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hessra_audit::checkpoint::field;
@@ -17,10 +17,14 @@ use opentelemetry::KeyValue;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::folder::{AppendError, Folder, FolderError, Recovered, members_text, segments};
-use super::{AuditError, AuditSettings, Written};
+use hessra_consensus::audit::{
+    AuditError, NotWritten, Progress, Recovered as LogRecovered, Written,
+};
+
+use super::AuditSettings;
+use super::folder::{AppendError, Folder, FolderError, Recovered, segments};
 use crate::edge::Clock;
-use crate::telemetry::metrics;
+use crate::telemetry::Metrics;
 
 /// Requests that wait for the disk: at 1 ms a sync, and 64 in one, far more than a node decides.
 const QUEUE_MAX: usize = 4_096;
@@ -40,7 +44,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 const SEGMENT_MILLIS_MAX: u64 = 24 * 3_600 * 1_000;
 
 /// Signs the head of the chain.
-pub trait CheckpointSigner: Send + Sync {
+pub trait HeadSigner: Send + Sync {
     /// Feed id of the cluster, hexadecimal.
     fn cluster(&self) -> String;
 
@@ -48,17 +52,10 @@ pub trait CheckpointSigner: Send + Sync {
     fn sign(&self, statement: &[u8]) -> Option<(u32, [u8; 64])>;
 }
 
-/// See [`CheckpointSigner`].
-pub type Signer = Box<dyn CheckpointSigner>;
+/// Signs the checkpoints of one chain.
+pub type Signer = Box<dyn HeadSigner>;
 
 type Answer = oneshot::Sender<Result<(), NotWritten>>;
-
-/// Records that are not in the chain, for whoever tries again.
-#[derive(Debug)]
-pub(super) struct NotWritten {
-    pub(super) error: AuditError,
-    pub(super) records: Vec<Record>,
-}
 
 /// One thing to write.
 struct Job {
@@ -68,14 +65,6 @@ struct Job {
     /// Nothing comes after it.
     last: bool,
     answer: Answer,
-}
-
-/// How far the log is in the chain, and who the members are then.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// The first entry that is not.
-    pub(super) next: u64,
-    pub(super) members: BTreeMap<u64, bool>,
 }
 
 /// Says when a record is durable.
@@ -106,16 +95,12 @@ impl Ticket {
 pub(super) struct Queue {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
-    signer: Arc<OnceLock<Signer>>,
-    /// Of the log, as recovered at the start.
-    pub(super) recovered: Recovered,
+    metrics: Arc<Metrics>,
+    /// How far the log was in the chain at the start.
+    pub(super) recovered: LogRecovered,
 }
 
 impl Queue {
-    pub(super) fn sign_with(&self, signer: Signer) {
-        let _ = self.signer.set(signer);
-    }
-
     pub(super) fn has_room(&self) -> Result<(), AuditError> {
         if self.waiting.load(Ordering::Relaxed) < QUEUE_MAX {
             Ok(())
@@ -162,7 +147,7 @@ impl Queue {
             Err(TrySendError::Disconnected(job)) => (AuditError::Stopped, job),
         };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        failed(&error, 1);
+        failed(&self.metrics, &error, 1);
         Err(NotWritten {
             error,
             records: job.records,
@@ -174,15 +159,16 @@ impl Queue {
 pub(super) fn start(
     settings: &AuditSettings,
     clock: Clock,
+    signer: Signer,
+    metrics: Arc<Metrics>,
 ) -> Result<(Queue, watch::Receiver<Written>), FolderError> {
     let (folder, recovered) = Folder::open(&settings.folder)?;
     let (jobs, queue) = sync_channel(QUEUE_MAX);
     let waiting = Arc::new(AtomicUsize::new(0));
-    let signer = Arc::new(OnceLock::new());
     let written = Written {
         head: recovered.head.unwrap_or(Head::START),
-        next: recovered.next,
-        members: recovered.members.clone(),
+        next: recovered.log.progress.next,
+        members: recovered.log.progress.members.clone(),
         syncs: 0,
         failing: None,
     };
@@ -191,7 +177,8 @@ pub(super) fn start(
         folder,
         settings: settings.clone(),
         clock,
-        signer: Arc::clone(&signer),
+        signer,
+        metrics: Arc::clone(&metrics),
         written,
         published: sender,
         since_checkpoint: 0,
@@ -212,13 +199,13 @@ pub(super) fn start(
     let queue = Queue {
         jobs,
         waiting,
-        signer,
-        recovered,
+        metrics,
+        recovered: recovered.log,
     };
     Ok((queue, receiver))
 }
 
-/// What the thread does after a batch.
+/// The thread's next step after a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     GoOn,
@@ -229,7 +216,8 @@ struct Writer {
     folder: Folder,
     settings: AuditSettings,
     clock: Clock,
-    signer: Arc<OnceLock<Signer>>,
+    signer: Signer,
+    metrics: Arc<Metrics>,
     written: Written,
     published: watch::Sender<Written>,
     since_checkpoint: u64,
@@ -274,7 +262,7 @@ impl Writer {
                     let mut jobs = vec![first];
                     jobs.extend(queue.try_iter().take(BATCH_MAX - 1));
                     let left = waiting.fetch_sub(jobs.len(), Ordering::Relaxed) - jobs.len();
-                    metrics().audit_queue.record(left as u64, &[]);
+                    self.metrics.audit_queue.record(left as u64, &[]);
                     if self.serve(jobs) == Then::End {
                         return;
                     }
@@ -321,7 +309,7 @@ impl Writer {
             self.written.members = progress.members;
         }
         if let Err(error) = &outcome {
-            failed(error, jobs.len());
+            failed(&self.metrics, error, jobs.len());
         }
         self.written.failing = outcome.clone().err();
         self.published.send_replace(self.written.clone());
@@ -382,7 +370,7 @@ impl Writer {
         self.since_checkpoint += head.seq - self.written.head.seq;
         self.written.head = head;
         self.written.syncs += 1;
-        count(&counted, begun);
+        count(&self.metrics, &counted, begun);
         Ok(())
     }
 
@@ -453,7 +441,7 @@ impl Writer {
         let record = self.checkpoint_record(&self.written.head);
         let outcome = self.write_own(record);
         if let Err(error) = &outcome {
-            failed(error, 1);
+            failed(&self.metrics, error, 1);
         }
         self.written.failing = outcome.clone().err();
         if outcome.is_ok() {
@@ -467,16 +455,14 @@ impl Writer {
 
     fn checkpoint_record(&self, head: &Head) -> Record {
         let mut record = self.with_progress(self.own(Event::AuditCheckpoint, ""));
-        if let Some(signer) = self.signer.get() {
-            let cluster = signer.cluster();
-            let statement = statement(&cluster, self.settings.node, head, &record.ts);
-            if let Some((key, signature)) = signer.sign(&statement) {
-                let signature = data_encoding::HEXLOWER.encode(&signature);
-                record = record
-                    .with(field::CLUSTER, cluster)
-                    .with(field::KEY, key)
-                    .with(field::SIGNATURE, signature);
-            }
+        let cluster = self.signer.cluster();
+        let statement = statement(&cluster, self.settings.node, head, &record.ts);
+        if let Some((key, signature)) = self.signer.sign(&statement) {
+            let signature = data_encoding::HEXLOWER.encode(&signature);
+            record = record
+                .with(field::CLUSTER, cluster)
+                .with(field::KEY, key)
+                .with(field::SIGNATURE, signature);
         }
         record
     }
@@ -549,9 +535,11 @@ impl Writer {
     }
 
     fn with_progress(&self, record: Record) -> Record {
-        record
-            .with(field::NEXT_INDEX, self.written.next)
-            .with("members", members_text(&self.written.members))
+        let progress = Progress {
+            next: self.written.next,
+            members: self.written.members.clone(),
+        };
+        progress.write(record)
     }
 }
 
@@ -572,8 +560,7 @@ fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Erro
     Ok(hessra_audit::open(line.trim_end())?.record.prev)
 }
 
-fn count(counted: &BTreeMap<&'static str, u64>, begun: Instant) {
-    let metrics = metrics();
+fn count(metrics: &Metrics, counted: &BTreeMap<&'static str, u64>, begun: Instant) {
     metrics
         .audit_write_duration
         .record(begun.elapsed().as_secs_f64(), &[]);
@@ -587,14 +574,14 @@ fn count(counted: &BTreeMap<&'static str, u64>, begun: Instant) {
     }
 }
 
-fn failed(error: &AuditError, count: usize) {
+fn failed(metrics: &Metrics, error: &AuditError, count: usize) {
     let reason = match error {
         AuditError::Full => "full",
         AuditError::Failing(_) => "disk",
         AuditError::Late => "late",
         AuditError::Stopped => "stopping",
     };
-    metrics()
+    metrics
         .audit_write_failures
         .add(count as u64, &[KeyValue::new("reason", reason)]);
 }

@@ -13,11 +13,11 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use super::certificates::{Authority, Purpose};
 use super::layout::{Layout, NodeEntry};
 use super::{CLUSTER, DevError};
-use crate::api::tls::node_urn;
 use crate::config::{Config, InitialMember};
 use crate::edge::random_bytes;
 use crate::policy::PolicyView;
 use crate::seal::{KekSource, create_file};
+use crate::tls::node_urn;
 
 /// Names of the client certificates; their identities are `urn:hessra:NAME`.
 const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycompany"];

@@ -11,21 +11,20 @@ use tracing::{info, warn};
 use hessra_revocation::Revision;
 use hessra_sled::Published;
 use hessra_state::limits::MESSAGE_BYTES_MAX;
-use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin, RequestId};
+use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin};
 
 use super::decide::{Decision, Permitted, applied_last, decide};
 use super::repository::{Content, Repository};
-use super::standing::Followed;
-use crate::authority::Authority;
 use crate::config::PolicyGit;
-use crate::edge::random_16;
-use crate::policy::{Policies, PolicyView, Right};
-use crate::telemetry::metrics;
+use crate::policy::{Followed, Policies, PolicyView, Right};
+use crate::telemetry::Metrics;
+use crate::world::Consensus;
 
 /// One node that follows a repository.
 pub struct Following {
-    authority: Authority,
+    consensus: Consensus,
     policies: Policies,
+    metrics: Arc<Metrics>,
     repository: Repository,
     settings: PolicyGit,
     followed: Followed,
@@ -42,8 +41,9 @@ impl Following {
     /// `None`: the settings name no repository. `folder` is for git alone.
     #[must_use]
     pub fn new(
-        authority: Authority,
+        consensus: Consensus,
         policies: Policies,
+        metrics: Arc<Metrics>,
         settings: &PolicyGit,
         folder: PathBuf,
     ) -> Option<Self> {
@@ -57,8 +57,9 @@ impl Following {
         };
         policies.set_followed(followed.clone());
         Some(Self {
-            authority,
+            consensus,
             policies,
+            metrics,
             repository: Repository::new(folder, settings.clone()),
             settings: settings.clone(),
             followed,
@@ -69,7 +70,7 @@ impl Following {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut look = interval(self.settings.interval.0);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published = self.authority.raft().watch();
+        let mut published = self.consensus.raft().watch();
         let mut seen = Revision(0);
         loop {
             let changed = published.wait_for(|now: &Arc<Published>| now.state.policy().0 != seen);
@@ -78,7 +79,7 @@ impl Following {
                 changed = changed => if changed.is_err() { return },
                 () = stop.cancelled() => return,
             }
-            seen = self.authority.state().policy().0;
+            seen = self.consensus.state().policy().0;
             if stop.run_until_cancelled(self.look()).await.is_none() {
                 return;
             }
@@ -86,7 +87,7 @@ impl Following {
     }
 
     async fn look(&mut self) {
-        if !self.authority.state().is_initialized() {
+        if !self.consensus.state().is_initialized() {
             return;
         }
         let outcome = match self.read().await {
@@ -102,7 +103,7 @@ impl Following {
             Err(_) => "failed",
         };
         self.note(outcome.err());
-        metrics()
+        self.metrics
             .policy_git_looks
             .add(1, &[KeyValue::new("outcome", word)]);
     }
@@ -134,13 +135,13 @@ impl Following {
 
     /// Compares with what stands, and applies what is to be applied when this node leads.
     async fn settle(&mut self, read: Read) -> Result<&'static str, String> {
-        let leads = self.authority.raft().is_leader();
+        let leads = self.consensus.raft().is_leader();
         if leads {
             // Whoever has just begun to lead may not have applied what the leader before it committed.
-            let deadline = self.authority.deadline();
-            self.authority.linearize(deadline).await.map_err(said)?;
+            let deadline = self.consensus.deadline();
+            self.consensus.linearize(deadline).await.map_err(said)?;
         }
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let versions = state.policies();
         let descends = match applied_last(versions) {
             None => true,
@@ -173,8 +174,6 @@ impl Following {
     }
 
     async fn apply(&self, read: Read, based_on: Revision) -> Result<&'static str, String> {
-        let by = self.authority.raft().identity();
-        let by = by.urn(by.id);
         let command = Command::ApplyPolicy {
             based_on,
             policy: read.policy,
@@ -184,11 +183,10 @@ impl Following {
                 ticket: String::new(),
             },
         };
-        let deadline = self.authority.deadline();
-        let proposed = self
-            .authority
-            .propose(command, &by, RequestId(random_16()), deadline);
-        match proposed.await.map_err(said)?.0 {
+        let deadline = self.consensus.deadline();
+        let asked = self.consensus.asked_by_node();
+        let proposed = self.consensus.propose(command, asked, deadline).await;
+        match proposed.map_err(said)?.applied {
             Applied::PolicyApplied { revision } => {
                 info!(
                     revision = revision.0,
@@ -209,10 +207,10 @@ impl Following {
                 warn!(%reason, url = self.followed.url, "policy not followed");
             }
             Some(_) => {}
-            None => self.followed.synced = Some(self.authority.clock().wall()),
+            None => self.followed.synced = Some(self.consensus.world().clock.wall()),
         }
         self.followed.error = error;
-        let standing = self.authority.state().policy().1.digest;
+        let standing = self.consensus.state().policy().1.digest;
         let drifted = self.followed.drifted(standing);
         let before = self
             .policies
@@ -224,9 +222,11 @@ impl Following {
                 "policy is not that of the repository"
             );
         }
-        metrics().policy_drift.record(u64::from(drifted), &[]);
+        self.metrics.policy_drift.record(u64::from(drifted), &[]);
         if let Some(synced) = self.followed.synced {
-            metrics().policy_git_synced.record(synced.seconds().0, &[]);
+            self.metrics
+                .policy_git_synced
+                .record(synced.seconds().0, &[]);
         }
         self.policies.set_followed(self.followed.clone());
     }

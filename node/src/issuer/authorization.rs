@@ -8,22 +8,22 @@ use hessra_sdk_core::{
     AuthorizationParameters, MintError, Minted, ServiceNode, ThirdPartyKey, TokenShape,
     mint_authorization, mint_multi_party, mint_service_chain,
 };
-use rand::rngs::OsRng;
 use tracing::{error, info};
 
+use super::admission::Basis;
 use super::caller::{Asking, purpose};
-use super::gate::Moment;
-use super::outcome::{method, record};
 use super::permission::permitted;
 use super::refusal::not_minted;
 use super::{Caller, Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
+use crate::edge::system_random;
 use crate::policy::{OperationRules, Resource, ResourceKind, TokenShape as Shape};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// What a token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Wish {
+pub struct AuthorizationRequest {
     pub resource: String,
     pub operation: String,
     /// The realm whose member the caller must be.
@@ -46,35 +46,35 @@ impl Issuer {
     /// Why there is none.
     pub fn authorization_token(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        wish: &Wish,
+        request: &AuthorizationRequest,
     ) -> Result<(Issued, Vec<Pending>), Problem> {
-        let outcome = self.decide_authorization(caller, wish);
-        record(
-            "authorization",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+        let outcome = self.decide_authorization(context, caller, request);
+        self.counted("authorization", caller.method(), outcome)
     }
 
     fn decide_authorization(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        wish: &Wish,
+        request: &AuthorizationRequest,
     ) -> Result<(Issued, Vec<Pending>), Problem> {
-        let moment = self.moment()?;
-        let purpose = purpose(&wish.resource, &wish.operation);
-        let asking = self.identify(&moment, caller, Some(purpose))?;
+        let basis = self.basis(context)?;
+        let purpose = purpose(&request.resource, &request.operation);
+        let asking = self.identify(&basis, caller, Some(purpose))?;
         self.limit(&asking.subject)?;
-        permitted(&moment.policy, &asking, wish)?;
-        needs_no_capability(&moment, wish)?;
-        let resource = moment.policy.resource(&wish.resource);
-        let ttl = moment.policy.authorization_duration_of(&wish.resource);
-        let parameters = parameters(&moment, &asking, wish, ttl);
+        permitted(&basis.policy, &asking, request)?;
+        needs_no_capability(&basis, request)?;
+        let resource = basis.policy.resource(&request.resource);
+        let ttl = basis.policy.authorization_duration_of(&request.resource);
+        let parameters = parameters(&basis, &asking, request, ttl);
         let minted = self.mint_for(resource, &parameters)?;
-        info!(actor = %asking.actor, resource = wish.resource, operation = wish.operation, revision = moment.view().revision.0, "authorization token issued");
-        Ok((issued(minted, ttl, &asking.actor), pending(resource)))
+        info!(actor = %asking.actor, resource = request.resource, operation = request.operation, revision = basis.view().revision.0, "authorization token issued");
+        Ok((
+            issued(&basis, minted, ttl, &asking.actor),
+            pending(resource),
+        ))
     }
 
     fn mint_for(
@@ -84,51 +84,56 @@ impl Issuer {
     ) -> Result<Minted, Problem> {
         let signer = self.signer()?;
         let minted = match resource.kind {
-            ResourceKind::Singleton => mint_authorization(&signer, parameters, &mut OsRng),
+            ResourceKind::Singleton => {
+                mint_authorization(&signer, parameters, &mut system_random())
+            }
             ResourceKind::ServiceChain => {
-                mint_service_chain(&signer, parameters, &chain(resource)?, &mut OsRng)
+                mint_service_chain(&signer, parameters, &chain(resource)?, &mut system_random())
             }
-            ResourceKind::MultiParty => {
-                mint_multi_party(&signer, parameters, &parties(resource)?, &mut OsRng)
-            }
+            ResourceKind::MultiParty => mint_multi_party(
+                &signer,
+                parameters,
+                &parties(resource)?,
+                &mut system_random(),
+            ),
         };
         minted.map_err(|error: MintError| not_minted(&error))
     }
 }
 
 /// What a plain token cannot promise is not given out as one: it would be a way around the rules of the operation.
-fn needs_no_capability(moment: &Moment, wish: &Wish) -> Result<(), Problem> {
-    let rules = moment
+fn needs_no_capability(basis: &Basis, request: &AuthorizationRequest) -> Result<(), Problem> {
+    let rules = basis
         .policy
-        .resource(&wish.resource)
-        .rules_of(&wish.operation);
+        .resource(&request.resource)
+        .rules_of(&request.operation);
     if rules == OperationRules::default() {
         return Ok(());
     }
     let sentence = format!(
         "`{}` on `{}` needs a capability: ask /request_capability",
-        wish.operation, wish.resource
+        request.operation, request.resource
     );
     Err(Problem::new(Kind::Denied, "capability_required", sentence))
 }
 
-/// What a token of this wish says, whatever else is demanded of its holder.
+/// The facts of a token for this request, whatever else is demanded of its holder.
 pub(super) fn parameters(
-    moment: &Moment,
+    basis: &Basis,
     asking: &Asking,
-    wish: &Wish,
+    request: &AuthorizationRequest,
     ttl: u64,
 ) -> AuthorizationParameters {
     AuthorizationParameters {
         subject: asking.actor.clone(),
-        resource: wish.resource.clone(),
-        operation: wish.operation.clone(),
-        issued_at: moment.wall(),
-        expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
-        rev: moment.view().revision,
+        resource: request.resource.clone(),
+        operation: request.operation.clone(),
+        issued_at: basis.wall(),
+        expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+        rev: basis.view().revision,
         parents: asking.parents.clone(),
         cert: asking.certificate,
-        shape: match moment.policy.resource(&wish.resource).shape {
+        shape: match basis.policy.resource(&request.resource).shape {
             Shape::Universal => TokenShape::Universal,
             Shape::Authorization => TokenShape::Authz,
             Shape::Capability => TokenShape::Capability,

@@ -4,13 +4,12 @@ use hessra_revocation::{Identity, TokenId};
 use hessra_sdk_core::{DomainClaim, Purpose, Request, Verified};
 
 use super::Issuer;
-use super::gate::{Moment, certificate_is_good, not_revoked};
-use super::judge::not_identified;
+use super::admission::{Basis, certificate_is_good, not_revoked};
 use super::refusal::refused;
-use crate::api::problem::{Kind, Problem};
-use crate::api::tls::PeerCertificate;
-use crate::audit::trail;
+use super::verify::not_identified;
 use crate::policy::without_scheme;
+use crate::problem::{Kind, Problem};
+use crate::tls::PeerCertificate;
 
 /// Seconds. Clients limit a token to five when they send it; their clocks may be as much ahead.
 const JUST_IN_TIME_MAX: u64 = 10;
@@ -50,15 +49,17 @@ pub(super) fn purpose(resource: &str, operation: &str) -> Purpose {
 impl Issuer {
     pub(super) fn identify(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         caller: &Caller,
         purpose: Option<Purpose>,
     ) -> Result<Asking, Problem> {
         if let Some(purpose) = &purpose {
-            trail::note(|noted| noted.purpose(&purpose.resource, &purpose.operation));
+            basis
+                .context
+                .note(|noted| noted.purpose(&purpose.resource, &purpose.operation));
         }
-        let asking = self.prove(moment, caller, purpose)?;
-        trail::note(|noted| {
+        let asking = self.prove(basis, caller, purpose)?;
+        basis.context.note(|noted| {
             noted.proved(&asking.actor, if asking.bearer { "bearer" } else { "mtls" });
             noted.subject(&asking.subject);
         });
@@ -67,12 +68,12 @@ impl Issuer {
 
     fn prove(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         caller: &Caller,
         purpose: Option<Purpose>,
     ) -> Result<Asking, Problem> {
         let Some(token) = &caller.bearer else {
-            return identify_by_certificate(moment, caller.certificate.as_ref());
+            return identify_by_certificate(basis, caller.certificate.as_ref());
         };
         let request = Request::Identity {
             expected: None,
@@ -80,13 +81,15 @@ impl Issuer {
             // Whether the realm still stands is the policy's to say: `permission` asks it.
             domain: DomainClaim::OfToken,
         };
-        let verified = self.judge(moment, token, &request, not_identified)?;
-        trail::note(|noted| noted.presented(verified.token_ids()));
+        let verified = self.verify(basis, token, &request, not_identified)?;
+        basis
+            .context
+            .note(|noted| noted.presented(verified.token_ids()));
         if let Some(certificate) = &caller.certificate {
             same_identity(certificate, verified.actor())?;
-            certificate_is_good(moment, verified.actor(), certificate)?;
+            certificate_is_good(basis, verified.actor(), certificate)?;
         }
-        just_in_time(moment, &verified)?;
+        just_in_time(basis, &verified)?;
         Ok(Asking {
             actor: verified.actor().clone(),
             subject: verified.subject().clone(),
@@ -106,18 +109,18 @@ pub(super) fn ancestors(verified: &Verified) -> Vec<TokenId> {
 }
 
 fn identify_by_certificate(
-    moment: &Moment,
+    basis: &Basis,
     certificate: Option<&PeerCertificate>,
 ) -> Result<Asking, Problem> {
     let certificate = certificate.ok_or_else(|| {
         let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
         Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
     })?;
-    let principal = moment
+    let principal = basis
         .policy
         .principal(certificate)
         .map_err(|denied| refused(&denied))?;
-    not_revoked(moment, &principal.identity, Some(certificate))?;
+    not_revoked(basis, &principal.identity, Some(certificate))?;
     Ok(Asking {
         actor: principal.identity.clone(),
         subject: principal.identity,
@@ -151,12 +154,12 @@ pub(super) fn same_identity(
 /// Some clients must show a token that was limited for this one request: one that is stolen on the way is of no use.
 ///
 /// It holds for whoever acts below them too.
-fn just_in_time(moment: &Moment, verified: &Verified) -> Result<(), Problem> {
+fn just_in_time(basis: &Basis, verified: &Verified) -> Result<(), Problem> {
     let required = verified.chain().iter().any(|identity| {
-        let client = moment.policy.client(identity);
+        let client = basis.policy.client(identity);
         client.is_some_and(|client| client.require_jit)
     });
-    let left = verified.expires_at().0.saturating_sub(moment.wall().0);
+    let left = verified.expires_at().0.saturating_sub(basis.wall().0);
     if !required || (verified.is_attenuated() && left <= JUST_IN_TIME_MAX) {
         return Ok(());
     }

@@ -10,21 +10,20 @@ use hessra_sdk_core::{
     ActivationTerms, CapabilityDemands, Designation, Signer, ThirdPartyKey, TokenShape, activate,
     mint_capability,
 };
-use rand::RngCore as _;
-use rand::rngs::OsRng;
 use tracing::info;
 
-use super::authorization::{Wish, parameters};
+use super::admission::Basis;
+use super::authorization::{AuthorizationRequest, parameters};
 use super::caller::{Asking, purpose};
 use super::context::{Growth, Shown};
-use super::gate::Moment;
-use super::outcome::{method, record};
 use super::permission::permitted;
 use super::refusal::not_minted;
 use super::signoff::{grants, not_signed};
 use super::{Caller, Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
+use crate::edge::{random_16, system_random};
 use crate::policy::{OperationRules, ResourceKind};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// Says that this authority itself activates a latent capability.
 const AUTHORITY: &str = "authority";
@@ -32,8 +31,8 @@ const AUTHORITY: &str = "authority";
 /// What a capability is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct CapabilityWish {
-    pub wish: Wish,
+pub struct CapabilityRequest {
+    pub authorization: AuthorizationRequest,
     /// Label and value.
     pub designations: Vec<(String, String)>,
     /// Label, value, and the key of who says so.
@@ -44,7 +43,7 @@ pub struct CapabilityWish {
     pub activator_key: Option<String>,
     /// The latest context of the caller's session.
     pub context: Option<String>,
-    /// Seconds; a wish.
+    /// Seconds; bounded by the policy.
     pub duration: Option<u64>,
 }
 
@@ -65,52 +64,50 @@ impl Issuer {
     /// Why there is none.
     pub fn capability(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        wish: &CapabilityWish,
+        request: &CapabilityRequest,
     ) -> Result<Capability, Problem> {
-        let outcome = self.decide_capability(caller, wish);
-        record(
-            "capability",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+        let outcome = self.decide_capability(context, caller, request);
+        self.counted("capability", caller.method(), outcome)
     }
 
     /// Activates a latent capability of somebody else, when it waits for this authority.
     ///
     /// # Errors
     /// Why it is not activated.
-    pub fn activated(&self, caller: &Caller, token: &str, wish: &Wish) -> Result<String, Problem> {
-        let outcome = self.decide_activation(caller, token, wish);
-        record(
-            "activation",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+    pub fn activated(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        token: &str,
+        authorization: &AuthorizationRequest,
+    ) -> Result<String, Problem> {
+        let outcome = self.decide_activation(context, caller, token, authorization);
+        self.counted("activation", caller.method(), outcome)
     }
 
     fn decide_capability(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        capability: &CapabilityWish,
+        request: &CapabilityRequest,
     ) -> Result<Capability, Problem> {
-        let moment = self.moment()?;
-        let wish = &capability.wish;
-        let purpose = purpose(&wish.resource, &wish.operation);
-        let asking = self.identify(&moment, caller, Some(purpose))?;
+        let basis = self.basis(context)?;
+        let authorization = &request.authorization;
+        let purpose = purpose(&authorization.resource, &authorization.operation);
+        let asking = self.identify(&basis, caller, Some(purpose))?;
         self.limit(&asking.subject)?;
-        permitted(&moment.policy, &asking, wish)?;
-        plain(&moment, wish)?;
-        let rules = moment
+        permitted(&basis.policy, &asking, authorization)?;
+        plain(&basis, authorization)?;
+        let rules = basis
             .policy
-            .resource(&wish.resource)
-            .rules_of(&wish.operation);
-        let context = self.shown_context(&moment, &asking, capability, &rules)?;
-        let ttl = ttl(&moment, capability)?;
-        let demands = self.demands(capability, &rules)?;
-        let mut parameters = parameters(&moment, &asking, wish, ttl);
+            .resource(&authorization.resource)
+            .rules_of(&authorization.operation);
+        let context = self.shown_context(&basis, &asking, request, &rules)?;
+        let ttl = ttl(&basis, request)?;
+        let demands = self.demands(request, &rules)?;
+        let mut parameters = parameters(&basis, &asking, authorization, ttl);
         if parameters.shape == TokenShape::Authz {
             // Verifiers of capabilities name no subject, and would refuse that shape.
             parameters.shape = TokenShape::Universal;
@@ -118,16 +115,19 @@ impl Issuer {
         if let Some(shown) = &context {
             parameters.parents.extend(shown.ids());
         }
-        let minted = mint_capability(&self.signer()?, &parameters, &demands, &mut OsRng)
+        let minted = mint_capability(&self.signer()?, &parameters, &demands, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(actor = %asking.actor, resource = wish.resource, operation = wish.operation, single_use = rules.single_use, revision = moment.view().revision.0, "capability issued");
-        let labels = &moment.policy.resource(&wish.resource).classifications;
+        info!(actor = %asking.actor, resource = authorization.resource, operation = authorization.operation, single_use = rules.single_use, revision = basis.view().revision.0, "capability issued");
+        let labels = &basis
+            .policy
+            .resource(&authorization.resource)
+            .classifications;
         let growth = context
-            .map(|shown| shown.growth(&moment, labels, &wish.resource))
+            .map(|shown| shown.growth(&basis, labels, &authorization.resource))
             .transpose()?
             .flatten();
         Ok(Capability {
-            issued: issued(minted, ttl, &asking.actor),
+            issued: issued(&basis, minted, ttl, &asking.actor),
             single_use: rules.single_use,
             growth: growth.map(|growth| self.mintable(growth)).transpose()?,
         })
@@ -136,21 +136,21 @@ impl Issuer {
     /// The context that was shown, when it is the caller's latest and keeps it from nothing here.
     fn shown_context(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         asking: &Asking,
-        capability: &CapabilityWish,
+        request: &CapabilityRequest,
         rules: &OperationRules,
     ) -> Result<Option<Shown>, Problem> {
-        let Some(context) = &capability.context else {
+        let Some(context) = &request.context else {
             if rules.context_required {
                 let sentence = "this needs the context of your session: ask /request_context for one and send it";
                 return Err(Problem::new(Kind::Denied, "context_required", sentence));
             }
             return Ok(None);
         };
-        let resource = &capability.wish.resource;
-        let shown = self.context(moment, asking, context)?;
-        if moment
+        let resource = &request.authorization.resource;
+        let shown = self.context(basis, asking, context)?;
+        if basis
             .policy
             .is_blocked_by_exposure(shown.exposures(), resource)
         {
@@ -163,17 +163,17 @@ impl Issuer {
 
     fn demands(
         &self,
-        capability: &CapabilityWish,
+        request: &CapabilityRequest,
         rules: &OperationRules,
     ) -> Result<CapabilityDemands, Problem> {
-        let designations = capability.designations.iter();
-        let attested = capability.attested.iter().map(|(label, value, by)| {
+        let designations = request.designations.iter();
+        let attested = request.attested.iter().map(|(label, value, by)| {
             Ok((
                 Designation::new(label, value),
                 third_party_key("public_key", by)?,
             ))
         });
-        let activator = match capability.activator_key.as_deref() {
+        let activator = match request.activator_key.as_deref() {
             None => None,
             Some(AUTHORITY) => Some(own_key(&self.signer()?)?),
             Some(key) => Some(third_party_key("activator_key", key)?),
@@ -183,7 +183,7 @@ impl Issuer {
                 .map(|(label, value)| Designation::new(label, value))
                 .collect(),
             attested: attested.collect::<Result<_, Problem>>()?,
-            anchor: capability.anchor.clone(),
+            anchor: request.anchor.clone(),
             activator,
             facet: rules.single_use.then(random_facet),
             required: rules.required_designations.clone(),
@@ -192,60 +192,61 @@ impl Issuer {
 
     fn decide_activation(
         &self,
+        context: &RequestContext,
         caller: &Caller,
         token: &str,
-        wish: &Wish,
+        authorization: &AuthorizationRequest,
     ) -> Result<String, Problem> {
-        let moment = self.moment()?;
-        let purpose = purpose(&wish.resource, &wish.operation);
-        let asking = self.identify(&moment, caller, Some(purpose))?;
+        let basis = self.basis(context)?;
+        let purpose = purpose(&authorization.resource, &authorization.operation);
+        let asking = self.identify(&basis, caller, Some(purpose))?;
         self.limit(&asking.subject)?;
-        permitted(&moment.policy, &asking, wish)?;
-        let holder = grants(&moment, token, wish)?;
+        permitted(&basis.policy, &asking, authorization)?;
+        let holder = grants(&basis, token, authorization)?;
         if holder.is_at_or_below(&asking.subject) {
             let sentence =
                 "who holds a capability cannot activate it: somebody else who may do the same can";
             return Err(Problem::new(Kind::Denied, "own_capability", sentence));
         }
-        let keyring = self.keyring(moment.view());
+        let keyring = self.keyring(basis.view());
         let terms = ActivationTerms::default();
         let activated = activate(
             token,
             &keyring.2,
             &terms,
             &self.signer()?,
-            moment.wall(),
-            &mut OsRng,
+            basis.wall(),
+            &mut system_random(),
         );
         let activated = activated.map_err(|error| not_signed(&error))?;
-        info!(by = %asking.actor, %holder, resource = wish.resource, operation = wish.operation, "capability activated");
+        info!(by = %asking.actor, %holder, resource = authorization.resource, operation = authorization.operation, "capability activated");
         Ok(activated)
     }
 }
 
-fn plain(moment: &Moment, wish: &Wish) -> Result<(), Problem> {
-    let resource = moment.policy.resource(&wish.resource);
+fn plain(basis: &Basis, authorization: &AuthorizationRequest) -> Result<(), Problem> {
+    let resource = basis.policy.resource(&authorization.resource);
     if resource.kind == ResourceKind::Singleton {
         return Ok(());
     }
     let kind = resource.kind.name().replace('_', " ");
     let sentence = format!(
         "`{}` is a {kind}: ask /request_token for its tokens",
-        wish.resource
+        authorization.resource
     );
     Err(Problem::new(Kind::Denied, "wrong_resource_kind", sentence))
 }
 
-fn ttl(moment: &Moment, capability: &CapabilityWish) -> Result<u64, Problem> {
-    let longest = moment
+fn ttl(basis: &Basis, request: &CapabilityRequest) -> Result<u64, Problem> {
+    let longest = basis
         .policy
-        .authorization_duration_of(&capability.wish.resource);
-    match capability.duration {
+        .authorization_duration_of(&request.authorization.resource);
+    match request.duration {
         Some(0) => {
             let sentence = "a token of 0 seconds is none: ask for at least 1";
             Err(Problem::new(Kind::Invalid, "invalid_ttl", sentence))
         }
-        Some(wish) => Ok(wish.min(longest)),
+        Some(wanted) => Ok(wanted.min(longest)),
         None => Ok(longest),
     }
 }
@@ -268,12 +269,10 @@ fn third_party_key(field: &str, text: &str) -> Result<ThirdPartyKey, Problem> {
 
 /// 128 bits: no two capabilities share a use, and nobody spends one that it was not shown.
 fn random_facet() -> String {
-    let mut bytes = [0; 16];
-    OsRng.fill_bytes(&mut bytes);
-    HEXLOWER.encode(&bytes)
+    HEXLOWER.encode(&random_16())
 }
 
 /// The end of a session that begins now.
-pub(super) fn session_end(moment: &Moment, seconds: u64) -> UnixSeconds {
-    UnixSeconds(moment.wall().0.saturating_add(seconds))
+pub(super) fn session_end(basis: &Basis, seconds: u64) -> UnixSeconds {
+    UnixSeconds(basis.wall().0.saturating_add(seconds))
 }

@@ -10,19 +10,18 @@
 use hessra_revocation::{TokenId, UnixSeconds};
 use hessra_sdk_core::{ContextParameters, DenyReason, Request, Session, Verified, mint_context};
 use hessra_state::{ContextStep, RequestId, SessionId};
-use rand::RngCore as _;
-use rand::rngs::OsRng;
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
+use super::admission::Basis;
 use super::caller::Asking;
 use super::capability::session_end;
-use super::gate::Moment;
-use super::outcome::{method, record};
 use super::refusal::not_minted;
 use super::verification::not_good;
 use super::{Caller, Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
+use crate::edge::{random_16, system_random};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// Separates these digests from all others made by this product.
 const DOMAIN: &[u8] = b"hessra context step v1\n";
@@ -47,18 +46,18 @@ pub struct Growth {
 }
 
 impl Issuer {
-    /// A session of the caller's that begins now. `duration`: a wish, in seconds.
+    /// A session of the caller's that begins now. `duration`: seconds; bounded by the policy.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn begun_context(&self, caller: &Caller, duration: Option<u64>) -> Result<Growth, Problem> {
-        let outcome = self.decide_beginning(caller, duration);
-        record(
-            "context",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+    pub fn begun_context(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        duration: Option<u64>,
+    ) -> Result<Growth, Problem> {
+        let outcome = self.decide_beginning(context, caller, duration);
+        self.counted("context", caller.method(), outcome)
     }
 
     /// The next version of the caller's context, with these exposures more.
@@ -67,49 +66,50 @@ impl Issuer {
     /// Why there is none.
     pub fn extended_context(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        context: &str,
+        token: &str,
         labels: &[String],
     ) -> Result<Growth, Problem> {
-        let outcome = self.decide_extension(caller, context, labels);
-        record(
-            "context",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+        let outcome = self.decide_extension(context, caller, token, labels);
+        self.counted("context", caller.method(), outcome)
     }
 
     /// The context of a step that was agreed on. `version`: as agreed.
     ///
     /// # Errors
     /// This node cannot sign.
-    pub fn grown_context(&self, growth: &Growth, version: u64) -> Result<Issued, Problem> {
-        let moment = self.moment()?;
+    pub fn grown_context(
+        &self,
+        context: &RequestContext,
+        growth: &Growth,
+        version: u64,
+    ) -> Result<Issued, Problem> {
+        let basis = self.basis(context)?;
         let mut parameters = growth.parameters.clone();
         parameters.session.version = version;
-        parameters.rev = moment.view().revision;
+        parameters.rev = basis.view().revision;
         let ttl = parameters
             .expires_at
             .0
             .saturating_sub(parameters.issued_at.0);
-        let minted = mint_context(&self.signer()?, &parameters, &mut OsRng)
+        let minted = mint_context(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
         info!(subject = %parameters.subject, version, exposures = parameters.exposures.len(), "context issued");
-        Ok(issued(minted, ttl, &parameters.subject))
+        Ok(issued(&basis, minted, ttl, &parameters.subject))
     }
 
     /// The caller's own, latest context.
     pub(super) fn context(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         asking: &Asking,
-        context: &str,
+        token: &str,
     ) -> Result<Shown, Problem> {
         let request = Request::Context {
             excluded: Vec::new(),
         };
-        let verified = self.judge(moment, context, &request, not_good)?;
+        let verified = self.verify(basis, token, &request, not_good)?;
         if verified.subject() != &asking.actor {
             let sentence = format!("the context is not of `{}`", asking.actor);
             return Err(Problem::new(Kind::Denied, "not_granted", sentence));
@@ -122,28 +122,31 @@ impl Issuer {
         Ok(Shown { verified, session })
     }
 
-    fn decide_beginning(&self, caller: &Caller, duration: Option<u64>) -> Result<Growth, Problem> {
-        let moment = self.moment()?;
-        let asking = self.identify(&moment, caller, None)?;
+    fn decide_beginning(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        duration: Option<u64>,
+    ) -> Result<Growth, Problem> {
+        let basis = self.basis(context)?;
+        let asking = self.identify(&basis, caller, None)?;
         self.limit(&asking.subject)?;
-        known(&moment, &asking)?;
+        known(&basis, &asking)?;
         let seconds = match duration {
             Some(0) => {
                 let sentence = "a session of 0 seconds is none: ask for at least 1";
                 return Err(Problem::new(Kind::Invalid, "invalid_ttl", sentence));
             }
-            wish => wish.unwrap_or(SESSION_SECONDS).min(SESSION_SECONDS_MAX),
+            wanted => wanted.unwrap_or(SESSION_SECONDS).min(SESSION_SECONDS_MAX),
         };
-        let (mut id, mut request) = ([0; 16], [0; 16]);
-        OsRng.fill_bytes(&mut id);
-        OsRng.fill_bytes(&mut request);
+        let (id, request) = (random_16(), random_16());
         let parameters = ContextParameters {
             subject: asking.actor,
             session: Session { id, version: 1 },
             exposures: std::collections::BTreeMap::new(),
-            expires_at: session_end(&moment, seconds),
-            issued_at: moment.wall(),
-            rev: moment.view().revision,
+            expires_at: session_end(&basis, seconds),
+            issued_at: basis.wall(),
+            rev: basis.view().revision,
             parents: asking.parents,
         };
         let step = ContextStep {
@@ -160,23 +163,24 @@ impl Issuer {
 
     /// A step that is agreed on and then cannot be minted would leave its session without a context: it is tried before.
     pub(super) fn mintable(&self, growth: Growth) -> Result<Growth, Problem> {
-        mint_context(&self.signer()?, &growth.parameters, &mut OsRng)
+        mint_context(&self.signer()?, &growth.parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
         Ok(growth)
     }
 
     fn decide_extension(
         &self,
+        context: &RequestContext,
         caller: &Caller,
-        context: &str,
+        token: &str,
         labels: &[String],
     ) -> Result<Growth, Problem> {
-        let moment = self.moment()?;
-        let asking = self.identify(&moment, caller, None)?;
+        let basis = self.basis(context)?;
+        let asking = self.identify(&basis, caller, None)?;
         self.limit(&asking.subject)?;
         let source = asking.actor.as_str().to_owned();
-        let shown = self.context(&moment, &asking, context)?;
-        let growth = shown.growth(&moment, labels, &source)?.ok_or_else(|| {
+        let shown = self.context(&basis, &asking, token)?;
+        let growth = shown.growth(&basis, labels, &source)?.ok_or_else(|| {
             let sentence = "the context has these exposures already: name at least one that is new";
             Problem::new(Kind::Invalid, "nothing_new", sentence)
         })?;
@@ -199,7 +203,7 @@ impl Shown {
     /// It is not the latest.
     pub(super) fn growth(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         labels: &[String],
         source: &str,
     ) -> Result<Option<Growth>, Problem> {
@@ -208,7 +212,7 @@ impl Shown {
         fresh.dedup();
         fresh.retain(|label| !self.exposures().contains(label));
         let request = step_id(&self.session, &fresh);
-        self.is_latest(moment, request)?;
+        self.is_latest(basis, request)?;
         if fresh.is_empty() {
             return Ok(None);
         }
@@ -216,9 +220,9 @@ impl Shown {
             &self.verified,
             &fresh,
             source,
-            moment.wall(),
+            basis.wall(),
             self.verified.expires_at(),
-            moment.view().revision,
+            basis.view().revision,
         );
         let parameters = parameters.ok_or_else(|| {
             not_good(&DenyReason::UnsupportedShape(
@@ -241,9 +245,9 @@ impl Shown {
     }
 
     /// The latest that is known here, or the one before it when this very step made the latest.
-    fn is_latest(&self, moment: &Moment, request: RequestId) -> Result<(), Problem> {
+    fn is_latest(&self, basis: &Basis, request: RequestId) -> Result<(), Problem> {
         let outdated = |sentence: String| Problem::new(Kind::Denied, "context_outdated", sentence);
-        let latest = moment.state.context(&SessionId(self.session.id));
+        let latest = basis.state.context(&SessionId(self.session.id));
         let latest = latest.ok_or_else(|| {
             outdated("the session is not known or has ended: begin a new one".to_owned())
         })?;
@@ -260,9 +264,9 @@ impl Shown {
 }
 
 /// Somebody whom the policy knows, however it asked.
-fn known(moment: &Moment, asking: &Asking) -> Result<(), Problem> {
-    if moment.policy.client(&asking.actor).is_some()
-        || moment.policy.realm_of(&asking.actor).is_some()
+fn known(basis: &Basis, asking: &Asking) -> Result<(), Problem> {
+    if basis.policy.client(&asking.actor).is_some()
+        || basis.policy.realm_of(&asking.actor).is_some()
     {
         return Ok(());
     }

@@ -2,48 +2,50 @@
 
 use hessra_revocation::{Identity, UnixSeconds};
 use hessra_sdk_core::{IdentityParameters, mint_identity};
-use rand::rngs::OsRng;
 use tracing::info;
 
-use super::gate::not_revoked;
-use super::outcome::{method, record};
+use super::admission::not_revoked;
+use super::outcome::method;
 use super::refusal::{no_certificate, not_minted, refused};
 use super::{Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
-use crate::api::tls::PeerCertificate;
-use crate::audit::trail;
+use crate::edge::system_random;
 use crate::policy::{Denied, without_scheme};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
+use crate::tls::PeerCertificate;
 
 impl Issuer {
     /// An identity token for the client that a certificate names.
     ///
-    /// `identifier`: nothing, the identity itself, or, as the published command line sends it, a wished lifetime in
+    /// `identifier`: nothing, the identity itself, or, as the published command line sends it, a lifetime in
     /// seconds written as digits.
     ///
     /// # Errors
     /// Why there is none.
     pub fn identity_token(
         &self,
+        context: &RequestContext,
         certificate: Option<&PeerCertificate>,
         identifier: Option<&str>,
     ) -> Result<Issued, Problem> {
-        let outcome = self.decide_identity(certificate, identifier);
-        record("identity", method(certificate.is_some(), false), &outcome);
-        outcome
+        let outcome = self.decide_identity(context, certificate, identifier);
+        let method = method(certificate.is_some(), false);
+        self.counted("identity", method, outcome)
     }
 
     fn decide_identity(
         &self,
+        context: &RequestContext,
         certificate: Option<&PeerCertificate>,
         identifier: Option<&str>,
     ) -> Result<Issued, Problem> {
-        let moment = self.moment()?;
+        let basis = self.basis(context)?;
         let certificate = certificate.ok_or_else(no_certificate)?;
-        let principal = moment
+        let principal = basis
             .policy
             .principal(certificate)
             .map_err(|denied| refused(&denied))?;
-        trail::note(|noted| {
+        basis.context.note(|noted| {
             noted.proved(&principal.identity, "mtls");
             noted.subject(&principal.identity);
         });
@@ -54,39 +56,43 @@ impl Issuer {
             )));
         }
         let longest = principal.client.identity_token_duration;
-        let ttl = wished_ttl(identifier, &principal.identity, longest)?;
-        not_revoked(&moment, &principal.identity, Some(certificate))?;
+        let ttl = requested_ttl(identifier, &principal.identity, longest)?;
+        not_revoked(&basis, &principal.identity, Some(certificate))?;
         let parameters = IdentityParameters {
             subject: principal.identity.clone(),
             delegatable: principal.client.delegable,
-            issued_at: moment.wall(),
-            expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
-            rev: moment.view().revision,
+            issued_at: basis.wall(),
+            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            rev: basis.view().revision,
             parents: Vec::new(),
             cert: Some(certificate.sha256),
             refreshed: None,
         };
-        let minted = mint_identity(&self.signer()?, &parameters, &mut OsRng)
+        let minted = mint_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(identity = %principal.identity, ttl, revision = moment.view().revision.0, "identity token issued");
-        Ok(issued(minted, ttl, &principal.identity))
+        info!(identity = %principal.identity, ttl, revision = basis.view().revision.0, "identity token issued");
+        Ok(issued(&basis, minted, ttl, &principal.identity))
     }
 }
 
 /// Seconds. `longest` is what the policy grants.
-fn wished_ttl(identifier: Option<&str>, identity: &Identity, longest: u64) -> Result<u64, Problem> {
+fn requested_ttl(
+    identifier: Option<&str>,
+    identity: &Identity,
+    longest: u64,
+) -> Result<u64, Problem> {
     let Some(text) = identifier else {
         return Ok(longest);
     };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number of more digits than u64 has is a wish for longer than anything granted.
+        // A number of more digits than u64 has asks for longer than anything granted.
         return match text.parse::<u64>().unwrap_or(u64::MAX) {
             0 => Err(Problem::new(
                 Kind::Invalid,
                 "invalid_ttl",
                 "a token of 0 seconds is none: ask for at least 1",
             )),
-            wish => Ok(wish.min(longest)),
+            wanted => Ok(wanted.min(longest)),
         };
     }
     if without_scheme(text) == identity.path() {

@@ -8,14 +8,16 @@
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use hessra_consensus::{Asked, WriteError};
 use hessra_state::{Applied, Command, ContextStep, Refusal, RefusalCode, RequestId, Spend};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::api::problem::{Kind, Problem};
-use crate::authority::{Authority, ProposeError};
 use crate::edge::random_16;
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
+use crate::world::Consensus;
 
 /// Separates these digests from all others made by this product.
 const DOMAIN: &[u8] = b"hessra use v1\n";
@@ -59,29 +61,34 @@ impl UseId {
     }
 }
 
-/// The door to the replicated ledger. Cheap to clone.
+/// The replicated ledger, asked through this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    authority: Authority,
+    consensus: Consensus,
 }
 
 impl Ledger {
-    /// A door of this node's authority.
+    /// The ledger of this node's cluster.
     #[must_use]
-    pub fn new(authority: Authority) -> Self {
-        Self { authority }
+    pub fn new(consensus: Consensus) -> Self {
+        Self { consensus }
     }
 
     /// Uses up everything that a token may be used for once. The same use, asked again, has the same answer.
     ///
     /// # Errors
     /// Used before; or nobody knows. What came before it in the list is used up nevertheless.
-    pub async fn spend(&self, spends: Vec<Spend>, of: &UseId) -> Result<(), Problem> {
+    pub async fn spend(
+        &self,
+        context: &RequestContext,
+        spends: Vec<Spend>,
+        of: &UseId,
+    ) -> Result<(), Problem> {
         let deadline = Instant::now() + DEADLINE;
         for spend in spends {
             let request = of.request(&spend);
             match self
-                .propose(Command::Spend(spend), request, deadline)
+                .propose(context, Command::Spend(spend), request, deadline)
                 .await?
             {
                 Applied::Spent => info!("capability spent"),
@@ -97,10 +104,15 @@ impl Ledger {
     ///
     /// # Errors
     /// Not the latest version; or nobody knows.
-    pub async fn step(&self, step: ContextStep, request: RequestId) -> Result<u64, Problem> {
+    pub async fn step(
+        &self,
+        context: &RequestContext,
+        step: ContextStep,
+        request: RequestId,
+    ) -> Result<u64, Problem> {
         let deadline = Instant::now() + DEADLINE;
         match self
-            .propose(Command::Context(step), request, deadline)
+            .propose(context, Command::Context(step), request, deadline)
             .await?
         {
             Applied::ContextAt(version) => Ok(version),
@@ -113,7 +125,7 @@ impl Ledger {
     /// # Errors
     /// Nobody can say.
     pub async fn catch_up(&self) -> Result<(), Problem> {
-        let confirmed = self.authority.linearize(Instant::now() + DEADLINE).await;
+        let confirmed = self.consensus.linearize(Instant::now() + DEADLINE).await;
         confirmed.map(|_| ()).map_err(|_| {
             let sentence = "this node cannot tell which context is the latest: ask another node";
             Problem::new(Kind::Unavailable, "stale", sentence)
@@ -122,16 +134,20 @@ impl Ledger {
 
     async fn propose(
         &self,
+        context: &RequestContext,
         command: Command,
         request: RequestId,
         deadline: Instant,
     ) -> Result<Applied, Problem> {
-        let identity = self.authority.raft().identity();
-        let by = identity.urn(identity.id);
-        let proposed = self.authority.propose(command, &by, request, deadline);
-        match proposed.await {
-            Ok((Applied::Refused(refusal), _)) => Err(refused(refusal)),
-            Ok((applied, _)) => Ok(applied),
+        let asked = Asked {
+            request,
+            actor: context.actor(),
+            ..self.consensus.asked_by_node()
+        };
+        let committed = self.consensus.propose(command, asked, deadline).await;
+        match committed.map(|committed| committed.applied) {
+            Ok(Applied::Refused(refusal)) => Err(refused(refusal)),
+            Ok(applied) => Ok(applied),
             Err(error) => Err(not_written(&error)),
         }
     }
@@ -148,23 +164,23 @@ fn refused(refusal: Refusal) -> Problem {
     Problem::new(kind, reason, refusal.message)
 }
 
-fn not_written(error: &ProposeError) -> Problem {
+fn not_written(error: &WriteError) -> Problem {
     match error {
         // Used up, and this node may not say so without its record: nobody may act on it.
-        ProposeError::Unknown | ProposeError::CommittedUnaudited(_) => Problem::new(
+        WriteError::Unknown | WriteError::CommittedUnaudited(_) => Problem::new(
             Kind::Unavailable,
             "outcome_unknown",
             "whether this was counted as the one use is not known: do not act on it; ask again with the same `request_id`, or for a new capability when you sent none",
         ),
-        ProposeError::Overloaded => Problem::new(
+        WriteError::Overloaded => Problem::new(
             Kind::TooMany,
             "overloaded",
             "this node has too many requests: try again soon",
         ),
-        ProposeError::NoLeader
-        | ProposeError::Unaudited(_)
-        | ProposeError::NoRoom(_)
-        | ProposeError::Stopped(_) => Problem::new(
+        WriteError::NoLeader
+        | WriteError::Unaudited(_)
+        | WriteError::NoRoom(_)
+        | WriteError::Stopped(_) => Problem::new(
             Kind::Unavailable,
             "no_leader",
             "the cluster takes no writes now, and nothing was used: try again soon",

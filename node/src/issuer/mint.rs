@@ -5,79 +5,75 @@
 
 use hessra_revocation::{Identity, UnixSeconds};
 use hessra_sdk_core::{DomainIdentityParameters, mint_domain_identity};
-use rand::rngs::OsRng;
 use tracing::info;
 
-use super::gate::{Moment, not_revoked};
-use super::outcome::{method, record};
+use super::admission::{Basis, not_revoked};
 use super::refusal::{not_minted, refused};
 use super::{Caller, Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
-use crate::audit::trail;
+use crate::edge::system_random;
 use crate::policy::{Client, Denied};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 impl Issuer {
-    /// An identity token for a member of the caller's realm. `duration`: a wish, in seconds.
+    /// An identity token for a member of the caller's realm. `duration`: seconds; bounded by the policy.
     ///
     /// # Errors
     /// Why there is none.
     pub fn minted_identity(
         &self,
+        context: &RequestContext,
         caller: &Caller,
         subject: &str,
         duration: Option<u64>,
     ) -> Result<Issued, Problem> {
-        let outcome = self.decide_minting(caller, subject, duration);
-        record(
-            "domain_identity",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+        let outcome = self.decide_minting(context, caller, subject, duration);
+        self.counted("domain_identity", caller.method(), outcome)
     }
 
     fn decide_minting(
         &self,
+        context: &RequestContext,
         caller: &Caller,
         subject: &str,
         duration: Option<u64>,
     ) -> Result<Issued, Problem> {
-        let moment = self.moment()?;
-        let asking = self.identify(&moment, caller, None)?;
+        let basis = self.basis(context)?;
+        let asking = self.identify(&basis, caller, None)?;
         self.limit(&asking.subject)?;
-        let realm = realm(&moment, &asking.actor)?;
+        let realm = realm(&basis, &asking.actor)?;
         let subject = member(&asking.actor, subject)?;
-        trail::note(|noted| noted.subject(&subject));
-        not_revoked(&moment, &subject, caller.certificate.as_ref())?;
+        basis.context.note(|noted| noted.subject(&subject));
+        not_revoked(&basis, &subject, caller.certificate.as_ref())?;
         let ttl = match duration {
             Some(0) => return Err(no_time()),
-            Some(wish) => wish.min(realm.identity_token_duration),
+            Some(wanted) => wanted.min(realm.identity_token_duration),
             None => realm.identity_token_duration,
         };
         let parameters = DomainIdentityParameters {
             domain: asking.actor.clone(),
             subject: subject.clone(),
-            roles: moment
+            roles: basis
                 .policy
                 .role_of(&subject)
                 .map(str::to_owned)
                 .into_iter()
                 .collect(),
-            issued_at: moment.wall(),
-            expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
-            rev: moment.view().revision,
+            issued_at: basis.wall(),
+            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            rev: basis.view().revision,
             parents: asking.parents,
             cert: asking.certificate,
         };
-        let minted = mint_domain_identity(&self.signer()?, &parameters, &mut OsRng)
+        let minted = mint_domain_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(realm = %asking.actor, %subject, ttl, revision = moment.view().revision.0, "identity token minted");
-        Ok(issued(minted, ttl, &subject))
+        info!(realm = %asking.actor, %subject, ttl, revision = basis.view().revision.0, "identity token minted");
+        Ok(issued(&basis, minted, ttl, &subject))
     }
 }
 
-fn realm<'m>(moment: &'m Moment, actor: &Identity) -> Result<&'m Client, Problem> {
-    let client = moment.policy.client(actor);
+fn realm<'b>(basis: &'b Basis, actor: &Identity) -> Result<&'b Client, Problem> {
+    let client = basis.policy.client(actor);
     let client = client.ok_or_else(|| refused(&Denied::UnknownIdentity(actor.to_string())))?;
     if !client.identity_tokens {
         return Err(refused(&Denied::NoIdentityTokens(actor.to_string())));

@@ -2,19 +2,23 @@
 
 use hessra_revocation::Identity;
 
-use super::authorization::Wish;
+use super::authorization::AuthorizationRequest;
 use super::caller::Asking;
 use super::refusal::{denied, refused};
-use crate::api::problem::{Kind, Problem};
 use crate::policy::{Denied, PolicyView, nearest, without_scheme};
+use crate::problem::{Kind, Problem};
 
 /// Rights, and the realm where one is named.
-pub(super) fn permitted(policy: &PolicyView, asking: &Asking, wish: &Wish) -> Result<(), Problem> {
+pub(super) fn permitted(
+    policy: &PolicyView,
+    asking: &Asking,
+    request: &AuthorizationRequest,
+) -> Result<(), Problem> {
     realm_stands(policy, asking)?;
-    if let Some(domain) = &wish.domain {
+    if let Some(domain) = &request.domain {
         in_domain(policy, &asking.actor, domain)?;
     }
-    let (resource, operation) = (wish.resource.as_str(), wish.operation.as_str());
+    let (resource, operation) = (request.resource.as_str(), request.operation.as_str());
     let decision = if asking.bearer && asking.domain.is_none() {
         policy.authorize_bearer(&asking.subject, &asking.actor, resource, operation)
     } else {

@@ -7,19 +7,19 @@
 
 use hessra_revocation::{Identity, UnixSeconds};
 use hessra_sdk_core::{IdentityParameters, Refreshed, Request, Verified, mint_identity};
-use rand::rngs::OsRng;
 use tracing::info;
 
+use super::admission::{Basis, not_revoked};
 use super::caller::{ancestors, same_identity};
-use super::gate::{Moment, not_revoked};
-use super::judge::not_identified;
-use super::outcome::{method, record};
+use super::outcome::method;
 use super::refusal::{not_minted, refused};
+use super::verify::not_identified;
 use super::{Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
-use crate::api::tls::PeerCertificate;
-use crate::audit::trail;
+use crate::edge::system_random;
 use crate::policy::{Client, Denied, without_scheme};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
+use crate::tls::PeerCertificate;
 
 /// Longest chain of refreshes, whatever the policy says: each adds an id to the token, which may record 32, and sixteen
 /// are for the blocks of a token that is exchanged.
@@ -28,7 +28,7 @@ pub const REFRESHES_MAX: u32 = 16;
 /// What comes with a refresh.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
-pub struct RefreshWish {
+pub struct RefreshRequest {
     pub certificate: Option<PeerCertificate>,
     pub current_token: String,
     /// Nothing, or whose token it is.
@@ -40,51 +40,58 @@ impl Issuer {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn refreshed_token(&self, wish: &RefreshWish) -> Result<Issued, Problem> {
-        let outcome = self.decide_refresh(wish);
-        record(
+    pub fn refreshed_token(
+        &self,
+        context: &RequestContext,
+        request: &RefreshRequest,
+    ) -> Result<Issued, Problem> {
+        let outcome = self.decide_refresh(context, request);
+        self.counted(
             "refresh",
-            method(wish.certificate.is_some(), true),
-            &outcome,
-        );
-        outcome
+            method(request.certificate.is_some(), true),
+            outcome,
+        )
     }
 
-    fn decide_refresh(&self, wish: &RefreshWish) -> Result<Issued, Problem> {
-        let moment = self.moment()?;
-        let current = self.judge(
-            &moment,
-            wish.current_token.trim(),
+    fn decide_refresh(
+        &self,
+        context: &RequestContext,
+        request: &RefreshRequest,
+    ) -> Result<Issued, Problem> {
+        let basis = self.basis(context)?;
+        let current = self.verify(
+            &basis,
+            request.current_token.trim(),
             &Request::bearer(),
             not_identified,
         )?;
         let identity = current.subject().clone();
-        trail::note(|noted| {
+        basis.context.note(|noted| {
             noted.presented(current.token_ids());
             noted.proved(current.actor(), "bearer");
             noted.subject(&identity);
         });
         whole(&current)?;
-        same_as_said(wish, &identity)?;
+        same_as_said(request, &identity)?;
         self.limit(&identity)?;
-        let client = refreshing_client(&moment, &identity)?;
-        not_revoked(&moment, &identity, wish.certificate.as_ref())?;
+        let client = refreshing_client(&basis, &identity)?;
+        not_revoked(&basis, &identity, request.certificate.as_ref())?;
         let refreshed = next(&current, client)?;
-        let ttl = lifetime(&moment, client, refreshed)?;
+        let ttl = lifetime(&basis, client, refreshed)?;
         let parameters = IdentityParameters {
             subject: identity.clone(),
             delegatable: client.delegable && current.is_delegable(),
-            issued_at: moment.wall(),
-            expires_at: UnixSeconds(moment.wall().0.saturating_add(ttl)),
-            rev: moment.view().revision,
+            issued_at: basis.wall(),
+            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            rev: basis.view().revision,
             parents: ancestors(&current),
             cert: current.certificate(),
             refreshed: Some(refreshed),
         };
-        let minted = mint_identity(&self.signer()?, &parameters, &mut OsRng)
+        let minted = mint_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(%identity, ttl, count = refreshed.count, revision = moment.view().revision.0, "identity token refreshed");
-        Ok(issued(minted, ttl, &identity))
+        info!(%identity, ttl, count = refreshed.count, revision = basis.view().revision.0, "identity token refreshed");
+        Ok(issued(&basis, minted, ttl, &identity))
     }
 }
 
@@ -97,11 +104,11 @@ fn whole(current: &Verified) -> Result<(), Problem> {
     Err(Problem::new(Kind::Unauthenticated, "attenuated", sentence))
 }
 
-fn same_as_said(wish: &RefreshWish, identity: &Identity) -> Result<(), Problem> {
-    if let Some(certificate) = &wish.certificate {
+fn same_as_said(request: &RefreshRequest, identity: &Identity) -> Result<(), Problem> {
+    if let Some(certificate) = &request.certificate {
         same_identity(certificate, identity)?;
     }
-    match &wish.identifier {
+    match &request.identifier {
         Some(said) if without_scheme(said) != identity.path() => {
             let sentence = "Identity mismatch: the token is not of the identifier given";
             Err(Problem::new(
@@ -114,8 +121,8 @@ fn same_as_said(wish: &RefreshWish, identity: &Identity) -> Result<(), Problem> 
     }
 }
 
-fn refreshing_client<'m>(moment: &'m Moment, identity: &Identity) -> Result<&'m Client, Problem> {
-    let client = moment.policy.client(identity);
+fn refreshing_client<'b>(basis: &'b Basis, identity: &Identity) -> Result<&'b Client, Problem> {
+    let client = basis.policy.client(identity);
     let client = client.ok_or_else(|| refused(&Denied::UnknownIdentity(identity.to_string())))?;
     match client.identity_tokens {
         true => Ok(client),
@@ -149,12 +156,12 @@ fn next(current: &Verified, client: &Client) -> Result<Refreshed, Problem> {
 }
 
 /// Seconds: what the policy grants, and never beyond the age at which refreshing ends.
-fn lifetime(moment: &Moment, client: &Client, refreshed: Refreshed) -> Result<u64, Problem> {
+fn lifetime(basis: &Basis, client: &Client, refreshed: Refreshed) -> Result<u64, Problem> {
     let end = refreshed
         .first_issued_at
         .0
         .saturating_add(client.refresh.age_max);
-    match end.saturating_sub(moment.wall().0) {
+    match end.saturating_sub(basis.wall().0) {
         0 => {
             let sentence = "the first of these tokens was issued too long ago: authenticate again";
             Err(Problem::new(Kind::Denied, "refresh_ended", sentence))

@@ -5,8 +5,8 @@
 use hessra_revocation::Identity;
 use hessra_sdk_core::MintError;
 
-use crate::api::problem::{Kind, Problem};
 use crate::policy::{Denied, PolicyView, nearest};
+use crate::problem::{Kind, Problem};
 
 pub(super) fn no_certificate() -> Problem {
     let sentence = "an identity token needs a client certificate that the policy names";

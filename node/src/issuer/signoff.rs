@@ -8,17 +8,17 @@ use hessra_sdk_core::{
     AttestError, DenyReason, Limits, Signer, ThirdPartyKey, Token, TokenFacts, VerifierConfig,
     sign_off,
 };
-use rand::rngs::OsRng;
 use tracing::{error, info};
 
-use super::authorization::{Wish, parties};
+use super::admission::Basis;
+use super::authorization::{AuthorizationRequest, parties};
 use super::caller::purpose;
-use super::gate::Moment;
-use super::outcome::{method, record};
 use super::permission::permitted;
 use super::verification::not_good;
 use super::{Caller, Issuer};
-use crate::api::problem::{Kind, Problem};
+use crate::edge::system_random;
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 use crate::signer::TokenSigner;
 
 impl Issuer {
@@ -26,59 +26,70 @@ impl Issuer {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn signed_off(&self, caller: &Caller, token: &str, wish: &Wish) -> Result<String, Problem> {
-        let outcome = self.decide_signoff(caller, token, wish);
-        record(
-            "signoff",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+    pub fn signed_off(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        token: &str,
+        request: &AuthorizationRequest,
+    ) -> Result<String, Problem> {
+        let outcome = self.decide_signoff(context, caller, token, request);
+        self.counted("signoff", caller.method(), outcome)
     }
 
-    fn decide_signoff(&self, caller: &Caller, token: &str, wish: &Wish) -> Result<String, Problem> {
-        let moment = self.moment()?;
-        let purpose = purpose(&wish.resource, &wish.operation);
-        let asking = self.identify(&moment, caller, Some(purpose))?;
+    fn decide_signoff(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        token: &str,
+        request: &AuthorizationRequest,
+    ) -> Result<String, Problem> {
+        let basis = self.basis(context)?;
+        let purpose = purpose(&request.resource, &request.operation);
+        let asking = self.identify(&basis, caller, Some(purpose))?;
         self.limit(&asking.subject)?;
-        permitted(&moment.policy, &asking, wish)?;
-        let holder = grants(&moment, token, wish)?;
+        permitted(&basis.policy, &asking, request)?;
+        let holder = grants(&basis, token, request)?;
         if !holder.is_at_or_below(&asking.actor) {
             return Err(not_good(&DenyReason::NotGranted));
         }
         let signer = self.signer()?;
-        let component = component(&moment, &signer, wish)?;
-        let keyring = self.keyring(moment.view());
+        let component = component(&basis, &signer, request)?;
+        let keyring = self.keyring(basis.view());
         let signed = sign_off(
             token,
             &keyring.2,
             &component,
             &signer,
-            moment.wall(),
-            &mut OsRng,
+            basis.wall(),
+            &mut system_random(),
         );
         let signed = signed.map_err(|error| not_signed(&error))?;
-        info!(actor = %asking.actor, resource = wish.resource, operation = wish.operation, component, "token signed off");
+        info!(actor = %asking.actor, resource = request.resource, operation = request.operation, component, "token signed off");
         Ok(signed)
     }
 }
 
 /// To whom the token grants this, when no rule covers it. Its signatures are checked when something is added to it.
-pub(super) fn grants(moment: &Moment, token: &str, wish: &Wish) -> Result<Identity, Problem> {
+pub(super) fn grants(
+    basis: &Basis,
+    token: &str,
+    request: &AuthorizationRequest,
+) -> Result<Identity, Problem> {
     let unreadable = |error| not_good(&DenyReason::from(error));
     let token = Token::parse(token, &Limits::default()).map_err(unreadable)?;
     let facts = token.facts().map_err(unreadable)?;
     let right = facts
         .rights
         .iter()
-        .find(|right| right.resource == wish.resource && right.operation == wish.operation);
+        .find(|right| right.resource == request.resource && right.operation == request.operation);
     let holder = right.and_then(|right| Identity::parse(&right.subject).ok());
     let holder = holder.ok_or_else(|| not_good(&DenyReason::NotGranted))?;
-    uncovered(moment, &token, &facts)?;
+    uncovered(basis, &token, &facts)?;
     Ok(holder)
 }
 
-fn uncovered(moment: &Moment, token: &Token, facts: &TokenFacts) -> Result<(), Problem> {
+fn uncovered(basis: &Basis, token: &Token, facts: &TokenFacts) -> Result<(), Problem> {
     let rights = facts.rights.iter();
     let identities: Vec<Identity> = rights
         .filter_map(|right| Identity::parse(&right.subject).ok())
@@ -96,11 +107,11 @@ fn uncovered(moment: &Moment, token: &Token, facts: &TokenFacts) -> Result<(), P
         root_key: token.root_key_id(),
         certificate: facts.certificate,
         rev: facts.rev,
-        now: moment.wall(),
+        now: basis.wall(),
         skew_seconds: VerifierConfig::default().skew_seconds,
         ..Query::default()
     };
-    match moment.view().set.check(&query) {
+    match basis.view().set.check(&query) {
         Some(denial) => Err(not_good(&DenyReason::Revoked {
             by: denial.rule.kind,
         })),
@@ -109,8 +120,12 @@ fn uncovered(moment: &Moment, token: &Token, facts: &TokenFacts) -> Result<(), P
 }
 
 /// Which party of the resource this cluster is.
-fn component(moment: &Moment, signer: &TokenSigner, wish: &Wish) -> Result<String, Problem> {
-    let parties = parties(moment.policy.resource(&wish.resource))?;
+fn component(
+    basis: &Basis,
+    signer: &TokenSigner,
+    request: &AuthorizationRequest,
+) -> Result<String, Problem> {
+    let parties = parties(basis.policy.resource(&request.resource))?;
     let own = ThirdPartyKey::ed25519(&signer.public_key());
     let mut ours = parties
         .into_iter()

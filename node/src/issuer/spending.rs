@@ -11,10 +11,11 @@ use hessra_sdk_core::{
 use hessra_state::{FacetId, Spend};
 use sha2::{Digest as _, Sha256};
 
+use super::Issuer;
 use super::mint::shown;
 use super::verification::not_good;
-use super::{Issuer, outcome};
-use crate::api::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// Separates these digests from all others made by this product.
 const DOMAIN: &[u8] = b"hessra facet v1\n";
@@ -36,15 +37,24 @@ impl Issuer {
     ///
     /// # Errors
     /// Not a token, not a good one, or not for this; and when this node cannot tell.
-    pub fn to_spend(&self, token: &str, wanted: &Use) -> Result<Vec<Spend>, Problem> {
-        let outcome = self.decide_use(token, wanted);
-        outcome::verified(&outcome);
-        outcome
+    pub fn to_spend(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        wanted: &Use,
+    ) -> Result<Vec<Spend>, Problem> {
+        let outcome = self.decide_use(context, token, wanted);
+        self.answered(outcome)
     }
 
-    fn decide_use(&self, token: &str, wanted: &Use) -> Result<Vec<Spend>, Problem> {
-        let moment = self.moment()?;
-        let verified = self.judge(&moment, token, &request(wanted)?, not_good)?;
+    fn decide_use(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        wanted: &Use,
+    ) -> Result<Vec<Spend>, Problem> {
+        let basis = self.basis(context)?;
+        let verified = self.verify(&basis, token, &request(wanted)?, not_good)?;
         spends(token, &verified)
     }
 }

@@ -2,30 +2,29 @@
 
 use hessra_revocation::Identity;
 use hessra_sdk_core::{ThirdPartyKey, mint_stub};
-use rand::rngs::OsRng;
 use tracing::info;
 
-use super::authorization::{Wish, parameters};
+use super::admission::{Basis, not_revoked};
+use super::authorization::{AuthorizationRequest, parameters};
 use super::caller::{Asking, purpose};
-use super::gate::{Moment, not_revoked};
 use super::mint::shown;
-use super::outcome::{method, record};
 use super::refusal::{denied, not_minted};
 use super::{Caller, Issued, Issuer, issued};
-use crate::api::problem::{Kind, Problem};
-use crate::audit::trail;
+use crate::edge::system_random;
 use crate::policy::ResourceKind;
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// What a stub is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct StubWish {
+pub struct StubRequest {
     pub target_identity: String,
     pub resource: String,
     pub operation: String,
     /// `ed25519/HEX` or `secp256r1/HEX`.
     pub prefix_attenuator_key: String,
-    /// Seconds; a wish.
+    /// Seconds; bounded by the policy.
     pub duration: Option<u64>,
 }
 
@@ -34,69 +33,79 @@ impl Issuer {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn stub(&self, caller: &Caller, wish: &StubWish) -> Result<Issued, Problem> {
-        let outcome = self.decide_stub(caller, wish);
-        record(
-            "stub",
-            method(caller.certificate.is_some(), caller.bearer.is_some()),
-            &outcome,
-        );
-        outcome
+    pub fn stub(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        request: &StubRequest,
+    ) -> Result<Issued, Problem> {
+        let outcome = self.decide_stub(context, caller, request);
+        self.counted("stub", caller.method(), outcome)
     }
 
-    fn decide_stub(&self, caller: &Caller, wish: &StubWish) -> Result<Issued, Problem> {
-        let moment = self.moment()?;
-        let purpose = purpose(&wish.resource, &wish.operation);
-        let asking = self.identify(&moment, caller, Some(purpose))?;
+    fn decide_stub(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        request: &StubRequest,
+    ) -> Result<Issued, Problem> {
+        let basis = self.basis(context)?;
+        let purpose = purpose(&request.resource, &request.operation);
+        let asking = self.identify(&basis, caller, Some(purpose))?;
         self.limit(&asking.subject)?;
-        let target = target(&moment, &asking, wish)?;
-        trail::note(|noted| noted.subject(&target));
-        not_revoked(&moment, &target, caller.certificate.as_ref())?;
-        let attestor: ThirdPartyKey = wish.prefix_attenuator_key.parse().map_err(|_| {
+        let target = target(&basis, &asking, request)?;
+        basis.context.note(|noted| noted.subject(&target));
+        not_revoked(&basis, &target, caller.certificate.as_ref())?;
+        let attestor: ThirdPartyKey = request.prefix_attenuator_key.parse().map_err(|_| {
             let sentence = "`prefix_attenuator_key` is not a key: send ed25519/ or secp256r1/ and its hexadecimal digits";
             Problem::new(Kind::Invalid, "invalid", sentence)
         })?;
-        let longest = moment.policy.limits().stub_duration_max;
-        let ttl = match wish.duration {
+        let longest = basis.policy.limits().stub_duration_max;
+        let ttl = match request.duration {
             Some(0) => {
                 let sentence = "a token of 0 seconds is none: ask for at least 1";
                 return Err(Problem::new(Kind::Invalid, "invalid_ttl", sentence));
             }
             Some(duration) => duration.min(longest),
-            None => moment
+            None => basis
                 .policy
-                .authorization_duration_of(&wish.resource)
+                .authorization_duration_of(&request.resource)
                 .min(longest),
         };
-        let (resource, operation) = (wish.resource.clone(), wish.operation.clone());
+        let (resource, operation) = (request.resource.clone(), request.operation.clone());
         let granted = Asking {
             actor: target.clone(),
             ..asking
         };
-        let wish = Wish {
+        let request = AuthorizationRequest {
             resource,
             operation,
             domain: None,
         };
-        let parameters = parameters(&moment, &granted, &wish, ttl);
-        let minted = mint_stub(&self.signer()?, &parameters, &attestor, &mut OsRng)
-            .map_err(|error| not_minted(&error))?;
-        info!(by = %granted.subject, %target, resource = wish.resource, operation = wish.operation, "stub issued");
-        Ok(issued(minted, ttl, &target))
+        let parameters = parameters(&basis, &granted, &request, ttl);
+        let minted = mint_stub(
+            &self.signer()?,
+            &parameters,
+            &attestor,
+            &mut system_random(),
+        )
+        .map_err(|error| not_minted(&error))?;
+        info!(by = %granted.subject, %target, resource = request.resource, operation = request.operation, "stub issued");
+        Ok(issued(&basis, minted, ttl, &target))
     }
 }
 
 /// The target, for whom the caller may ask and who may do it.
-fn target(moment: &Moment, asking: &Asking, wish: &StubWish) -> Result<Identity, Problem> {
-    let target = Identity::parse(&wish.target_identity).map_err(|error| {
+fn target(basis: &Basis, asking: &Asking, request: &StubRequest) -> Result<Identity, Problem> {
+    let target = Identity::parse(&request.target_identity).map_err(|error| {
         let sentence = format!(
             "`{}` is not an identity: {error}",
-            shown(&wish.target_identity)
+            shown(&request.target_identity)
         );
         Problem::new(Kind::Invalid, "malformed_identity", sentence)
     })?;
     let may = |identity: &Identity| {
-        let client = moment.policy.client(identity);
+        let client = basis.policy.client(identity);
         client.is_some_and(|client| client.may_request_stub_for(&target))
     };
     // Both: what a holder may not ask for, who it delegates to may not either.
@@ -104,16 +113,16 @@ fn target(moment: &Moment, asking: &Asking, wish: &StubWish) -> Result<Identity,
         let sentence = format!("`{}` may not ask for stubs for `{target}`", asking.actor);
         return Err(Problem::new(Kind::Denied, "not_permitted", sentence));
     }
-    let policy = &moment.policy;
+    let policy = &basis.policy;
     policy
-        .authorize(&target, &wish.resource, &wish.operation)
+        .authorize(&target, &request.resource, &request.operation)
         .map_err(|refusal| denied(&refusal, policy, &target))?;
-    match policy.resource_kind(&wish.resource) {
+    match policy.resource_kind(&request.resource) {
         ResourceKind::Singleton => Ok(target),
         kind => {
             let sentence = format!(
                 "`{}` is a {}: stubs are for plain resources",
-                wish.resource,
+                request.resource,
                 kind.name().replace('_', " ")
             );
             Err(Problem::new(Kind::Denied, "wrong_resource_kind", sentence))

@@ -3,12 +3,13 @@
 use hessra_revocation::Identity;
 use hessra_sdk_core::{DenyReason, Evidence, Limits, Request, Token, Verified};
 
+use super::Issuer;
+use super::admission::Basis;
 use super::authorization::chain;
-use super::gate::Moment;
 use super::mint::shown;
-use super::{Issuer, outcome};
-use crate::api::problem::{Kind, Problem};
 use crate::policy::ResourceKind;
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 /// What a token is said to permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,37 +37,55 @@ impl Issuer {
     ///
     /// # Errors
     /// Not a token, not a good one, or not for this; and when this node cannot tell.
-    pub fn verify_token(&self, token: &str, claim: &Claim) -> Result<(), Problem> {
-        let outcome = self.decide_claim(token, claim);
-        outcome::verified(&outcome);
-        outcome
+    pub fn verify_token(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        claim: &Claim,
+    ) -> Result<(), Problem> {
+        let outcome = self.decide_claim(context, token, claim);
+        self.answered(outcome)
     }
 
     /// Does a token of a service chain permit this, and have the services before this one attested, in their order?
     ///
     /// # Errors
     /// As [`Self::verify_token`]; and when the resource is no chain or the service not in it, to holders of a good token.
-    pub fn verify_chain(&self, token: &str, claim: &ChainClaim) -> Result<(), Problem> {
-        let outcome = self.decide_chain(token, claim);
-        outcome::verified(&outcome);
-        outcome
+    pub fn verify_chain(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        claim: &ChainClaim,
+    ) -> Result<(), Problem> {
+        let outcome = self.decide_chain(context, token, claim);
+        self.answered(outcome)
     }
 
-    fn decide_claim(&self, token: &str, claim: &Claim) -> Result<(), Problem> {
-        let moment = self.moment()?;
+    fn decide_claim(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        claim: &Claim,
+    ) -> Result<(), Problem> {
+        let basis = self.basis(context)?;
         let request =
             Request::authorization(subject(&claim.subject)?, &claim.resource, &claim.operation);
-        self.judge(&moment, token, &request, not_good).map(|_| ())
+        self.verify(&basis, token, &request, not_good).map(|_| ())
     }
 
-    fn decide_chain(&self, token: &str, claim: &ChainClaim) -> Result<(), Problem> {
-        let moment = self.moment()?;
-        let resource = moment.policy.resource(&claim.resource);
+    fn decide_chain(
+        &self,
+        context: &RequestContext,
+        token: &str,
+        claim: &ChainClaim,
+    ) -> Result<(), Problem> {
+        let basis = self.basis(context)?;
+        let resource = basis.policy.resource(&claim.resource);
         let nodes = match resource.kind {
             ResourceKind::ServiceChain => chain(resource)?,
             _ => {
-                self.permits(&moment, token, claim, Evidence::default())?;
-                return Err(no_chain(&moment, &claim.resource));
+                self.permits(&basis, token, claim, Evidence::default())?;
+                return Err(no_chain(&basis, &claim.resource));
             }
         };
         let Some(component) = &claim.component else {
@@ -74,7 +93,7 @@ impl Issuer {
                 nodes: Some(nodes),
                 ..Evidence::default()
             };
-            return self.permits(&moment, token, claim, all).map(|_| ());
+            return self.permits(&basis, token, claim, all).map(|_| ());
         };
         let before = |component: &str| Evidence {
             nodes: Some(nodes.clone()),
@@ -83,11 +102,11 @@ impl Issuer {
         };
         if nodes.iter().any(|node| node.component == *component) {
             let evidence = before(component);
-            return self.permits(&moment, token, claim, evidence).map(|_| ());
+            return self.permits(&basis, token, claim, evidence).map(|_| ());
         }
         // Which services there are is told to who could show the token to the first of them, and to nobody else.
         if let Some(first) = nodes.first() {
-            self.permits(&moment, token, claim, before(&first.component))?;
+            self.permits(&basis, token, claim, before(&first.component))?;
         }
         let sentence = format!(
             "Invalid service chain token: Component '{}' not found in service chain",
@@ -102,7 +121,7 @@ impl Issuer {
 
     fn permits(
         &self,
-        moment: &Moment,
+        basis: &Basis,
         token: &str,
         claim: &ChainClaim,
         evidence: Evidence,
@@ -113,7 +132,7 @@ impl Issuer {
         };
         let subject = subject(&claim.subject)?;
         let request = Request::authorization(subject, &claim.resource, operation).with(evidence);
-        self.judge(moment, token, &request, not_good)
+        self.verify(basis, token, &request, not_good)
     }
 }
 
@@ -133,8 +152,8 @@ fn granted_operation(token: &str, resource: &str) -> Result<String, Problem> {
     Ok(right.operation.clone())
 }
 
-fn no_chain(moment: &Moment, resource: &str) -> Problem {
-    let is_listed = moment.policy.resources().any(|(name, _)| name == resource);
+fn no_chain(basis: &Basis, resource: &str) -> Problem {
+    let is_listed = basis.policy.resources().any(|(name, _)| name == resource);
     let resource = shown(resource);
     if is_listed {
         let sentence = format!("Resource is not a service chain: {resource}");

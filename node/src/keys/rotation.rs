@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
-use hessra_state::{Applied, Command, KeyCommand, RequestId, SealedKey, State};
+use hessra_state::{Applied, Command, KeyCommand, SealedKey, State};
 use opentelemetry::KeyValue;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -15,11 +15,10 @@ use tracing::{info, warn};
 
 use super::generate::new_key;
 use super::ready_in;
-use crate::authority::Authority;
-use crate::edge::random_16;
 use crate::seal::KekRing;
 use crate::signer::active_key;
-use crate::telemetry::metrics;
+use crate::telemetry::Metrics;
+use crate::world::Consensus;
 
 /// A rotation is a matter of days; its steps are a few seconds apart.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -75,7 +74,7 @@ fn age(key: &SealedKey, now: UnixMillis) -> Duration {
 }
 
 /// Does what is due while this node leads, and says how old keys are; ends with `stop`.
-pub async fn run(authority: Authority, keks: KekRing, schedule: Schedule, stop: CancellationToken) {
+pub async fn run(consensus: Consensus, keks: KekRing, schedule: Schedule, stop: CancellationToken) {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -83,50 +82,48 @@ pub async fn run(authority: Authority, keks: KekRing, schedule: Schedule, stop: 
             _ = look.tick() => {}
             () = stop.cancelled() => return,
         }
-        let (state, now) = (authority.state(), authority.clock().wall());
-        report_ages(&state, now);
-        if authority.raft().is_leader() && state.is_initialized() {
+        let (state, now) = (consensus.state(), consensus.world().clock.wall());
+        report_ages(&consensus.world().metrics, &state, now);
+        if consensus.raft().is_leader() && state.is_initialized() {
             for step in due(&state, &schedule, now) {
-                take(&authority, &keks, &schedule, step).await;
+                take(&consensus, &keks, &schedule, step).await;
             }
         }
     }
 }
 
-fn report_ages(state: &State, now: UnixMillis) {
+fn report_ages(metrics: &Metrics, state: &State, now: UnixMillis) {
     for purpose in KeyPurpose::ALL {
         if let Some(key) = active_key(state, purpose) {
             let labels = [KeyValue::new("purpose", purpose.word())];
-            metrics().key_age.record(age(key, now).as_secs(), &labels);
+            metrics.key_age.record(age(key, now).as_secs(), &labels);
         }
     }
 }
 
-async fn take(authority: &Authority, keks: &KekRing, schedule: &Schedule, step: Step) {
+async fn take(consensus: &Consensus, keks: &KekRing, schedule: &Schedule, step: Step) {
     let command = match step {
         Step::Activate(id) => KeyCommand::Activate {
             id,
             published_for_min: Some(schedule.published_for_min),
         },
         Step::Prepare(purpose) => {
-            let id = authority.state().unused_key_id();
+            let id = consensus.state().unused_key_id();
             match new_key(keks, id, purpose, KeyState::Prepared) {
                 Ok(key) => KeyCommand::Prepare(key),
                 Err(error) => return warn!(%error, "no successor of an old key was prepared"),
             }
         }
     };
-    let identity = authority.raft().identity();
-    let (by, request) = (identity.urn(identity.id), RequestId(random_16()));
-    let deadline = authority.deadline();
-    match authority
-        .propose(Command::Key(command), &by, request, deadline)
-        .await
-    {
-        Ok((Applied::KeyChanged { id, state, .. }, _)) => {
+    let (asked, deadline) = (consensus.asked_by_node(), consensus.deadline());
+    let committed = consensus
+        .propose(Command::Key(command), asked, deadline)
+        .await;
+    match committed.map(|committed| committed.applied) {
+        Ok(Applied::KeyChanged { id, state, .. }) => {
             info!(key = id, state = state.word(), "rotated by schedule");
         }
-        Ok((other, _)) => warn!(?step, ?other, "a step of the rotation was refused"),
+        Ok(other) => warn!(?step, ?other, "a step of the rotation was refused"),
         Err(error) => warn!(?step, %error, "a step of the rotation was not taken"),
     }
 }
@@ -134,9 +131,10 @@ async fn take(authority: &Authority, keks: &KekRing, schedule: &Schedule, step: 
 #[cfg(test)]
 mod tests {
     use hessra_revocation::{FeedId, FeedSalt, PublicKeyRecord};
-    use hessra_state::{Init, Machine, Policy, Stamped};
+    use hessra_state::{Init, Machine, Policy, RequestId, Stamped};
 
     use super::*;
+    use crate::edge::random_16;
 
     const DAY: Duration = Duration::from_secs(86_400);
     const BOUND: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! The first start of a cluster: members, then keys and policy.
 //!
 //! Every initial member starts with the same list. The one with the lowest id begins: it makes the membership, unless
-//! somebody has a log already. Whoever leads then, and sees a state that is not initialized, proposes the first command:
+//! another member has a log already. The node that leads then, and sees a state that is not initialized, proposes the first command:
 //! a random feed id and salt, one key each for tokens, the feed and the audit trail, the policy of its files. The state machine takes the first of
 //! them and refuses any other, so races and restarts do no harm.
 
@@ -13,19 +13,18 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use hessra_proto::v1::raft::InspectRequest;
+use hessra_consensus::{Peer, Peers as _, StopReason};
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_sled::Member;
-use hessra_state::{Applied, Command, Init, Policy, RequestId};
+use hessra_state::{Applied, Command, Init, Policy};
 
-use crate::authority::Authority;
 use crate::config::Config;
 use crate::edge::random_16;
 use crate::keys::generate::new_key;
 use crate::policy::{PolicyError, PolicyView};
-use crate::raft::peers::within;
 use crate::seal::{KekRing, SealError};
 use crate::signer::Keyholder;
+use crate::world::Consensus;
 
 /// Between two looks at whether this node leads an empty state.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,23 +50,23 @@ pub enum BootstrapError {
     )]
     DataLost { id: u64, other: u64 },
     #[error("the cluster could not be started: {0}")]
-    Members(String),
+    Members(StopReason),
 }
 
 /// Begins when this node is to begin, and leaves a task behind that proposes the first command when it is to be proposed.
 pub(super) async fn start(
     config: &Config,
-    authority: &Authority,
+    consensus: &Consensus,
     keys: &Keyholder,
     stop: &CancellationToken,
 ) -> Result<(), BootstrapError> {
-    if config.cluster.initial_members.is_empty() || authority.state().is_initialized() {
+    if config.cluster.initial_members.is_empty() || consensus.state().is_initialized() {
         return Ok(());
     }
     let policy = policy(config)?;
-    begin_membership(config, authority).await?;
-    let (authority, keys) = (authority.clone(), keys.clone());
-    let first_command = async move { propose_when_leading(&authority, &keys, &policy).await };
+    begin_membership(config, consensus).await?;
+    let (consensus, keys) = (consensus.clone(), keys.clone());
+    let first_command = async move { propose_when_leading(&consensus, &keys, &policy).await };
     tokio::spawn(stop.clone().run_until_cancelled_owned(first_command));
     Ok(())
 }
@@ -89,60 +88,61 @@ fn initial_members(config: &Config) -> BTreeMap<u64, Member> {
         .collect()
 }
 
-async fn begin_membership(config: &Config, authority: &Authority) -> Result<(), BootstrapError> {
+async fn begin_membership(config: &Config, consensus: &Consensus) -> Result<(), BootstrapError> {
     let members = initial_members(config);
     let id = config.cluster.node_id;
-    let stopped = |error: crate::raft::WriteError| BootstrapError::Members(error.to_string());
     if members.keys().next() != Some(&id)
-        || !authority.raft().is_untouched().await.map_err(stopped)?
+        || !consensus
+            .raft()
+            .is_untouched()
+            .await
+            .map_err(BootstrapError::Members)?
     {
         return Ok(());
     }
-    if let Some(other) = someone_with_a_log(config, authority).await {
+    if let Some(other) = member_with_a_log(config, consensus).await {
         return Err(BootstrapError::DataLost { id, other });
     }
-    authority.raft().initialize(members).await.map_err(stopped)
+    consensus
+        .raft()
+        .initialize(members)
+        .await
+        .map_err(BootstrapError::Members)
 }
 
-/// Nobody can have one before this node began: then this node's own was lost.
-async fn someone_with_a_log(config: &Config, authority: &Authority) -> Option<u64> {
-    let peers = authority.raft().peers();
+/// No other member can have a log before this node began: when one has, this node's own was lost.
+async fn member_with_a_log(config: &Config, consensus: &Consensus) -> Option<u64> {
+    let peers = consensus.world().peers.as_ref();
     let members = initial_members(config);
     let others = members
         .iter()
         .filter(|(id, _)| **id != config.cluster.node_id);
     let asked = others.map(|(id, member)| async move {
-        let request = InspectRequest {
-            cluster_id: peers.cluster_id(),
-            verifiers: false,
+        let peer = Peer {
+            id: *id,
+            member: member.clone(),
         };
-        let answer = timeout(
-            ASK_TIMEOUT,
-            peers
-                .client(*id, member)
-                .inspect(within(request, ASK_TIMEOUT)),
-        )
-        .await;
-        let status = answer.ok()?.ok()?.into_inner().status?;
+        let answer = timeout(ASK_TIMEOUT, peers.inspect(&peer, false, ASK_TIMEOUT)).await;
+        let status = answer.ok()?.ok()?.status?;
         (status.last > 0).then_some(*id)
     });
     join_all(asked).await.into_iter().flatten().next()
 }
 
-async fn propose_when_leading(authority: &Authority, keys: &Keyholder, policy: &Policy) {
-    while !authority.state().is_initialized() {
-        if authority.raft().is_leader() {
-            propose(authority, keys.keks(), policy).await;
+async fn propose_when_leading(consensus: &Consensus, keys: &Keyholder, policy: &Policy) {
+    while !consensus.state().is_initialized() {
+        if consensus.raft().is_leader() {
+            propose(consensus, keys.keks(), policy).await;
         }
         sleep(PAUSE).await;
     }
-    keys.follow(&authority.state());
+    keys.follow(&consensus.state());
 }
 
-async fn propose(authority: &Authority, keks: &KekRing, policy: &Policy) {
+async fn propose(consensus: &Consensus, keks: &KekRing, policy: &Policy) {
     // A node that has just started knows neither who leads now nor everything that it has on disk.
-    if authority.linearize(authority.deadline()).await.is_err()
-        || authority.state().is_initialized()
+    if consensus.linearize(consensus.deadline()).await.is_err()
+        || consensus.state().is_initialized()
     {
         return;
     }
@@ -150,16 +150,13 @@ async fn propose(authority: &Authority, keks: &KekRing, policy: &Policy) {
         Ok(init) => Command::Init(init),
         Err(error) => return warn!(%error, "cluster not initialized yet"),
     };
-    let by = authority.raft().identity();
-    let by = by.urn(by.id);
-    match authority
-        .propose(init, &by, RequestId(random_16()), authority.deadline())
-        .await
-    {
-        Ok((Applied::Initialized { revision }, _)) => {
-            info!(revision = revision.0, "cluster initialized")
+    let (asked, deadline) = (consensus.asked_by_node(), consensus.deadline());
+    let committed = consensus.propose(init, asked, deadline).await;
+    match committed.map(|committed| committed.applied) {
+        Ok(Applied::Initialized { revision }) => {
+            info!(revision = revision.0, "cluster initialized");
         }
-        Ok((other, _)) => info!(?other, "cluster was initialized by another member"),
+        Ok(other) => info!(?other, "cluster was initialized by another member"),
         Err(error) => warn!(%error, "cluster not initialized yet"),
     }
 }

@@ -6,9 +6,9 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
 use super::{NodeError, bootstrap};
-use crate::api::tls::{PeerCertificate, PeerTls, TlsFiles};
 use crate::config::Config;
 use crate::signer::Keyholder;
+use crate::tls::{PeerCertificate, PeerTls, TlsFiles};
 
 /// What was read. The TLS configurations are replaced in place when their files change.
 pub(super) struct Material {

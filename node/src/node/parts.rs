@@ -1,4 +1,4 @@
-//! What a node consists of behind its doors: store, consensus, authority, feed, policy.
+//! The parts of a node behind its ports: store, audit, consensus, feed, policy.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::sync::atomic::AtomicBool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use hessra_consensus::feed::FeedSettings;
+use hessra_consensus::{ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteGuard};
 use hessra_revocation::KeyPurpose;
-use hessra_sled::{LogReader, LogStore, OpenOptions, SledEngine, Store};
-use openraft::storage::RaftLogStorage as _;
+use hessra_sled::{OpenOptions, SledEngine, Store};
+use openraft::TokioRuntime;
 
 use super::NodeError;
+use super::background::{self, Certified};
 use super::material::Material;
 use super::readiness::Facts;
-use super::upkeep::{self, Certified};
-use crate::api::grpc::KeyDesk;
-use crate::audit::follow::Follower;
+use crate::api::grpc::KeyManagement;
 use crate::audit::{AuditSettings, Auditor, ChainSigner};
-use crate::authority::inspector::Inspector;
-use crate::authority::{Authority, AuthoritySettings};
 use crate::config::Config;
 use crate::edge::Clock;
-use crate::feed::{FeedHub, FeedSettings};
 use crate::gitops::Following;
 use crate::issuer::{Issuer, IssuerParts};
 use crate::keys::published_for_min;
 use crate::keys::rotation::{self, Schedule};
+use crate::peers::PeerClients;
 use crate::policy::Policies;
-use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
 use crate::signer::Keyholder;
+use crate::telemetry::Metrics;
+use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 
 /// Of the data directory: the copy of the followed repository. It can be removed at any time.
 const GIT_FOLDER: &str = "policy.git";
@@ -37,142 +37,179 @@ const GIT_FOLDER: &str = "policy.git";
 pub(super) struct Parts {
     pub(super) store: SledEngine,
     pub(super) keys: Keyholder,
-    pub(super) authority: Authority,
+    pub(super) consensus: Consensus,
     pub(super) auditor: Auditor,
     pub(super) feed: FeedHub,
     pub(super) inspector: Inspector,
     pub(super) policies: Policies,
     pub(super) facts: Arc<Facts>,
-    pub(super) desk: KeyDesk,
+    pub(super) key_management: KeyManagement,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The process around the parts.
+pub(super) struct Around {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stopping: Arc<AtomicBool>,
+}
+
+/// Writes are refused while less is free on the disk than the settings ask for.
+struct DiskGuard(SledEngine);
+
+impl WriteGuard for DiskGuard {
+    fn refusal(&self) -> Option<String> {
+        self.0.writable().err().map(|low| low.to_string())
+    }
 }
 
 impl Parts {
     pub(super) async fn start(
         config: &Config,
         material: &Material,
-        stopping: &Arc<AtomicBool>,
+        around: Around,
+        tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<Self, NodeError> {
-        let (store, raft, log) = consensus(config, material).await?;
-        let auditor = Auditor::open(audit_settings(config), Clock::new())?;
+        let Around {
+            clock,
+            metrics,
+            stopping,
+        } = around;
+        let store = open_store(config)?;
+        let opened: hessra_sled::Parts<SledEngine, TokioRuntime> = Store::open(store.clone())?;
         let keys = material.keys.clone();
-        let authority = Authority::start(raft, AuthoritySettings::default(), Clock::new(), stop);
-        let disk = store.clone();
-        authority.refuse_writes_when(move || disk.writable().err().map(|low| low.to_string()));
-        authority.audited_by(auditor.clone());
-        auditor.sign_with(Box::new(ChainSigner::new(authority.raft().clone(), &keys)));
-        let (published, remembered) = {
-            let raft = authority.raft();
-            (raft.watch(), Arc::clone(raft.remembered()))
+        let auditor = Auditor::open(
+            audit_settings(config),
+            clock,
+            Box::new(ChainSigner::new(opened.1.watch(), &keys)),
+            Arc::clone(&metrics),
+        )?;
+        let identity = NodeIdentity {
+            id: config.cluster.node_id,
+            cluster: config.cluster.name.clone(),
         };
-        let follower = Follower::new(auditor.clone(), remembered);
-        tokio::spawn(follower.run(log, published, stop.clone()));
+        let dialer = Arc::new(material.peer_tls.clone());
+        let world = NodeWorld {
+            clock,
+            peers: Arc::new(PeerClients::new(&identity, dialer)),
+            metrics: Arc::clone(&metrics),
+        };
+        let setup = Setup {
+            identity,
+            store: opened,
+            world,
+            guard: Arc::new(DiskGuard(store.clone())),
+            audit: Arc::new(auditor.clone()),
+            raft: raft_settings(config),
+            settings: ConsensusSettings::default(),
+        };
+        let (consensus, beside) = Consensus::start(setup, stop).await?;
+        tasks.spawn(beside.run(stop.clone()));
         let signer = Arc::new(keys.signer(KeyPurpose::Feed));
-        let feed = FeedHub::start(authority.clone(), signer, feed_settings(config), stop);
+        let feed = FeedHub::start(consensus.clone(), signer, feed_settings(config), stop);
         let facts = Arc::new(Facts {
             waits_to_be_added: config.cluster.initial_members.is_empty(),
-            authority: authority.clone(),
+            consensus: consensus.clone(),
             keys: keys.clone(),
             store: store.clone(),
-            stopping: Arc::clone(stopping),
+            stopping,
             stale_max: config.issuing.stale_max.0,
         });
-        let desk = KeyDesk {
+        let key_management = KeyManagement {
             keks: keys.keks().clone(),
             schedule: schedule(config),
         };
-        let inspector = Inspector::new(authority.clone(), feed.clone(), facts.clone());
+        let inspector = Inspector::new(consensus.clone(), feed.clone(), facts.clone());
         Ok(Self {
             store,
             keys,
-            authority,
+            consensus,
             auditor,
             feed,
             inspector,
             policies: Policies::default(),
             facts,
-            desk,
+            key_management,
+            metrics,
         })
     }
 
-    /// Starts what goes on beside requests.
-    pub(super) fn look_after(
+    /// Starts the work beside requests.
+    pub(super) fn run_background(
         &self,
         config: &Config,
         material: Material,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) {
-        let raft = self.authority.raft().clone();
-        tasks.spawn(upkeep::follow_keys(
-            raft.watch(),
+        let published = self.consensus.raft().watch();
+        tasks.spawn(background::follow_keys(
+            published,
             self.keys.clone(),
             stop.clone(),
         ));
-        let KeyDesk { keks, schedule } = self.desk.clone();
-        let rotation = rotation::run(self.authority.clone(), keks, schedule, stop.clone());
+        let KeyManagement { keks, schedule } = self.key_management.clone();
+        let rotation = rotation::run(self.consensus.clone(), keks, schedule, stop.clone());
         tasks.spawn(rotation);
-        let (neighbours, until) = (self.authority.neighbours().clone(), stop.clone());
-        tasks.spawn(async move { neighbours.run(until).await });
         let certified = Certified {
             material,
-            raft,
+            consensus: self.consensus.clone(),
             policies: self.policies.clone(),
+            metrics: Arc::clone(&self.metrics),
         };
-        tasks.spawn(upkeep::follow_certificates(certified, stop.clone()));
+        tasks.spawn(background::follow_certificates(certified, stop.clone()));
         let following = Following::new(
-            self.authority.clone(),
+            self.consensus.clone(),
             self.policies.clone(),
+            Arc::clone(&self.metrics),
             &config.policy.git,
             config.storage.path.join(GIT_FOLDER),
         );
         if let Some(following) = following {
             tasks.spawn(following.run(stop.clone()));
         }
-        tasks.spawn(upkeep::look_after(
-            self.authority.clone(),
+        tasks.spawn(background::sample(
+            self.consensus.clone(),
             self.store.clone(),
+            Arc::clone(&self.metrics),
             stop.clone(),
         ));
     }
 
+    /// Answers the other members.
+    pub(super) fn inbound(&self) -> Inbound<NodeWorld> {
+        Inbound::new(self.consensus.clone(), self.inspector.clone())
+    }
+
     /// Decides on requests for tokens.
     pub(super) fn issuer(&self, config: &Config) -> Arc<Issuer> {
-        let (state, freshness) = (self.authority.clone(), self.authority.clone());
+        let (state, freshness) = (self.consensus.clone(), self.consensus.clone());
         Arc::new(Issuer::new(IssuerParts {
             state: Arc::new(move || state.state()),
             freshness: Arc::new(move || freshness.freshness()),
             policies: self.policies.clone(),
             keys: self.keys.clone(),
-            clock: self.authority.clock(),
+            clock: self.consensus.world().clock,
             stale_max: config.issuing.stale_max.0,
             requests_per_second: NonZeroU32::new(config.limits.requests_per_second)
                 .unwrap_or(NonZeroU32::MIN),
+            metrics: Arc::clone(&self.metrics),
         }))
     }
 }
 
-async fn consensus(
-    config: &Config,
-    material: &Material,
-) -> Result<(SledEngine, RaftHandle, LogReader<SledEngine>), NodeError> {
-    let (cluster, node) = (config.cluster.name.clone(), config.cluster.node_id);
+fn open_store(config: &Config) -> Result<SledEngine, NodeError> {
     let options = OpenOptions {
         cache_bytes: config.storage.cache.0,
         free_min: config.storage.free_min.0,
         flush_max: config.storage.flush_max.0,
         identity: Some(hessra_sled::Identity {
-            cluster: cluster.clone(),
-            node,
+            cluster: config.cluster.name.clone(),
+            node: config.cluster.node_id,
         }),
     };
-    let engine = SledEngine::open(&config.storage.path, options)?;
-    let mut opened: (LogStore<_>, _) = Store::open(engine.clone())?;
-    let log = opened.0.get_log_reader().await;
-    let identity = NodeIdentity { id: node, cluster };
-    let dialer = Arc::new(material.peer_tls.clone());
-    let raft = raft::start(opened, identity, raft_settings(config), dialer).await?;
-    Ok((engine, raft, log))
+    Ok(SledEngine::open(&config.storage.path, options)?)
 }
 
 fn audit_settings(config: &Config) -> AuditSettings {
@@ -202,7 +239,7 @@ fn raft_settings(config: &Config) -> RaftSettings {
         election_max: config.raft.election_max.0,
         snapshot_entries: config.raft.snapshot_entries,
         log_keep: config.raft.log_keep,
-        // Who keeps a short log does not want a thousand entries more.
+        // A node that keeps a short log must not keep a thousand entries more.
         purge_batch: default.purge_batch.min(config.raft.log_keep.max(1)),
         ..default
     }

@@ -1,20 +1,20 @@
-//! Can this node do its work now, and if not, why.
+//! The readiness of this node: whether it can do its work now, and if not, why.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hessra_consensus::NodeFacts;
 use hessra_sled::{Engine as _, SledEngine};
 
-use crate::authority::Authority;
-use crate::authority::inspector::NodeFacts;
 use crate::ops::{NotReady, Readiness};
 use crate::signer::Keyholder;
+use crate::world::Consensus;
 
-/// What there is to look at.
+/// The facts that readiness is decided from.
 pub(super) struct Facts {
     pub(super) waits_to_be_added: bool,
-    pub(super) authority: Authority,
+    pub(super) consensus: Consensus,
     pub(super) keys: Keyholder,
     pub(super) store: SledEngine,
     pub(super) stopping: Arc<AtomicBool>,
@@ -43,8 +43,7 @@ impl Facts {
         if let Err(low) = self.store.writable() {
             add("disk_low", low.to_string());
         }
-        let auditor = self.authority.auditor();
-        let failing = auditor.and_then(|auditor| auditor.written().borrow().failing.clone());
+        let failing = self.consensus.audit().written().borrow().failing.clone();
         if let Some(error) = failing {
             add("audit_failing", error.to_string());
         }
@@ -53,12 +52,12 @@ impl Facts {
 
     /// The first thing that is missing: what comes after follows from it.
     fn consensus(&self) -> Option<(&'static str, String)> {
-        let standing = self.authority.raft().standing();
-        if let Some(reason) = standing.stopped {
-            return Some(("stopped", reason));
+        let status = self.consensus.raft().status();
+        if let Some(reason) = status.stopped {
+            return Some(("stopped", reason.to_string()));
         }
         let no_members = self
-            .authority
+            .consensus
             .raft()
             .members()
             .voters
@@ -69,20 +68,20 @@ impl Facts {
                 "waiting to be added to a cluster: run `hessra cluster add` at one of its members";
             return Some(("waiting_to_be_added", message.to_owned()));
         }
-        if standing.leader.is_none() {
+        if status.leader.is_none() {
             return Some((
                 "no_leader",
                 "no leader is known: fewer than a quorum of the members reach each other"
                     .to_owned(),
             ));
         }
-        if !self.authority.state().is_initialized() {
+        if !self.consensus.state().is_initialized() {
             return Some((
                 "not_initialized",
                 "the cluster has no keys and no policy yet".to_owned(),
             ));
         }
-        match self.authority.freshness() {
+        match self.consensus.freshness() {
             Some(age) if age <= self.stale_max => None,
             _ => Some((
                 "not_fresh",

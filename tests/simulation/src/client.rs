@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_consensus::WriteError;
 use hessra_revocation::{Cutoff, Identity, Revision, Target, TokenId};
-use hessra_state::{Applied, Command, Lift, Policy, PolicyChange, RequestId, Revoke, Stamped};
+use hessra_state::{Applied, Command, Lift, Policy, PolicyChange, RequestId, Revoke, State};
 use rand::Rng;
+use tokio::time::{Instant, timeout};
 
-use crate::clock::Clock;
 use crate::oracle::Reading;
-use crate::plant::Plant;
 use crate::runtime::random;
 use crate::world::Shared;
 
@@ -22,19 +22,32 @@ const ATTEMPTS_MAX: usize = 4;
 /// Asks nodes at random.
 pub struct Client {
     id: u64,
-    clock: Clock,
     shared: Arc<Shared>,
     /// Requests that were answered, asked again now and then: one effect, one answer.
-    answered: Vec<Stamped>,
+    answered: Vec<Wanted>,
+}
+
+/// A request for a change. A retry carries the same id.
+#[derive(Clone)]
+struct Wanted {
+    request: RequestId,
+    command: Command,
+}
+
+/// What one try said.
+enum Said {
+    Done(Applied),
+    /// Nothing was written.
+    Refused,
+    /// It may have been written, or not.
+    Unknown,
 }
 
 impl Client {
     /// A client with a number of its own, from 2000 on.
     pub fn new(id: u64, shared: Arc<Shared>) -> Self {
-        let clock = Clock::random(shared.beginning);
         Self {
             id,
-            clock,
             shared,
             answered: Vec::new(),
         }
@@ -108,16 +121,13 @@ impl Client {
     }
 
     async fn submit(&mut self, command: Command) -> bool {
-        let request = RequestId(random().r#gen());
-        let stamped = Stamped {
-            at: self.clock.wall(),
-            by: format!("urn:client:{}", self.id),
-            request,
+        let wanted = Wanted {
+            request: RequestId(random().r#gen()),
             command,
         };
-        let acknowledged = self.insist(&stamped).await;
+        let acknowledged = self.insist(&wanted, true).await;
         if acknowledged {
-            self.answered.push(stamped);
+            self.answered.push(wanted);
         }
         acknowledged
     }
@@ -127,59 +137,77 @@ impl Client {
             return false;
         }
         let again = self.answered[random().gen_range(0..self.answered.len())].clone();
-        self.insist(&again).await
+        self.insist(&again, false).await
     }
 
     /// Asks until there is an answer, always with the same request id.
-    async fn insist(&self, stamped: &Stamped) -> bool {
-        let invoked_after = self.shared.oracle.newest_acknowledged();
-        let first_time = !self
-            .answered
-            .iter()
-            .any(|known| known.request == stamped.request);
+    async fn insist(&self, wanted: &Wanted, is_first: bool) -> bool {
+        let oracle = &self.shared.oracle;
+        let invoked_after = oracle.newest_acknowledged();
+        let mut may_be_written = !is_first;
         for _ in 0..ATTEMPTS_MAX {
-            let answer = tokio::time::timeout(ANSWER_MAX, self.ask(stamped))
-                .await
-                .ok()
-                .flatten();
-            if let Some(applied) = answer {
-                self.shared.count(|counts| counts.acknowledged += 1);
-                match (&stamped.command, first_time) {
-                    (Command::Revoke(revoke), true) => self.shared.oracle.revoke_was_acknowledged(
-                        stamped.request,
-                        invoked_after,
-                        &revoke.targets,
-                        &applied,
-                    ),
-                    _ => self
-                        .shared
-                        .oracle
-                        .write_was_acknowledged(stamped.request, &applied),
+            match timeout(ANSWER_MAX, self.ask(wanted)).await {
+                Ok(Said::Done(applied)) => {
+                    self.shared.count(|counts| counts.acknowledged += 1);
+                    match (&wanted.command, is_first) {
+                        (Command::Revoke(revoke), true) => oracle.revoke_was_acknowledged(
+                            wanted.request,
+                            invoked_after,
+                            &revoke.targets,
+                            &applied,
+                        ),
+                        _ => oracle.write_was_acknowledged(wanted.request, &applied),
+                    }
+                    return true;
                 }
-                return true;
+                Ok(Said::Refused) => {}
+                Ok(Said::Unknown) | Err(_) => may_be_written = true,
             }
             tokio::time::sleep(Duration::from_millis(random().gen_range(20..200))).await;
         }
-        self.shared.count(|counts| counts.unknown += 1);
+        if may_be_written {
+            self.shared.count(|counts| counts.unknown += 1);
+        } else {
+            self.shared.count(|counts| counts.refused += 1);
+            oracle.write_was_refused(wanted.request);
+        }
         false
     }
 
-    async fn ask(&self, stamped: &Stamped) -> Option<Applied> {
+    async fn ask(&self, wanted: &Wanted) -> Said {
         let node = self.shared.any_node();
-        self.shared.network.cross(self.id, node.id).await;
-        let mut applied = node.propose(vec![stamped.clone()]).await?;
-        self.shared.network.cross(node.id, self.id).await;
-        applied.pop()
+        let Some(life) = node.life() else {
+            return Said::Unknown;
+        };
+        let by = format!("urn:client:{}", self.id);
+        let Wanted { request, command } = wanted.clone();
+        let deadline = Instant::now() + ANSWER_MAX;
+        let answered = life
+            .ask(self.id, move |life| {
+                life.propose(by, request, command, deadline)
+            })
+            .await;
+        match answered {
+            Some(Ok(committed)) => Said::Done(committed.applied),
+            Some(Err(
+                WriteError::NoLeader
+                | WriteError::NoRoom(_)
+                | WriteError::Overloaded
+                | WriteError::Unaudited(_),
+            )) => Said::Refused,
+            Some(Err(
+                WriteError::Unknown | WriteError::CommittedUnaudited(_) | WriteError::Stopped(_),
+            ))
+            | None => Said::Unknown,
+        }
     }
 
     /// One linearizable check. True when it was answered.
     async fn check(&mut self) -> bool {
         let identity = any_identity();
         let invoked_after = self.shared.oracle.newest_acknowledged();
-        let reading = tokio::time::timeout(ANSWER_MAX, self.read(&identity))
-            .await
-            .ok()
-            .flatten();
+        let read = timeout(ANSWER_MAX, self.read()).await.ok().flatten();
+        let reading = read.map(|state| reading(&state, &identity));
         match reading {
             Some(reading) => {
                 self.shared.count(|counts| counts.checked += 1);
@@ -192,27 +220,21 @@ impl Client {
         reading.is_some()
     }
 
-    async fn read(&self, identity: &Identity) -> Option<Reading> {
-        let node = self.shared.any_node();
-        self.shared.network.cross(self.id, node.id).await;
-        let state = match self.shared.options.plant {
-            Some(Plant::StaleRead) => node.state()?,
-            _ => node.read_index().await?,
-        };
-        let view = state.view();
-        let revoked = view
-            .set
-            .rule(
-                hessra_revocation::RuleKind::Subtree,
-                &Target::Subtree(identity.clone()).digest(view.set.salt()),
-            )
-            .is_some();
-        let reading = Reading {
-            as_of: view.revision,
-            revoked,
-        };
-        self.shared.network.cross(node.id, self.id).await;
-        Some(reading)
+    async fn read(&self) -> Option<Arc<State>> {
+        let life = self.shared.any_node().life()?;
+        let deadline = Instant::now() + ANSWER_MAX;
+        let answered = life.ask(self.id, move |life| life.read(deadline)).await;
+        answered?.ok()
+    }
+}
+
+fn reading(state: &State, identity: &Identity) -> Reading {
+    let view = state.view();
+    let target = Target::Subtree(identity.clone());
+    let digest = target.digest(view.set.salt());
+    Reading {
+        as_of: view.revision,
+        revoked: view.set.rule(target.kind(), &digest).is_some(),
     }
 }
 

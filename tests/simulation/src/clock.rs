@@ -12,12 +12,12 @@ use crate::runtime::random;
 /// 2026-01-01T00:00:00Z, where every simulation begins.
 const BEGINNING: UnixMillis = UnixMillis(1_767_225_600_000);
 
-/// One process's clocks.
+/// One machine's clocks.
 #[derive(Debug)]
 pub struct Clock {
     beginning: Instant,
-    /// Where this process's monotonic clock stood at the beginning.
-    offset: Duration,
+    /// Where the monotonic clock stood at the beginning; another after a start of the process.
+    offset: Mutex<Duration>,
     drift_ppm: i64,
     wall_step_ms: Mutex<i64>,
 }
@@ -27,10 +27,15 @@ impl Clock {
     pub fn random(beginning: Instant) -> Self {
         Self {
             beginning,
-            offset: Duration::from_millis(random().gen_range(0..1_000_000)),
+            offset: Mutex::new(any_offset()),
             drift_ppm: random().gen_range(-100..=100),
             wall_step_ms: Mutex::new(random().gen_range(-2_000..=2_000)),
         }
+    }
+
+    /// A process starts: its monotonic clock has nothing to do with that of the process before it.
+    pub fn restart(&self) {
+        *self.offset.lock().expect("one thread") = any_offset();
     }
 
     /// Monotonic time, as this process reads it.
@@ -39,12 +44,12 @@ impl Clock {
         let read_us =
             i128::try_from(true_us).unwrap_or(i128::MAX) * (1_000_000 + i128::from(self.drift_ppm));
         let elapsed_ms = u64::try_from(read_us / 1_000_000_000).unwrap_or(u64::MAX);
-        Monotonic(u64::try_from(self.offset.as_millis()).unwrap_or(u64::MAX) + elapsed_ms)
+        Monotonic(u64::try_from(self.offset().as_millis()).unwrap_or(u64::MAX) + elapsed_ms)
     }
 
     /// The true instant at which this process read `reading`.
     pub fn truly(&self, reading: Monotonic) -> Instant {
-        let read = Duration::from_millis(reading.0).saturating_sub(self.offset);
+        let read = Duration::from_millis(reading.0).saturating_sub(self.offset());
         let drift = 1.0 + f64::from(i32::try_from(self.drift_ppm).unwrap_or(0)) / 1_000_000.0;
         self.beginning + read.div_f64(drift)
     }
@@ -60,4 +65,12 @@ impl Clock {
     pub fn step(&self) {
         *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-3_600_000..=3_600_000);
     }
+
+    fn offset(&self) -> Duration {
+        *self.offset.lock().expect("one thread")
+    }
+}
+
+fn any_offset() -> Duration {
+    Duration::from_millis(random().gen_range(0..1_000_000))
 }

@@ -1,5 +1,4 @@
-//! What goes wrong, and how often. Every fault that is injected is counted by kind: a kind that did not occur was not
-//! tested.
+//! Disturbs the world. Every fault that is injected is counted by kind: a kind that did not occur was not tested.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use rand::Rng;
 use crate::runtime::random;
 use crate::world::World;
 
-/// Faults by kind.
+/// Faults, and changes that operators made, by kind.
 pub type Faults = BTreeMap<&'static str, u64>;
 
 /// Disturbs the world until `until`, then leaves it as it happens to be.
@@ -27,16 +26,20 @@ pub async fn disturb(world: &Arc<World>, until: tokio::time::Instant) {
 
 async fn one(world: &Arc<World>) -> &'static str {
     match random().gen_range(0..100) {
-        0..20 => crash_one(world).await,
-        20..26 => lose_power(world).await,
-        26..40 => cut_off_one(world),
-        40..48 => cut_one_way(world),
-        48..54 => lose_messages(world),
-        54..66 => heal(world),
-        66..74 => step_a_clock(world),
-        74..82 => restart_a_verifier(world).await,
-        82..88 => slow_a_verifier(world),
-        88..94 => fail_a_disk(world),
+        0..16 => crash_one(world).await,
+        16..21 => lose_power(world).await,
+        21..24 => stop_one(world).await,
+        24..38 => cut_off_one(world),
+        38..44 => cut_one_way(world),
+        44..48 => lengthen_one_way(world),
+        48..52 => lose_messages(world),
+        52..64 => heal(world),
+        64..70 => step_a_clock(world),
+        70..77 => restart_a_verifier(world).await,
+        77..84 => slow_a_verifier(world),
+        84..89 => fail_a_disk(world),
+        89..92 => fill_a_disk(world),
+        92..95 => fill_an_audit_disk(world),
         _ => revive_all(world).await,
     }
 }
@@ -54,6 +57,13 @@ async fn lose_power(world: &Arc<World>) -> &'static str {
         revive_later(world, node.id);
     }
     "power loss of all nodes"
+}
+
+async fn stop_one(world: &Arc<World>) -> &'static str {
+    let node = world.shared.any_node();
+    node.stop().await;
+    revive_later(world, node.id);
+    "one node stopped in order"
 }
 
 fn revive_later(world: &Arc<World>, id: u64) {
@@ -81,6 +91,14 @@ fn cut_one_way(world: &Arc<World>) -> &'static str {
         world.shared.network.cut(from, to);
     }
     "link cut one way"
+}
+
+fn lengthen_one_way(world: &Arc<World>) -> &'static str {
+    let (from, to) = (world.shared.any_node().id, world.shared.any_node().id);
+    if from != to {
+        world.shared.network.lengthen(from, to);
+    }
+    "link long one way"
 }
 
 fn lose_messages(world: &Arc<World>) -> &'static str {
@@ -116,6 +134,26 @@ fn slow_a_verifier(world: &Arc<World>) -> &'static str {
 fn fail_a_disk(world: &Arc<World>) -> &'static str {
     world.shared.any_node().disk.fail_next_sync();
     "one sync failed"
+}
+
+fn fill_a_disk(world: &Arc<World>) -> &'static str {
+    let node = world.shared.any_node();
+    node.disk.run_low(true);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(random().gen_range(500..4_000))).await;
+        node.disk.run_low(false);
+    });
+    "disk without room for writes"
+}
+
+fn fill_an_audit_disk(world: &Arc<World>) -> &'static str {
+    let node = world.shared.any_node();
+    node.audit.fill(true);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(random().gen_range(500..3_000))).await;
+        node.audit.fill(false);
+    });
+    "audit log that cannot be written"
 }
 
 async fn revive_all(world: &Arc<World>) -> &'static str {

@@ -1,31 +1,42 @@
-//! The cluster, its verifiers and its clients under one seed, in virtual time.
+//! The cluster, its verifiers, its clients and its operators under one seed, in virtual time.
 //!
-//! Real: openraft, the store's log and state machine code, the replicated state, publisher and follower. Simulated: the
-//! network, the disk below the `Engine` seam, the clocks, process life. One seed is one history, the same every time:
-//! `cargo run -p hessra-simulation -- --from SEED --seeds 1 --trace` replays it. README.md says what is checked, what was
-//! found, and what is not covered.
+//! The code between is what ships: consensus and its promises (`hessra-consensus`), the store, the replicated state, the
+//! follower of a verifier. Simulated is the world around it: the network, the disks, the clocks, process life, people.
+//! One seed is one history, the same every time: `cargo run -p hessra-simulation -- --from SEED --seeds 1 --trace`
+//! replays it. README.md says what is checked, what was found, and what is not covered.
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`world`] | one seed from its beginning to its verdict |
+//! | [`faults`] | disturbs the world |
+//! | [`hunt`] | many seeds, and the first that breaks a promise |
+//! | [`node`] | one member: a disk that stays, a life that may end at any await |
+//! | [`client`], [`operator`] | ask for revocations and checks; change the members, watch containment |
+//! | [`verifier`] | follows a node over a stream that breaks |
+//! | [`oracle`] | sees everything and says which promise was broken |
+//! | [`network`], [`disk`], [`audit`], [`clock`], [`runtime`] | the machines |
+//!
+//! Deliberate bugs are in the code that ships ([`Plant`]); only a build with debug assertions has them.
 
+pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod disk;
 pub mod faults;
-pub mod feed;
+pub mod hunt;
 pub mod network;
 pub mod node;
+pub mod operator;
 pub mod oracle;
-pub mod plant;
 pub mod runtime;
+pub mod signatures;
 pub mod verifier;
 pub mod world;
 
-pub use plant::Plant;
+pub use hessra_consensus::plant::Plant;
 pub use world::{Options, Report, fail_over, simulate};
-
-use hessra_sled::Member;
 
 /// The product's Raft types on the simulation's runtime.
 pub type Config = hessra_sled::Types<runtime::SimRuntime>;
-/// openraft itself.
-pub type Raft = openraft::Raft<Config>;
 /// A log entry.
 pub type Entry = openraft::Entry<Config>;

@@ -1,12 +1,12 @@
 //! `simulate`: run many seeds, count what went wrong by kind, print the command that replays a failing one.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use clap::Parser;
-use hessra_simulation::{Options, Plant, Report, simulate};
+use hessra_consensus::plant;
+use hessra_simulation::faults::Faults;
+use hessra_simulation::{Options, Plant, Report, hunt, runtime};
 
 /// The cluster under seeds, in virtual time.
 #[derive(Parser)]
@@ -20,6 +20,9 @@ struct Arguments {
     /// Plant a deliberate bug; then a violation is the expected outcome.
     #[arg(long)]
     plant: Option<Plant>,
+    /// Plant every deliberate bug in turn, and say which seed finds it first.
+    #[arg(long, conflicts_with_all = ["plant", "trace", "from"])]
+    plants: bool,
     /// Print every event. Meant for one seed.
     #[arg(long)]
     trace: bool,
@@ -37,6 +40,19 @@ struct Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if (arguments.plants || arguments.plant.is_some()) && !plant::AVAILABLE {
+        eprintln!("this is a release build, which has no planted bugs: run it without --release");
+        return ExitCode::FAILURE;
+    }
+    if !runtime::is_repeatable() {
+        eprintln!(
+            "warning: built without `--cfg tokio_unstable` (a RUSTFLAGS variable hides .cargo/config.toml): a seed is not \
+             one history, and a violation may not be found again"
+        );
+    }
+    if arguments.plants {
+        return find_plants(arguments.seeds, arguments.jobs);
+    }
     let options = Options {
         plant: arguments.plant,
         trace: arguments.trace,
@@ -52,28 +68,33 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, options: Options) -> Total {
-    let next = AtomicU64::new(arguments.from);
-    let end = arguments.from + arguments.seeds;
-    let (sender, receiver) = mpsc::channel();
     let mut total = Total::default();
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.jobs.max(1) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || sender.send((seed, simulate(seed, options))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        receiver
-            .iter()
-            .for_each(|(seed, report)| total.add(seed, report, options));
+    let (from, count, jobs) = (arguments.from, arguments.seeds, arguments.jobs);
+    hunt::run(from, count, jobs, options, |seed, report| {
+        total.add(seed, report, options);
+        true
     });
     total
+}
+
+/// For each planted bug, the first seed that finds it.
+fn find_plants(seeds: u64, jobs: u64) -> ExitCode {
+    let mut missed = 0;
+    for plant in Plant::ALL {
+        match hunt::find(*plant, seeds, jobs) {
+            Some((seed, violation)) => println!("{plant}: seed {seed}: {violation}"),
+            None => {
+                missed += 1;
+                println!("{plant}: not found in {seeds} seeds");
+            }
+        }
+    }
+    println!("{} planted bugs, {missed} not found", Plant::ALL.len());
+    if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 impl Total {
@@ -97,10 +118,14 @@ impl Total {
         let (sum, counts) = (&mut self.report.counts, report.counts);
         sum.acknowledged += counts.acknowledged;
         sum.unknown += counts.unknown;
+        sum.refused += counts.refused;
         sum.checked += counts.checked;
         sum.unanswered += counts.unanswered;
         for (kind, count) in counts.faults {
             *sum.faults.entry(kind).or_default() += count;
+        }
+        for (reason, count) in counts.resets {
+            *sum.resets.entry(reason).or_default() += count;
         }
         self.report.checks += report.checks;
     }
@@ -115,17 +140,22 @@ fn print(total: &Total, began: Instant) {
         total.failed.len()
     );
     println!(
-        "writes: {} acknowledged, {} unknown",
-        counts.acknowledged, counts.unknown
+        "writes: {} acknowledged, {} refused, {} unknown",
+        counts.acknowledged, counts.refused, counts.unknown
     );
     println!(
         "linearizable checks: {} answered, {} unanswered",
         counts.checked, counts.unanswered
     );
     println!("comparisons by the oracle: {}", total.report.checks);
-    println!("faults:");
+    println!("streams told to resume:");
+    by_kind(&counts.resets);
+    println!("faults and changes of the members:");
+    by_kind(&counts.faults);
+}
+
+fn by_kind(counts: &Faults) {
     counts
-        .faults
         .iter()
         .for_each(|(kind, count)| println!("  {count:>8}  {kind}"));
 }

@@ -1,50 +1,72 @@
-//! The network between nodes, and from verifiers and clients to them: delay, loss, and links cut one way or both.
+//! The network between nodes, and from verifiers, clients and operators to them: delay, loss, links cut one way or both.
 //!
-//! A message that does not arrive is never answered; the sender's own time-out tells it so. Nothing else fails here:
-//! a target that is down simply does not answer either.
+//! A request travels in one message and is answered in one ([`Network::cross`]): lost, it is never answered, and the
+//! sender's own time-out tells it so. A stream resends what is lost ([`Network::deliver`]), as TCP does. What a target
+//! does for a request belongs to the target's process: the sender may give up or crash, and the work goes on, or ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hessra_node::raft::Candidacy;
-use openraft::error::{
-    Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
-};
-use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use hessra_consensus::{Change, Inbound, Peer, PeerError, Peers, Proposed};
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1::raft::InspectResponse;
+use hessra_sled::Vote;
+use hessra_state::Stamped;
+use openraft::Snapshot;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{Snapshot, Vote};
 use rand::Rng;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
-use crate::node::Consensus;
+use crate::Config;
+use crate::node::SimWorld;
 use crate::oracle::Oracle;
-use crate::runtime::random;
-use crate::{Config, Member, Raft};
+use crate::runtime::{Process, SimRuntime, random};
 
-/// Who sends and who receives: nodes are 1, 2, 3…; verifiers and clients have numbers from 1000 on and are never cut.
+/// Who sends and who receives: nodes are 1, 2, 3…; verifiers, clients and operators have numbers from 1000 on and are
+/// never cut.
 pub type Address = u64;
+
+/// TCP's shortest time-out before it sends again.
+const RESEND: Duration = Duration::from_millis(200);
+/// Entries in one message; openraft is told to send fewer.
+const ENTRIES_MAX: usize = 12;
 
 /// All links.
 #[derive(Default)]
 pub struct Network {
     links: Mutex<Links>,
-    nodes: Mutex<BTreeMap<Address, Consensus>>,
+    nodes: Mutex<BTreeMap<Address, Target>>,
+}
+
+/// The answering end of a node: one life.
+#[derive(Clone)]
+pub struct Target {
+    /// The life that answers.
+    pub process: Process,
+    /// Its answers to the other members.
+    pub inbound: Inbound<SimWorld>,
 }
 
 #[derive(Debug, Default)]
 struct Links {
     cut: BTreeSet<(Address, Address)>,
+    long: BTreeSet<(Address, Address)>,
     loss: f64,
     slow: bool,
 }
 
 impl Network {
-    /// From now on `node` answers at `address`.
-    pub fn attach(&self, address: Address, node: Consensus) {
-        self.nodes.lock().expect("one thread").insert(address, node);
+    /// From now on `target` answers at `address`.
+    pub fn attach(&self, address: Address, target: Target) {
+        self.nodes
+            .lock()
+            .expect("one thread")
+            .insert(address, target);
     }
 
     /// Nobody answers at `address` any more.
@@ -52,8 +74,8 @@ impl Network {
         self.nodes.lock().expect("one thread").remove(&address);
     }
 
-    /// The node that answers at `address`, if any does.
-    pub fn node(&self, address: Address) -> Option<Consensus> {
+    /// The life that answers at `address`, if any does.
+    fn at(&self, address: Address) -> Option<Target> {
         self.nodes
             .lock()
             .expect("one thread")
@@ -67,6 +89,15 @@ impl Network {
             .lock()
             .expect("one thread")
             .cut
+            .insert((from, to));
+    }
+
+    /// Makes the link long in one direction: messages arrive late, whatever the other links do.
+    pub fn lengthen(&self, from: Address, to: Address) {
+        self.links
+            .lock()
+            .expect("one thread")
+            .long
             .insert((from, to));
     }
 
@@ -92,13 +123,50 @@ impl Network {
         }
     }
 
+    /// A message of a stream on its way: sent again until it arrives.
+    pub async fn deliver(&self, from: Address, to: Address) {
+        loop {
+            let (arrives, delay) = self.fate(from, to);
+            tokio::time::sleep(delay).await;
+            if arrives && !self.is_cut(from, to) {
+                return;
+            }
+            tokio::time::sleep(RESEND).await;
+        }
+    }
+
+    /// There, the work of `process` at the target, and back. `None`: the process has ended before it answered, or the
+    /// sender was never answered and gives up by itself.
+    pub async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        from: Address,
+        to: Address,
+        process: Process,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (mut answer, answered) = oneshot::channel();
+        // A sender that gives up tells its target, which may stop working or never hear of it.
+        let cancels = random().gen_bool(0.5);
+        let network = Arc::clone(self);
+        process.spawn(async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = work => outcome,
+                () = answer.closed(), if cancels => return,
+            };
+            network.cross(to, from).await;
+            let _ = answer.send(outcome);
+        });
+        answered.await.ok()
+    }
+
     fn fate(&self, from: Address, to: Address) -> (bool, Duration) {
         let links = self.links.lock().expect("one thread");
         let lost = links.loss > 0.0 && random().gen_bool(links.loss);
-        let millis = if links.slow {
-            random().gen_range(5..150)
-        } else {
-            random().gen_range(1..8)
+        let millis = match links.slow {
+            _ if links.long.contains(&(from, to)) => random().gen_range(60..300),
+            true => random().gen_range(5..150),
+            false => random().gen_range(1..8),
         };
         (
             !lost && !links.cut.contains(&(from, to)),
@@ -115,104 +183,159 @@ impl Network {
     }
 }
 
-/// One node's way to the others.
-#[derive(Clone)]
-pub struct Connections {
-    /// Whose connections these are.
-    pub from: Address,
-    /// What it learns as a candidate.
-    pub candidacy: Arc<Candidacy>,
-    /// All links.
-    pub network: Arc<Network>,
-    /// Sees every entry that is sent.
-    pub oracle: Arc<Oracle>,
+/// One life's way to the other members.
+pub struct SimPeers {
+    from: Address,
+    network: Arc<Network>,
+    oracle: Arc<Oracle>,
 }
 
-impl RaftNetworkFactory<Config> for Connections {
-    type Network = Connection;
+impl SimPeers {
+    /// The way from this node.
+    pub fn new(from: Address, network: Arc<Network>, oracle: Arc<Oracle>) -> Self {
+        Self {
+            from,
+            network,
+            oracle,
+        }
+    }
 
-    async fn new_client(&mut self, target: u64, _: &Member) -> Connection {
-        Connection {
-            to: target,
-            of: self.clone(),
+    /// There and back, within a time.
+    async fn call<T, F>(
+        &self,
+        to: &Peer,
+        within: Duration,
+        request: impl FnOnce(Inbound<SimWorld>) -> F + Send + 'static,
+    ) -> Result<T, PeerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let (from, to) = (self.from, to.id);
+        let exchange = async {
+            self.network.cross(from, to).await;
+            let target = self.network.at(to).ok_or_else(refused)?;
+            let work = request(target.inbound);
+            let answered = self.network.ask(from, to, target.process, work).await;
+            answered.unwrap_or_else(|| Err(broken()))
+        };
+        match timeout(within, exchange).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(Failure::new(Reason::Deadline, "no answer in time").into()),
         }
     }
 }
 
-/// One node's way to one other.
-pub struct Connection {
-    to: Address,
-    of: Connections,
+fn refused() -> Failure {
+    Failure::new(Reason::Unavailable, "nobody answers at this address")
 }
 
-type RpcError<E = RaftError<u64>> = RPCError<u64, Member, E>;
-
-fn unanswered<E: std::error::Error>() -> RpcError<E> {
-    RPCError::Network(NetworkError::new(&std::io::Error::new(
-        std::io::ErrorKind::TimedOut,
-        "no answer",
-    )))
+fn broken() -> Failure {
+    Failure::new(Reason::Unavailable, "the connection broke")
 }
 
-impl Connection {
-    /// There and back. `None` when anything on the way is lost or the target is down.
-    async fn call<T, F>(&self, limit: Duration, request: impl FnOnce(Raft) -> F) -> Option<T>
-    where
-        F: Future<Output = Option<T>>,
-    {
-        let network = &self.of.network;
-        let exchange = async {
-            network.cross(self.of.from, self.to).await;
-            let answer = request(network.node(self.to)?.raft).await?;
-            network.cross(self.to, self.of.from).await;
-            Some(answer)
-        };
-        tokio::time::timeout(limit, exchange).await.ok().flatten()
-    }
-}
-
-impl RaftNetwork<Config> for Connection {
-    async fn append_entries(
-        &mut self,
+impl Peers<SimRuntime> for SimPeers {
+    async fn append(
+        &self,
+        to: &Peer,
         request: AppendEntriesRequest<Config>,
-        option: RPCOption,
-    ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        self.of.oracle.entries_were_sent(&request.entries);
-        let answer = self.call(option.hard_ttl(), |node| async move {
-            node.append_entries(request).await.ok()
-        });
-        answer.await.ok_or_else(unanswered)
+        within: Duration,
+    ) -> Result<AppendEntriesResponse<u64>, PeerError> {
+        if request.entries.len() > ENTRIES_MAX {
+            return Err(PeerError::TooLarge {
+                fitting: ENTRIES_MAX as u64,
+            });
+        }
+        self.oracle.leader_was_seen(&request.vote, self.from);
+        self.oracle.entries_were_sent(&request.entries);
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.append(from, request).await
+        })
+        .await
     }
 
     async fn vote(
-        &mut self,
+        &self,
+        to: &Peer,
         request: VoteRequest<u64>,
-        option: RPCOption,
-    ) -> Result<VoteResponse<u64>, RpcError> {
-        let asked = request.clone();
-        let answer = self.call(option.hard_ttl(), |node| async move {
-            node.vote(request).await.ok()
-        });
-        let answer = answer.await.ok_or_else(unanswered)?;
-        self.of.candidacy.heard(&asked, &answer);
-        Ok(answer)
+        within: Duration,
+    ) -> Result<VoteResponse<u64>, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.vote(from, request).await
+        })
+        .await
     }
 
-    async fn full_snapshot(
-        &mut self,
-        vote: Vote<u64>,
+    async fn snapshot(
+        &self,
+        to: &Peer,
+        vote: Vote,
         snapshot: Snapshot<Config>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        option: RPCOption,
-    ) -> Result<SnapshotResponse<u64>, StreamingError<Config, Fatal<u64>>> {
-        let answer = self.call(option.hard_ttl(), |node| async move {
-            node.install_full_snapshot(vote, snapshot).await.ok()
-        });
-        answer.await.ok_or_else(|| {
-            StreamingError::Network(NetworkError::new(&std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                "no answer",
-            )))
+        within: Duration,
+    ) -> Result<SnapshotResponse<u64>, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.may_send_snapshot(from, &vote)?;
+            inbound.snapshot(from, vote, snapshot).await
         })
+        .await
+    }
+
+    async fn propose(
+        &self,
+        to: &Peer,
+        commands: Vec<Stamped>,
+        within: Duration,
+    ) -> Result<Proposed, PeerError> {
+        let (from, deadline) = (self.from, Instant::now() + within);
+        self.call(to, within, move |inbound| async move {
+            inbound.may_propose(from, commands.len())?;
+            inbound.propose(from, commands, deadline).await
+        })
+        .await
+    }
+
+    async fn read_index(&self, to: &Peer, within: Duration) -> Result<u64, PeerError> {
+        let (from, deadline) = (self.from, Instant::now() + within);
+        self.call(to, within, move |inbound| async move {
+            inbound.read_index(from, deadline).await
+        })
+        .await
+    }
+
+    async fn stand(&self, to: &Peer, within: Duration) -> Result<(), PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.stand(from).await
+        })
+        .await
+    }
+
+    async fn change_members(
+        &self,
+        to: &Peer,
+        change: &Change,
+        within: Duration,
+    ) -> Result<u64, PeerError> {
+        let (from, change) = (self.from, change.clone());
+        self.call(to, within, move |inbound| async move {
+            inbound.change_members(from, &change).await
+        })
+        .await
+    }
+
+    async fn inspect(
+        &self,
+        to: &Peer,
+        verifiers: bool,
+        within: Duration,
+    ) -> Result<InspectResponse, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.inspect(from, verifiers)
+        })
+        .await
     }
 }

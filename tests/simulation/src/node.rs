@@ -1,130 +1,180 @@
-//! One node: a disk that stays, and a life that may end at any await.
+//! One node: disks that stay, and a life that may end at any await. The life is the code that ships.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hessra_node::raft::Candidacy;
-use hessra_sled::{Moment, Published, Remembered, Store};
-use hessra_state::{Applied, Stamped, State};
-use openraft::{ServerState, SnapshotPolicy};
-use tokio::sync::{Notify, watch};
+use futures::StreamExt as _;
+use futures::stream::unfold;
+use hessra_audit::Actor;
+use hessra_consensus::feed::subscription::follow;
+use hessra_consensus::feed::{FeedHub, FeedSettings};
+use hessra_consensus::{
+    Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, Measurement, NodeFacts,
+    NodeIdentity, RaftSettings, ReadError, Setup, StartError, StopReason, World, WriteError,
+};
+use hessra_proto::v1::AppliedProgress;
+use hessra_proto::v1::feed::{Downstream, Upstream};
+use hessra_proto::{ConvertError, Said};
+use hessra_revocation::{Event, Monotonic, UnixMillis};
+use hessra_sled::{Moment, Store, StoreError};
+use hessra_state::{Command, RequestId, State};
+use prost::Message as _;
+use rand::{Rng, RngCore as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::Raft;
+use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::feed::{Confirmed, HEARTBEAT, Hub};
-use crate::network::Connections;
-use crate::plant::Plant;
-use crate::runtime::Process;
+use crate::network::{Address, SimPeers, Target};
+use crate::runtime::{Process, SimRuntime, random};
+use crate::signatures::Signatures;
 use crate::world::Shared;
+
+/// Between heartbeats of the feed: as in the product's default settings, five times faster.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+/// How long a checkpoint makes fresh.
+pub const FRESH_FOR: Duration = Duration::from_secs(1);
+/// Messages of a stream under way; more wait at the node.
+const STREAM_CAPACITY: usize = 4;
+
+/// The process around consensus, simulated.
+#[derive(Clone)]
+pub struct SimWorld {
+    node: Address,
+    clock: Arc<Clock>,
+    disk: Arc<Disk>,
+    peers: Arc<SimPeers>,
+    shared: Arc<Shared>,
+}
+
+impl World for SimWorld {
+    type Runtime = SimRuntime;
+    type Peers = SimPeers;
+
+    fn peers(&self) -> &SimPeers {
+        &self.peers
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.clock.wall()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        random().fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn measure(&self, measurement: Measurement) {
+        self.shared
+            .measured(self.node, measurement, self.disk.is_low());
+    }
+}
+
+/// The facts that consensus does not know of its node.
+struct Facts(Arc<Disk>);
+
+impl NodeFacts for Facts {
+    fn readiness(&self) -> String {
+        match self.0.is_low() {
+            true => "disk_low".to_owned(),
+            false => "ready".to_owned(),
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+
+    fn keks(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
 
 /// What a node is from one life to the next.
 pub struct Node {
-    /// 1, 2, 3…
+    /// 1, 2, 3…; never used again.
     pub id: u64,
     /// Its clocks.
-    pub clock: Clock,
-    /// What it has written.
-    pub disk: Disk,
+    pub clock: Arc<Clock>,
+    /// Its store.
+    pub disk: Arc<Disk>,
+    /// Its audit log.
+    pub audit: Arc<AuditDisk>,
     shared: Arc<Shared>,
     life: Mutex<Option<Life>>,
+    /// Taken out of service for good.
+    retired: Mutex<bool>,
     /// Held by whoever starts it or ends it: one disk, one life.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// One life: from a start to a crash.
+/// One life: from a start to its end.
 #[derive(Clone)]
 pub struct Life {
     process: Process,
-    /// openraft, and what it may be asked.
-    pub consensus: Consensus,
-    /// What is applied.
-    pub published: watch::Receiver<Arc<Published>>,
-    /// What its state machine does not publish.
-    pub remembered: Arc<dyn Remembered>,
-    /// What verifiers are served from.
-    pub hub: Arc<Hub>,
-    /// Something was applied.
-    applied: Arc<Notify>,
+    node: Arc<Node>,
+    /// The consensus that ships.
+    pub consensus: Consensus<SimWorld>,
+    /// The feed that ships.
+    pub feed: FeedHub<SimWorld>,
 }
 
-impl Life {
-    /// Runs something for as long as this life lasts.
-    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.process.spawn(future);
+/// Timers so short that elections and snapshots happen often in fifteen seconds.
+fn raft_settings() -> RaftSettings {
+    RaftSettings {
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(300),
+        election_max: Duration::from_millis(600),
+        snapshot_entries: 25,
+        log_keep: 5,
+        purge_batch: 5,
+        append_entries_max: 16,
+        snapshot_timeout: Duration::from_secs(1),
     }
 }
 
-/// openraft, and the one thing that it must not be asked too early.
-///
-/// A leader that was restored from its own vote, not elected, may know an older commit index than it had acknowledged
-/// before it stopped: it confirms nothing before an entry of this life is committed. The node does the same.
-#[derive(Clone)]
-pub struct Consensus {
-    /// openraft.
-    pub raft: Raft,
-    restored: Arc<Mutex<Option<u64>>>,
-}
-
-impl Consensus {
-    async fn new(raft: Raft, id: u64, planted: Option<Plant>) -> Self {
-        let vote = raft
-            .with_raft_state(|state| *state.vote_ref())
-            .await
-            .unwrap_or_default();
-        let led = vote.is_committed() && vote.leader_id().voted_for() == Some(id);
-        let restored =
-            (led && planted != Some(Plant::RestoredLeaderTrusted)).then_some(vote.leader_id().term);
-        Self {
-            raft,
-            restored: Arc::new(Mutex::new(restored)),
-        }
-    }
-
-    /// Read-index: confirms with a quorum that this node leads.
-    async fn confirmed_index(&self) -> Option<u64> {
-        let restored = *self.restored.lock().expect("one thread");
-        if let Some(term) = restored {
-            if self.raft.metrics().borrow().current_term <= term {
-                commit(&self.raft, Vec::new()).await?;
-            }
-            *self.restored.lock().expect("one thread") = None;
-        }
-        self.raft.get_read_log_id().await.ok()?.0.map(|id| id.index)
+fn consensus_settings() -> ConsensusSettings {
+    ConsensusSettings {
+        // Few, so that lanes fill now and then.
+        revocations_queued_max: 6,
+        others_queued_max: 3,
+        silent_after: Duration::from_secs(1),
+        ..ConsensusSettings::default()
     }
 }
 
-const ELECTION_MIN: Duration = Duration::from_millis(300);
-const ELECTION_MAX: Duration = Duration::from_millis(600);
-
-/// openraft, with timers so short that elections and snapshots happen often in fifteen seconds.
-fn settings() -> openraft::Config {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).expect("short");
-    openraft::Config {
-        cluster_name: "simulation".to_owned(),
-        heartbeat_interval: 100,
-        election_timeout_min: millis(ELECTION_MIN),
-        election_timeout_max: millis(ELECTION_MAX),
-        install_snapshot_timeout: 1_000,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(25),
-        max_in_snapshot_log_to_keep: 5,
-        purge_batch_size: 5,
-        replication_lag_threshold: 30,
-        ..openraft::Config::default()
+fn feed_settings() -> FeedSettings {
+    FeedSettings {
+        heartbeat: HEARTBEAT,
+        fresh_for: FRESH_FOR,
+        // Few, so that slow verifiers fall off the frames and are caught up from history.
+        frames_max: 8,
+        bytes_max: 1 << 20,
+        hello_within: Duration::from_secs(1),
+        slow_after: Duration::from_secs(2),
+        forget_after: Duration::from_secs(3),
+        ..FeedSettings::default()
     }
 }
 
 impl Node {
-    /// A node with an empty disk, not started.
+    /// A node with empty disks, not started.
     pub fn new(id: u64, shared: Arc<Shared>) -> Self {
-        let clock = Clock::random(shared.beginning);
-        let disk = Disk::new(shared.options.plant);
         Self {
             id,
-            clock,
-            disk,
+            clock: Arc::new(Clock::random(shared.beginning)),
+            disk: Arc::new(Disk::empty()),
+            audit: Arc::default(),
             shared,
             life: Mutex::default(),
+            retired: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -136,23 +186,25 @@ impl Node {
 
     /// What this node has applied, if it lives.
     pub fn state(&self) -> Option<Arc<State>> {
-        self.life()
-            .map(|life| life.published.borrow().state.clone())
+        self.life().map(|life| life.consensus.state())
     }
 
     /// Its state machine, if it lives.
     pub fn moment(&self) -> Option<Moment> {
-        self.life().map(|life| life.remembered.moment())
+        self.life()
+            .map(|life| life.consensus.raft().remembered().moment())
     }
 
-    /// Starts a life on the disk as it is, unless there is one. A disk that a crash leaves unopenable breaks a promise.
+    /// Starts a life on the disks as they are, unless there is one or the node is retired. Disks that a crash leaves
+    /// unopenable break a promise.
     pub async fn start(self: &Arc<Self>) {
         let _turn = self.turn.lock().await;
-        if self.life().is_some() {
+        if self.life().is_some() || self.is_retired() {
             return;
         }
         loop {
             let process = Process::start();
+            self.clock.restart();
             let born = process.scope(self.clone().be_born(process)).await;
             match born {
                 Ok(life) => *self.life.lock().expect("one thread") = Some(life),
@@ -170,37 +222,45 @@ impl Node {
         }
     }
 
-    async fn be_born(self: Arc<Self>, process: Process) -> Result<Life, String> {
-        let engine = self.disk.open(process);
-        let (log, machine) = Store::open(engine).map_err(|error| error.to_string())?;
-        let (published, remembered) = (machine.watch(), machine.remembered());
-        let candidacy = Arc::new(Candidacy::default());
-        let connections = Connections {
-            from: self.id,
-            candidacy: candidacy.clone(),
-            network: self.shared.network.clone(),
-            oracle: self.shared.oracle.clone(),
+    async fn be_born(self: Arc<Self>, process: Process) -> Result<Life, NotBorn> {
+        let (network, oracle) = (self.shared.network.clone(), self.shared.oracle.clone());
+        let world = SimWorld {
+            node: self.id,
+            clock: self.clock.clone(),
+            disk: self.disk.clone(),
+            peers: Arc::new(SimPeers::new(self.id, network, oracle)),
+            shared: self.shared.clone(),
         };
-        let raft = Raft::new(self.id, Arc::new(settings()), connections, log, machine)
-            .await
-            .map_err(|error| error.to_string())?;
-        let hub = Arc::new(Hub::new(self.id, &published.borrow().state));
-        let consensus = Consensus::new(raft, self.id, self.shared.options.plant).await;
+        let setup = Setup {
+            identity: NodeIdentity {
+                id: self.id,
+                cluster: "simulation".to_owned(),
+            },
+            store: Store::open(self.disk.open(process))?,
+            world,
+            guard: self.disk.clone(),
+            audit: Arc::new(SimAuditLog::open(self.audit.clone(), process)),
+            raft: raft_settings(),
+            settings: consensus_settings(),
+        };
+        let stop = CancellationToken::new();
+        let (consensus, background) = Consensus::start(setup, &stop).await?;
+        process.spawn(background.run(stop.clone()));
+        let signer = Arc::new(Signatures);
+        let feed = FeedHub::start(consensus.clone(), signer, feed_settings(), &stop);
+        let facts = Arc::new(Facts(self.disk.clone()));
+        let inspector = Inspector::new(consensus.clone(), feed.clone(), facts);
+        let inbound = Inbound::new(consensus.clone(), inspector);
+        self.shared
+            .network
+            .attach(self.id, Target { process, inbound });
         let life = Life {
             process,
-            consensus: consensus.clone(),
-            published,
-            remembered,
-            hub,
-            applied: Arc::default(),
+            node: self.clone(),
+            consensus,
+            feed,
         };
-        if self.shared.options.plant != Some(Plant::ElectionTimerDrawnOnce) {
-            let raft = consensus.raft.clone();
-            process.spawn(candidacy.stand_again_at_random(raft, ELECTION_MIN, ELECTION_MAX));
-        }
-        self.shared.network.attach(self.id, consensus);
-        process.spawn(self.clone().beat(life.clone()));
-        process.spawn(self.clone().publish(life.clone()));
+        process.spawn(life.clone().observe());
         Ok(life)
     }
 
@@ -215,118 +275,238 @@ impl Node {
         }
     }
 
-    /// Why openraft has given up, as it must after a disk error. `None` while it runs, and in no life.
-    pub fn has_stopped(&self) -> Option<String> {
-        let metrics = self.life()?.consensus.raft.metrics();
-        let stopped = metrics.borrow().running_state.as_ref().err()?.to_string();
-        Some(stopped)
+    /// Ends the life as an operator does: leadership is handed over and verifiers are told to go elsewhere.
+    pub async fn stop(&self) {
+        let Some(life) = self.life() else { return };
+        let leaving = life.clone();
+        let (done, finished) = tokio::sync::oneshot::channel::<()>();
+        life.process.spawn(async move {
+            leaving.consensus.hand_over().await;
+            leaving.feed.shutdown();
+            leaving.consensus.raft().shutdown().await;
+            drop(done);
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(3), finished).await;
+        self.crash().await;
+    }
+
+    /// Takes the node out of service for good.
+    pub async fn retire(&self) {
+        *self.retired.lock().expect("one thread") = true;
+        self.crash().await;
+    }
+
+    /// Lets go of the life, without ending it in any order.
+    pub fn forget(&self) {
+        self.life.lock().expect("one thread").take();
+    }
+
+    /// Was it never a member, as far as it knows?
+    pub fn is_new(&self) -> bool {
+        let knows_members = |life: Life| !life.consensus.raft().members().nodes.is_empty();
+        !self.is_retired() && !self.life().is_some_and(knows_members)
+    }
+
+    /// Was it taken out of service?
+    pub fn is_retired(&self) -> bool {
+        *self.retired.lock().expect("one thread")
+    }
+
+    /// Why consensus has stopped, as it must after a disk error. `None` while it runs, and in no life.
+    pub fn has_stopped(&self) -> Option<StopReason> {
+        self.life()?.consensus.raft().status().stopped
     }
 
     /// Does this node believe that it leads?
     pub fn leads(&self) -> bool {
         self.life()
-            .is_some_and(|life| life.consensus.raft.metrics().borrow().state == ServerState::Leader)
+            .is_some_and(|life| life.consensus.raft().is_leader())
     }
+}
 
-    /// Applies commands through the leader: here, or forwarded once.
-    pub async fn propose(&self, commands: Vec<Stamped>) -> Option<Vec<Applied>> {
-        let life = self.life()?;
-        let leader = life.consensus.raft.current_leader().await?;
-        if leader == self.id {
-            return commit(&life.consensus.raft, commands).await;
+/// Why a life did not begin.
+#[derive(Debug)]
+enum NotBorn {
+    Store(StoreError),
+    Consensus(StartError),
+}
+
+impl std::fmt::Display for NotBorn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Consensus(error) => error.fmt(f),
         }
-        let network = &self.shared.network;
-        network.cross(self.id, leader).await;
-        let applied = commit(&network.node(leader)?.raft, commands).await?;
-        network.cross(leader, self.id).await;
-        Some(applied)
+    }
+}
+
+impl From<StoreError> for NotBorn {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<StartError> for NotBorn {
+    fn from(error: StartError) -> Self {
+        Self::Consensus(error)
+    }
+}
+
+impl Life {
+    /// Asks this life for something over the network. `None`: no answer, or no life any more.
+    pub async fn ask<T, F>(
+        &self,
+        from: Address,
+        work: impl FnOnce(Life) -> F + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let network = &self.node.shared.network;
+        network.cross(from, self.node.id).await;
+        // A request that was under way to a life that has ended meanwhile finds the next one, or none.
+        let life = self.node.life()?;
+        let process = life.process;
+        network.ask(from, self.node.id, process, work(life)).await
     }
 
-    /// Read-index: the state once this node has applied whatever a quorum's leader had committed when it was asked. Who
-    /// asked a life that ended meanwhile is not answered: not by the next one either, which may have applied less.
-    pub async fn read_index(&self) -> Option<Arc<State>> {
-        let life = self.life()?;
-        let leader = life.consensus.raft.current_leader().await?;
-        let index = if leader == self.id {
-            life.consensus.confirmed_index().await?
-        } else {
-            let network = &self.shared.network;
-            network.cross(self.id, leader).await;
-            let index = network.node(leader)?.confirmed_index().await?;
-            network.cross(leader, self.id).await;
-            index
+    /// Proposes a command as the doors do.
+    pub async fn propose(
+        self,
+        by: String,
+        request: RequestId,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Committed, WriteError> {
+        let recorded = !matches!(
+            command,
+            Command::Collect { .. } | Command::Spend(_) | Command::Context(_)
+        );
+        let asked = Asked {
+            by,
+            request,
+            actor: Actor::default(),
         };
-        loop {
-            let changed = life.applied.notified();
-            let published = life.published.borrow().clone();
-            if published.applied.is_some_and(|id| id.index >= index) {
-                let lives = self.life()?.process == life.process;
-                return lives.then(|| published.state.clone());
-            }
-            changed.await;
+        let committed = self.consensus.propose(command, asked, deadline).await?;
+        if recorded {
+            self.answer_leaves(request, committed.index);
         }
+        Ok(committed)
     }
 
-    async fn beat(self: Arc<Self>, life: Life) {
-        let planted = self.shared.options.plant == Some(Plant::HeartbeatWithoutQuorum);
-        loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            let confirmed = Confirmed {
-                tick: self.clock.monotonic(),
-                at: self.clock.wall(),
-            };
-            let quorum =
-                planted || is_some(tokio::time::timeout(HEARTBEAT * 4, self.read_index()).await);
-            if quorum {
-                let state = life.published.borrow().state.clone();
-                life.hub.beat(&state, confirmed);
-            }
-        }
+    /// A linearizable read.
+    pub async fn read(self, deadline: Instant) -> Result<Arc<State>, ReadError> {
+        self.consensus.linearize(deadline).await?;
+        Ok(self.consensus.state())
     }
 
-    /// Publishes what is applied, and shows everything to the oracle.
-    ///
-    /// The only receiver that waits on a watch channel: with several, tokio wakes them in an order of its own.
-    async fn publish(self: Arc<Self>, mut life: Life) {
-        let mut metrics = life.consensus.raft.server_metrics();
-        loop {
-            let (term, leads) = {
-                let metrics = metrics.borrow_and_update();
-                (
-                    metrics.vote.leader_id().term,
-                    metrics.state == ServerState::Leader,
-                )
-            };
-            if leads {
-                self.shared.oracle.leader_was_seen(term, self.id);
+    /// C1: a report of containment says no more than what verifiers hold.
+    pub fn containment_was_reported(&self, revision: u64, report: &AppliedProgress) {
+        let node = &self.node;
+        node.shared
+            .oracle
+            .containment_was_reported(node.id, revision, report);
+    }
+
+    /// A1: no answer leaves before its record is durable on the node that gives it.
+    fn answer_leaves(&self, request: RequestId, index: u64) {
+        let text = data_encoding::HEXLOWER.encode(&request.0);
+        let node = &self.node;
+        let recorded = node.audit.has_record_of(&text, index);
+        node.shared.oracle.expect(recorded, || {
+            format!(
+                "A1: node {} answered request {text} at log index {index} before its audit record was durable",
+                node.id
+            )
+        });
+    }
+
+    /// Opens a stream for a verifier. Messages travel as bytes, in order.
+    pub fn subscribe(&self, verifier: Address) -> Stream {
+        let network = self.node.shared.network.clone();
+        let (said, heard) = mpsc::channel::<Vec<u8>>(64);
+        let (given, taken) = mpsc::channel(STREAM_CAPACITY);
+        let upstream = unfold(heard, |mut heard| async {
+            let bytes: Vec<u8> = heard.recv().await?;
+            Some((decoded(&bytes), heard))
+        });
+        let mut downstream = follow(self.feed.clone(), upstream.boxed(), None).boxed();
+        let node = self.node.id;
+        self.process.spawn(async move {
+            while let Some(item) = downstream.next().await {
+                let passing = async {
+                    network.deliver(node, verifier).await;
+                    given.send(item.map(|bytes| bytes.to_vec())).await
+                };
+                let passed = tokio::select! {
+                    biased;
+                    passed = passing => passed.is_ok(),
+                    () = given.closed() => false,
+                };
+                if !passed {
+                    break;
+                }
             }
-            let shown = life.published.borrow_and_update().clone();
-            life.hub.publish(&shown.state);
-            life.applied.notify_waiters();
-            self.shared.oracle.node_shows(self.id, &shown.state);
-            let moment = life.remembered.moment();
+            if given.is_closed() {
+                // The node hears of a connection that broke when its packets are not answered for a while.
+                tokio::time::sleep(Duration::from_millis(random().gen_range(0..2_000))).await;
+            }
+        });
+        Stream { said, taken }
+    }
+
+    /// Shows everything that this life applies to the oracle.
+    async fn observe(self) {
+        let (id, shared) = (self.node.id, self.node.shared.clone());
+        let raft = self.consensus.raft();
+        let mut published = raft.watch();
+        loop {
+            let shown = published.borrow_and_update().clone();
+            shared.oracle.node_shows(id, &shown.state);
+            let moment = raft.remembered().moment();
             if let Some(applied) = moment.applied {
-                self.shared
+                shared
                     .oracle
-                    .node_applied(self.id, applied.index, &moment.machine);
-                self.shared
-                    .trace(|| format!("node {} applied {} term {term}", self.id, applied.index));
+                    .node_applied(id, applied.index, &moment.machine);
+                shared.trace(|| format!("node {id} applied {}", applied.index));
             }
-            tokio::select! {
-                biased;
-                changed = life.published.changed() => if changed.is_err() { return },
-                changed = metrics.changed() => if changed.is_err() { return },
+            if let Some(age) = self.consensus.freshness() {
+                let revision = self.consensus.state().view().revision;
+                let as_of = Instant::now() - age;
+                let who = format!("node {id}");
+                shared.oracle.freshness_was_claimed(&who, revision, as_of);
+            }
+            for status in self.feed.subscribers().local(id) {
+                shared.oracle.verifier_was_counted(id, &status);
+            }
+            if published.changed().await.is_err() {
+                return;
             }
         }
     }
 }
 
-fn is_some<T, E>(outcome: Result<Option<T>, E>) -> bool {
-    matches!(outcome, Ok(Some(_)))
+/// A verifier's end of a stream.
+pub struct Stream {
+    /// What the verifier says, encoded.
+    pub said: mpsc::Sender<Vec<u8>>,
+    /// What it is sent, encoded.
+    pub taken: mpsc::Receiver<Result<Vec<u8>, hessra_proto::status::Failure>>,
 }
 
-async fn commit(raft: &Raft, commands: Vec<Stamped>) -> Option<Vec<Applied>> {
-    let limit = Duration::from_secs(3);
-    let write = tokio::time::timeout(limit, raft.client_write(commands.into())).await;
-    Some(write.ok()?.ok()?.data.0)
+fn decoded(bytes: &[u8]) -> Result<Said, ConvertError> {
+    let message = Upstream::decode(bytes).expect("the simulated network damages nothing");
+    Said::try_from(message)
+}
+
+/// What a verifier says, as bytes.
+pub fn encoded(said: Said) -> Vec<u8> {
+    Upstream::from(said).encode_to_vec()
+}
+
+/// What a verifier is sent, from bytes.
+pub fn event(bytes: &[u8]) -> Result<Event, ConvertError> {
+    let message = Downstream::decode(bytes).expect("the simulated network damages nothing");
+    Event::try_from(message)
 }

@@ -1,4 +1,4 @@
-//! Sees everything, believes nobody, and says at once which promise was broken.
+//! Sees everything, and says at once which promise was broken.
 //!
 //! The oracle replays the committed entries into a view of its own; whatever a node or a verifier shows is compared
 //! with it. Promises are named as in README.md of this folder (I1, I2, …).
@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use hessra_proto::v1::{AppliedProgress, VerifierStatus};
 use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, View};
+use hessra_sled::Vote;
 use hessra_state::{Applied, Frozen, RequestId, State};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -29,6 +31,10 @@ struct Seen {
     committed: BTreeMap<Revision, Committed>,
     acknowledged: Vec<Acknowledged>,
     answers: BTreeMap<RequestId, Applied>,
+    /// Requests of which clients were told that nothing was written.
+    refused: Vec<RequestId>,
+    /// The newest revision that each verifier ever published, by its name.
+    held: BTreeMap<String, Revision>,
     violations: Vec<String>,
     checks: u64,
 }
@@ -106,9 +112,10 @@ impl Oracle {
         }
     }
 
-    /// I7: one leader per term.
-    pub fn leader_was_seen(&self, term: u64, node: u64) {
+    /// I7: one leader per term. `vote`: under which a node sends entries.
+    pub fn leader_was_seen(&self, vote: &Vote, node: u64) {
         let mut seen = self.seen();
+        let term = vote.leader_id().term;
         let first = *seen.leaders.entry(term).or_insert(node);
         seen.expect(first == node, || {
             format!("I7: term {term} has the leaders {first} and {node}")
@@ -149,6 +156,61 @@ impl Oracle {
             format!("I6: verifier {verifier} fell from {before:?} to {now:?}")
         });
         seen.view_was_shown(&format!("I4: verifier {verifier}"), view);
+        let held = seen.held.entry(format!("v{verifier}")).or_default();
+        *held = (*held).max(view.revision);
+    }
+
+    /// C1: a node counts an acknowledgement for what the verifier really published.
+    pub fn verifier_was_counted(&self, node: u64, status: &VerifierStatus) {
+        let mut seen = self.seen();
+        let held = seen.held.get(&status.id).copied().unwrap_or_default();
+        seen.expect(status.applied <= held.0, || {
+            format!(
+                "C1: node {node} counts verifier {} at revision {}, which has published only {held}",
+                status.id, status.applied
+            )
+        });
+    }
+
+    /// C1: a revision is contained at no more verifiers than have published it.
+    pub fn containment_was_reported(&self, node: u64, revision: u64, report: &AppliedProgress) {
+        let mut seen = self.seen();
+        let holding = seen.held.values().filter(|held| held.0 >= revision);
+        let holding = holding.count();
+        seen.expect(report.applied as usize <= holding, || {
+            format!(
+                "C1: node {node} says that revision {revision} is applied at {} verifiers, and {holding} have published it",
+                report.applied
+            )
+        });
+        for laggard in &report.laggards {
+            let held = seen.held.get(&laggard.id).copied().unwrap_or_default();
+            seen.expect(laggard.applied <= held.0, || {
+                format!("C1: node {node} names {laggard:?}, which has published only {held}")
+            });
+        }
+    }
+
+    /// D1: nothing is proposed while the disk has no room for writes.
+    pub fn entry_was_proposed(&self, node: u64, commands: usize, is_low: bool) {
+        self.seen().expect(commands == 0 || !is_low, || {
+            format!("D1: node {node} proposed {commands} commands while its disk had no room")
+        });
+    }
+
+    /// I12: a client was told that nothing was written.
+    pub fn write_was_refused(&self, request: RequestId) {
+        self.seen().refused.push(request);
+    }
+
+    /// I12: what was refused is nowhere. `answered`: does a state machine remember an answer to this request?
+    pub fn refusals_hold(&self, answered: impl Fn(RequestId) -> bool) {
+        let mut seen = self.seen();
+        for request in seen.refused.clone() {
+            seen.expect(!answered(request), || {
+                format!("I12: {request:?} was refused as not written, and is in the log")
+            });
+        }
     }
 
     /// Truthful freshness: whoever says "complete as of `instant`" holds all that was acknowledged before it.

@@ -1,7 +1,7 @@
 //! Time, randomness and process life, all from one seed.
 //!
 //! The whole simulation is one thread on tokio's paused clock: when every task waits, time jumps to the next timer.
-//! openraft draws its election time-outs from [`SimRuntime::thread_rng`], which is seeded. A simulated process is a
+//! tokio's own choices (which receiver of a watch channel wakes first) come from the seed too. openraft draws its election time-outs from [`SimRuntime::thread_rng`], which is seeded. A simulated process is a
 //! set of tasks: every task spawned by a task of a process belongs to it too, so that a crash can end all of them at
 //! whatever await they are in.
 
@@ -28,12 +28,22 @@ thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(1) };
 }
 
+/// True when one seed is one history. tokio draws the order in which the receivers of a watch channel wake; it takes
+/// a seed for that only when it was compiled with `--cfg tokio_unstable`, as `.cargo/config.toml` says.
+#[must_use]
+pub fn is_repeatable() -> bool {
+    cfg!(tokio_unstable)
+}
+
 /// Runs one seed to its end on a fresh runtime.
 pub fn run<F: Future>(seed: u64, world: F) -> F::Output {
     RNG.with_borrow_mut(|rng| *rng = SmallRng::seed_from_u64(seed));
     TASKS.with_borrow_mut(BTreeMap::clear);
     NEXT.set(1);
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    let runtime = builder
         .enable_time()
         .start_paused(true)
         .build()
@@ -77,7 +87,7 @@ impl Process {
         Self(number)
     }
 
-    /// Runs `future` as a task of this process.
+    /// Runs `future` as a task of this process. It ends with the process, at whatever await it is in.
     pub fn spawn<F>(self, future: F)
     where
         F: Future<Output = ()> + Send + 'static,

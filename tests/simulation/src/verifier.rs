@@ -1,21 +1,22 @@
-//! A verifier: the real follower, driven over a stream that breaks, by a process that restarts.
+//! A verifier: the follower that ships, driven over a stream that breaks, by a process that restarts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hessra_revocation::{Action, Event, Follower, Revision, View};
+use hessra_proto::{Acknowledgement, Greeting, Said, VerifierId};
+use hessra_revocation::follower::Mode;
+use hessra_revocation::{Action, Checkpoint, Event, Follower, Revision, View};
 use rand::Rng;
 use tokio::sync::mpsc;
 
+use crate::Plant;
 use crate::clock::Clock;
-use crate::feed::{FRESH_FOR, Signatures};
-use crate::plant::Plant;
+use crate::node::{self, FRESH_FOR, Stream};
 use crate::runtime::{Process, random};
+use crate::signatures::Signatures;
 use crate::world::Shared;
 
-/// Messages a stream holds before the node has to wait.
-const STREAM_CAPACITY: usize = 4;
 /// A stream without a word for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
@@ -23,6 +24,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 pub struct Verifier {
     /// From 1000 on.
     pub id: u64,
+    name: VerifierId,
     clock: Clock,
     shared: Arc<Shared>,
     /// What it has written to its own disk.
@@ -34,11 +36,20 @@ pub struct Verifier {
     slow: Mutex<bool>,
 }
 
+/// One stream, and what came over it so far.
+struct Following {
+    node: u64,
+    said: mpsc::Sender<Said>,
+    /// The newest revision that was sent on this stream; `None` before the first.
+    sent: Option<Revision>,
+}
+
 impl Verifier {
     /// Knows nothing, not started.
     pub fn new(id: u64, shared: Arc<Shared>) -> Self {
         Self {
             id,
+            name: VerifierId::parse(&format!("v{id}")).expect("a letter and digits"),
             clock: Clock::random(shared.beginning),
             shared,
             stored: Mutex::default(),
@@ -52,8 +63,9 @@ impl Verifier {
     /// Starts a life from what was stored.
     pub fn start(self: &Arc<Self>) {
         let process = Process::start();
+        self.clock.restart();
         *self.process.lock().expect("one thread") = Some(process);
-        process.spawn(self.clone().live());
+        process.spawn(self.clone().live(process));
     }
 
     /// Ends the life. What was stored stays.
@@ -75,7 +87,7 @@ impl Verifier {
         *self.fresh.lock().expect("one thread")
     }
 
-    async fn live(self: Arc<Self>) {
+    async fn live(self: Arc<Self>, process: Process) {
         let pinned = BTreeMap::new();
         let stored = self.stored.lock().expect("one thread").clone();
         let stored =
@@ -93,19 +105,19 @@ impl Verifier {
             .map(|view| (view.epoch, view.revision));
         *self.reached.lock().expect("one thread") = kept;
         loop {
-            let pause = self.follow(&mut follower).await;
+            let pause = self.follow(&mut follower, process).await;
             let jitter = Duration::from_millis(random().gen_range(0..100));
             tokio::time::sleep(pause.min(Duration::from_millis(500)) + jitter).await;
         }
     }
 
     /// One stream to some node, to its end. Returns the pause before the next.
-    async fn follow(&self, follower: &mut Follower<Signatures>) -> Duration {
+    async fn follow(&self, follower: &mut Follower<Signatures>, process: Process) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
         let node = self.shared.any_node();
-        let Some(life) = node.life() else {
+        if node.life().is_none() {
             return PAUSE;
-        };
+        }
         let mut hello = None;
         for action in follower.handle(Event::Connected, self.clock.monotonic()) {
             if let Action::SendHello(said) = action {
@@ -113,61 +125,132 @@ impl Verifier {
             }
         }
         let Some(hello) = hello else { return PAUSE };
-        let greeted =
-            tokio::time::timeout(SILENCE_MAX, self.shared.network.cross(self.id, node.id)).await;
-        if greeted.is_err() || node.life().is_none() {
+        let crossing = self.shared.network.deliver(self.id, node.id);
+        let greeted = tokio::time::timeout(SILENCE_MAX, crossing).await;
+        let (Ok(()), Some(life)) = (greeted, node.life()) else {
             return self.lose(follower);
-        }
-        let (down, mut stream) = mpsc::channel(STREAM_CAPACITY);
-        let tick = node.clock.monotonic();
-        let planted = self.shared.options.plant;
-        life.spawn(
-            life.hub
-                .clone()
-                .serve(hello, tick, life.published.clone(), down, planted),
-        );
+        };
+        let greeting = Greeting {
+            hello,
+            verifier_id: self.name.clone(),
+            capabilities: Vec::new(),
+            client: "simulation".to_owned(),
+        };
+        let Stream { said, mut taken } = life.subscribe(self.id);
+        let _ = said.send(node::encoded(Said::Hello(greeting))).await;
+        let mut following = Following {
+            node: node.id,
+            said: self.speak(node.id, said, process),
+            sent: None,
+        };
         loop {
-            let event = tokio::time::timeout(SILENCE_MAX, async {
-                let event = stream.recv().await?;
-                self.shared.network.cross(node.id, self.id).await;
-                Some(event)
-            });
-            let Ok(Some(event)) = event.await else {
+            let Ok(Some(item)) = tokio::time::timeout(SILENCE_MAX, taken.recv()).await else {
                 return self.lose(follower);
             };
             if *self.slow.lock().expect("one thread") {
-                tokio::time::sleep(Duration::from_millis(random().gen_range(50..700))).await;
+                tokio::time::sleep(slow_pause()).await;
             }
-            let kind = kind_of(&event);
-            let actions = follower.handle(event, self.clock.monotonic());
-            self.shared.trace(|| {
-                format!(
-                    "verifier {} {kind} from node {}: {} actions",
-                    self.id,
-                    node.id,
-                    actions.len()
-                )
-            });
-            if let Some(pause) = self.act(follower, actions) {
+            let Ok(bytes) = item else {
+                return self.lose(follower);
+            };
+            let event = node::event(&bytes).expect("nodes send what can be read");
+            if let Some(pause) = self.hear(follower, &mut following, event) {
                 return pause;
             }
         }
     }
 
+    /// Carries what the verifier says on this stream, in order.
+    fn speak(
+        &self,
+        node: u64,
+        stream: mpsc::Sender<Vec<u8>>,
+        process: Process,
+    ) -> mpsc::Sender<Said> {
+        let (said, mut heard) = mpsc::channel(64);
+        let (network, id) = (self.shared.network.clone(), self.id);
+        process.spawn(async move {
+            while let Some(said) = heard.recv().await {
+                network.deliver(id, node).await;
+                if stream.send(node::encoded(said)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        said
+    }
+
+    /// Takes one message. `Some` when the stream is to be closed.
+    fn hear(
+        &self,
+        follower: &mut Follower<Signatures>,
+        following: &mut Following,
+        event: Event,
+    ) -> Option<Duration> {
+        let kind = kind_of(&event);
+        self.is_gapless(following, &event);
+        let actions = follower.handle(event, self.clock.monotonic());
+        self.shared.trace(|| {
+            format!(
+                "verifier {} {kind} from node {}: {} actions",
+                self.id,
+                following.node,
+                actions.len()
+            )
+        });
+        self.act(follower, actions, Some(&following.said))
+    }
+
+    /// I5: a stream leaves no revision out.
+    fn is_gapless(&self, following: &mut Following, event: &Event) {
+        match event {
+            Event::Welcome(welcome) => {
+                let resumed = welcome.mode == Mode::Deltas;
+                following.sent = resumed.then(|| self.position());
+            }
+            Event::SnapshotEnd { checkpoint, .. } => {
+                following.sent = Checkpoint::from_bytes(&checkpoint.body)
+                    .ok()
+                    .map(|checkpoint| checkpoint.revision);
+            }
+            Event::Delta { from, to, .. } => {
+                let gap = following.sent.is_some_and(|sent| *from > sent.next());
+                self.shared.oracle.expect(!gap, || {
+                    format!(
+                        "I5: node {} sent verifier {} a delta from {from}, after {:?}",
+                        following.node, self.id, following.sent
+                    )
+                });
+                following.sent = following.sent.max(Some(*to));
+            }
+            _ => {}
+        }
+    }
+
+    fn position(&self) -> Revision {
+        let reached = *self.reached.lock().expect("one thread");
+        reached.map_or(Revision(0), |(_, revision)| revision)
+    }
+
     fn lose(&self, follower: &mut Follower<Signatures>) -> Duration {
         let actions = follower.handle(Event::Disconnected, self.clock.monotonic());
-        self.act(follower, actions)
+        self.act(follower, actions, None)
             .unwrap_or(Duration::from_millis(100))
     }
 
     /// Does what the follower says. `Some` when the stream is to be closed.
-    fn act(&self, follower: &Follower<Signatures>, actions: Vec<Action>) -> Option<Duration> {
+    fn act(
+        &self,
+        follower: &Follower<Signatures>,
+        actions: Vec<Action>,
+        said: Option<&mpsc::Sender<Said>>,
+    ) -> Option<Duration> {
         let mut pause = None;
         for action in actions {
             match action {
                 Action::Publish => self.publish(follower),
                 Action::Persist => {
-                    *self.stored.lock().expect("one thread") = follower.view().cloned()
+                    *self.stored.lock().expect("one thread") = follower.view().cloned();
                 }
                 Action::Reconnect { after, .. } => pause = Some(after),
                 Action::Alarm(alarm) => {
@@ -175,7 +258,20 @@ impl Verifier {
                         format!("R4: verifier {} raised: {alarm}", self.id)
                     });
                 }
-                Action::SendHello(_) | Action::SendAck { .. } => {}
+                Action::SendAck {
+                    revision,
+                    state_root,
+                } => {
+                    let ack = Said::Ack(Acknowledgement {
+                        revision,
+                        state_root,
+                    });
+                    // A verifier that cannot say more for now says it with the next revision.
+                    if let Some(said) = said {
+                        let _ = said.try_send(ack);
+                    }
+                }
+                Action::SendHello(_) => {}
             }
         }
         self.claim(follower);
@@ -206,6 +302,16 @@ impl Verifier {
                 .freshness_was_claimed(&who, view.revision, self.clock.truly(as_of));
         }
     }
+}
+
+/// Between two messages that a slow verifier takes: now and then longer than a node waits for it.
+fn slow_pause() -> Duration {
+    let millis = if random().gen_bool(0.1) {
+        random().gen_range(2_000..4_000)
+    } else {
+        random().gen_range(50..700)
+    };
+    Duration::from_millis(millis)
 }
 
 fn kind_of(event: &Event) -> &'static str {

@@ -26,7 +26,7 @@ impl Service for AuthorityService {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
         self.confirmed(self.deadline(&request)).await;
-        let (state, now) = (self.authority.state(), self.authority.clock().wall());
+        let (state, now) = (self.consensus.state(), self.consensus.world().clock.wall());
         let waiting = state
             .pending()
             .iter()
@@ -42,7 +42,7 @@ impl Service for AuthorityService {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
         self.confirmed(self.deadline(&request)).await;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let pending = find(&state, &request.get_ref().id)?;
         Ok(Response::new(info(&caller, &state, pending)))
     }
@@ -58,7 +58,7 @@ impl Service for AuthorityService {
                     .ok_or(status);
             }
         };
-        let state = self.authority.state();
+        let state = self.consensus.state();
         may(&caller, &state, &pending.action)?;
         let applied = self
             .decide(&request, &caller, Command::Approve(pending.id))
@@ -80,7 +80,7 @@ impl Service for AuthorityService {
         };
         // Who asked may take it back, whatever rights are left.
         if caller.identity != pending.by {
-            may(&caller, &self.authority.state(), &pending.action)?;
+            may(&caller, &self.consensus.state(), &pending.action)?;
         }
         match self
             .decide(&request, &caller, Command::Cancel(pending.id))
@@ -105,11 +105,9 @@ impl AuthorityService {
         action: PendingAction,
     ) -> Result<v1::PendingApproval, Status> {
         let (id, deadline) = (request_id(id)?, self.deadline(request));
-        let proposed = self
-            .authority
-            .propose(Command::Ask(action), &caller.identity, id, deadline)
-            .await;
-        match proposed.map_err(Failure::from)?.0 {
+        let command = Command::Ask(action);
+        let committed = self.propose(caller, command, id, deadline).await?;
+        match committed.applied {
             Applied::Pending { id, until, already } => {
                 tracing::info!(pending = %id, by = caller.identity, "asked for a second person");
                 Ok(v1::PendingApproval {
@@ -130,11 +128,11 @@ impl AuthorityService {
     ) -> Result<(Caller, Pending), Status> {
         let caller = self.caller(request)?;
         let deadline = self.deadline(request);
-        self.authority
+        self.consensus
             .linearize(deadline)
             .await
             .map_err(Failure::from)?;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         match find(&state, &request.get_ref().id) {
             Ok(pending) => Ok((caller, pending.clone())),
             Err(failure) => {
@@ -148,7 +146,7 @@ impl AuthorityService {
     /// The first answer to this request, while it is remembered.
     fn answered_before(&self, request: &Request<v1::ApprovalRequest>) -> Option<Applied> {
         let id = request_id(&request.get_ref().request_id).ok()?;
-        let remembered = self.authority.raft().remembered();
+        let remembered = self.consensus.raft().remembered();
         remembered.answers(&mut std::iter::once(id)).pop().flatten()
     }
 
@@ -156,7 +154,7 @@ impl AuthorityService {
         &self,
         request: &Request<v1::ApprovalRequest>,
     ) -> Option<v1::ApproveResponse> {
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let (revision, made) = match self.answered_before(request)? {
             Applied::Revoked(items) => {
                 let revisions: Vec<Revision> = items.iter().map(|item| item.revision).collect();
@@ -198,11 +196,8 @@ impl AuthorityService {
             request_id(&request.get_ref().request_id)?,
             self.deadline(request),
         );
-        let proposed = self
-            .authority
-            .propose(command, &caller.identity, id, deadline)
-            .await;
-        match proposed.map_err(Failure::from)?.0 {
+        let committed = self.propose(caller, command, id, deadline).await?;
+        match committed.applied {
             Applied::Refused(refusal) => Err(refused(refusal).into()),
             applied => Ok(applied),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream::unfold;
 use hessra_audit::{Event, Filter, Outcome, Record};
+use hessra_consensus::audit::{AuditLog as _, Written};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::audit_server::{Audit, AuditServer};
@@ -19,9 +20,9 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::AuthorityService;
+use super::caller::Caller;
+use crate::audit::Auditor;
 use crate::audit::read::{Cursor, Found, Page, Reader};
-use crate::audit::witness::failure;
-use crate::audit::{Auditor, Written, trail};
 use crate::policy::Right;
 
 /// Records of one page, and of the beginning of a tail.
@@ -42,28 +43,31 @@ pub struct AuditService {
     authority: AuthorityService,
     auditor: Auditor,
     node: u64,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl AuditService {
     /// Around the audit of this node.
     pub(super) fn server(authority: AuthorityService, auditor: Auditor) -> AuditServer<Self> {
-        let node = authority.authority.raft().identity().id;
+        let node = authority.consensus.raft().identity().id;
         AuditServer::new(Self {
             authority,
             auditor,
             node,
-            places: Arc::new(Semaphore::new(READERS_MAX)),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
         })
     }
 
-    fn permitted<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        Ok(self.authority.caller(request)?.may(Right::Audit, None)?)
+    /// The caller, when it may read the audit.
+    fn permitted<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let caller = self.authority.caller(request)?;
+        caller.may(Right::Audit, None)?;
+        Ok(caller)
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        Ok(place.map_err(|_| {
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        Ok(permit.map_err(|_| {
             Failure::new(Reason::Limit, "too many readers of the audit on this node")
                 .hint("Try again later, or ask another node.")
                 .retry_after(Duration::from_secs(1))
@@ -75,18 +79,22 @@ impl AuditService {
         on_disk(move || reader.search(&filter, before, limit)).await
     }
 
-    /// Who exports what, before the first line leaves.
-    async fn record_export(&self, request: &v1::ExportAuditRequest) -> Result<(), Status> {
+    /// Records the export before its first line leaves.
+    async fn record_export(
+        &self,
+        caller: &Caller,
+        request: &v1::ExportAuditRequest,
+    ) -> Result<(), Status> {
         let mut record: Record = self
             .auditor
             .record(Event::AuditExported, Outcome::Success)
             .with("from", request.from)
             .with("conditions", request.conditions.join(" "));
-        trail::current().noted().fill(&mut record);
+        caller.context.noted().fill(&mut record);
         record.action = "export".to_owned();
         record.target.r#type = "audit".to_owned();
         let written = self.auditor.write(record).await;
-        Ok(written.map_err(|error| failure(&error))?)
+        Ok(written.map_err(Failure::from)?)
     }
 }
 
@@ -100,7 +108,7 @@ impl Audit for AuditService {
         request: Request<v1::SearchAuditRequest>,
     ) -> Answer<v1::SearchAuditResponse> {
         self.permitted(&request)?;
-        let _place = self.place()?;
+        let _permit = self.permit()?;
         let request = request.into_inner();
         let limit = match request.limit as usize {
             0 => PAGE_DEFAULT,
@@ -117,7 +125,7 @@ impl Audit for AuditService {
 
     async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Answer<Lines> {
         self.permitted(&request)?;
-        let place = self.place()?;
+        let permit = self.permit()?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         let reader = self.auditor.reader();
@@ -138,20 +146,20 @@ impl Audit for AuditService {
         } else {
             head + 1
         };
-        let reading = Reading::new(self.node, &reader, from, filter, until, place);
+        let reading = Reading::new(self.node, &reader, from, filter, until, permit);
         Ok(Response::new(reading.stream(lines)))
     }
 
     async fn export_audit(&self, request: Request<v1::ExportAuditRequest>) -> Answer<Lines> {
-        self.permitted(&request)?;
-        let place = self.place()?;
+        let caller = self.permitted(&request)?;
+        let permit = self.permit()?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
-        self.record_export(&request).await?;
+        self.record_export(&caller, &request).await?;
         let reader = self.auditor.reader();
         let head = reader.written().borrow().head.seq;
         let until = Until::Head(head);
-        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, place);
+        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, permit);
         reading.as_ocsf = request.format() == v1::AuditFormat::Ocsf;
         Ok(Response::new(reading.stream(Vec::new())))
     }
@@ -167,7 +175,7 @@ impl Audit for AuditService {
             failing,
             ..
         } = self.auditor.written().borrow().clone();
-        let state = self.authority.authority.state();
+        let state = self.authority.consensus.state();
         let keys = state.keys().values();
         let keys = keys
             .filter(|key| key.purpose == KeyPurpose::Audit)
@@ -203,7 +211,7 @@ struct Reading {
     filter: Filter,
     until: Until,
     as_ocsf: bool,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Reading {
@@ -213,7 +221,7 @@ impl Reading {
         from: u64,
         filter: Filter,
         until: Until,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             node,
@@ -222,7 +230,7 @@ impl Reading {
             filter,
             until,
             as_ocsf: false,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -1,18 +1,20 @@
-//! Who asks, and may they: the operator that the client certificate names.
+//! The operator that a client certificate names, and its rights.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_consensus::{Asked, Committed};
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::Identity;
+use hessra_state::{Command, RequestId};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::AuthorityService;
-use crate::api::tls::PeerCertificate;
-use crate::audit::trail;
+use crate::api::deadline::timeout_of;
 use crate::policy::{PolicyView, Right};
-use crate::raft::deadline::timeout_of;
+use crate::request::{MissingContext, RequestContext};
+use crate::tls::PeerCertificate;
 
 /// Nobody may make a node work on one request for longer.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -22,6 +24,8 @@ pub(super) struct Caller {
     /// As the policy spells it, or as the certificate does when the policy does not know it.
     pub(super) identity: String,
     pub(super) policy: Arc<PolicyView>,
+    /// Of the request.
+    pub(super) context: RequestContext,
 }
 
 impl Caller {
@@ -35,7 +39,12 @@ impl Caller {
 }
 
 impl AuthorityService {
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// No certificate, or one that names nobody; and a request that could not be recorded.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let context = RequestContext::of(request.extensions()).map_err(unrecorded)?;
         let certificate = request
             .extensions()
             .get::<PeerCertificate>()
@@ -46,7 +55,7 @@ impl AuthorityService {
                 )
                 .hint("Give --cert and --key, or set HESSRA_CERT and HESSRA_KEY.")
             })?;
-        let policy = self.policies.of(&self.authority.state());
+        let policy = self.policies.of(&self.consensus.state());
         let names = &certificate.san_uris;
         let known = names
             .iter()
@@ -59,19 +68,43 @@ impl AuthorityService {
             )
             .hint("Issue it anew with the operator's identity as a URI.")
         })?;
-        trail::note(|noted| noted.proved(&identity, "mtls"));
-        Ok(Caller { identity, policy })
+        context.note(|noted| noted.proved(&identity, "mtls"));
+        Ok(Caller {
+            identity,
+            policy,
+            context,
+        })
     }
 
     pub(super) fn may_read<T>(&self, request: &Request<T>) -> Result<(), Status> {
         Ok(self.caller(request)?.may(Right::Read, None)?)
     }
 
+    /// Proposes a command as the caller, and returns when a quorum has it and this node its record.
+    pub(super) async fn propose(
+        &self,
+        caller: &Caller,
+        command: Command,
+        request: RequestId,
+        deadline: Instant,
+    ) -> Result<Committed, Failure> {
+        let asked = Asked {
+            by: caller.identity.clone(),
+            request,
+            actor: caller.context.actor(),
+        };
+        Ok(self.consensus.propose(command, asked, deadline).await?)
+    }
+
     /// When the caller stops waiting.
     pub(super) fn deadline<T>(&self, request: &Request<T>) -> Instant {
         match timeout_of(request) {
             Some(timeout) => Instant::now() + timeout.min(DEADLINE_MAX),
-            None => self.authority.deadline(),
+            None => self.consensus.deadline(),
         }
     }
+}
+
+fn unrecorded(missing: MissingContext) -> Failure {
+    Failure::new(Reason::Internal, missing.to_string())
 }

@@ -25,9 +25,9 @@ use crate::seal::{KekRing, SealError, kek_of};
 /// Somebody else prepared a key at the same time and took its id: so often another id is tried.
 const ID_TRIES: u8 = 8;
 
-/// What the service needs beside the authority. Cheap to clone.
+/// The key-encryption keys of this node, and the times of a rotation. Cheap to clone.
 #[derive(Clone)]
-pub struct KeyDesk {
+pub struct KeyManagement {
     /// Seals new keys.
     pub keks: KekRing,
     /// When keys are replaced by themselves, and how long they must have been published.
@@ -69,7 +69,7 @@ impl Service for AuthorityService {
         let asking = self.asking(&request, &request.get_ref().request_id)?;
         let id = request.get_ref().id;
         self.linearized(asking.deadline).await?;
-        let applied = match heir(&self.authority.state(), id) {
+        let applied = match heir(&self.consensus.state(), id) {
             Some(heir) => self.activate_key(&asking, heir, false).await?,
             // The state machine knows what stands in the way, and says it.
             None => self.key_command(&asking, KeyCommand::Retire(id)).await?,
@@ -95,7 +95,7 @@ impl Service for AuthorityService {
             .await?;
         self.linearized(asking.deadline).await?;
         let keks = &self.keys.keks;
-        let envelopes = rewrapped(keks, &self.authority.state()).map_err(unsealed)?;
+        let envelopes = rewrapped(keks, &self.consensus.state()).map_err(unsealed)?;
         let kek = keks.id().to_string();
         if envelopes.is_empty() {
             return Ok(Response::new(v1::RewrapResponse { keys: 0, kek }));
@@ -130,14 +130,14 @@ impl AuthorityService {
     }
 
     async fn linearized(&self, deadline: Instant) -> Result<(), Failure> {
-        self.authority.linearize(deadline).await?;
+        self.consensus.linearize(deadline).await?;
         Ok(())
     }
 
     async fn prepare_key(&self, asking: &Asking, purpose: KeyPurpose) -> Result<Applied, Status> {
         for attempt in 0..ID_TRIES {
             self.linearized(asking.deadline).await?;
-            let id = self.authority.state().unused_key_id();
+            let id = self.consensus.state().unused_key_id();
             let key =
                 new_key(&self.keys.keks, id, purpose, KeyState::Prepared).map_err(unsealed)?;
             let command = Command::Key(KeyCommand::Prepare(key));
@@ -184,13 +184,11 @@ impl AuthorityService {
         request: RequestId,
         command: Command,
     ) -> Result<Applied, Status> {
-        let by = &asking.caller.identity;
-        let proposed = self
-            .authority
-            .propose(command, by, request, asking.deadline)
-            .await;
-        let (applied, _) = proposed.map_err(Failure::from)?;
-        Ok(applied)
+        let Asking {
+            caller, deadline, ..
+        } = asking;
+        let committed = self.propose(caller, command, request, *deadline).await?;
+        Ok(committed.applied)
     }
 
     fn changed(&self, asking: &Asking, applied: Applied) -> Result<v1::KeyResponse, Status> {
@@ -202,7 +200,7 @@ impl AuthorityService {
                 revision,
             } => {
                 tracing::info!(key = id, state = state.word(), by, "key changed");
-                let (known, now) = (self.authority.state(), self.authority.clock().wall());
+                let (known, now) = (self.consensus.state(), self.consensus.world().clock.wall());
                 Ok(v1::KeyResponse {
                     id,
                     state: state.word().to_owned(),
@@ -234,7 +232,7 @@ impl AuthorityService {
     }
 
     fn key_list(&self, caller: &Caller) -> v1::ListKeysResponse {
-        let (state, now) = (self.authority.state(), self.authority.clock().wall());
+        let (state, now) = (self.consensus.state(), self.consensus.world().clock.wall());
         let schedule = &self.keys.schedule;
         v1::ListKeysResponse {
             keys: state

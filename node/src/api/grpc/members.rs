@@ -1,15 +1,13 @@
 //! Members of the cluster: add a learner, promote it, remove a member, hand leadership over.
 
+use hessra_consensus::Change;
+use hessra_proto::status::Failure;
 use hessra_proto::v1;
 use hessra_sled::Member;
 use tonic::{Request, Status};
 
 use super::AuthorityService;
-use crate::audit::trail;
-use crate::audit::witness::failure;
 use crate::policy::Right;
-use crate::raft::membership::Change;
-use crate::raft::server::refuse_change;
 
 impl AuthorityService {
     pub(super) async fn add(
@@ -63,32 +61,22 @@ impl AuthorityService {
         let caller = self.caller(request)?;
         caller.may(Right::Cluster, None)?;
         let deadline = self.deadline(request);
-        let auditor = self.authority.auditor();
-        if let Some(auditor) = auditor {
-            auditor.ready().map_err(|error| failure(&error))?;
-        }
-        let _expecting =
-            auditor.map(|auditor| auditor.expect_members(trail::current().noted().actor));
-        let log_index = self
-            .authority
-            .change_members(&change, deadline)
-            .await
-            .map_err(refuse_change)?;
+        let changed = self
+            .consensus
+            .change_members(&change, caller.context.actor(), deadline)
+            .await;
+        let log_index = changed.map_err(Failure::from)?;
         tracing::info!(
             ?change,
             log_index,
             by = caller.identity,
             "changed the members"
         );
-        if let Some(auditor) = auditor {
-            let covered = auditor.covers(log_index, deadline).await;
-            covered.map_err(|error| failure(&error))?;
-        }
         Ok(self.members(log_index))
     }
 
     fn members(&self, log_index: u64) -> v1::MembershipResponse {
-        let members = self.authority.raft().members();
+        let members = self.consensus.raft().members();
         let info = |(id, member): (&u64, &Member)| v1::MemberInfo {
             id: *id,
             peer_address: member.peer_address.clone(),

@@ -76,7 +76,7 @@ impl Service for AuthorityService {
         let request = request.into_inner();
         let id = request_id(&request.request_id)?;
         // A version that was applied a moment ago elsewhere can be rolled back to here.
-        self.authority
+        self.consensus
             .linearize(deadline)
             .await
             .map_err(Failure::from)?;
@@ -84,7 +84,7 @@ impl Service for AuthorityService {
         let application = Application {
             request: id,
             based_on: Revision(request.based_on),
-            policy: version(&self.authority.state(), to)?.policy.clone(),
+            policy: version(&self.consensus.state(), to)?.policy.clone(),
             change: PolicyChange {
                 origin: PolicyOrigin::Rollback(to),
                 message: request.message,
@@ -103,7 +103,7 @@ impl Service for AuthorityService {
     ) -> Answer<v1::CheckPolicyResponse> {
         self.may_read(&request)?;
         self.confirmed(self.deadline(&request)).await;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let request = request.get_ref();
         let subject = Identity::parse(&request.subject).map_err(|error| {
             let message = format!("`{}` is not an identity: {error}", request.subject);
@@ -131,7 +131,7 @@ impl Service for AuthorityService {
     ) -> Answer<v1::ShowPolicyResponse> {
         self.may_read(&request)?;
         self.confirmed(self.deadline(&request)).await;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let revision = match request.get_ref().revision {
             0 => state.policy().0,
             revision => Revision(revision),
@@ -144,7 +144,7 @@ impl Service for AuthorityService {
                 resources_toml: version.policy.resources_toml.clone(),
             }),
             git: self.policies.followed().map(|git| v1::GitFollowing {
-                applies: self.authority.raft().is_leader(),
+                applies: self.consensus.raft().is_leader(),
                 ..git.to_wire(state.policy().1.digest)
             }),
         }))
@@ -156,7 +156,7 @@ impl Service for AuthorityService {
     ) -> Answer<v1::PolicyHistoryResponse> {
         self.may_read(&request)?;
         self.confirmed(self.deadline(&request)).await;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let limit = match request.get_ref().limit {
             0 => usize::MAX,
             limit => limit as usize,
@@ -198,17 +198,14 @@ impl AuthorityService {
             somebody_can_change_it(&view)?;
         }
         let (digest, origin) = (policy.digest, change.origin.clone());
-        let already = self.authority.state().policy().1.digest == digest;
+        let already = self.consensus.state().policy().1.digest == digest;
         let command = Command::ApplyPolicy {
             based_on,
             policy,
             change,
         };
-        let proposed = self
-            .authority
-            .propose(command, &caller.identity, request, deadline);
-        let (applied, _) = proposed.await.map_err(Failure::from)?;
-        match applied {
+        let committed = self.propose(caller, command, request, deadline).await?;
+        match committed.applied {
             Applied::PolicyApplied { revision } => {
                 tracing::info!(
                     revision = revision.0,

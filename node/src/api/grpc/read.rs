@@ -30,7 +30,7 @@ impl AuthorityService {
     /// True when the state that is read next holds everything acknowledged before the call.
     pub(super) async fn confirmed(&self, deadline: Instant) -> bool {
         let within = deadline.min(Instant::now() + CONFIRM_WITHIN);
-        self.authority.linearize(within).await.is_ok()
+        self.consensus.linearize(within).await.is_ok()
     }
 
     pub(super) async fn list(
@@ -41,9 +41,9 @@ impl AuthorityService {
         let deadline = self.deadline(&request);
         self.confirmed(deadline).await;
         Ok(page(
-            &self.authority.state(),
+            &self.consensus.state(),
             request.get_ref(),
-            self.authority.clock().wall().seconds(),
+            self.consensus.world().clock.wall().seconds(),
         ))
     }
 
@@ -53,7 +53,7 @@ impl AuthorityService {
     ) -> Result<v1::RevocationInfo, Status> {
         self.caller(&request)?.may(Right::Read, None)?;
         let confirmed = self.confirmed(self.deadline(&request)).await;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         match find(&state, &request.get_ref().id) {
             Ok(revocation) => Ok(info(&state, &revocation)),
             Err(failure) if failure.reason == Reason::NotFound && !confirmed => Err(Failure::new(
@@ -77,13 +77,17 @@ impl AuthorityService {
             wire.ok_or_else(|| Failure::new(Reason::InvalidArgument, "a check names a target"))?;
         let target = parse(wire, false)?;
         if !request.get_ref().stale_ok {
-            self.authority
+            self.consensus
                 .linearize(deadline)
                 .await
                 .map_err(Failure::from)?;
         }
-        let state = self.authority.state();
-        let covered = cover(&state, &target, self.authority.clock().wall().seconds());
+        let state = self.consensus.state();
+        let covered = cover(
+            &state,
+            &target,
+            self.consensus.world().clock.wall().seconds(),
+        );
         Ok(v1::CheckResponse {
             revoked: covered.is_some(),
             revision: covered.map_or(0, |revision| revision.0),
@@ -93,12 +97,12 @@ impl AuthorityService {
 
     /// All enrolled verifiers of the cluster.
     pub(super) fn enrolled(&self) -> v1::VerifiersResponse {
-        let node = self.authority.raft().identity().id;
-        let neighbours = self.authority.neighbours().last_heard();
-        let verifiers = self.feed.roster().enrolled(node, &neighbours);
+        let node = self.consensus.raft().identity().id;
+        let neighbours = self.consensus.neighbours().last_heard();
+        let verifiers = self.feed.subscribers().enrolled(node, &neighbours);
         v1::VerifiersResponse {
             verifiers,
-            revision: self.authority.state().view().revision.0,
+            revision: self.consensus.state().view().revision.0,
         }
     }
 }

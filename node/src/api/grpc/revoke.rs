@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use hessra_consensus::Committed;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_revocation::{Cutoff, Identity, Revision, Target};
@@ -13,7 +14,6 @@ use tonic::{Request, Status};
 use super::AuthorityService;
 use super::caller::Caller;
 use super::target::{command, identity, other_request, refused, request_id, scope, text};
-use crate::authority::Committed;
 use crate::policy::Right;
 
 /// Names shown per list of a preview; a realm may have a million members.
@@ -26,7 +26,7 @@ impl AuthorityService {
         let caller = self.caller(&request)?;
         let deadline = self.deadline(&request);
         let revoke = command(request.get_ref())?;
-        if permit(&caller, &revoke, request.get_ref().force)? == Hands::Two {
+        if permit(&caller, &revoke, request.get_ref().force)? == Approval::SecondPerson {
             let (id, action) = (&request.get_ref().request_id, PendingAction::Revoke(revoke));
             return Ok(v1::RevokeResponse {
                 pending: Some(self.ask(&request, &caller, id, action).await?),
@@ -35,22 +35,19 @@ impl AuthorityService {
         }
         let id = request_id(&request.get_ref().request_id)?;
         let targets = revoke.targets.clone();
-        let proposed = self
-            .authority
-            .propose(Command::Revoke(revoke), &caller.identity, id, deadline)
-            .await;
-        let (applied, committed) = proposed.map_err(Failure::from)?;
-        let items = match applied {
+        let command = Command::Revoke(revoke);
+        let committed = self.propose(&caller, command, id, deadline).await?;
+        let items = match committed.applied.clone() {
             Applied::Revoked(items) if items.len() == targets.len() => items,
             Applied::Refused(refusal) => return Err(refused(refusal).into()),
             _ => return Err(other_request()),
         };
-        note(&caller, &targets, &items);
+        self.count(&caller, &targets, &items);
         Ok(self.revoked(&items, &committed))
     }
 
     fn revoked(&self, items: &[Revoked], committed: &Committed) -> v1::RevokeResponse {
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let epoch = state.view().epoch;
         let item = |item: &Revoked| v1::RevokedItem {
             id: RevocationId {
@@ -61,15 +58,34 @@ impl AuthorityService {
             revision: item.revision.0,
             already: item.already,
         };
-        let nodes = self.authority.raft().members().nodes.len();
+        let nodes = self.consensus.raft().members().nodes.len();
         v1::RevokeResponse {
             items: items.iter().map(item).collect(),
-            committed_at_ms: self.authority.clock().wall().0,
+            committed_at_ms: self.consensus.world().clock.wall().0,
             nodes_applied: committed.holders.min(nodes) as u32,
             nodes: nodes as u32,
             commit_ms: committed.took.as_secs_f64() * 1_000.0,
             pending: None,
         }
+    }
+
+    fn count(&self, caller: &Caller, targets: &[Target], items: &[Revoked]) {
+        for (target, _) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
+            let label = KeyValue::new("scope", scope(target));
+            self.metrics.revocations_committed.add(1, &[label]);
+        }
+        let (first, last) = (
+            items.first().map_or(0, |item| item.revision.0),
+            items.last().map_or(0, |item| item.revision.0),
+        );
+        // Not louder: the audit has a record of each, and in an incident there are thousands.
+        tracing::debug!(
+            first,
+            last,
+            targets = targets.len(),
+            by = caller.identity,
+            "revoked"
+        );
     }
 
     pub(super) fn preview(
@@ -79,15 +95,15 @@ impl AuthorityService {
         let caller = self.caller(request)?;
         let request = request.get_ref();
         let revoke = command(request)?;
-        let (hands, refusal) = match permit(&caller, &revoke, request.force) {
-            Ok(hands) => (hands, None),
-            Err(refusal) => (Hands::One, Some(refusal)),
+        let (approval, refusal) = match permit(&caller, &revoke, request.force) {
+            Ok(approval) => (approval, None),
+            Err(refusal) => (Approval::None, Some(refusal)),
         };
         // Who may neither revoke nor read learns nothing about what there is.
         if refusal.is_some() {
             caller.may(Right::Read, None)?;
         }
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let enrolled = self.enrolled().verifiers;
         let online = enrolled
             .iter()
@@ -107,7 +123,7 @@ impl AuthorityService {
             verifiers_stale: stale as u32,
             revision: state.view().revision.0,
             allowed: refusal.is_none(),
-            needs_approval: hands == Hands::Two,
+            needs_approval: approval == Approval::SecondPerson,
             refusal: refusal
                 .map(|failure| failure.to_string())
                 .unwrap_or_default(),
@@ -122,11 +138,11 @@ impl AuthorityService {
         let deadline = self.deadline(&request);
         let id = request_id(&request.get_ref().request_id)?;
         // What is lifted must be seen as it is now: a revocation that was just made can be lifted at once.
-        self.authority
+        self.consensus
             .linearize(deadline)
             .await
             .map_err(Failure::from)?;
-        let state = self.authority.state();
+        let state = self.consensus.state();
         let revocation = find(&state, &request.get_ref().id)?;
         caller.may(Right::Lift, identity(&revocation.target))?;
         let revision = revocation.revision;
@@ -144,12 +160,9 @@ impl AuthorityService {
                 ..Default::default()
             });
         }
-        let (applied, _) = self
-            .authority
-            .propose(Command::Lift(lift), &caller.identity, id, deadline)
-            .await
-            .map_err(Failure::from)?;
-        match applied {
+        let command = Command::Lift(lift);
+        let committed = self.propose(&caller, command, id, deadline).await?;
+        match committed.applied {
             Applied::Lifted {
                 revision: lifted,
                 already,
@@ -175,17 +188,19 @@ impl AuthorityService {
     }
 }
 
-/// How many people a revocation needs.
+/// The approval that a revocation needs before it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hands {
-    One,
-    Two,
+enum Approval {
+    /// The caller alone may.
+    None,
+    /// A second person must approve.
+    SecondPerson,
 }
 
 /// May the caller make this revocation, alone or with a second person?
-fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Hands, Failure> {
+fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Approval, Failure> {
     let minimum = caller.policy.min_revocation_depth();
-    let mut hands = Hands::One;
+    let mut approval = Approval::None;
     for target in &revoke.targets {
         caller.may(Right::Revoke, identity(target))?;
         let Some(shallow) = identity(target).filter(|identity| identity.depth() < minimum) else {
@@ -195,10 +210,10 @@ fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Hands, Failur
             return Err(too_shallow(shallow, minimum));
         }
         if caller.policy.two_person() {
-            hands = Hands::Two;
+            approval = Approval::SecondPerson;
         }
     }
-    Ok(hands)
+    Ok(approval)
 }
 
 fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
@@ -210,27 +225,6 @@ fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
         ),
     )
     .hint("Name something more specific, or repeat it with --force.")
-}
-
-fn note(caller: &Caller, targets: &[Target], items: &[Revoked]) {
-    for (target, _) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
-        let scope = scope(target);
-        crate::telemetry::metrics()
-            .revocations_committed
-            .add(1, &[KeyValue::new("scope", scope)]);
-    }
-    let (first, last) = (
-        items.first().map_or(0, |item| item.revision.0),
-        items.last().map_or(0, |item| item.revision.0),
-    );
-    // Not louder: the audit has a record of each, and in an incident there are thousands.
-    tracing::debug!(
-        first,
-        last,
-        targets = targets.len(),
-        by = caller.identity,
-        "revoked"
-    );
 }
 
 fn preview_item(

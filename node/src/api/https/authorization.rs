@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::body::Body;
-use crate::api::problem::{Problem, ProblemBody};
-use crate::issuer::{Caller, Pending, StubWish, Wish};
+use crate::issuer::{self, AuthorizationRequest, Caller, Pending};
+use crate::problem::{Problem, ProblemBody};
+use crate::request::RequestContext;
 
 /// Asks for an authorization token.
 #[derive(Deserialize, ToSchema)]
@@ -63,17 +64,18 @@ impl From<Pending> for SignoffAnswer {
     ))]
 pub(super) async fn request_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<TokenRequest>,
 ) -> Result<Json<TokenAnswer>, Problem> {
-    let wish = Wish {
+    let authorization = AuthorizationRequest {
         resource: request.resource,
         operation: request.operation,
         domain: request.domain,
     };
     let (issued, pending) = shared
-        .work("authorization", move |issuer| {
-            issuer.authorization_token(&caller, &wish)
+        .work(&context, "authorization", move |issuer, context| {
+            issuer.authorization_token(context, &caller, &authorization)
         })
         .await?;
     Ok(Json(TokenAnswer {
@@ -110,17 +112,18 @@ pub(super) struct SignAnswer {
     ))]
 pub(super) async fn sign_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<SignRequest>,
 ) -> Result<Json<SignAnswer>, Problem> {
-    let wish = Wish {
+    let authorization = AuthorizationRequest {
         resource: request.resource,
         operation: request.operation,
         domain: None,
     };
     let signed_token = shared
-        .work("authorization", move |issuer| {
-            issuer.signed_off(&caller, &request.token, &wish)
+        .work(&context, "authorization", move |issuer, context| {
+            issuer.signed_off(context, &caller, &request.token, &authorization)
         })
         .await?;
     Ok(Json(SignAnswer {
@@ -165,11 +168,12 @@ pub(super) struct StubAnswer {
     ))]
 pub(super) async fn request_stub(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<StubRequest>,
 ) -> Result<Json<StubAnswer>, Problem> {
     let prefix_attenuator_key = request.prefix_attenuator_key.clone();
-    let wish = StubWish {
+    let stub = issuer::StubRequest {
         target_identity: request.target_identity,
         resource: request.resource,
         operation: request.operation,
@@ -177,7 +181,9 @@ pub(super) async fn request_stub(
         duration: request.duration,
     };
     let issued = shared
-        .work("authorization", move |issuer| issuer.stub(&caller, &wish))
+        .work(&context, "authorization", move |issuer, context| {
+            issuer.stub(context, &caller, &stub)
+        })
         .await?;
     Ok(Json(StubAnswer {
         response_msg: "stub issued",

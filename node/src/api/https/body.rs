@@ -5,9 +5,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use crate::api::problem::{Kind, Problem};
-use crate::api::tls::PeerCertificate;
 use crate::issuer::Caller;
+use crate::problem::{Kind, Problem};
+use crate::tls::PeerCertificate;
 
 /// A JSON body. Unknown fields are ignored: newer clients may send more.
 pub(super) struct Body<T>(pub(super) T);

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::body::Body;
-use crate::api::problem::{Problem, ProblemBody};
-use crate::issuer::{Caller, CapabilityWish, Growth, Issued, Use, UseId, Wish};
+use crate::issuer::{self, AuthorizationRequest, Caller, Growth, Issued, Use, UseId};
+use crate::problem::{Problem, ProblemBody};
+use crate::request::RequestContext;
 
 /// What a capability is about, in one dimension.
 #[derive(Deserialize, ToSchema)]
@@ -87,22 +88,23 @@ pub(super) struct CapabilityAnswer {
     ))]
 pub(super) async fn request_capability(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<CapabilityRequest>,
 ) -> Result<Json<CapabilityAnswer>, Problem> {
-    let wish = CapabilityWish::from(request);
-    if wish.context.is_some() {
+    let request = issuer::CapabilityRequest::from(request);
+    if request.context.is_some() {
         // An old version must not pass for the latest at a node that has not heard of the next.
         shared.ledger.catch_up().await?;
     }
     let capability = shared
-        .work("capability", move |issuer| {
-            issuer.capability(&caller, &wish)
+        .work(&context, "capability", move |issuer, context| {
+            issuer.capability(context, &caller, &request)
         })
         .await?;
     // Agreed on before the capability leaves: who has it must not be able to say that it never saw anything.
     let context = match capability.growth {
-        Some(growth) => Some(grow(&shared, growth).await?.token),
+        Some(growth) => Some(grow(&shared, &context, growth).await?.token),
         None => None,
     };
     Ok(Json(CapabilityAnswer {
@@ -114,12 +116,12 @@ pub(super) async fn request_capability(
     }))
 }
 
-impl From<CapabilityRequest> for CapabilityWish {
+impl From<CapabilityRequest> for issuer::CapabilityRequest {
     fn from(request: CapabilityRequest) -> Self {
         let designations = request.designations.into_iter();
         let attested = request.attested.into_iter();
         Self {
-            wish: Wish {
+            authorization: AuthorizationRequest {
                 resource: request.resource,
                 operation: request.operation,
                 domain: request.domain,
@@ -136,11 +138,18 @@ impl From<CapabilityRequest> for CapabilityWish {
     }
 }
 
-async fn grow(shared: &Shared, growth: Growth) -> Result<Issued, Problem> {
-    let version = shared.ledger.step(growth.step, growth.request).await?;
+async fn grow(
+    shared: &Shared,
+    context: &RequestContext,
+    growth: Growth,
+) -> Result<Issued, Problem> {
+    let version = shared
+        .ledger
+        .step(context, growth.step, growth.request)
+        .await?;
     shared
-        .work("context", move |issuer| {
-            issuer.grown_context(&growth, version)
+        .work(context, "context", move |issuer, context| {
+            issuer.grown_context(context, &growth, version)
         })
         .await
 }
@@ -172,17 +181,18 @@ pub(super) struct ActivateAnswer {
     ))]
 pub(super) async fn activate_capability(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<ActivateRequest>,
 ) -> Result<Json<ActivateAnswer>, Problem> {
-    let wish = Wish {
+    let authorization = AuthorizationRequest {
         resource: request.resource,
         operation: request.operation,
         domain: None,
     };
     let token = shared
-        .work("capability", move |issuer| {
-            issuer.activated(&caller, &request.token, &wish)
+        .work(&context, "capability", move |issuer, context| {
+            issuer.activated(context, &caller, &request.token, &authorization)
         })
         .await?;
     Ok(Json(ActivateAnswer {
@@ -230,6 +240,7 @@ pub(super) struct SpendAnswer {
     ))]
 pub(super) async fn spend_capability(
     State(shared): State<Shared>,
+    context: RequestContext,
     Body(request): Body<SpendRequest>,
 ) -> Result<Json<SpendAnswer>, Problem> {
     let use_id = request
@@ -245,13 +256,13 @@ pub(super) async fn spend_capability(
         designations: designations.map(|one| (one.label, one.value)).collect(),
     };
     let spends = shared
-        .work("spend", move |issuer| {
-            issuer.to_spend(&request.token, &wanted)
+        .work(&context, "spend", move |issuer, context| {
+            issuer.to_spend(context, &request.token, &wanted)
         })
         .await?;
     let spent = spends.len();
     let use_id = use_id.unwrap_or_else(UseId::random);
-    shared.ledger.spend(spends, &use_id).await?;
+    shared.ledger.spend(&context, spends, &use_id).await?;
     Ok(Json(SpendAnswer {
         response_msg: "the capability may be used, this once",
         spent,
@@ -299,15 +310,16 @@ impl ContextAnswer {
     ))]
 pub(super) async fn request_context(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<ContextRequest>,
 ) -> Result<Json<ContextAnswer>, Problem> {
     let growth = shared
-        .work("context", move |issuer| {
-            issuer.begun_context(&caller, request.duration)
+        .work(&context, "context", move |issuer, context| {
+            issuer.begun_context(context, &caller, request.duration)
         })
         .await?;
-    let issued = grow(&shared, growth).await?;
+    let issued = grow(&shared, &context, growth).await?;
     Ok(Json(ContextAnswer::new("session begun", issued)))
 }
 
@@ -331,15 +343,16 @@ pub(super) struct ExtendRequest {
     ))]
 pub(super) async fn extend_context(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<ExtendRequest>,
 ) -> Result<Json<ContextAnswer>, Problem> {
     shared.ledger.catch_up().await?;
     let growth = shared
-        .work("context", move |issuer| {
-            issuer.extended_context(&caller, &request.context, &request.exposures)
+        .work(&context, "context", move |issuer, context| {
+            issuer.extended_context(context, &caller, &request.context, &request.exposures)
         })
         .await?;
-    let issued = grow(&shared, growth).await?;
+    let issued = grow(&shared, &context, growth).await?;
     Ok(Json(ContextAnswer::new("context extended", issued)))
 }

@@ -18,7 +18,7 @@ use super::{Shared, authorization, capability, identity, open, verification};
             clients that know nothing of it. All paths are at the root, over HTTPS; no request is redirected.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(super::super::problem::ProblemBody)),
+    components(schemas(crate::problem::ProblemBody)),
     modifiers(&Schemes),
 )]
 struct Document;

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::body::{Body, Certificate};
-use crate::api::problem::{Problem, ProblemBody};
-use crate::issuer::{Caller, Issued, RefreshWish};
+use crate::issuer::{self, Caller, Issued};
+use crate::problem::{Problem, ProblemBody};
+use crate::request::RequestContext;
 
 /// Asks for an identity token.
 #[derive(Deserialize, ToSchema)]
@@ -52,12 +53,13 @@ impl IdentityAnswer {
     ))]
 pub(super) async fn request_identity_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     Certificate(certificate): Certificate,
     Body(request): Body<IdentityRequest>,
 ) -> Result<Json<IdentityAnswer>, Problem> {
     let issued = shared
-        .work("identity", move |issuer| {
-            issuer.identity_token(certificate.as_ref(), request.identifier.as_deref())
+        .work(&context, "identity", move |issuer, context| {
+            issuer.identity_token(context, certificate.as_ref(), request.identifier.as_deref())
         })
         .await?;
     Ok(Json(IdentityAnswer::new("identity token issued", issued)))
@@ -83,16 +85,19 @@ pub(super) struct RefreshRequest {
     ))]
 pub(super) async fn refresh_identity_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     Certificate(certificate): Certificate,
     Body(request): Body<RefreshRequest>,
 ) -> Result<Json<IdentityAnswer>, Problem> {
-    let wish = RefreshWish {
+    let refresh = issuer::RefreshRequest {
         certificate,
         current_token: request.current_token,
         identifier: request.identifier,
     };
     let issued = shared
-        .work("refresh", move |issuer| issuer.refreshed_token(&wish))
+        .work(&context, "refresh", move |issuer, context| {
+            issuer.refreshed_token(context, &refresh)
+        })
         .await?;
     Ok(Json(IdentityAnswer::new(
         "identity token refreshed",
@@ -121,12 +126,13 @@ pub(super) struct MintRequest {
     ))]
 pub(super) async fn mint_identity_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     caller: Caller,
     Body(request): Body<MintRequest>,
 ) -> Result<Json<IdentityAnswer>, Problem> {
     let issued = shared
-        .work("mint", move |issuer| {
-            issuer.minted_identity(&caller, &request.subject, request.duration)
+        .work(&context, "mint", move |issuer, context| {
+            issuer.minted_identity(context, &caller, &request.subject, request.duration)
         })
         .await?;
     Ok(Json(IdentityAnswer::new("identity token minted", issued)))

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use hessra_revocation::KeyPurpose;
 
 use super::{Shared, not_found};
-use crate::api::problem::{Problem, ProblemBody};
 use crate::issuer::PublicKeyPem;
 use crate::keys::jwks::JwkSet;
+use crate::problem::{Problem, ProblemBody};
 
 /// The keys of the authority.
 #[derive(Serialize, ToSchema)]

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::body::Body;
-use crate::api::problem::{Problem, ProblemBody};
 use crate::issuer::{ChainClaim, Claim};
+use crate::problem::{Problem, ProblemBody};
+use crate::request::RequestContext;
 
 /// Asks about an authorization token.
 #[derive(Deserialize, ToSchema)]
@@ -38,6 +39,7 @@ pub(super) struct VerifyAnswer {
     ))]
 pub(super) async fn verify_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     Body(request): Body<VerifyRequest>,
 ) -> Result<Json<VerifyAnswer>, Problem> {
     let claim = Claim {
@@ -46,8 +48,8 @@ pub(super) async fn verify_token(
         operation: request.operation,
     };
     shared
-        .work("verify", move |issuer| {
-            issuer.verify_token(&request.token, &claim)
+        .work(&context, "verify", move |issuer, context| {
+            issuer.verify_token(context, &request.token, &claim)
         })
         .await?;
     Ok(Json(VerifyAnswer {
@@ -83,6 +85,7 @@ pub(super) struct VerifyChainRequest {
     ))]
 pub(super) async fn verify_service_chain_token(
     State(shared): State<Shared>,
+    context: RequestContext,
     Body(request): Body<VerifyChainRequest>,
 ) -> Result<Json<VerifyAnswer>, Problem> {
     let claim = ChainClaim {
@@ -92,8 +95,8 @@ pub(super) async fn verify_service_chain_token(
         component: request.component,
     };
     shared
-        .work("verify", move |issuer| {
-            issuer.verify_chain(&request.token, &claim)
+        .work(&context, "verify", move |issuer, context| {
+            issuer.verify_chain(context, &request.token, &claim)
         })
         .await?;
     Ok(Json(VerifyAnswer {

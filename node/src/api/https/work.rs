@@ -1,4 +1,4 @@
-//! Where questions to the issuer are worked on: beside the tasks that must not wait, and not too many at once.
+//! Runs questions to the issuer beside the tasks that must not wait, and not too many at once.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::api::problem::{Kind, Problem};
-use crate::audit::trail;
 use crate::issuer::Issuer;
-use crate::telemetry::metrics;
+use crate::problem::{Kind, Problem};
+use crate::request::RequestContext;
 
 impl Shared {
-    /// Runs a question to the issuer beside the tasks that must not wait.
+    /// Runs a question to the issuer on a thread for computation.
     pub(super) async fn work<T: Send + 'static>(
         &self,
+        context: &RequestContext,
         kind: &'static str,
-        question: impl FnOnce(&Issuer) -> Result<T, Problem> + Send + 'static,
+        question: impl FnOnce(&Issuer, &RequestContext) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let too_many = |_| {
             Problem::new(
@@ -25,7 +25,7 @@ impl Shared {
                 "this node has too many requests: try again soon",
             )
         };
-        let _place = Arc::clone(&self.places)
+        let _permit = Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(too_many)?;
         let stopping = || {
@@ -43,17 +43,17 @@ impl Shared {
         let begun = Instant::now();
         // A question about a token decides nothing: it is counted, and has no record.
         if kind != "verify" {
-            trail::note(|noted| noted.kind = Some(kind));
+            context.note(|noted| noted.kind = Some(kind));
         }
-        let trail = trail::current();
+        let context = context.clone();
         let answer = tokio::task::spawn_blocking(move || {
             // Held until the work is done, also when the caller has gone.
             let _processor = processor;
-            trail.within(|| question(&issuer))
+            question(&issuer, &context)
         });
         let answer = answer.await.map_err(|_| stopping())?;
         let kind = KeyValue::new("kind", kind);
-        metrics()
+        self.metrics
             .issue_duration
             .record(begun.elapsed().as_secs_f64(), &[kind]);
         answer

@@ -5,9 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::super::folder::{FolderError, segments};
-use super::super::{AuditError, Auditor};
-use super::{all_lines, is_whole, issued, open, settings};
-use crate::edge::Clock;
+use super::super::{AuditError, AuditLog as _};
+use super::{all_lines, is_whole, issued, open, open_with, settings};
 
 async fn written(folder: &Path, count: usize) {
     let auditor = open(folder);
@@ -81,7 +80,7 @@ async fn a_changed_line_stops_the_start_and_is_named() {
     let path = newest(folder.path());
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("urn:hessra:a1", "urn:hessra:b1")).unwrap();
-    let refused = Auditor::open(settings(folder.path()), Clock::new()).err();
+    let refused = open_with(settings(folder.path())).err();
     let refused = refused.unwrap().to_string();
     assert!(
         refused.contains("record 3") && refused.contains("begins anew"),
@@ -101,7 +100,7 @@ async fn a_chain_whose_end_was_taken_away_stops_the_start() {
         .map(|line| format!("{line}\n"))
         .collect();
     std::fs::write(&path, shorter).unwrap();
-    let refused = Auditor::open(settings(folder.path()), Clock::new()).err();
+    let refused = open_with(settings(folder.path())).err();
     assert!(matches!(
         refused,
         Some(FolderError::Cut {
@@ -125,14 +124,11 @@ async fn only_the_user_of_the_node_may_read_it() {
 #[tokio::test]
 async fn without_room_nothing_is_written_and_the_reason_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let auditor = Auditor::open(
-        super::AuditSettings {
-            free_min: u64::MAX,
-            ..settings(folder.path())
-        },
-        Clock::new(),
-    )
-    .unwrap();
+    let full = super::AuditSettings {
+        free_min: u64::MAX,
+        ..settings(folder.path())
+    };
+    let auditor = open_with(full).unwrap();
     assert!(auditor.ready().is_err());
     let record = issued(&auditor, "urn:hessra:alice");
     let refused = auditor.write(record).await.unwrap_err();

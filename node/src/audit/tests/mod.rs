@@ -10,8 +10,9 @@ use std::time::Duration;
 use hessra_audit::{Event, Outcome, Record, Walk};
 
 use super::folder::{known_head, segments};
-use super::{AuditSettings, Auditor};
+use super::{AuditSettings, Auditor, FolderError, HeadSigner};
 use crate::edge::Clock;
+use crate::telemetry::Metrics;
 
 fn settings(folder: &Path) -> AuditSettings {
     AuditSettings {
@@ -25,7 +26,25 @@ fn settings(folder: &Path) -> AuditSettings {
 }
 
 fn open(folder: &Path) -> Auditor {
-    Auditor::open(settings(folder), Clock::new()).unwrap()
+    open_with(settings(folder)).unwrap()
+}
+
+fn open_with(settings: AuditSettings) -> Result<Auditor, FolderError> {
+    let (clock, signer) = (Clock::start(), Box::new(Unsigned));
+    Auditor::open(settings, clock, signer, Metrics::unrecorded())
+}
+
+/// Signs no checkpoint.
+struct Unsigned;
+
+impl HeadSigner for Unsigned {
+    fn cluster(&self) -> String {
+        String::new()
+    }
+
+    fn sign(&self, _: &[u8]) -> Option<(u32, [u8; 64])> {
+        None
+    }
 }
 
 fn issued(auditor: &Auditor, subject: &str) -> Record {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use hessra_audit::Filter;
 
 use super::super::folder::segments;
-use super::super::{AuditSettings, Auditor};
-use super::{is_whole, issued, settings};
-use crate::edge::Clock;
+use super::super::{AuditLog as _, AuditSettings, Auditor};
+use super::{is_whole, issued, open_with, settings};
 
 /// Records of about a kilobyte.
 async fn fill(auditor: &Auditor, count: usize) {
@@ -36,7 +35,7 @@ async fn old_segments_go_and_a_record_of_it_stands_for_them() {
         keep_bytes: 256 * 1024,
         ..settings(folder.path())
     };
-    let auditor = Auditor::open(small, Clock::new()).unwrap();
+    let auditor = open_with(small).unwrap();
     // Retention is looked after with every checkpoint, and at the end.
     fill(&auditor, 1_100).await;
     auditor.close().await;
@@ -106,7 +105,7 @@ async fn what_is_kept_by_age_is_kept() {
         keep_age: Duration::from_secs(3_600),
         ..settings(folder.path())
     };
-    let auditor = Auditor::open(kept, Clock::new()).unwrap();
+    let auditor = open_with(kept).unwrap();
     fill(&auditor, 1_100).await;
     auditor.close().await;
     assert_eq!(segments(&folder.path().join("audit")).unwrap()[0].first, 1);

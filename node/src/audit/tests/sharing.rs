@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 
+use super::super::AuditLog as _;
 use super::{all_lines, is_whole, issued, open};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

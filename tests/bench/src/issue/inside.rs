@@ -5,14 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_node::api::problem::Problem;
-use hessra_node::api::tls::PeerCertificate;
 use hessra_node::edge::{Clock, random_16, random_bytes};
-use hessra_node::issuer::{Caller, CapabilityWish, Issued, Issuer, IssuerParts, RefreshWish, Wish};
+use hessra_node::issuer::{
+    AuthorizationRequest, Caller, CapabilityRequest, Issued, Issuer, IssuerParts, RefreshRequest,
+};
 use hessra_node::keys::generate::new_key;
 use hessra_node::policy::Policies;
+use hessra_node::problem::Problem;
+use hessra_node::request::{Noted, RequestContext};
 use hessra_node::seal::{KekRing, MemoryKek};
 use hessra_node::signer::Keyholder;
+use hessra_node::telemetry::Metrics;
+use hessra_node::tls::PeerCertificate;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Stamped, State};
 use zeroize::Zeroizing;
@@ -49,7 +53,7 @@ impl Inside {
     pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
         let issuer = issuer(directory)?;
         let (alice, gateway) = (certificate(ALICE), certificate(GATEWAY));
-        let identity = issuer.identity_token(Some(&alice), None);
+        let identity = issuer.identity_token(&context(), Some(&alice), None);
         let identity = identity.map_err(|problem| refused(&problem))?.token;
         let mut inside = Self {
             issuer,
@@ -108,15 +112,19 @@ impl Inside {
     }
 
     fn identity(&self) -> Result<Issued, Problem> {
-        self.issuer.identity_token(Some(&self.alice), None)
+        self.issuer
+            .identity_token(&context(), Some(&self.alice), None)
     }
 
     fn refreshed(&self) -> Result<Issued, Problem> {
-        self.issuer.refreshed_token(&RefreshWish {
-            certificate: None,
-            current_token: self.identity.clone(),
-            identifier: None,
-        })
+        self.issuer.refreshed_token(
+            &context(),
+            &RefreshRequest {
+                certificate: None,
+                current_token: self.identity.clone(),
+                identifier: None,
+            },
+        )
     }
 
     fn authorization(&self) -> Result<Issued, Problem> {
@@ -125,7 +133,7 @@ impl Inside {
             bearer: None,
         };
         self.issuer
-            .authorization_token(&caller, &wish("api", "read"))
+            .authorization_token(&context(), &caller, &right("api", "read"))
             .map(|(issued, _)| issued)
     }
 
@@ -135,7 +143,7 @@ impl Inside {
             bearer: Some(self.identity.clone()),
         };
         self.issuer
-            .authorization_token(&caller, &wish("api", "read"))
+            .authorization_token(&context(), &caller, &right("api", "read"))
             .map(|(issued, _)| issued)
     }
 
@@ -144,8 +152,8 @@ impl Inside {
             certificate: Some(self.gateway.clone()),
             bearer: None,
         };
-        let wish = CapabilityWish {
-            wish: wish("payments", "pay"),
+        let request = CapabilityRequest {
+            authorization: right("payments", "pay"),
             designations: Vec::new(),
             attested: Vec::new(),
             anchor: None,
@@ -153,13 +161,18 @@ impl Inside {
             context: None,
             duration: None,
         };
-        let capability = self.issuer.capability(&caller, &wish);
+        let capability = self.issuer.capability(&context(), &caller, &request);
         capability.map(|capability| capability.issued)
     }
 }
 
-fn wish(resource: &str, operation: &str) -> Wish {
-    Wish {
+/// As the middleware of the port makes it for a request that says nothing.
+fn context() -> RequestContext {
+    RequestContext::new(Noted::default())
+}
+
+fn right(resource: &str, operation: &str) -> AuthorizationRequest {
+    AuthorizationRequest {
         resource: resource.to_owned(),
         operation: operation.to_owned(),
         domain: None,
@@ -190,9 +203,10 @@ fn issuer(directory: &Path) -> Result<Issuer, Failure> {
         freshness: Arc::new(|| Some(Duration::ZERO)),
         policies: Policies::default(),
         keys,
-        clock: Clock::new(),
+        clock: Clock::start(),
         stale_max: Duration::from_secs(10),
         requests_per_second: PER_SECOND,
+        metrics: Metrics::unrecorded(),
     }))
 }
 
@@ -213,7 +227,7 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
     };
     let mut machine = Machine::new();
     let applied = machine.apply(&Stamped {
-        at: Clock::new().wall(),
+        at: Clock::start().wall(),
         by: "urn:hessra:bench".to_owned(),
         request: RequestId(random_16()),
         command: Command::Init(init),

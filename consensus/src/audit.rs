@@ -1,0 +1,230 @@
+//! The audit gate: no answer to a change leaves this node before its record is durable here.
+//!
+//! ```text
+//! propose ─ ready? ─▶ committed ─▶ covered? ─▶ answer
+//!                         │            ▲
+//! replicated log ─ derive ─▶ records ──┴─ AuditLog: a chain on a disk that somebody else writes
+//! ```
+//! | module | its story |
+//! |---|---|
+//! | [`derive`](mod@derive) | records of a log entry: the same on every node |
+//! | [`follower`] | reads the log behind the state machine, and misses nothing |
+//! | [`recovered`] | how far the log is in a chain, read from its records |
+//!
+//! How records are chained and kept is the business of the node. Records of decisions that stand in no log (tokens issued
+//! or refused) do not come here.
+
+pub mod derive;
+pub(crate) mod follower;
+pub mod recovered;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use hessra_audit::{Actor, Event, Head, Outcome, Record};
+use hessra_state::RequestId;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+pub use recovered::{Progress, Recovered};
+
+use crate::plant::{Plant, is_planted};
+
+/// Callers of changes under way, by request; more are written without certificate and address.
+const EXPECTED_MAX: usize = 8_192;
+
+/// No record can be written now, and so nothing that needs one is done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum AuditError {
+    #[error("too many requests wait for their audit record")]
+    Full,
+    #[error("this node can write no audit record: {0}")]
+    Failing(String),
+    #[error("the audit record was not written in time")]
+    Late,
+    #[error("this node is stopping")]
+    Stopped,
+}
+
+/// Records that are not in the chain, for a second try.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct NotWritten {
+    pub error: AuditError,
+    pub records: Vec<Record>,
+}
+
+/// Everything durable in the chain of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The last record.
+    pub head: Head,
+    /// The first log entry whose administrative records are not.
+    pub next: u64,
+    /// Members as of that entry: id, and whether it votes.
+    pub members: BTreeMap<u64, bool>,
+    /// Batches that were synced by this process.
+    pub syncs: u64,
+    /// Why nothing can be written now.
+    pub failing: Option<AuditError>,
+}
+
+/// The chain of audit records of one node, on a disk.
+pub trait AuditLog: Send + Sync + 'static {
+    /// Can a record be written now, as far as is known?
+    ///
+    /// # Errors
+    /// Why not.
+    fn ready(&self) -> Result<(), AuditError>;
+
+    /// Everything durable, as it changes.
+    fn written(&self) -> watch::Receiver<Written>;
+
+    /// How far the log was in the chain when this process began.
+    fn recovered(&self) -> &Recovered;
+
+    /// Adds the records of log entries and the progress that they mean, all or none. Resolves when they are durable.
+    fn append(
+        &self,
+        records: Vec<Record>,
+        progress: Progress,
+    ) -> BoxFuture<'static, Result<(), NotWritten>>;
+
+    /// Adds a record that nobody waits for: of something that has happened in any case. Rate-limited, so that a flood
+    /// cannot fill the disk.
+    fn tell(&self, record: Record);
+}
+
+/// Keeps answers back until their records are durable, and knows who asked for what. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct AuditGate {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Arc<dyn AuditLog>,
+    /// Whose chain it is.
+    node: u64,
+    expected: Mutex<Expected>,
+}
+
+/// Who asked for the changes that are under way at this node.
+#[derive(Default)]
+struct Expected {
+    requests: BTreeMap<RequestId, Actor>,
+    members: Option<Actor>,
+}
+
+impl AuditGate {
+    pub(crate) fn new(log: Arc<dyn AuditLog>, node: u64) -> Self {
+        let inner = Inner {
+            log,
+            node,
+            expected: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Can a record be written now, as far as is known?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), AuditError> {
+        self.inner.log.ready()
+    }
+
+    /// Everything durable, as it changes.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<Written> {
+        self.inner.log.written()
+    }
+
+    /// Returns when the records of all log entries up to `index` are durable.
+    ///
+    /// # Errors
+    /// They are not, at the deadline.
+    pub async fn covers(&self, index: u64, deadline: Instant) -> Result<(), AuditError> {
+        if is_planted(Plant::AnswerBeforeRecord) {
+            return Ok(());
+        }
+        let mut written = self.written();
+        let reached = written.wait_for(|written| written.next > index);
+        match timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(AuditError::Stopped),
+            Err(_) => {
+                let failing = self.written().borrow().failing.clone();
+                Err(failing.unwrap_or(AuditError::Late))
+            }
+        }
+    }
+
+    /// Until the guard is dropped, records derived from this request say who asked this node.
+    pub fn expect(&self, request: RequestId, actor: Actor) -> Expecting {
+        let mut expected = self.expected();
+        if expected.requests.len() < EXPECTED_MAX {
+            expected.requests.insert(request, actor);
+        }
+        Expecting {
+            gate: self.clone(),
+            request: Some(request),
+        }
+    }
+
+    /// Until the guard is dropped, records of changes of the members say who asked this node.
+    pub fn expect_members(&self, actor: Actor) -> Expecting {
+        self.expected().members = Some(actor);
+        Expecting {
+            gate: self.clone(),
+            request: None,
+        }
+    }
+
+    /// Adds a record that nobody waits for. `at`: Unix milliseconds.
+    pub fn tell(&self, record: Record) {
+        self.inner.log.tell(record);
+    }
+
+    /// Records that somebody holds another history than this node at the same revision.
+    pub(crate) fn alarm_fork(&self, whom: String, revision: u64, at: u64) {
+        let mut record = Record::new(Event::FeedForkAlarm, Outcome::Failure, at);
+        record.actor.auth = "node".to_owned();
+        record.action = "compare".to_owned();
+        record.target.r#type = "replica".to_owned();
+        record.target.id = whom;
+        record.revision = revision;
+        record.message =
+            "it holds another history at the same revision: one of the two is wrong".to_owned();
+        self.tell(record);
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.inner
+            .expected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`AuditGate::expect`].
+#[must_use]
+pub struct Expecting {
+    gate: AuditGate,
+    request: Option<RequestId>,
+}
+
+impl Drop for Expecting {
+    fn drop(&mut self) {
+        let mut expected = self.gate.expected();
+        match &self.request {
+            Some(request) => {
+                expected.requests.remove(request);
+            }
+            None => expected.members = None,
+        }
+    }
+}

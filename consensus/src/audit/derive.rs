@@ -1,0 +1,323 @@
+//! Records of a log entry: the same on every node, because the entry and its answers are.
+//!
+//! A record's id is its place in the log, so one change has one id in the chains of all nodes, and whoever reads several
+//! chains can tell. What only the node that was asked knows (certificate, address) it adds to its own copy. A retry has
+//! no record of its own: one request has one effect.
+
+use std::collections::BTreeMap;
+
+use data_encoding::HEXLOWER;
+use hessra_audit::{Actor, Event, Outcome, Position, Record, Target};
+use hessra_revocation::{KeyState, Revision, Target as Revocable};
+use hessra_sled::Membership;
+use hessra_state::revocations::RevocationId;
+use hessra_state::{
+    Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, Revoke, Stamped, State,
+};
+
+use super::recovered::{LOG_ID, members_text};
+
+/// Records of one command. `answer` = what the state machine said to it, while that is remembered.
+#[must_use]
+pub fn command(
+    stamped: &Stamped,
+    answer: Option<&Applied>,
+    state: &State,
+    position: Position,
+    place: usize,
+) -> Vec<Record> {
+    let mut records = match &stamped.command {
+        Command::Init(init) => vec![
+            begun(stamped, Event::ClusterInitialized, "initialize", answer)
+                .with("cluster", HEXLOWER.encode(&init.feed_id.0)),
+        ],
+        Command::Revoke(revoke) => revoked(stamped, revoke, answer, state),
+        Command::Lift(lift) => vec![lifted(stamped, lift, answer, state)],
+        Command::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => {
+            let action = match change.origin {
+                PolicyOrigin::Rollback(_) => "rollback",
+                _ => "apply",
+            };
+            let mut record = begun(stamped, Event::PolicyApplied, action, answer)
+                .with("digest", HEXLOWER.encode(&policy.digest))
+                .with("based_on", based_on.0);
+            record = match &change.origin {
+                PolicyOrigin::Rollback(revision) => record.with("rollback_to", revision.0),
+                PolicyOrigin::Git(commit) => record.with("commit", commit.clone()),
+                PolicyOrigin::Start | PolicyOrigin::Operator => record,
+            };
+            record.target.r#type = "policy".to_owned();
+            record.ticket = change.ticket.clone();
+            record.message = change.message.clone();
+            vec![record]
+        }
+        Command::Key(key) => vec![key_changed(stamped, key, answer)],
+        Command::Ask(action) => vec![asked(stamped, action, answer, state)],
+        Command::Approve(id) => {
+            let mut record = begun(stamped, Event::ApprovalGiven, "approve", answer);
+            record.target = named("approval", id.to_string());
+            vec![record]
+        }
+        Command::Cancel(id) => {
+            let mut record = begun(stamped, Event::ApprovalCancelled, "cancel", answer);
+            record.target = named("approval", id.to_string());
+            vec![record]
+        }
+        // Upkeep of the nodes themselves.
+        // Uses and steps are decisions of the node that was asked: it has their record.
+        Command::Spend(_)
+        | Command::Context(_)
+        | Command::Collect { .. }
+        | Command::RaiseVersion(_) => Vec::new(),
+    };
+    for (number, record) in records.iter_mut().enumerate() {
+        record.id = format!("{LOG_ID}{}-{place}-{number}", position.index);
+        record.raft = Some(position);
+    }
+    records
+}
+
+/// Records of a change of the members: `before` and after, as id and whether it votes.
+#[must_use]
+pub fn members(
+    before: &BTreeMap<u64, bool>,
+    after: &BTreeMap<u64, bool>,
+    position: Position,
+    at: u64,
+    by: &Actor,
+) -> Vec<Record> {
+    let added = after
+        .iter()
+        .filter(|(id, votes)| before.get(id).is_none_or(|voted| **votes && !voted))
+        .map(|(id, votes)| (Event::MemberAdded, id, *votes));
+    let removed = before
+        .iter()
+        .filter(|(id, _)| !after.contains_key(id))
+        .map(|(id, votes)| (Event::MemberRemoved, id, *votes));
+    let changes = added.chain(removed).enumerate();
+    changes
+        .map(|(number, (event, id, votes))| {
+            let mut record = Record::new(event, Outcome::Success, at)
+                .with("role", if votes { "voter" } else { "learner" })
+                .with("members", members_text(after));
+            record.id = format!("{LOG_ID}{}-m-{number}", position.index);
+            record.raft = Some(position);
+            record.actor = by.clone();
+            record.action = if event == Event::MemberAdded {
+                "add"
+            } else {
+                "remove"
+            }
+            .to_owned();
+            record.target = named("member", format!("node {id}"));
+            record
+        })
+        .collect()
+}
+
+/// Who the members are, and which of them vote.
+#[must_use]
+pub fn membership(membership: &Membership) -> BTreeMap<u64, bool> {
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    let nodes = membership.nodes();
+    nodes.map(|(id, _)| (*id, voters.contains(id))).collect()
+}
+
+fn begun(stamped: &Stamped, event: Event, action: &str, answer: Option<&Applied>) -> Record {
+    let outcome = match answer {
+        Some(Applied::Refused(_)) => Outcome::Denied,
+        _ => Outcome::Success,
+    };
+    let mut record = Record::new(event, outcome, stamped.at.0);
+    record.actor.subject.clone_from(&stamped.by);
+    record.actor.auth = "log".to_owned();
+    record.action = action.to_owned();
+    record.request.id = HEXLOWER.encode(&stamped.request.0);
+    match answer {
+        Some(Applied::Refused(refusal)) => {
+            record.reason = format!("{:?}", refusal.code).to_lowercase();
+            record.message.clone_from(&refusal.message);
+        }
+        Some(applied) => record.revision = revision(applied).map_or(0, |revision| revision.0),
+        None => record.reason = "answer_forgotten".to_owned(),
+    }
+    record
+}
+
+fn revision(applied: &Applied) -> Option<Revision> {
+    match applied {
+        Applied::Initialized { revision }
+        | Applied::Lifted { revision, .. }
+        | Applied::PolicyApplied { revision }
+        | Applied::KeyChanged { revision, .. } => Some(*revision),
+        Applied::Revoked(items) => items.last().map(|item| item.revision),
+        _ => None,
+    }
+}
+
+fn revoked(
+    stamped: &Stamped,
+    revoke: &Revoke,
+    answer: Option<&Applied>,
+    state: &State,
+) -> Vec<Record> {
+    let items = match answer {
+        Some(Applied::Revoked(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let record = |(number, target): (usize, &Revocable)| {
+        let mut record = begun(stamped, Event::RevocationCreated, "revoke", answer);
+        let item = items.get(number);
+        record.target = revocable(target);
+        if let Some(item) = item {
+            record.revision = item.revision.0;
+            record.target.id = revocation_id(state, item.revision);
+        }
+        record.reason = match (item, record.reason.is_empty()) {
+            (Some(item), _) if item.already => "already".to_owned(),
+            (_, false) => record.reason,
+            (_, true) => String::new(),
+        };
+        record.ticket.clone_from(&revoke.ticket);
+        if record.message.is_empty() {
+            record.message.clone_from(&revoke.message);
+        }
+        let mut record = record
+            .with("permanent", revoke.permanent)
+            .with("why", revoke.reason.clone());
+        if let Some(until) = revoke.until {
+            record = record.with("until", until.0);
+        }
+        record
+    };
+    // A refused command has one record: it had no effect on any target.
+    let count = if items.is_empty() {
+        1
+    } else {
+        revoke.targets.len()
+    };
+    let targets = revoke.targets.iter().take(count).enumerate();
+    targets
+        .map(record)
+        .map(|record| record.with("targets", revoke.targets.len() as u64))
+        .collect()
+}
+
+fn lifted(stamped: &Stamped, lift: &Lift, answer: Option<&Applied>, state: &State) -> Record {
+    let mut record = begun(stamped, Event::RevocationLifted, "lift", answer);
+    if let Some(revocation) = state.revocations().get(&lift.revision) {
+        record.target = revocable(&revocation.target);
+    }
+    record.target.id = revocation_id(state, lift.revision);
+    if matches!(answer, Some(Applied::Lifted { already: true, .. })) {
+        record.reason = "already".to_owned();
+    }
+    record
+        .with("restore", lift.restore)
+        .with("why", lift.reason.clone())
+}
+
+/// What waits for a second person, and under which name.
+fn asked(
+    stamped: &Stamped,
+    action: &PendingAction,
+    answer: Option<&Applied>,
+    state: &State,
+) -> Record {
+    let mut record = begun(stamped, Event::ApprovalAsked, "ask", answer);
+    let (what, target) = match action {
+        PendingAction::Revoke(revoke) => {
+            record.ticket.clone_from(&revoke.ticket);
+            let first = revoke.targets.first().map(revocable);
+            ("revoke", first.unwrap_or_default())
+        }
+        PendingAction::Lift(lift) => {
+            let id = revocation_id(state, lift.revision);
+            ("lift_restore", named("revocation", id))
+        }
+        PendingAction::RevokeKey(id) => ("key_revoke", named("key", id.to_string())),
+    };
+    record.target = target;
+    if let Some(Applied::Pending { id, .. }) = answer {
+        record = record.with("approval", id.to_string());
+    }
+    record.with("what", what)
+}
+
+fn key_changed(stamped: &Stamped, command: &KeyCommand, answer: Option<&Applied>) -> Record {
+    let (event, action, id) = match command {
+        KeyCommand::Prepare(key) => (Event::KeyPrepared, "prepare", Some(key.id)),
+        KeyCommand::Activate { id, .. } => (Event::KeyActivated, "activate", Some(*id)),
+        KeyCommand::Retire(id) => (Event::KeyRetired, "retire", Some(*id)),
+        KeyCommand::Revoke(id) => (Event::KeyRevoked, "revoke", Some(*id)),
+        KeyCommand::Rewrap(_) => (Event::KeysRewrapped, "rewrap", None),
+    };
+    let mut record = begun(stamped, event, action, answer);
+    record.target = named("key", id.map_or_else(String::new, |id| id.to_string()));
+    if let Some(Applied::KeyChanged { state, .. }) = answer {
+        record = record.with("state", key_state(*state));
+    }
+    match command {
+        KeyCommand::Prepare(key) => record
+            .with("purpose", format!("{:?}", key.purpose).to_lowercase())
+            .with("public_key", HEXLOWER.encode(&key.public_key)),
+        KeyCommand::Activate {
+            published_for_min, ..
+        } => record.with("forced", published_for_min.is_none()),
+        KeyCommand::Rewrap(envelopes) => record.with("keys", envelopes.len() as u64),
+        KeyCommand::Retire(_) | KeyCommand::Revoke(_) => record,
+    }
+}
+
+fn key_state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Prepared => "prepared",
+        KeyState::Active => "active",
+        KeyState::Retired => "retired",
+        KeyState::Revoked => "revoked",
+    }
+}
+
+fn revocable(target: &Revocable) -> Target {
+    let mut record = named(scope(target), String::new());
+    match target {
+        Revocable::Subtree(identity) | Revocable::Exact(identity) | Revocable::Lock(identity) => {
+            record.subject = identity.to_string();
+        }
+        Revocable::Token(id) => record.token_ids = vec![HEXLOWER.encode(id.as_bytes())],
+        Revocable::Certificate(digest) => record.subject = HEXLOWER.encode(digest),
+        Revocable::Key(id) => record.subject = format!("key {id}"),
+    }
+    record
+}
+
+fn named(kind: &str, id: String) -> Target {
+    Target {
+        r#type: kind.to_owned(),
+        id,
+        ..Target::default()
+    }
+}
+
+fn revocation_id(state: &State, revision: Revision) -> String {
+    RevocationId {
+        epoch: state.view().epoch,
+        revision,
+    }
+    .to_string()
+}
+
+fn scope(target: &Revocable) -> &'static str {
+    match target {
+        Revocable::Token(_) => "token",
+        Revocable::Subtree(_) => "subtree",
+        Revocable::Exact(_) => "exact",
+        Revocable::Key(_) => "key",
+        Revocable::Certificate(_) => "certificate",
+        Revocable::Lock(_) => "lock",
+    }
+}

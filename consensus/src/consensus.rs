@@ -1,0 +1,367 @@
+//! The consensus of one node: acknowledged writes, linearizable reads, changes of the members.
+//!
+//! ```text
+//! propose ──▶ proposer: coalesce ──▶ leader here? append : forward once ──▶ committed ──▶ audit gate ──▶ answer
+//! linearize ─▶ confirmer: coalesce ─▶ leader here? quorum : ask the leader ──▶ wait until applied here
+//! ```
+//!
+//! A write that meets an election is tried again inside, with the same request ids, until its caller's deadline: the
+//! state machine gives the first answer to a repeated request id, so trying twice is harmless. A caller is never told
+//! "committed" when it may not be, or "not committed" when it may be: [`WriteError::Unknown`] says that.
+//!
+//! Nothing here decides who may ask: that is the business of the doors.
+
+mod changes;
+mod maintenance;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hessra_audit::Actor;
+use hessra_revocation::Monotonic;
+use hessra_sled::{Engine, Parts};
+use hessra_state::{Applied, Command, RequestId, Stamped, State};
+use openraft::storage::RaftLogStorage as _;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::follower::LogFollower;
+use crate::audit::{AuditGate, AuditLog};
+use crate::confirmer::{Confirmation, Confirmer};
+use crate::error::{ReadError, WriteError};
+use crate::measurement::Measurement;
+use crate::neighbours::Neighbours;
+use crate::pause::WritePause;
+use crate::peers::Proposed;
+use crate::plant::{Plant, is_planted};
+use crate::proposer::{Origin, Proposer, WriteGuard};
+use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings, StartError};
+use crate::settings::{ConsensusSettings, RETRY_PAUSE};
+use crate::status::{RaftStatus, StopReason};
+use crate::world::World;
+
+/// How long an acknowledged write waits for members that are about to have it too.
+const HOLDERS_WAIT: Duration = Duration::from_millis(5);
+
+/// Everything that the consensus of one node is made of.
+pub struct Setup<W: World, E: Engine> {
+    /// The node, to its peers.
+    pub identity: NodeIdentity,
+    /// Log and state machine, opened.
+    pub store: Parts<E, W::Runtime>,
+    /// The process around it.
+    pub world: W,
+    /// Asked before every entry that this node writes as the leader.
+    pub guard: Arc<dyn WriteGuard>,
+    /// Keeps the audit records, without which nothing is acknowledged.
+    pub audit: Arc<dyn AuditLog>,
+    /// Timing and compaction of Raft.
+    pub raft: RaftSettings,
+    /// Limits of writing and reading.
+    pub settings: ConsensusSettings,
+}
+
+/// A request for a change: its author, its id for retries, and the caller as audit records name it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Identity of the author; stands in the log.
+    pub by: String,
+    /// A retry must carry the same.
+    pub request: RequestId,
+    /// The caller as the node that was asked knows it: certificate and address. Stands in this node's records only.
+    pub actor: Actor,
+}
+
+/// A change that a quorum made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The state machine's answer.
+    pub applied: Applied,
+    /// Log index of the entry.
+    pub index: u64,
+    /// Members whose log was known to hold it when the answer was given.
+    pub holders: usize,
+    /// From the asking to the commit, as measured by the node that was asked.
+    pub took: Duration,
+}
+
+/// The consensus of this node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Consensus<W: World> {
+    inner: Arc<Inner<W>>,
+}
+
+struct Inner<W: World> {
+    raft: RaftHandle<W>,
+    world: W,
+    settings: ConsensusSettings,
+    proposer: Proposer<W>,
+    confirmer: Confirmer,
+    neighbours: Neighbours<W>,
+    pause: WritePause,
+    changing: Mutex<()>,
+    guard: Arc<dyn WriteGuard>,
+    audit: AuditGate,
+    collected: AtomicU64,
+    /// Tick + 1 at which the newest confirmation began whose index is applied here; 0 = none yet.
+    fresh: AtomicU64,
+}
+
+impl<W: World> Consensus<W> {
+    /// Starts Raft and the tasks that coalesce; they end with `stop`. The second value must be run beside: without it
+    /// no record is written, and so nothing is acknowledged.
+    ///
+    /// # Errors
+    /// When the timing is contradictory, or the store cannot be read: see the sentence.
+    pub async fn start<E: Engine>(
+        setup: Setup<W, E>,
+        stop: &CancellationToken,
+    ) -> Result<(Self, Background), StartError> {
+        let Setup {
+            identity,
+            mut store,
+            world,
+            guard,
+            audit,
+            raft,
+            settings,
+        } = setup;
+        let log = store.0.get_log_reader().await;
+        let audit = AuditGate::new(audit, identity.id);
+        let raft = raft::start(store, identity, raft, world.clone()).await?;
+        let pause = WritePause::default();
+        let proposer = Proposer::start(
+            raft.clone(),
+            world.clone(),
+            pause.clone(),
+            Arc::clone(&guard),
+            &settings,
+            stop,
+        );
+        let confirmer = Confirmer::start(raft.clone(), world.clone(), stop);
+        let neighbours = Neighbours::new(raft.clone(), world.clone());
+        let remembered = Arc::clone(raft.remembered());
+        let follower = LogFollower::new(audit.clone(), world.clone(), remembered);
+        let published = raft.watch();
+        let consensus = Self {
+            inner: Arc::new(Inner {
+                raft,
+                world,
+                settings,
+                proposer,
+                confirmer,
+                neighbours,
+                pause,
+                changing: Mutex::new(()),
+                guard,
+                audit,
+                collected: AtomicU64::new(0),
+                fresh: AtomicU64::new(0),
+            }),
+        };
+        let beside = consensus.clone();
+        let background = Background(Box::pin(async move {
+            tokio::join!(
+                follower.run(log, published),
+                beside.neighbours().run(),
+                beside.maintain(),
+            );
+        }));
+        Ok((consensus, background))
+    }
+
+    /// Raft below.
+    #[must_use]
+    pub fn raft(&self) -> &RaftHandle<W> {
+        &self.inner.raft
+    }
+
+    /// The process around it.
+    #[must_use]
+    pub fn world(&self) -> &W {
+        &self.inner.world
+    }
+
+    /// The last reports of the other members.
+    #[must_use]
+    pub fn neighbours(&self) -> &Neighbours<W> {
+        &self.inner.neighbours
+    }
+
+    /// The state as last applied here, however old. See [`Self::linearize`] and [`Self::freshness`].
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.inner.raft.state()
+    }
+
+    /// The audit of this node.
+    #[must_use]
+    pub fn audit(&self) -> &AuditGate {
+        &self.inner.audit
+    }
+
+    /// The deadline of a caller that named none.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.settings.deadline
+    }
+
+    /// A request of this node itself, with a new id.
+    #[must_use]
+    pub fn asked_by_node(&self) -> Asked {
+        let identity = self.inner.raft.identity();
+        Asked {
+            by: identity.urn(identity.id),
+            request: RequestId(self.inner.world.random()),
+            actor: Actor::default(),
+        }
+    }
+
+    /// Makes a command durable on a quorum, and its record durable here. Answers as the state machine answered.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn propose(
+        &self,
+        command: Command,
+        asked: Asked,
+        deadline: Instant,
+    ) -> Result<Committed, WriteError> {
+        let Asked { by, request, actor } = asked;
+        let stamped = Stamped {
+            at: self.inner.world.wall(),
+            by,
+            request,
+            command,
+        };
+        let audit = &self.inner.audit;
+        audit.ready().map_err(WriteError::Unaudited)?;
+        let _expecting = audit.expect(request, actor);
+        let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
+        audit
+            .covers(proposed.index, deadline)
+            .await
+            .map_err(WriteError::CommittedUnaudited)?;
+        let applied = proposed.answers.into_iter().next();
+        Ok(Committed {
+            applied: applied
+                .ok_or_else(|| WriteError::Stopped(StopReason::failed("no answer was given")))?,
+            index: proposed.index,
+            holders: proposed.holders,
+            took,
+        })
+    }
+
+    /// Proposes a batch that another member forwarded. It is not forwarded again.
+    ///
+    /// # Errors
+    /// [`WriteError::NoLeader`] when this node does not lead.
+    pub(crate) async fn propose_forwarded(
+        &self,
+        commands: Vec<Stamped>,
+        deadline: Instant,
+    ) -> Result<Proposed, WriteError> {
+        if !self.inner.raft.is_leader() {
+            return Err(WriteError::NoLeader);
+        }
+        let (proposed, _) = self.enqueue(commands, deadline, Origin::Member).await?;
+        Ok(proposed)
+    }
+
+    /// The answers, and the time to the commit.
+    async fn enqueue(
+        &self,
+        commands: Vec<Stamped>,
+        deadline: Instant,
+        origin: Origin,
+    ) -> Result<(Proposed, Duration), WriteError> {
+        let begun = Instant::now();
+        let proposer = &self.inner.proposer;
+        let mut proposed = proposer.enqueue(commands, deadline, origin).await?;
+        let took = begun.elapsed();
+        self.inner.world.measure(Measurement::CommitTook(took));
+        proposed.holders = self.holders(&proposed).await;
+        Ok((proposed, took))
+    }
+
+    /// Members that hold the entry. A quorum has it in any case; the other members of one site follow within a
+    /// millisecond, and are waited for while nobody else waits. Only the leader knows; its answer to a forwarded batch
+    /// says it too.
+    async fn holders(&self, proposed: &Proposed) -> usize {
+        let raft = &self.inner.raft;
+        if !raft.is_leader() || !self.inner.proposer.is_idle() {
+            return proposed.holders;
+        }
+        let members = raft.members().nodes.into_keys();
+        let alive: Vec<u64> = members.filter(|id| self.is_alive(*id)).collect();
+        // Whether all of them had it in time is what is counted next.
+        let _ = timeout(HOLDERS_WAIT, raft.held_by(proposed.index, &alive)).await;
+        proposed.holders.max(raft.holders(proposed.index))
+    }
+
+    /// Confirms a quorum, and returns when this node has applied everything acknowledged before the call.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. An election is waited for, until the deadline.
+    pub async fn linearize(&self, deadline: Instant) -> Result<Confirmation, ReadError> {
+        if is_planted(Plant::StaleRead) {
+            return Ok(Confirmation::now(&self.inner.world));
+        }
+        let confirmation = self.confirm(deadline).await?;
+        let applied = timeout_at(deadline, self.inner.raft.wait_applied(confirmation.index)).await;
+        applied.map_err(|_| ReadError::NoQuorum)??;
+        self.inner
+            .fresh
+            .fetch_max(confirmation.began.tick.0 + 1, Ordering::AcqRel);
+        Ok(confirmation)
+    }
+
+    /// Confirms a quorum, here or at the leader, without waiting for this node to catch up.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(crate) async fn confirm(&self, deadline: Instant) -> Result<Confirmation, ReadError> {
+        loop {
+            let RaftStatus {
+                leader, stopped, ..
+            } = self.inner.raft.status();
+            if let Some(reason) = stopped {
+                return Err(ReadError::Stopped(reason));
+            }
+            let error = match timeout_at(deadline, self.inner.confirmer.confirm()).await {
+                Err(_) => return Err(ReadError::NoQuorum),
+                Ok(Ok(confirmation)) => return Ok(confirmation),
+                Ok(Err(ReadError::Stopped(reason))) => return Err(ReadError::Stopped(reason)),
+                Ok(Err(error)) => error,
+            };
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(error);
+            }
+            // An election ends within a second or two; whoever has a deadline beyond it should not see it.
+            let pause = Instant::now() + RETRY_PAUSE;
+            let _ = timeout_at(pause, self.inner.raft.leader_is_not(leader)).await;
+        }
+    }
+
+    /// Age of this node's knowledge: time since the last confirmation began whose index is applied here.
+    /// `None` = nothing was confirmed in this process.
+    #[must_use]
+    pub fn freshness(&self) -> Option<Duration> {
+        let tick = self.inner.fresh.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.inner.world.monotonic().since(Monotonic(tick)))
+    }
+}
+
+/// The work of consensus beside requests: reads the log into the audit, asks the other members for their reports,
+/// completes what an earlier leader left half done. Ends by itself only when the node stops.
+#[must_use = "without it nothing is ever acknowledged"]
+pub struct Background(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Background {
+    /// Runs it until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.0).await;
+    }
+}

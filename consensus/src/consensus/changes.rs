@@ -1,0 +1,145 @@
+//! Changes of the members, and leadership handed over, wherever the leader is.
+
+use hessra_audit::Actor;
+use tokio::time::{Instant, timeout_at};
+
+use super::Consensus;
+use crate::membership::{Change, ChangeError, Situation, check};
+use crate::peers::{Peer, PeerError, Peers as _};
+use crate::settings::RETRY_PAUSE;
+use crate::world::World;
+
+impl<W: World> Consensus<W> {
+    /// Changes the members, here or at the leader. Returns the log index when the change is committed and applied here,
+    /// and its record durable here. `actor`: the caller, for the record.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change_members(
+        &self,
+        change: &Change,
+        actor: Actor,
+        deadline: Instant,
+    ) -> Result<u64, ChangeError> {
+        let audit = &self.inner.audit;
+        audit.ready()?;
+        let _expecting = audit.expect_members(actor);
+        let index = self.change_members_somewhere(change, deadline).await?;
+        audit.covers(index, deadline).await?;
+        Ok(index)
+    }
+
+    async fn change_members_somewhere(
+        &self,
+        change: &Change,
+        deadline: Instant,
+    ) -> Result<u64, ChangeError> {
+        loop {
+            let outcome = match self.inner.raft.leader() {
+                Some(leader) if leader.id == self.inner.raft.identity().id => {
+                    self.change_members_here(change).await
+                }
+                Some(leader) => self.forward_change(&leader, change, deadline).await,
+                None => Err(ChangeError::NotLeader),
+            };
+            match outcome {
+                Err(ChangeError::NotLeader) if Instant::now() + RETRY_PAUSE < deadline => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(ChangeError::NotLeader) => {
+                    return Err(ChangeError::Unavailable(
+                        "no leader is known. Try again in a few seconds; `hessra status` shows which nodes answer".to_owned(),
+                    ));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn forward_change(
+        &self,
+        leader: &Peer,
+        change: &Change,
+        deadline: Instant,
+    ) -> Result<u64, ChangeError> {
+        let within = deadline.saturating_duration_since(Instant::now());
+        let changed = self
+            .inner
+            .world
+            .peers()
+            .change_members(leader, change, within)
+            .await;
+        let index = changed.map_err(|error| match error {
+            PeerError::Failed(failure) => ChangeError::from(failure),
+            error => ChangeError::Unavailable(error.to_string()),
+        })?;
+        // The leader confirmed it; that this node shows it a little later is no error.
+        let _ = timeout_at(deadline, self.inner.raft.wait_applied(index)).await;
+        Ok(index)
+    }
+
+    /// Changes the members as the leader. A leader that is to be removed hands leadership over first.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotLeader`]: ask the new leader.
+    pub(crate) async fn change_members_here(&self, change: &Change) -> Result<u64, ChangeError> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let raft = &self.inner.raft;
+        if !raft.is_leader() {
+            return Err(ChangeError::NotLeader);
+        }
+        let members = raft.members();
+        let last = raft.status().last_index;
+        let lag = |id| last.saturating_sub(raft.matched_index(id));
+        let alive = |id| self.is_alive(id);
+        check(
+            &Situation {
+                members: &members,
+                lag: &lag,
+                alive: &alive,
+            },
+            change,
+        )?;
+        if *change == Change::Remove(raft.identity().id) && members.is_voter(raft.identity().id) {
+            self.hand_over_to_heir().await?;
+            return Err(ChangeError::NotLeader);
+        }
+        raft.change(change.clone(), &self.inner.pause).await
+    }
+
+    /// Was the member heard of lately? This node always was.
+    #[must_use]
+    pub fn is_alive(&self, id: u64) -> bool {
+        id == self.inner.raft.identity().id
+            || self
+                .inner
+                .neighbours
+                .heard_within(id, self.inner.settings.silent_after)
+    }
+
+    async fn hand_over_to_heir(&self) -> Result<u64, ChangeError> {
+        let heir = self.inner.raft.heir(|id| self.is_alive(id));
+        let heir = heir.ok_or_else(|| {
+            ChangeError::QuorumLost(
+                "no other voter answers that could lead. Restart one first".to_owned(),
+            )
+        })?;
+        let change = Change::TransferTo(heir);
+        self.inner.raft.change(change, &self.inner.pause).await
+    }
+
+    /// Hands leadership over before this node stops, when it leads and there is another voter. Bounded.
+    pub async fn hand_over(&self) {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        if !self.inner.raft.is_leader() {
+            return;
+        }
+        match self.hand_over_to_heir().await {
+            Ok(_) => tracing::info!(
+                leader = self.inner.raft.status().leader,
+                "handed leadership over"
+            ),
+            Err(error) => tracing::warn!(%error, "stopped while leading"),
+        }
+    }
+}

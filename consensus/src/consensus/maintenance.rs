@@ -1,0 +1,94 @@
+//! Background maintenance of the leader, once a second: completes what an earlier leader left half done, collects what
+//! has ended, and steps aside when it leads but cannot write.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hessra_proto::status::Failure;
+use hessra_revocation::Monotonic;
+use hessra_state::Command;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Consensus;
+use crate::membership::Change;
+use crate::plant::{Plant, is_planted};
+use crate::world::World;
+
+/// An interrupted change of the members is completed within about so long.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// What has ended denies and permits nothing: how soon it is removed is a matter of space only.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+
+impl<W: World> Consensus<W> {
+    pub(super) async fn maintain(&self) {
+        let mut ticks = interval(MAINTAIN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.inner.raft.is_leader() {
+                self.finish_interrupted_change().await;
+                self.collect_ended().await;
+                self.step_aside().await;
+            }
+        }
+    }
+
+    /// A leader that crashed between the two steps of a change left the members in both configurations.
+    async fn finish_interrupted_change(&self) {
+        if is_planted(Plant::JointChangeAbandoned) {
+            return;
+        }
+        let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {
+            return;
+        };
+        if let Err(error) = self.inner.raft.finish_interrupted_change().await {
+            tracing::warn!(%error, "could not complete a change of the members that an earlier leader began");
+        }
+    }
+
+    /// Proposes the collection: an entry of the log, so that every replica keeps one state.
+    async fn collect_ended(&self) {
+        let (tick, wall) = (self.inner.world.monotonic(), self.inner.world.wall());
+        let now = wall.seconds();
+        let last = Monotonic(self.inner.collected.load(Ordering::Relaxed));
+        if tick.since(last) < COLLECT_EVERY || !self.state().has_ended(wall) {
+            return;
+        }
+        self.inner.collected.store(tick.0, Ordering::Relaxed);
+        let collect = Command::Collect { now };
+        let proposed = self.propose(collect, self.asked_by_node(), self.deadline());
+        match proposed.await {
+            Ok(committed) => {
+                tracing::info!(applied = ?committed.applied, "collected what had ended");
+            }
+            Err(error) => {
+                tracing::warn!(error = %Failure::from(error), "could not collect what had ended");
+            }
+        }
+    }
+
+    /// Hands leadership over when this node may not write and another member may: it would refuse every write.
+    async fn step_aside(&self) {
+        let Some(reason) = self.inner.guard.refusal() else {
+            return;
+        };
+        let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {
+            return;
+        };
+        let has_room = |id: u64| {
+            let heard = self.inner.neighbours.last_heard();
+            let is_ready = heard
+                .get(&id)
+                .is_some_and(|known| known.status.state == "ready");
+            self.is_alive(id) && is_ready
+        };
+        let Some(heir) = self.inner.raft.heir(has_room) else {
+            return;
+        };
+        tracing::warn!(reason, heir, "cannot write: handing leadership over");
+        let change = Change::TransferTo(heir);
+        if let Err(error) = self.inner.raft.change(change, &self.inner.pause).await {
+            tracing::warn!(%error, "leadership was not handed over");
+        }
+    }
+}

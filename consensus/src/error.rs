@@ -1,0 +1,93 @@
+//! Why a write was not acknowledged, or a linearizable answer not given. One ladder: what consensus says here becomes a
+//! [`Failure`], which a door shows as a gRPC status.
+
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+
+use crate::audit::AuditError;
+use crate::status::StopReason;
+
+/// Why a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum WriteError {
+    /// Certainly not written.
+    #[error("too many writes are waiting")]
+    Overloaded,
+    /// Certainly not written. It may be tried at the leader, with the same request ids.
+    #[error("no leader is known, so nothing was written")]
+    NoLeader,
+    /// May be written now, later, or never.
+    #[error("the cluster did not confirm the write in time: its outcome is unknown")]
+    Unknown,
+    /// Certainly not written.
+    #[error("the leader takes no writes: {0}")]
+    NoRoom(String),
+    /// Certainly not written.
+    #[error("nothing was written: {0}")]
+    Unaudited(AuditError),
+    /// Written, and the answer held back.
+    #[error("the write is committed, but its audit record is not on this node's disk: {0}")]
+    CommittedUnaudited(AuditError),
+    #[error("consensus has stopped on this node: {0}")]
+    Stopped(StopReason),
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let message = error.to_string();
+        match error {
+            WriteError::Overloaded => Failure::new(Reason::Limit, message)
+                .hint("Try again in a second.")
+                .retry_after(Duration::from_secs(1)),
+            WriteError::NoLeader => Failure::new(Reason::NoLeader, message)
+                .hint("Try again in a few seconds; `hessra status` shows which nodes answer.")
+                .retry_after(Duration::from_secs(1)),
+            WriteError::Unknown => Failure::new(Reason::Deadline, message).hint(
+                "Retry with the same request id: it has one effect, and gets the first answer.",
+            ),
+            WriteError::NoRoom(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Make room on its disk; what is revoked stays denied meanwhile.")
+                .retryable(false),
+            WriteError::Unaudited(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Ask another node, and make room on this one's disk or restart it."),
+            WriteError::CommittedUnaudited(_) => Failure::new(Reason::Unavailable, message).hint(
+                "Retry at another node with the same request id: it has one effect, and gets the first answer.",
+            ),
+            WriteError::Stopped(_) => Failure::new(Reason::Unavailable, message)
+                .hint("Ask another node; this one's log says why."),
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        Failure::new(Reason::Unavailable, error.to_string())
+            .hint("Make room on its disk or restart it; other nodes answer meanwhile.")
+    }
+}
+
+/// Why a linearizable answer cannot be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ReadError {
+    #[error("no leader is known")]
+    NoLeader,
+    #[error("a quorum of the members could not be confirmed in time")]
+    NoQuorum,
+    #[error("consensus has stopped on this node: {0}")]
+    Stopped(StopReason),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        let reason = match error {
+            ReadError::NoLeader => Reason::NoLeader,
+            ReadError::NoQuorum | ReadError::Stopped(_) => Reason::Unavailable,
+        };
+        Failure::new(reason, message)
+            .hint("Try again, or ask another node; `hessra status` shows which nodes answer.")
+    }
+}

@@ -1,0 +1,102 @@
+//! The feed: revocations to verifiers. Every change of the state is signed and encoded once, and sent to all who follow.
+//!
+//! ```text
+//! applied state ──▶ hub: one Delta per revision range, signed once ──▶ frames ──▶ every subscriber's stream
+//! quorum confirmed ──▶ hub: one Heartbeat ──────────────────────────┘               │
+//!                                     subscribers ◀── acknowledgements ─────────────┘
+//! ```
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`hub`] | drives the frame log: from the state, from confirmations of the quorum, for subscribers |
+//! | `frames` | frames in order, with the state at their head, signed and encoded once |
+//! | [`subscription`] | one subscriber: hello, welcome, snapshot or deltas, then live |
+//! | [`subscribers`] | which verifier holds what, here and at the other members |
+//!
+//! A node that is cut off from its quorum goes quiet: nothing here moves the instant in a checkpoint but a confirmation.
+//! How messages are carried is the business of the node.
+
+mod connection;
+mod frames;
+pub mod hub;
+pub mod subscribers;
+pub mod subscription;
+
+use std::time::Duration;
+
+pub use hub::FeedHub;
+pub use subscribers::Subscribers;
+
+/// Signs the bytes of checkpoints with the cluster's active feed key.
+pub trait CheckpointSigner: Send + Sync + 'static {
+    /// Key id and Ed25519 signature, for somebody who believes the keys that are `known`: by the active key where it is
+    /// one of them, else by an older one that is, where there is one.
+    ///
+    /// # Errors
+    /// No feed key is active, or it cannot be unsealed.
+    fn sign(
+        &self,
+        bytes: &[u8],
+        known: &dyn Fn(u32) -> bool,
+    ) -> Result<(u32, [u8; 64]), SigningError>;
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SigningError {
+    #[error("no key of this purpose is active yet")]
+    NoActiveKey,
+    #[error("{0}")]
+    Sealed(String),
+}
+
+/// Why nothing can be served yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum NotServing {
+    #[error("the cluster is not initialized yet")]
+    NotInitialized,
+    #[error("this node cannot sign checkpoints: {0}")]
+    CannotSign(#[from] SigningError),
+}
+
+/// Promises to verifiers, and limits of what they may cost.
+#[derive(Clone, Debug)]
+pub struct FeedSettings {
+    /// Between heartbeats, 0.25 to 10 s. Default 1 s.
+    pub heartbeat: Duration,
+    /// How long a verifier may rely on a heartbeat. Default 5 s: four may be missed.
+    pub fresh_for: Duration,
+    /// Verifiers connected to this node; more are sent elsewhere. Default 20,000.
+    pub subscribers_max: usize,
+    /// Frames kept for subscribers that are a little behind. Default 4,096.
+    pub frames_max: usize,
+    /// Bytes of frames kept. Default 32 MiB.
+    pub bytes_max: usize,
+    /// Under load, revisions of so many milliseconds share one frame and one signature. Default 5 ms.
+    pub coalesce: Duration,
+    /// A stream must say hello within. Default 10 s.
+    pub hello_within: Duration,
+    /// A subscriber that takes nothing for so long is told to resume. Default 30 s.
+    pub slow_after: Duration,
+    /// A verifier that is gone for so long is not waited for any more. Default 10 min: it has been failing closed for
+    /// all of that time but the first seconds.
+    pub forget_after: Duration,
+}
+
+impl Default for FeedSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            fresh_for: Duration::from_secs(5),
+            subscribers_max: 20_000,
+            frames_max: 4_096,
+            bytes_max: 32 * 1024 * 1024,
+            coalesce: Duration::from_millis(5),
+            hello_within: Duration::from_secs(10),
+            slow_after: Duration::from_secs(30),
+            forget_after: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Drives the frame log: from the applied state, from confirmations of the quorum, and for subscribers.
+//!
+//! A frame is made when the state changed, a heartbeat when the quorum was confirmed. A node that cannot confirm makes
+//! none, and so its verifiers grow stale however long their streams stay open.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hessra_proto::v1::NodeStatus;
+use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
+use hessra_revocation::follower::{Event, Mode, Welcome};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello, Plan, plan};
+use hessra_revocation::{Hash, Monotonic, Revision, SignedCheckpoint};
+use hessra_state::State;
+use prost::bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::frames::{FrameLog, Next, Position, encode, on_the_wire};
+use super::{CheckpointSigner, FeedSettings, NotServing, Subscribers};
+use crate::confirmer::{Began, Confirmation};
+use crate::consensus::Consensus;
+use crate::error::ReadError;
+use crate::measurement::{HeartbeatOutcome, Measurement};
+use crate::plant::{Plant, is_planted};
+use crate::world::{World, spawn_until};
+
+/// Between a heartbeat and one that was asked for: a storm of verifiers that connect costs twenty confirmations a
+/// second, not one each.
+const BEAT_SPACING: Duration = Duration::from_millis(50);
+
+/// The feed of this node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct FeedHub<W: World> {
+    inner: Arc<Inner<W>>,
+}
+
+struct Inner<W: World> {
+    consensus: Consensus<W>,
+    settings: FeedSettings,
+    subscribers: Subscribers<W>,
+    permits: Arc<Semaphore>,
+    frames: Mutex<FrameLog>,
+    /// Counts changes of the frames; subscribers wait for the next.
+    changed: watch::Sender<u64>,
+    /// Somebody has just begun to follow and knows nothing fresh yet.
+    beat_wanted: Notify,
+    closing: CancellationToken,
+    /// Members whose state differs from this node's at an equal revision, and where it did.
+    differing: Mutex<BTreeMap<u64, Revision>>,
+}
+
+/// The answer to a subscriber's hello.
+pub(super) struct Opening {
+    pub(super) welcome: Bytes,
+    pub(super) plan: Plan,
+    pub(super) state: Arc<State>,
+    pub(super) checkpoint: SignedCheckpoint,
+    pub(super) position: Position,
+}
+
+impl<W: World> FeedHub<W> {
+    /// Starts publishing; ends with `stop`.
+    #[must_use]
+    pub fn start(
+        consensus: Consensus<W>,
+        signer: Arc<dyn CheckpointSigner>,
+        settings: FeedSettings,
+        stop: &CancellationToken,
+    ) -> Self {
+        let subscribers = Subscribers::new(consensus.world().clone(), &settings);
+        let node = consensus.raft().identity().id;
+        let frames = FrameLog::new(node, settings.clone(), signer);
+        let inner = Inner {
+            permits: Arc::new(Semaphore::new(settings.subscribers_max)),
+            consensus,
+            settings,
+            subscribers,
+            frames: Mutex::new(frames),
+            changed: watch::Sender::new(0),
+            beat_wanted: Notify::new(),
+            closing: CancellationToken::new(),
+            differing: Mutex::default(),
+        };
+        let hub = Self {
+            inner: Arc::new(inner),
+        };
+        spawn_until::<W>(stop, hub.clone().publish_changes());
+        spawn_until::<W>(stop, hub.clone().beat());
+        hub
+    }
+
+    /// The verifiers of this node, and what each holds.
+    #[must_use]
+    pub fn subscribers(&self) -> &Subscribers<W> {
+        &self.inner.subscribers
+    }
+
+    /// Promises and limits in use.
+    #[must_use]
+    pub fn settings(&self) -> &FeedSettings {
+        &self.inner.settings
+    }
+
+    /// Tells all subscribers to resume elsewhere and takes no new ones.
+    pub fn shutdown(&self) {
+        self.inner.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.inner.closing
+    }
+
+    pub(super) fn permits(&self) -> &Arc<Semaphore> {
+        &self.inner.permits
+    }
+
+    pub(super) fn world(&self) -> &W {
+        self.inner.consensus.world()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+
+    /// The newest checkpoint of this node, and the keys it may be signed with.
+    ///
+    /// # Errors
+    /// See [`NotServing`].
+    pub fn checkpoint(&self) -> Result<CheckpointResponse, NotServing> {
+        let mut frames = self.frames();
+        self.advance(&mut frames)?;
+        let state = frames.state()?;
+        let (checkpoint, _) = frames.signed(&state)?;
+        let feed_keys = newest_feed_keys(&state)
+            .into_iter()
+            .map(|(id, key)| FeedKey {
+                id,
+                public_key: key.to_vec(),
+            })
+            .collect();
+        Ok(CheckpointResponse {
+            checkpoint: Some(checkpoint.into()),
+            feed_keys,
+        })
+    }
+
+    fn frames(&self) -> MutexGuard<'_, FrameLog> {
+        self.inner
+            .frames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes every change of the state: the first at once, those that follow within `coalesce` together. While nobody
+    /// follows, the heartbeat is often enough: roots and signatures are for those who read them.
+    async fn publish_changes(self) {
+        let mut published = self.inner.consensus.raft().watch();
+        loop {
+            let earliest_next = Instant::now() + self.inner.settings.coalesce;
+            // A new follower is counted before it is served, and is served what is applied then.
+            if self.inner.changed.receiver_count() > 0 {
+                self.publish(None);
+            }
+            if published.changed().await.is_err() {
+                return;
+            }
+            sleep_until(earliest_next).await;
+            published.mark_unchanged();
+        }
+    }
+
+    /// Confirms the quorum once per interval, and soon after a verifier has begun to follow: it is fresh after one
+    /// confirmation, not after one interval. Without a quorum no heartbeat is given.
+    async fn beat(self) {
+        let every = self.inner.settings.heartbeat;
+        let mut ticks = interval(every);
+        // After a stop of the process there is nothing to catch up: one heartbeat says all.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let earliest_extra = Instant::now() + BEAT_SPACING;
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {}
+                () = self.inner.beat_wanted.notified() => sleep_until(earliest_extra).await,
+            }
+            let outcome = match self.confirmed(Instant::now() + every).await {
+                Ok(confirmation) => {
+                    self.publish(Some(confirmation.began));
+                    HeartbeatOutcome::Sent
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "gave no heartbeat");
+                    HeartbeatOutcome::Unconfirmed
+                }
+            };
+            self.world().measure(Measurement::Heartbeat(outcome));
+            self.inner.subscribers.sweep();
+            self.compare_replicas();
+        }
+    }
+
+    async fn confirmed(&self, deadline: Instant) -> Result<Confirmation, ReadError> {
+        if is_planted(Plant::HeartbeatWithoutQuorum) {
+            return Ok(Confirmation::now(self.world()));
+        }
+        self.inner.consensus.linearize(deadline).await
+    }
+
+    /// Equal revisions must have equal roots, also on two nodes.
+    fn compare_replicas(&self) {
+        let heard = self.inner.consensus.neighbours().last_heard();
+        let statuses = heard.values().map(|neighbour| &neighbour.status);
+        let differing = differing(statuses, |revision| self.published(revision));
+        let mut known = self
+            .inner
+            .differing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, revision) in differing.iter().filter(|(id, _)| !known.contains_key(*id)) {
+            self.world().measure(Measurement::ReplicaAlarm);
+            self.alarm(format!("node {id}"), *revision);
+            tracing::error!(
+                peer = id,
+                revision = revision.0,
+                "another node holds another state at the same revision: one of the two is damaged. Compare them with a \
+                 third by `hessra status`, remove the one that differs and add it anew with an empty directory"
+            );
+        }
+        *known = differing;
+    }
+
+    /// Records in the audit that somebody holds another history.
+    pub(super) fn alarm(&self, whom: String, revision: Revision) {
+        let consensus = &self.inner.consensus;
+        let at = consensus.world().wall();
+        consensus.audit().alarm_fork(whom, revision.0, at.0);
+    }
+
+    /// Brings the frames up to the applied state, and adds a heartbeat when the quorum was just confirmed.
+    ///
+    /// INVARIANT: the confirmation is older than the state that is read here, because the caller has waited until
+    /// this node had applied the confirmed index.
+    fn publish(&self, confirmed: Option<Began>) {
+        let mut frames = self.frames();
+        let advanced = self.advance(&mut frames);
+        // Only after the frames have come up to the state: an older one is not confirmed.
+        let outcome = advanced.and_then(|()| confirmed.map_or(Ok(()), |began| frames.beat(began)));
+        drop(frames);
+        match outcome {
+            Ok(()) => self.inner.changed.send_modify(|count| *count += 1),
+            // There is nothing yet that anybody could follow.
+            Err(NotServing::NotInitialized) => {}
+            Err(error) => tracing::warn!(%error, "published nothing"),
+        }
+    }
+
+    fn advance(&self, frames: &mut FrameLog) -> Result<(), NotServing> {
+        let state = self.inner.consensus.state();
+        if !state.is_initialized() {
+            return Err(NotServing::NotInitialized);
+        }
+        let followed = self.inner.changed.receiver_count() > 0;
+        let before = frames.head();
+        frames.advance(&state, self.world().monotonic(), followed)?;
+        if frames.head() != before {
+            self.world()
+                .measure(Measurement::Published(frames.head().0));
+        }
+        Ok(())
+    }
+
+    /// Answers a hello that was read at `tick`.
+    pub(super) fn open(&self, hello: &Hello, tick: Monotonic) -> Result<Opening, NotServing> {
+        let mut frames = self.frames();
+        self.advance(&mut frames)?;
+        let state = frames.state()?;
+        let checkpoint = frames.signed_for(&state, &|id| hello.believes(id))?;
+        let position = frames.position();
+        drop(frames);
+        self.inner.beat_wanted.notify_one();
+        // Without the lock: it hashes some hundred entries, and thousands may connect at once.
+        let plan = plan(state.view(), state.history(), hello);
+        let welcome = encode(Event::Welcome(self.welcome(&state, &plan, tick)));
+        Ok(Opening {
+            welcome,
+            plan,
+            state,
+            checkpoint,
+            position,
+        })
+    }
+
+    fn welcome(&self, state: &State, plan: &Plan, tick: Monotonic) -> Welcome {
+        let view = state.view();
+        let mode = match plan {
+            Plan::Deltas => Mode::Deltas,
+            Plan::Buckets(_) => Mode::Buckets,
+            Plan::Snapshot | Plan::Refuse(_) => Mode::Snapshot,
+        };
+        Welcome {
+            feed_id: view.feed_id,
+            salt: *view.set.salt(),
+            epoch: view.epoch,
+            head: view.revision,
+            floor: state.history().floor(),
+            mode,
+            tick_ms: on_the_wire(tick),
+            node: self.inner.consensus.raft().identity().id,
+            feed_keys: newest_feed_keys(state),
+        }
+    }
+
+    /// The next bytes for a live subscriber.
+    pub(super) fn next(&self, position: &mut Position) -> Next {
+        self.frames().next(position)
+    }
+
+    /// This node's root at an acknowledged revision, and since when it is published. `None` = cannot be told.
+    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+        self.frames().published(revision)
+    }
+
+    /// Newest published revision.
+    #[must_use]
+    pub fn head(&self) -> Revision {
+        self.frames().head()
+    }
+
+    /// How long verifiers may rely on a checkpoint.
+    #[must_use]
+    pub fn fresh_for(&self) -> Duration {
+        self.inner.settings.fresh_for
+    }
+}
+
+/// The feed keys that anybody still signs with are the newest: one that signs, one that will, and some that did.
+fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
+    let keys = state.view().feed_keys();
+    let old = keys.len().saturating_sub(FEED_KEYS_MAX);
+    keys.into_iter().skip(old).collect()
+}
+
+/// Which nodes hold another state than this one at a revision that this one has published.
+fn differing<'a>(
+    statuses: impl Iterator<Item = &'a NodeStatus>,
+    published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,
+) -> BTreeMap<u64, Revision> {
+    let differs = |status: &&NodeStatus| {
+        let own = published(Revision(status.revision));
+        own.is_some_and(|(root, _)| status.state_root != root)
+    };
+    let place = |status: &NodeStatus| (status.id, Revision(status.revision));
+    statuses.filter(differs).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_with_another_root_at_an_equal_revision_is_named_and_one_that_is_behind_is_not() {
+        let node = |id, revision, root: u8| NodeStatus {
+            id,
+            revision,
+            state_root: vec![root; 32],
+            ..NodeStatus::default()
+        };
+        let statuses = [node(2, 7, 1), node(3, 7, 9), node(4, 6, 9)];
+        let published = |revision| (revision == Revision(7)).then_some(([1; 32], Monotonic(0)));
+        let named = differing(statuses.iter(), published);
+        assert_eq!(named, BTreeMap::from([(3, Revision(7))]));
+    }
+}

@@ -1,0 +1,406 @@
+//! One subscriber: hello, welcome, then a snapshot or deltas, then live for as long as it lasts.
+//!
+//! A stream is polled by the transport when the client has room for more, and does nothing in between: a slow client
+//! costs no queue. While it waits for something to send it reads acknowledgements. A client that takes nothing for
+//! long loses its place among the subscribers and is told to resume when it comes back.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::unfold;
+use futures::{Stream, StreamExt as _};
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::{ConvertError, Greeting, Said};
+use hessra_revocation::follower::Event;
+use hessra_revocation::publisher::{Plan, ResetReason};
+use hessra_revocation::{Monotonic, Revision, SignedCheckpoint};
+use hessra_state::State;
+use prost::bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use super::NotServing;
+use super::connection::Connection;
+use super::frames::{Next, Position, delta, encode};
+use super::hub::{FeedHub, Opening};
+use crate::measurement::{Measurement, SnapshotMode};
+use crate::plant::{Plant, is_planted};
+use crate::world::World;
+
+/// Bytes of rules in one snapshot chunk, more only where one bucket alone is larger: large enough that framing does
+/// not count, small enough that a slow client holds little.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// A verifier that is told to resume because of this node's state waits so long, plus its own jitter.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The verifier's half of a stream: its messages, as far as they can be read. The end of it is the end of the stream.
+pub trait Upstream: Stream<Item = Result<Said, ConvertError>> + Send + Unpin + 'static {}
+
+impl<S: Stream<Item = Result<Said, ConvertError>> + Send + Unpin + 'static> Upstream for S {}
+
+/// Serves one verifier: the node's half of its stream, encoded messages.
+///
+/// `owner`: SHA-256 of the certificate that the stream came with. A full node answers with a reset.
+pub fn follow<W: World>(
+    hub: FeedHub<W>,
+    upstream: impl Upstream,
+    owner: Option<[u8; 32]>,
+) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
+    let phase = match Arc::clone(hub.permits()).try_acquire_owned() {
+        Ok(permit) => Phase::Hello(permit),
+        Err(_) => Phase::Full,
+    };
+    let subscription = Subscription {
+        changes: hub.changes(),
+        hub,
+        upstream,
+        owner,
+        connection: None,
+        phase,
+    };
+    unfold(subscription, |mut subscription| async move {
+        let step = subscription.step().await;
+        step.map(|item| (item, subscription))
+    })
+}
+
+struct Subscription<W: World, S> {
+    hub: FeedHub<W>,
+    upstream: S,
+    changes: watch::Receiver<u64>,
+    owner: Option<[u8; 32]>,
+    connection: Option<Arc<Connection>>,
+    phase: Phase,
+}
+
+/// The next thing to send.
+enum Phase {
+    Full,
+    Hello(OwnedSemaphorePermit),
+    Deltas {
+        from: Revision,
+        served: Served,
+    },
+    Snapshot {
+        buckets: std::vec::IntoIter<u8>,
+        first: bool,
+        served: Served,
+    },
+    Live(Position),
+    Over,
+}
+
+/// The state that a subscriber is served from before it is live.
+struct Served {
+    state: Arc<State>,
+    checkpoint: SignedCheckpoint,
+    position: Position,
+}
+
+impl<W: World, S> Drop for Subscription<W, S> {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.hub.subscribers().disconnect(connection);
+            tracing::debug!(
+                verifier = connection.verifier().as_str(),
+                "a verifier's stream ended"
+            );
+        }
+    }
+}
+
+type Item = Result<Bytes, Failure>;
+
+impl<W: World, S: Upstream> Subscription<W, S> {
+    /// The next message; `None` = the stream is over.
+    async fn step(&mut self) -> Option<Item> {
+        if let Some(connection) = &self.connection {
+            connection.taken();
+        }
+        let item = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Full => Some(Ok(self.reset(ResetReason::Overloaded))),
+            Phase::Hello(permit) => self.hello(permit).await,
+            Phase::Deltas { from, served } => Some(Ok(self.first_delta(from, served))),
+            Phase::Snapshot {
+                buckets,
+                first,
+                served,
+            } => Some(Ok(self.snapshot(buckets, first, served))),
+            Phase::Live(position) => self.live(position).await,
+            Phase::Over => None,
+        }?;
+        if let Some(connection) = &self.connection {
+            connection.given(self.hub.world().monotonic());
+        }
+        if let Ok(bytes) = &item {
+            let bytes = bytes.len();
+            self.hub.world().measure(Measurement::FeedBytes(bytes));
+        }
+        Some(item)
+    }
+
+    async fn hello(&mut self, permit: OwnedSemaphorePermit) -> Option<Item> {
+        let within = self.hub.settings().hello_within;
+        let message = match timeout(within, self.upstream.next()).await {
+            Ok(message) => message?,
+            Err(_) => return Some(Err(refuse(Reason::Deadline, "no hello was said in time"))),
+        };
+        // INVARIANT: read after the hello arrived, so it is not before the instant at which the verifier sent it.
+        let tick = self.hub.world().monotonic();
+        Some(match message {
+            Ok(Said::Hello(greeting)) => self.welcome(&greeting, tick, permit),
+            Ok(Said::Ack(_)) => Err(refuse(
+                Reason::InvalidArgument,
+                "a stream begins with a hello",
+            )),
+            Err(error) => Err(refuse(Reason::InvalidArgument, error.to_string())),
+        })
+    }
+
+    fn welcome(
+        &mut self,
+        greeting: &Greeting,
+        tick: Monotonic,
+        permit: OwnedSemaphorePermit,
+    ) -> Item {
+        if self.hub.closing().is_cancelled() {
+            return Ok(self.reset(ResetReason::Shutdown));
+        }
+        let opening = self.hub.open(&greeting.hello, tick).map_err(not_serving)?;
+        let subscribers = self.hub.subscribers();
+        let (verifier, client) = (&greeting.verifier_id, &greeting.client);
+        let connected = subscribers.connect(verifier, client, self.owner, permit);
+        let connection =
+            connected.map_err(|taken| refuse(Reason::NotPermitted, taken.to_string()))?;
+        if greeting.is_observer() {
+            subscribers.only_looks(&connection);
+        }
+        self.connection = Some(connection);
+        tracing::debug!(
+            verifier = greeting.verifier_id.as_str(),
+            from = greeting.hello.from.0,
+            plan = plan_name(&opening.plan),
+            "a verifier connected"
+        );
+        Ok(self.begin(opening, greeting.hello.from))
+    }
+
+    fn begin(&mut self, opening: Opening, from: Revision) -> Bytes {
+        let Opening {
+            welcome,
+            plan,
+            state,
+            checkpoint,
+            position,
+        } = opening;
+        let served = Served {
+            state,
+            checkpoint,
+            position,
+        };
+        self.phase = match plan {
+            Plan::Refuse(reason) => return self.refuse(reason, from),
+            Plan::Deltas if is_planted(Plant::ResumeOffByOne) && from.0 > 0 => Phase::Deltas {
+                from: from.next().next(),
+                served,
+            },
+            Plan::Deltas => Phase::Deltas {
+                from: from.next(),
+                served,
+            },
+            Plan::Snapshot => self.snapshot_of((0..=u8::MAX).collect(), SnapshotMode::Full, served),
+            Plan::Buckets(buckets) => self.snapshot_of(buckets, SnapshotMode::Buckets, served),
+        };
+        welcome
+    }
+
+    fn refuse(&mut self, reason: ResetReason, from: Revision) -> Bytes {
+        if reason == ResetReason::Fork
+            && let Some(connection) = &self.connection
+        {
+            self.hub.world().measure(Measurement::FeedForkAlarm);
+            tracing::error!(
+                verifier = connection.verifier().as_str(),
+                "a verifier holds another history at a revision of this node: one of the two is wrong"
+            );
+            let verifier = format!("verifier {}", connection.verifier().as_str());
+            self.hub.alarm(verifier, from);
+        }
+        self.reset(reason)
+    }
+
+    /// Everything that the verifier missed, in one delta; a heartbeat when it is up to date.
+    fn first_delta(&mut self, from: Revision, served: Served) -> Bytes {
+        let Served {
+            state,
+            checkpoint,
+            position,
+        } = served;
+        let to = state.view().revision;
+        self.phase = Phase::Live(position);
+        if from > to {
+            // An up-to-date verifier learns at once that it is.
+            return encode(Event::Heartbeat(checkpoint));
+        }
+        match delta(&state, from, checkpoint) {
+            Some(frame) => frame.bytes,
+            None => {
+                self.phase = Phase::Over;
+                self.reset(ResetReason::Slow)
+            }
+        }
+    }
+
+    fn snapshot(
+        &mut self,
+        mut buckets: std::vec::IntoIter<u8>,
+        first: bool,
+        served: Served,
+    ) -> Bytes {
+        let view = served.state.view();
+        let (mut numbers, mut rules) = (Vec::new(), Vec::new());
+        while rules.len() < CHUNK_BYTES {
+            let Some(number) = buckets.next() else { break };
+            numbers.push(number);
+            rules.extend(view.set.bucket(number));
+        }
+        if numbers.is_empty() && !first {
+            let checkpoint = served.checkpoint.clone();
+            let frontier = view.log.peaks().to_vec();
+            let end = Event::SnapshotEnd {
+                checkpoint,
+                frontier,
+                policy_digest: view.policy_digest,
+            };
+            self.phase = Phase::Live(served.position);
+            return encode(end);
+        }
+        let keys = if first { view.keys_bytes() } else { Vec::new() };
+        self.phase = Phase::Snapshot {
+            buckets,
+            first: false,
+            served,
+        };
+        encode(Event::SnapshotChunk {
+            buckets: numbers,
+            rules,
+            keys,
+        })
+    }
+
+    async fn live(&mut self, mut position: Position) -> Option<Item> {
+        let connection = Arc::clone(self.connection.as_ref()?);
+        loop {
+            if connection.evicted().is_cancelled() {
+                return Some(self.evicted(&connection));
+            }
+            if self.hub.closing().is_cancelled() {
+                return Some(Ok(self.reset(ResetReason::Shutdown)));
+            }
+            // Marked before looking: a change after the look is seen by the wait.
+            self.changes.mark_unchanged();
+            match self.hub.next(&mut position) {
+                Next::Send(bytes) => {
+                    self.phase = Phase::Live(position);
+                    return Some(Ok(bytes));
+                }
+                Next::Reset(reason) => return Some(Ok(self.reset(reason))),
+                Next::Wait => {}
+            }
+            tokio::select! {
+                biased;
+                () = pin!(connection.evicted().cancelled()) => {}
+                () = pin!(self.hub.closing().cancelled()) => {}
+                // Before the changes, which are looked for above after every message.
+                message = self.upstream.next() => self.acknowledged(&connection, message?)?,
+                _ = self.changes.changed() => {}
+            }
+        }
+    }
+
+    /// `None` = the verifier does not speak the protocol: the stream is over.
+    fn acknowledged(
+        &self,
+        connection: &Connection,
+        message: Result<Said, ConvertError>,
+    ) -> Option<()> {
+        match message {
+            Ok(Said::Ack(ack)) => {
+                let published = self.hub.published(ack.revision);
+                let subscribers = self.hub.subscribers();
+                let known = subscribers.differs(connection);
+                let same = subscribers.acknowledge(connection, &ack, published);
+                if !same && !known {
+                    let verifier = format!("verifier {}", connection.verifier().as_str());
+                    self.hub.alarm(verifier, ack.revision);
+                }
+                Some(())
+            }
+            Ok(Said::Hello(_)) => None,
+            Err(error) => {
+                tracing::debug!(verifier = connection.verifier().as_str(), %error, "a verifier sent a malformed message");
+                None
+            }
+        }
+    }
+
+    /// Two verifiers with one id would evict each other for ever: the error says so to a person.
+    fn evicted(&self, connection: &Connection) -> Item {
+        if connection.is_replaced() {
+            let message = format!(
+                "verifier id `{}` opened another stream, which replaced this one",
+                connection.verifier()
+            );
+            return Err(Failure::new(Reason::Conflict, message)
+                .hint("Give every verifier an id of its own."));
+        }
+        Ok(self.reset(ResetReason::Slow))
+    }
+
+    fn snapshot_of(&self, buckets: Vec<u8>, mode: SnapshotMode, served: Served) -> Phase {
+        self.hub.world().measure(Measurement::FeedSnapshot(mode));
+        Phase::Snapshot {
+            buckets: buckets.into_iter(),
+            first: true,
+            served,
+        }
+    }
+
+    /// Tells the verifier to come again, here or elsewhere.
+    fn reset(&self, reason: ResetReason) -> Bytes {
+        self.hub.world().measure(Measurement::FeedReset(reason));
+        encode(Event::Reset {
+            reason,
+            retry_after: RETRY_AFTER,
+        })
+    }
+}
+
+fn plan_name(plan: &Plan) -> &'static str {
+    match plan {
+        Plan::Deltas => "deltas",
+        Plan::Snapshot => "snapshot",
+        Plan::Buckets(_) => "buckets",
+        Plan::Refuse(_) => "refuse",
+    }
+}
+
+fn not_serving(error: NotServing) -> Failure {
+    tracing::debug!(%error, "a verifier was sent away");
+    let failure = match error {
+        NotServing::NotInitialized => {
+            Failure::new(Reason::Unavailable, "the cluster is not initialized yet")
+        }
+        NotServing::CannotSign(_) => {
+            Failure::new(Reason::Unavailable, "this node cannot sign checkpoints")
+        }
+    };
+    failure
+        .hint("Ask another node, or try again in a second.")
+        .retry_after(RETRY_AFTER)
+}
+
+fn refuse(reason: Reason, message: impl Into<String>) -> Failure {
+    Failure::new(reason, message)
+}

@@ -1,0 +1,198 @@
+//! The answering side between members: what this member does for another one.
+//!
+//! Two questions before anything else: is the sender a member, and does it speak for itself? A vote or an append names the
+//! node that stands or leads; it is refused when another node brings it. Who the sender *is* was proved before, by the
+//! carrier: a node by mutual TLS, the simulation by its links.
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1::raft::InspectResponse;
+use hessra_sled::{Types, Vote};
+use hessra_state::Stamped;
+use openraft::Snapshot;
+use openraft::error::RaftError;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use tokio::time::Instant;
+
+use crate::consensus::Consensus;
+use crate::error::WriteError;
+use crate::inspector::Inspector;
+use crate::membership::Change;
+use crate::peers::Proposed;
+use crate::world::World;
+
+/// Commands in one forwarded batch; members of this version send at most 256 and one more.
+const FORWARDED_COMMANDS_MAX: usize = 1_024;
+
+/// The answering side of one node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Inbound<W: World> {
+    consensus: Consensus<W>,
+    inspector: Inspector<W>,
+}
+
+impl<W: World> Inbound<W> {
+    /// Over the parts of this node.
+    #[must_use]
+    pub fn new(consensus: Consensus<W>, inspector: Inspector<W>) -> Self {
+        Self {
+            consensus,
+            inspector,
+        }
+    }
+
+    /// Takes entries from the leader.
+    ///
+    /// # Errors
+    /// The sender does not lead in the vote it names, or consensus has stopped here.
+    pub async fn append(
+        &self,
+        from: u64,
+        request: AppendEntriesRequest<Types<W::Runtime>>,
+    ) -> Result<AppendEntriesResponse<u64>, Failure> {
+        speaks_for_itself(from, &request.vote)?;
+        let raft = self.consensus.raft().openraft();
+        raft.append_entries(request).await.map_err(stopped)
+    }
+
+    /// Answers a candidate.
+    ///
+    /// # Errors
+    /// The sender stands for another node, or consensus has stopped here.
+    pub async fn vote(
+        &self,
+        from: u64,
+        request: VoteRequest<u64>,
+    ) -> Result<VoteResponse<u64>, Failure> {
+        speaks_for_itself(from, &request.vote)?;
+        let raft = self.consensus.raft().openraft();
+        raft.vote(request).await.map_err(stopped)
+    }
+
+    /// May this sender bring a snapshot under this vote? Asked before the body is read.
+    ///
+    /// # Errors
+    /// It does not lead in the vote it names.
+    pub fn may_send_snapshot(&self, from: u64, vote: &Vote) -> Result<(), Failure> {
+        speaks_for_itself(from, vote)
+    }
+
+    /// Installs a snapshot from the leader.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn snapshot(
+        &self,
+        from: u64,
+        vote: Vote,
+        snapshot: Snapshot<Types<W::Runtime>>,
+    ) -> Result<SnapshotResponse<u64>, Failure> {
+        speaks_for_itself(from, &vote)?;
+        let raft = self.consensus.raft().openraft();
+        let installed = raft.install_full_snapshot(vote, snapshot).await;
+        installed.map_err(|fatal| stopped(RaftError::Fatal(fatal)))
+    }
+
+    /// May this sender forward a batch of so many commands? Asked before they are read.
+    ///
+    /// # Errors
+    /// The sender is no member, or the batch is too large.
+    pub fn may_propose(&self, from: u64, commands: usize) -> Result<(), Failure> {
+        self.is_member(from)?;
+        if commands > FORWARDED_COMMANDS_MAX {
+            let message = format!("a batch has at most {FORWARDED_COMMANDS_MAX} commands");
+            return Err(Failure::new(Reason::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// Proposes a batch that another member forwards.
+    ///
+    /// # Errors
+    /// As [`Self::may_propose`], and as [`WriteError`] says.
+    pub async fn propose(
+        &self,
+        from: u64,
+        commands: Vec<Stamped>,
+        deadline: Instant,
+    ) -> Result<Proposed, Failure> {
+        self.may_propose(from, commands.len())?;
+        let proposed = self.consensus.propose_forwarded(commands, deadline).await;
+        proposed.map_err(|error| match error {
+            // Told apart, so that the member that forwarded says it in the same words.
+            WriteError::NoRoom(reason) => Failure::new(Reason::Degraded, reason),
+            error => error.into(),
+        })
+    }
+
+    /// Confirms the quorum as the leader, and names the log index that a linearizable reader must have applied.
+    ///
+    /// # Errors
+    /// The sender is no member, this node does not lead, or the quorum was not confirmed.
+    pub async fn read_index(&self, from: u64, deadline: Instant) -> Result<u64, Failure> {
+        self.is_member(from)?;
+        if !self.consensus.raft().is_leader() {
+            return Err(Failure::new(Reason::NoLeader, "this node does not lead"));
+        }
+        let confirmation = self.consensus.confirm(deadline).await?;
+        Ok(confirmation.index)
+    }
+
+    /// Stands for election, because the leader hands over.
+    ///
+    /// # Errors
+    /// The sender is no member, or consensus has stopped here.
+    pub async fn stand(&self, from: u64) -> Result<(), Failure> {
+        self.is_member(from)?;
+        Ok(self.consensus.raft().stand().await?)
+    }
+
+    /// Changes the members as the leader, for another member. Answers with the log index of the membership after it.
+    ///
+    /// # Errors
+    /// The sender is no member, or as [`crate::ChangeError`] says.
+    pub async fn change_members(&self, from: u64, change: &Change) -> Result<u64, Failure> {
+        self.is_member(from)?;
+        Ok(self.consensus.change_members_here(change).await?)
+    }
+
+    /// Reports what this node is.
+    ///
+    /// # Errors
+    /// The sender is no member.
+    pub fn inspect(&self, from: u64, verifiers: bool) -> Result<InspectResponse, Failure> {
+        self.is_member(from)?;
+        Ok(self.inspector.report(verifiers))
+    }
+
+    /// Requests that change or reveal something come from members; a node that was removed is one no more.
+    fn is_member(&self, id: u64) -> Result<(), Failure> {
+        if self.consensus.raft().members().nodes.contains_key(&id) {
+            return Ok(());
+        }
+        let message = format!("node {id} is not a member. Add it with `hessra cluster add`");
+        Err(Failure::new(Reason::NotPermitted, message))
+    }
+}
+
+fn speaks_for_itself(sender: u64, vote: &Vote) -> Result<(), Failure> {
+    let claimed = vote.leader_id().voted_for();
+    if claimed == Some(sender) {
+        return Ok(());
+    }
+    let claimed = claimed.map_or_else(|| "nobody".to_owned(), |id| format!("node {id}"));
+    tracing::error!(sender, claimed, "refused a member that spoke for another");
+    Err(Failure::new(
+        Reason::NotPermitted,
+        format!("the certificate is of node {sender}, the request speaks for {claimed}"),
+    ))
+}
+
+fn stopped(error: RaftError<u64>) -> Failure {
+    tracing::error!(%error, "consensus could not serve a peer");
+    Failure::new(
+        Reason::Unavailable,
+        "consensus has stopped on this node. Its log says why",
+    )
+}

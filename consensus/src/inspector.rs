@@ -1,0 +1,271 @@
+//! Reports of this node, and of the cluster as its members together report it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hessra_proto::v1::raft::InspectResponse;
+use hessra_proto::v1::{NodeStatus, StatusResponse};
+use hessra_sled::Member;
+
+use crate::consensus::Consensus;
+use crate::feed::FeedHub;
+use crate::status::{Members, RaftStatus, Role};
+use crate::world::World;
+
+/// A voter that is further behind is a reason for concern: half a second of heavy load.
+const HEALTHY_LAG_MAX: u64 = 5_000;
+
+/// The facts about a node that its consensus does not know.
+pub trait NodeFacts: Send + Sync + 'static {
+    /// `ready`, or the first reason why not: `disk_low`, `keys_sealed`.
+    fn readiness(&self) -> String;
+    /// Bytes of the store on disk.
+    fn disk_bytes(&self) -> u64;
+
+    /// Key-encryption keys that it has, the one that seals first.
+    fn keks(&self) -> Vec<String>;
+}
+
+/// Looks at this node, and asks the others. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Inspector<W: World> {
+    consensus: Consensus<W>,
+    feed: FeedHub<W>,
+    facts: Arc<dyn NodeFacts>,
+}
+
+impl<W: World> Inspector<W> {
+    /// Over the parts of this node.
+    #[must_use]
+    pub fn new(consensus: Consensus<W>, feed: FeedHub<W>, facts: Arc<dyn NodeFacts>) -> Self {
+        Self {
+            consensus,
+            feed,
+            facts,
+        }
+    }
+
+    fn own_id(&self) -> u64 {
+        self.consensus.raft().identity().id
+    }
+
+    /// Reports this node alone, with its verifiers when they are asked for.
+    pub(crate) fn report(&self, verifiers: bool) -> InspectResponse {
+        let verifiers = match verifiers {
+            true => self.feed.subscribers().local(self.own_id()),
+            false => Vec::new(),
+        };
+        InspectResponse {
+            status: Some(self.own_status()),
+            verifiers,
+        }
+    }
+
+    fn own_status(&self) -> NodeStatus {
+        let raft = self.consensus.raft();
+        let status = raft.status();
+        let member = raft.members().nodes.get(&status.id).cloned();
+        let Member {
+            peer_address,
+            public_address,
+        } = member.unwrap_or_default();
+        let state = self.consensus.state();
+        let view = state.view();
+        NodeStatus {
+            id: status.id,
+            public_address,
+            peer_address,
+            role: status.role.as_str().to_owned(),
+            state: self.readiness(&status),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            applied: status.applied_index,
+            last: status.last_index,
+            revision: view.revision.0,
+            lag: 0,
+            reachable: true,
+            state_root: view.state_root().to_vec(),
+            log_root: view.log_root().to_vec(),
+            term: status.term,
+            leader: status.leader.unwrap_or(0),
+            snapshot_index: status.snapshot_index,
+            subscribers: u32::try_from(self.feed.subscribers().connected()).unwrap_or(u32::MAX),
+            disk_bytes: self.facts.disk_bytes(),
+            keks: self.facts.keks(),
+        }
+    }
+
+    fn readiness(&self, status: &RaftStatus) -> String {
+        let consensus = self.not_ready(status).map(str::to_owned);
+        consensus.unwrap_or_else(|| self.facts.readiness())
+    }
+
+    /// Why this node should not serve, as far as consensus is concerned. For `/readyz` too.
+    #[must_use]
+    pub fn not_ready(&self, status: &RaftStatus) -> Option<&'static str> {
+        let fresh = self
+            .consensus
+            .freshness()
+            .is_some_and(|age| age <= self.feed.fresh_for());
+        match status {
+            _ if status.stopped.is_some() => Some("stopped"),
+            _ if status.leader.is_none() => Some("no_leader"),
+            _ if !self.consensus.state().is_initialized() => Some("not_initialized"),
+            _ if !fresh => Some("not_fresh"),
+            _ => None,
+        }
+    }
+
+    /// Reports the whole cluster: asks every member now.
+    pub async fn cluster(&self) -> StatusResponse {
+        let answers = self.consensus.neighbours().ask_all(false).await;
+        let (status, members) = (
+            self.consensus.raft().status(),
+            self.consensus.raft().members(),
+        );
+        let nodes = self.nodes(answers, &members);
+        let enrolled = self
+            .feed
+            .subscribers()
+            .enrolled(status.id, &self.consensus.neighbours().last_heard());
+        StatusResponse {
+            cluster_id: self.consensus.state().view().feed_id.to_string(),
+            healthy: is_healthy(&status, &members, &nodes),
+            leader: status.leader.unwrap_or(0),
+            term: status.term,
+            revision: self.consensus.state().view().revision.0,
+            subscribers: count(
+                enrolled
+                    .iter()
+                    .filter(|verifier| verifier.connected)
+                    .count(),
+            ),
+            stale: count(
+                enrolled
+                    .iter()
+                    .filter(|verifier| verifier.fails_closed_in_ms == 0)
+                    .count(),
+            ),
+            nodes,
+            answered_by: status.id,
+            // The policy says so, which consensus does not read.
+            one_person: false,
+        }
+    }
+
+    fn nodes(&self, mut answers: BTreeMap<u64, NodeStatus>, members: &Members) -> Vec<NodeStatus> {
+        let mut known = self.consensus.neighbours().last_heard();
+        answers.insert(self.own_id(), self.own_status());
+        let last = answers
+            .values()
+            .map(|status| status.last)
+            .max()
+            .unwrap_or(0);
+        let of_member = |(id, member): (&u64, &Member)| {
+            let silent = || {
+                known
+                    .remove(id)
+                    .map(|neighbour| neighbour.status)
+                    .unwrap_or_default()
+            };
+            let reachable = answers.contains_key(id);
+            let status = answers.remove(id).unwrap_or_else(silent);
+            describe(status, *id, member, reachable, last)
+        };
+        members.nodes.iter().map(of_member).collect()
+    }
+}
+
+/// One line of `status`: the member's own report, under the address by which the cluster knows it.
+fn describe(
+    status: NodeStatus,
+    id: u64,
+    member: &Member,
+    reachable: bool,
+    last: u64,
+) -> NodeStatus {
+    NodeStatus {
+        id,
+        public_address: member.public_address.clone(),
+        peer_address: member.peer_address.clone(),
+        lag: last.saturating_sub(status.applied),
+        reachable,
+        state: if reachable {
+            status.state
+        } else {
+            "unreachable".to_owned()
+        },
+        role: if reachable {
+            status.role
+        } else {
+            "unknown".to_owned()
+        },
+        ..status
+    }
+}
+
+/// A leader is known, every voter answers, is ready, follows that leader and is not far behind.
+fn is_healthy(status: &RaftStatus, members: &Members, nodes: &[NodeStatus]) -> bool {
+    let Some(leader) = status.leader else {
+        return false;
+    };
+    let is_well = |node: &NodeStatus| {
+        node.reachable
+            && node.state == "ready"
+            && node.leader == leader
+            && node.lag <= HEALTHY_LAG_MAX
+    };
+    let voters = || nodes.iter().filter(|node| members.is_voter(node.id));
+    status.role != Role::Stopped && voters().count() > 0 && voters().all(is_well)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64) -> NodeStatus {
+        NodeStatus {
+            id,
+            reachable: true,
+            state: "ready".into(),
+            leader: 1,
+            ..Default::default()
+        }
+    }
+
+    fn verdict(change: impl Fn(&mut NodeStatus)) -> bool {
+        let status = RaftStatus {
+            id: 1,
+            term: 2,
+            leader: Some(1),
+            role: Role::Leader,
+            last_index: 9,
+            applied_index: 9,
+            snapshot_index: 0,
+            stopped: None,
+        };
+        let members = Members {
+            voters: vec![[1, 2, 3].into()],
+            ..Members::default()
+        };
+        let mut nodes: Vec<NodeStatus> = (1..=4).map(node).collect();
+        change(&mut nodes[2]);
+        is_healthy(&status, &members, &nodes)
+    }
+
+    #[test]
+    fn a_cluster_is_healthy_only_while_every_voter_is_well() {
+        assert!(verdict(|_| {}));
+        assert!(!verdict(|node| node.reachable = false));
+        assert!(!verdict(|node| node.state = "disk_low".into()));
+        assert!(!verdict(|node| node.leader = 2));
+        assert!(!verdict(|node| node.lag = 50_000));
+        assert!(
+            verdict(|node| (node.id, node.reachable) = (9, false)),
+            "a learner is no voter"
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Consensus and its promises: a write that is acknowledged is durable on a quorum, a linearizable read sees it, a
+//! verifier hears of it and proves so, and no answer leaves before its audit record.
+//!
+//! ```text
+//!            a node: gRPC, HTTPS, TLS, disks, telemetry          the simulation: lossy links, drifting clocks, one seed
+//!                     │                                                   │
+//!                     └──────────────── World, Engine, AuditLog ──────────┘
+//!                                            │
+//!   propose ─▶ Consensus ─▶ Proposer ─▶ RaftHandle ─▶ openraft ─▶ store ─▶ State
+//!                  │                                                          │
+//!   linearize ─▶ Confirmer                                  FeedHub ─▶ Subscription ─▶ ContainmentWatch
+//! ```
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`consensus`] | acknowledged writes, linearizable reads, changes of the members |
+//! | [`raft`] | Raft as the rest sees it |
+//! | [`membership`] | which changes of the members may begin |
+//! | [`audit`] | no answer before its record |
+//! | [`feed`] | revocations to verifiers |
+//! | [`containment`] | at how many verifiers a revision is proven applied |
+//! | [`neighbours`] | reports of the other members |
+//! | [`inspector`] | the report of this node, and of the cluster |
+//! | [`peers`], [`inbound`] | the seam between members: asking and answering |
+//! | [`world`], [`measurement`] | the seam to the process around |
+//! | [`plant`] | deliberate bugs for the simulation; none in a release build |
+//!
+//! The crate exists because the simulation must run it: it has no gRPC, no HTTP, no TLS, no file and no clock of its own.
+
+pub mod audit;
+pub mod confirmer;
+pub mod consensus;
+pub mod containment;
+pub mod error;
+pub mod feed;
+pub mod inbound;
+pub mod inspector;
+pub mod measurement;
+pub mod membership;
+pub mod neighbours;
+mod pause;
+pub mod peers;
+pub mod plant;
+mod proposer;
+pub mod raft;
+mod settings;
+pub mod status;
+pub mod world;
+
+pub use confirmer::{Began, Confirmation};
+pub use consensus::{Asked, Background, Committed, Consensus, Setup};
+pub use containment::ContainmentWatch;
+pub use error::{ReadError, WriteError};
+pub use inbound::Inbound;
+pub use inspector::{Inspector, NodeFacts};
+pub use measurement::Measurement;
+pub use membership::{Change, ChangeError};
+pub use peers::{Peer, PeerError, Peers, Proposed};
+pub use proposer::WriteGuard;
+pub use raft::{NodeIdentity, RaftHandle, RaftSettings, StartError};
+pub use settings::ConsensusSettings;
+pub use status::{Members, RaftStatus, Role, StopReason};
+pub use world::World;

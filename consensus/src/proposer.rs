@@ -1,0 +1,356 @@
+//! Concurrent writes become one log entry: one append, one flush, one round to the followers, one apply.
+//!
+//! ```text
+//! propose ─▶ queue: two lanes ─▶ batch ─▶ leader here? append : forward once ─▶ answers, one per command
+//! ```
+//! Two lanes, so that revocations have a capacity of their own and go first; a small share of every entry is kept for
+//! the other lane, so that a flood of revocations does not stop a key rotation. While entries are under way
+//! (`pipeline` at a time, the later ones only when they are worth an entry) the next one fills; so the batch grows with
+//! the load and a lone write waits for nobody.
+
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_state::Stamped;
+use openraft::AsyncRuntime;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::WriteError;
+use crate::measurement::{Lane, Measurement};
+use crate::pause::WritePause;
+use crate::peers::{Peer, PeerError, Peers as _, Proposed};
+use crate::plant::{Plant, is_planted};
+use crate::raft::RaftHandle;
+use crate::settings::{ConsensusSettings, RETRY_PAUSE};
+use crate::status::StopReason;
+use crate::world::{World, spawn_until};
+use queue::{Job, Queue, Queues, lane_of, size};
+
+pub(crate) use queue::Origin;
+
+/// A forwarded batch that the leader does not answer for so long is tried again, perhaps at another leader.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Says why this node may not write as the leader now; `None` = it may. Asked before every entry: a full disk must be
+/// met by a refusal, before it is met by an error that stops the node.
+pub trait WriteGuard: Send + Sync + 'static {
+    /// A sentence.
+    fn refusal(&self) -> Option<String>;
+}
+
+/// The lanes' sending ends, and the room for all that waits.
+pub(crate) struct Proposer<W> {
+    world: W,
+    revocations: mpsc::Sender<Job>,
+    others: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+    room_max: usize,
+}
+
+impl<W: World> Proposer<W> {
+    pub(crate) fn start(
+        raft: RaftHandle<W>,
+        world: W,
+        pause: WritePause,
+        guard: Arc<dyn WriteGuard>,
+        settings: &ConsensusSettings,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (revocations, urgent) = mpsc::channel(settings.revocations_queued_max);
+        let (others, patient) = mpsc::channel(settings.others_queued_max);
+        let queues = Queues {
+            revocations: Queue::new(urgent),
+            others: Queue::new(patient),
+        };
+        let under_way = Arc::new(Semaphore::new(settings.pipeline));
+        let batcher = Batcher {
+            raft,
+            world: world.clone(),
+            pause,
+            guard,
+        };
+        spawn_until::<W>(stop, take_batches(Arc::new(batcher), queues, under_way));
+        let room_max = settings.queued_bytes_max.min(u32::MAX as usize);
+        Self {
+            world,
+            revocations,
+            others,
+            room: Arc::new(Semaphore::new(room_max)),
+            room_max,
+        }
+    }
+
+    /// No write waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        [&self.revocations, &self.others]
+            .iter()
+            .all(|queue| queue.capacity() == queue.max_capacity())
+    }
+
+    /// Puts commands into their lane, and waits for their answers.
+    pub(crate) async fn enqueue(
+        &self,
+        commands: Vec<Stamped>,
+        deadline: Instant,
+        origin: Origin,
+    ) -> Result<Proposed, WriteError> {
+        let lane = lane_of(&commands);
+        let bytes = commands.iter().map(size).sum::<usize>().min(self.room_max);
+        let (answer, answered) = oneshot::channel();
+        // INVARIANT: `bytes` fits in 32 bits because `room_max` does.
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(bytes as u32)
+            .map_err(|_| self.refused(lane))?;
+        let queue = match lane {
+            Lane::Revocations => &self.revocations,
+            Lane::Others => &self.others,
+        };
+        let job = Job {
+            commands,
+            bytes,
+            deadline,
+            origin,
+            answer,
+            _room: room,
+        };
+        queue.try_send(job).map_err(|_| self.refused(lane))?;
+        let waiting = queue.max_capacity() - queue.capacity();
+        self.world
+            .measure(Measurement::ProposalsQueued(lane, waiting));
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            // Sent or not: nobody is left who knows.
+            Ok(Err(_)) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    fn refused(&self, lane: Lane) -> WriteError {
+        self.world.measure(Measurement::ProposalRefused(lane));
+        WriteError::Overloaded
+    }
+}
+
+async fn take_batches<W: World>(
+    batcher: Arc<Batcher<W>>,
+    mut queues: Queues,
+    under_way: Arc<Semaphore>,
+) {
+    let at_once = under_way.available_permits() as u32;
+    while let Ok(permit) = Arc::clone(&under_way).acquire_owned().await {
+        let alone = under_way.acquire_many(at_once - 1);
+        let Some(jobs) = queues.next_batch(alone).await else {
+            return;
+        };
+        let batcher = Arc::clone(&batcher);
+        drop(W::Runtime::spawn(async move {
+            batcher.deliver(jobs).await;
+            drop(permit);
+        }));
+    }
+}
+
+/// Brings batches to the leader, here or elsewhere.
+struct Batcher<W: World> {
+    raft: RaftHandle<W>,
+    world: W,
+    pause: WritePause,
+    guard: Arc<dyn WriteGuard>,
+}
+
+/// The outcome of one try at a batch.
+enum Tried {
+    Done(Proposed),
+    /// Worth another try; `sent` = it may have been written nevertheless.
+    Again {
+        sent: bool,
+    },
+    Failed(WriteError),
+}
+
+impl<W: World> Batcher<W> {
+    /// Tries until there is an answer, or nobody waits for it any more.
+    async fn deliver(&self, mut jobs: Vec<Job>) {
+        let commands: usize = jobs.iter().map(|job| job.commands.len()).sum();
+        self.world.measure(Measurement::ProposalSize(commands));
+        let mut sent = false;
+        loop {
+            jobs = without_expired(jobs, sent);
+            let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else {
+                return;
+            };
+            let leader = self.raft.status().leader;
+            match self.try_once(&jobs, deadline).await {
+                Tried::Done(proposed) => return answer(jobs, proposed),
+                Tried::Failed(error) => return fail(jobs, &still_true(error, sent)),
+                Tried::Again { sent: this_time } => sent |= this_time,
+            }
+            jobs = without_forwarded(jobs, sent);
+            let pause = deadline.min(Instant::now() + RETRY_PAUSE);
+            let _ = timeout_at(pause, self.raft.leader_is_not(leader)).await;
+        }
+    }
+
+    async fn try_once(&self, jobs: &[Job], deadline: Instant) -> Tried {
+        if timeout_at(deadline, self.pause.over()).await.is_err() {
+            return Tried::Again { sent: false };
+        }
+        let commands: Vec<Stamped> = jobs
+            .iter()
+            .flat_map(|job| job.commands.iter().cloned())
+            .collect();
+        match self.raft.leader() {
+            Some(leader) if leader.id == self.raft.identity().id => {
+                self.append(commands, deadline).await
+            }
+            Some(leader) => self.forward(&leader, commands, deadline).await,
+            None => match self.raft.status().stopped {
+                Some(reason) => Tried::Failed(WriteError::Stopped(reason)),
+                None => Tried::Again { sent: false },
+            },
+        }
+    }
+
+    /// Appends as the leader.
+    async fn append(&self, commands: Vec<Stamped>, deadline: Instant) -> Tried {
+        if let Some(reason) = self.guard.refusal()
+            && !is_planted(Plant::WriteWithoutRoom)
+        {
+            return Tried::Failed(WriteError::NoRoom(reason));
+        }
+        let count = commands.len();
+        let written = tokio::select! {
+            biased;
+            written = self.raft.write(commands.into()) => written,
+            () = self.raft.deposed() => return Tried::Again { sent: true },
+            () = sleep_until(deadline) => return Tried::Again { sent: true },
+        };
+        match written {
+            Ok(written) if written.answers.len() == count => Tried::Done(Proposed {
+                answers: written.answers,
+                index: written.index,
+                holders: self.raft.holders(written.index),
+            }),
+            Ok(written) => Tried::Failed(miscounted(count, written.answers.len())),
+            // An entry that was truncated was certainly not applied, but one of an earlier try may have been.
+            Err(WriteError::NoLeader) => Tried::Again { sent: false },
+            Err(error) => Tried::Failed(error),
+        }
+    }
+
+    /// Forwards to the leader, once.
+    async fn forward(&self, leader: &Peer, commands: Vec<Stamped>, deadline: Instant) -> Tried {
+        let count = commands.len();
+        let within = FORWARD_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        let answered = tokio::select! {
+            biased;
+            answered = self.world.peers().propose(leader, commands, within) => answered,
+            () = self.raft.leader_is_not(Some(leader.id)) => return Tried::Again { sent: true },
+            () = sleep_until(Instant::now() + within) => return Tried::Again { sent: true },
+        };
+        match answered {
+            Ok(proposed) if proposed.answers.len() == count => Tried::Done(shifted(proposed)),
+            Ok(proposed) => Tried::Failed(miscounted(count, proposed.answers.len())),
+            Err(error) => refused_by_leader(leader.id, error),
+        }
+    }
+}
+
+/// For [`Plant::ForwardedAnswersShifted`].
+fn shifted(mut proposed: Proposed) -> Proposed {
+    if is_planted(Plant::ForwardedAnswersShifted) {
+        proposed.answers.rotate_left(1);
+    }
+    proposed
+}
+
+fn miscounted(commands: usize, answers: usize) -> WriteError {
+    WriteError::Stopped(StopReason::failed(format!(
+        "{commands} commands got {answers} answers"
+    )))
+}
+
+fn refused_by_leader(leader: u64, error: PeerError) -> Tried {
+    tracing::debug!(leader, %error, "the leader did not take a batch");
+    let Failure {
+        reason, message, ..
+    } = match error {
+        PeerError::Failed(failure) => failure,
+        PeerError::TooLarge { .. } => return Tried::Failed(WriteError::Overloaded),
+        PeerError::Unreadable(why) => {
+            return Tried::Failed(WriteError::Stopped(StopReason::Failed(why)));
+        }
+    };
+    match reason {
+        Reason::Limit => Tried::Failed(WriteError::Overloaded),
+        // Told by the leader in words that are already a whole sentence.
+        Reason::Degraded => Tried::Failed(WriteError::NoRoom(message)),
+        Reason::NoLeader => Tried::Again { sent: false },
+        _ => Tried::Again { sent: true },
+    }
+}
+
+fn answer(jobs: Vec<Job>, proposed: Proposed) {
+    let Proposed {
+        answers,
+        index,
+        holders,
+    } = proposed;
+    let mut answers = answers.into_iter();
+    for job in jobs {
+        let answers = answers.by_ref().take(job.commands.len()).collect();
+        // A caller that gave up is no error: the write is durable all the same.
+        let _ = job.answer.send(Ok(Proposed {
+            answers,
+            index,
+            holders,
+        }));
+    }
+}
+
+fn fail(jobs: Vec<Job>, error: &WriteError) {
+    for job in jobs {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+}
+
+/// The error of a try, after tries before it. A refusal says that nothing was written: once an earlier try may have been
+/// written, nobody knows.
+fn still_true(error: WriteError, sent: bool) -> WriteError {
+    match error {
+        WriteError::Overloaded | WriteError::NoLeader | WriteError::NoRoom(_) if sent => {
+            WriteError::Unknown
+        }
+        error => error,
+    }
+}
+
+fn not_written(sent: bool) -> WriteError {
+    if sent {
+        WriteError::Unknown
+    } else {
+        WriteError::NoLeader
+    }
+}
+
+/// Expires jobs past their deadline before proposing. Slightly before the caller's own deadline, so that the answer says
+/// whether anything was sent.
+fn without_expired(jobs: Vec<Job>, sent: bool) -> Vec<Job> {
+    let now = Instant::now() + RETRY_PAUSE / 2;
+    let (live, expired): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.deadline > now);
+    fail(expired, &not_written(sent));
+    live
+}
+
+/// The member that forwarded a batch looks for the new leader itself.
+fn without_forwarded(jobs: Vec<Job>, sent: bool) -> Vec<Job> {
+    let (own, forwarded): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.origin == Origin::Here);
+    fail(forwarded, &not_written(sent));
+    own
+}

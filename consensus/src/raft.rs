@@ -1,0 +1,415 @@
+//! Raft as the rest of consensus sees it: write a batch, confirm a quorum, read who leads.
+//!
+//! ```text
+//! proposer ──write──▶ RaftHandle ──▶ openraft ──▶ storage (log, machine)
+//!                         │              └──▶ network ──▶ Peers: the other members
+//!                         └─published──▶ the state after every applied batch
+//! ```
+//!
+//! openraft's types are named here and in the seam only. Five facts about openraft 0.9 shape it:
+//! - a node that led when it stopped leads again when it starts, with a commit index that may be older than what it
+//!   had acknowledged. So such a node confirms nothing until an entry of *this* process has been applied
+//!   ([`RaftHandle::confirm`]);
+//! - it cannot hand leadership over: the chosen follower is asked to stand ([`change`]);
+//! - its election timer has one length for the life of a process: [`candidacy`] ends a split vote;
+//! - a leader that wants to send a snapshot to a follower of a higher term may stop for good
+//!   ([`StopReason::Deposed`](crate::StopReason::Deposed)): the process ends, and whoever runs it starts it again;
+//! - one append to a follower may take one heartbeat interval, disk included, before it is tried again.
+//!
+//! It decides nothing about who may write.
+
+mod candidacy;
+mod change;
+mod network;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
+use hessra_state::{Applied, State};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
+use openraft::storage::RaftLogStorage;
+use openraft::{AsyncRuntime, ServerState};
+use tokio::sync::watch;
+
+pub use settings::{NodeIdentity, RaftSettings};
+
+use crate::error::{ReadError, WriteError};
+use crate::measurement::Measurement;
+use crate::peers::Peer;
+use crate::plant::{Plant, is_planted};
+use crate::status::{Members, Metrics, RaftStatus, StopReason, matched, members, status};
+use crate::world::World;
+use candidacy::Candidacy;
+
+/// openraft over the product's types, on the runtime of a world.
+type Raft<W> = openraft::Raft<Types<<W as World>::Runtime>>;
+
+/// Why consensus could not be started.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error(
+        "the timing of consensus is not usable: {0}. Set raft.heartbeat below raft.election_min below raft.election_max"
+    )]
+    Settings(String),
+    #[error(
+        "consensus could not be started from the data directory: {0}. Run `hessra doctor` on this node's directory, or replace the node"
+    )]
+    Storage(String),
+}
+
+/// One entry, committed and applied here.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// Log index of the entry.
+    pub(crate) index: u64,
+    /// In the order of its commands.
+    pub(crate) answers: Vec<Applied>,
+}
+
+/// Raft of this node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct RaftHandle<W: World> {
+    raft: Raft<W>,
+    world: W,
+    identity: Arc<NodeIdentity>,
+    settings: Arc<RaftSettings>,
+    published: watch::Receiver<Arc<Published>>,
+    remembered: Arc<dyn Remembered>,
+    restored: Arc<RestoredLeadership>,
+}
+
+/// The term in which this node led when its process before this one stopped, until that is harmless.
+struct RestoredLeadership {
+    term: Option<u64>,
+    harmless: AtomicBool,
+}
+
+/// Starts Raft over an opened store.
+///
+/// # Errors
+/// When the timing is contradictory, or the store cannot be read: see the sentence.
+pub(crate) async fn start<W: World, E: Engine>(
+    (mut log, machine): Parts<E, W::Runtime>,
+    identity: NodeIdentity,
+    settings: RaftSettings,
+    world: W,
+) -> Result<RaftHandle<W>, StartError> {
+    let storage = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
+    let config = Arc::new(settings.config(&identity.cluster)?);
+    let vote = log.read_vote().await.map_err(|error| storage(&error))?;
+    let led = vote
+        .filter(|vote| vote.is_committed() && vote.leader_id().voted_for() == Some(identity.id))
+        .filter(|_| !is_planted(Plant::RestoredLeaderTrusted));
+    let restored = RestoredLeadership {
+        term: led.map(|vote| vote.leader_id().term),
+        harmless: AtomicBool::new(false),
+    };
+    let (published, remembered) = (machine.watch(), machine.remembered());
+    let candidacy = Arc::new(Candidacy::default());
+    let network = network::Factory::new(world.clone(), Arc::clone(&candidacy), &settings);
+    let raft = openraft::Raft::new(identity.id, config, network, log, machine)
+        .await
+        .map_err(|error| storage(&error))?;
+    if !is_planted(Plant::ElectionTimerDrawnOnce) {
+        let (shortest, longest) = (settings.election_min, settings.election_max);
+        drop(W::Runtime::spawn(candidacy.stand_again_at_random(
+            raft.clone(),
+            shortest,
+            longest,
+        )));
+    }
+    Ok(RaftHandle {
+        raft,
+        world,
+        identity: Arc::new(identity),
+        settings: Arc::new(settings),
+        published,
+        remembered,
+        restored: Arc::new(restored),
+    })
+}
+
+impl<W: World> RaftHandle<W> {
+    /// First start of a cluster: all initial members call it with one list, and it does nothing where the cluster
+    /// is already there.
+    ///
+    /// # Errors
+    /// When this node is not in the list, or consensus has stopped.
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), StopReason> {
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::Fatal(fatal)) => Err(StopReason::of(&fatal)),
+            Err(error) => Err(StopReason::failed(error.to_string())),
+        }
+    }
+
+    /// Has this node neither voted nor a log: is it the first start on an empty data directory?
+    ///
+    /// # Errors
+    /// When consensus has stopped.
+    pub async fn is_untouched(&self) -> Result<bool, StopReason> {
+        let initialized = self.raft.is_initialized().await;
+        initialized
+            .map(|initialized| !initialized)
+            .map_err(|fatal| StopReason::of(&fatal))
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> &NodeIdentity {
+        &self.identity
+    }
+
+    /// Timing in use.
+    #[must_use]
+    pub fn settings(&self) -> &RaftSettings {
+        &self.settings
+    }
+
+    /// The state as last applied here: may be behind the cluster, see [`Self::confirm`].
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.published.borrow().state)
+    }
+
+    /// Follows the applied state.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.clone()
+    }
+
+    /// What was answered before, as of the newest entry applied here.
+    #[must_use]
+    pub fn remembered(&self) -> &Arc<dyn Remembered> {
+        &self.remembered
+    }
+
+    /// Log index of the newest entry in the published state; 0 = none.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.published.borrow().applied.map_or(0, |id| id.index)
+    }
+
+    /// Waits until the published state holds the entry at `index`.
+    ///
+    /// # Errors
+    /// When the state machine has stopped.
+    pub(crate) async fn wait_applied(&self, index: u64) -> Result<(), ReadError> {
+        let reached =
+            |published: &Arc<Published>| published.applied.map_or(0, |id| id.index) >= index;
+        let stopped = |_| ReadError::Stopped(StopReason::failed("the state machine has stopped"));
+        self.published
+            .clone()
+            .wait_for(reached)
+            .await
+            .map(drop)
+            .map_err(stopped)
+    }
+
+    /// Who leads and how far this node is.
+    #[must_use]
+    pub fn status(&self) -> RaftStatus {
+        status(&self.raft.metrics().borrow(), self.applied_index())
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        members(&self.raft.metrics().borrow())
+    }
+
+    /// The leader this node knows, with its address.
+    #[must_use]
+    pub fn leader(&self) -> Option<Peer> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let id = metrics.current_leader?;
+        let member = metrics.membership_config.membership().get_node(&id)?;
+        Some(Peer {
+            id,
+            member: member.clone(),
+        })
+    }
+
+    /// Does this node believe that it leads? Only [`Self::confirm`] proves it.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    /// Resolves when leadership of the current term is lost.
+    pub(crate) async fn deposed(&self) {
+        let mut metrics = self.raft.metrics();
+        let term = metrics.borrow().current_term;
+        let over = |metrics: &Metrics| {
+            metrics.state != ServerState::Leader || metrics.current_term != term
+        };
+        // An error means that consensus has stopped, and then this node leads no more either.
+        let _ = metrics.wait_for(over).await;
+    }
+
+    /// Resolves when the known leader is not `current`. Never once consensus has stopped: nothing changes any more.
+    pub(crate) async fn leader_is_not(&self, current: Option<u64>) {
+        let mut metrics = self.raft.metrics();
+        let other = metrics.wait_for(|metrics| metrics.current_leader != current);
+        if other.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Resolves with the reason when consensus has stopped on this node for good.
+    pub async fn stopped(&self) -> StopReason {
+        let mut metrics = self.raft.metrics();
+        let stopped = metrics.wait_for(|metrics| metrics.running_state.is_err());
+        match stopped
+            .await
+            .as_deref()
+            .map(|metrics| &metrics.running_state)
+        {
+            Ok(Err(fatal)) => StopReason::of(fatal),
+            _ => StopReason::failed("consensus task ended"),
+        }
+    }
+
+    /// Members whose log holds `index`, this node included. Known to the leader only; elsewhere 0.
+    #[must_use]
+    pub(crate) fn holders(&self, index: u64) -> usize {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let Some(replication) = &metrics.replication else {
+            return 0;
+        };
+        replication
+            .values()
+            .filter(|matched| matched.is_some_and(|id| id.index >= index))
+            .count()
+    }
+
+    /// Returns when all of `ids` hold `index` in their log, or this node leads no more.
+    pub(crate) async fn held_by(&self, index: u64, ids: &[u64]) {
+        let held = |metrics: &Metrics| match &metrics.replication {
+            Some(replication) => ids.iter().all(|id| matched(replication.get(id)) >= index),
+            None => true,
+        };
+        let _ = self.raft.metrics().wait_for(held).await;
+    }
+
+    /// Log index up to which the member's log is known to match; 0 when unknown or not leading.
+    #[must_use]
+    pub fn matched_index(&self, id: u64) -> u64 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .replication
+            .as_ref()
+            .map_or(0, |replication| matched(replication.get(&id)))
+    }
+
+    /// Commits and applies one entry. Leader only. Waits as long as it takes: callers bound it.
+    ///
+    /// # Errors
+    /// [`WriteError::NoLeader`]: not written, or overwritten by another leader's entry: try there with the same
+    /// request ids, which makes a second writing harmless. [`WriteError::Stopped`].
+    pub(crate) async fn write(&self, proposal: Proposal) -> Result<Written, WriteError> {
+        self.world
+            .measure(Measurement::EntryProposed(proposal.0.len()));
+        if is_planted(Plant::AnswerBeforeCommit) {
+            return Ok(self.predicted(proposal));
+        }
+        match self.raft.client_write(proposal).await {
+            Ok(response) => {
+                let Answers(answers) = response.data;
+                Ok(Written {
+                    index: response.log_id.index,
+                    answers,
+                })
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+                Err(WriteError::NoLeader)
+            }
+            Err(RaftError::Fatal(fatal)) => Err(WriteError::Stopped(StopReason::of(&fatal))),
+            Err(error) => Err(WriteError::Stopped(StopReason::failed(error.to_string()))),
+        }
+    }
+
+    /// Confirms with a quorum that this node leads *now*, and names the log index that a linearizable reader must
+    /// have applied (Raft §6.4, read-index). Waits as long as one heartbeat interval.
+    ///
+    /// # Errors
+    /// When this node does not lead, or too few members answered in time.
+    pub(crate) async fn confirm(&self) -> Result<u64, ReadError> {
+        self.write_in_restored_term().await?;
+        if is_planted(Plant::ConfirmWithoutQuorum) && self.is_leader() {
+            return Ok(self.applied_index());
+        }
+        match self.raft.get_read_log_id().await {
+            Ok((read, _)) if is_planted(Plant::StaleCommitIndex) => {
+                Ok(read.map_or(0, |id| id.index.saturating_sub(3)))
+            }
+            Ok((read, _)) => Ok(read.map_or(0, |id| id.index)),
+            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(ReadError::NoQuorum)
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_))) => {
+                Err(ReadError::NoLeader)
+            }
+            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped(StopReason::of(&fatal))),
+        }
+    }
+
+    /// A leader that was restored, not elected, may know an older commit index than it had acknowledged before it
+    /// stopped: an entry of this process, once applied, lies above everything of the earlier one.
+    async fn write_in_restored_term(&self) -> Result<(), ReadError> {
+        let Some(term) = self.restored.term else {
+            return Ok(());
+        };
+        if self.restored.harmless.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.raft.metrics().borrow().current_term <= term {
+            self.write(Proposal::from(Vec::new()))
+                .await
+                .map_err(|error| match error {
+                    WriteError::Stopped(reason) => ReadError::Stopped(reason),
+                    _ => ReadError::NoLeader,
+                })?;
+        }
+        self.restored.harmless.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// For [`Plant::AnswerBeforeCommit`]: the answers as this node expects them, while the entry is still on its way.
+    fn predicted(&self, proposal: Proposal) -> Written {
+        let now = self.remembered.moment().machine;
+        let mut machine = hessra_state::Machine::from_records(now.records()).unwrap_or_default();
+        let written = Written {
+            index: self.status().last_index + 1,
+            answers: proposal
+                .0
+                .iter()
+                .map(|stamped| machine.apply(stamped))
+                .collect(),
+        };
+        let raft = self.raft.clone();
+        drop(W::Runtime::spawn(async move {
+            let _ = raft.client_write(proposal).await;
+        }));
+        written
+    }
+
+    /// Stops consensus; returns when its tasks have ended.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "consensus task did not end cleanly");
+        }
+    }
+
+    /// openraft, for what other members ask of it.
+    pub(crate) fn openraft(&self) -> &Raft<W> {
+        &self.raft
+    }
+}

@@ -1,0 +1,164 @@
+//! openraft's network over the seam: appends, votes and snapshots, one [`Network`] per replication stream.
+//!
+//! A peer that cannot be reached is tried again after a pause that grows; timeouts are those that openraft gives.
+#![allow(
+    clippy::result_large_err,
+    reason = "openraft's error type, made only when a message failed"
+)]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_proto::status::Reason;
+use hessra_sled::{Member, Types, Vote};
+use openraft::Snapshot;
+use openraft::error::{
+    Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError,
+    Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use tokio::time::Instant;
+
+use super::RaftSettings;
+use super::candidacy::Candidacy;
+use crate::measurement::Measurement;
+use crate::peers::{Peer, PeerError, Peers as _};
+use crate::world::World;
+
+/// Pauses before an unreachable peer is tried again: from short, because a restart takes a second, to two seconds.
+const BACKOFF_MS: [u64; 6] = [50, 100, 200, 400, 800, 2_000];
+
+/// Makes one [`Network`] per replication stream.
+pub(super) struct Factory<W> {
+    world: W,
+    candidacy: Arc<Candidacy>,
+    snapshot_timeout: Duration,
+}
+
+impl<W: World> Factory<W> {
+    pub(super) fn new(world: W, candidacy: Arc<Candidacy>, settings: &RaftSettings) -> Self {
+        Self {
+            world,
+            candidacy,
+            snapshot_timeout: settings.snapshot_timeout,
+        }
+    }
+}
+
+impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Factory<W> {
+    type Network = Network<W>;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Network<W> {
+        Network {
+            peer: Peer {
+                id: target,
+                member: member.clone(),
+            },
+            world: self.world.clone(),
+            candidacy: Arc::clone(&self.candidacy),
+            snapshot_timeout: self.snapshot_timeout,
+        }
+    }
+}
+
+/// The requests of openraft to one peer.
+pub(super) struct Network<W> {
+    peer: Peer,
+    world: W,
+    candidacy: Arc<Candidacy>,
+    snapshot_timeout: Duration,
+}
+
+type RpcError = RPCError<u64, Member, RaftError<u64>>;
+
+impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types<W::Runtime>>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        let begun = Instant::now();
+        let peers = self.world.peers();
+        let answer = peers.append(&self.peer, request, option.hard_ttl()).await;
+        let answer = answer.map_err(rpc_error)?;
+        self.world.measure(Measurement::AppendTook(begun.elapsed()));
+        Ok(answer)
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RpcError> {
+        let asked = request.clone();
+        let peers = self.world.peers();
+        let answer = peers.vote(&self.peer, request, option.hard_ttl()).await;
+        let answer = answer.map_err(rpc_error)?;
+        self.candidacy.heard(&asked, &answer);
+        Ok(answer)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Types<W::Runtime>>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<Types<W::Runtime>, Fatal<u64>>> {
+        let bytes = snapshot.snapshot.len();
+        tracing::info!(peer = self.peer.id, bytes, "started to send a snapshot");
+        let peers = self.world.peers();
+        let sent = peers.snapshot(&self.peer, vote, snapshot, self.snapshot_timeout);
+        let answer = tokio::select! {
+            biased;
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            answer = sent => answer,
+        };
+        let answer =
+            answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
+        tracing::info!(peer = self.peer.id, bytes, "sent a snapshot");
+        Ok(answer)
+    }
+
+    fn backoff(&self) -> Backoff {
+        let last = BACKOFF_MS[BACKOFF_MS.len() - 1];
+        Backoff::new(
+            BACKOFF_MS
+                .into_iter()
+                .chain(std::iter::repeat(last))
+                .map(Duration::from_millis),
+        )
+    }
+}
+
+/// Unreachable peers are left alone for a while; everything else is tried again at once.
+fn rpc_error(error: PeerError) -> RpcError {
+    match error {
+        PeerError::TooLarge { fitting } => PayloadTooLarge::new_entries_hint(fitting).into(),
+        PeerError::Failed(failure) if leaves_alone(failure.reason) => {
+            RPCError::Unreachable(Unreachable::new(&failure))
+        }
+        error => RPCError::Network(NetworkError::new(&error)),
+    }
+}
+
+/// The peer is not there, is not who it should be, or does not serve this: trying again at once changes nothing.
+fn leaves_alone(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unavailable
+            | Reason::NoLeader
+            | Reason::Stale
+            | Reason::NotPermitted
+            | Reason::Unauthenticated
+            | Reason::Unsupported
+            | Reason::Denied
+            | Reason::Conflict
+            | Reason::QuorumLost
+            | Reason::Degraded
+    )
+}

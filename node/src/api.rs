@@ -1,0 +1,15 @@
+//! The ports: gRPC for operators and verifiers, HTTPS for clients, gRPC for the other members.
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`grpc`] | operators and verifiers, on the public port |
+//! | [`https`] | clients that ask for tokens, on the public port |
+//! | [`peers`] | the other members, on the peer port |
+//! | `middleware` | a context before, a record after |
+//! | `deadline` | when the caller stops waiting |
+
+mod deadline;
+pub mod grpc;
+pub mod https;
+mod middleware;
+pub mod peers;

@@ -1,0 +1,267 @@
+//! The peer port: the gRPC service between members.
+//!
+//! Proves who the sender is and that it means this cluster, reads its message, and hands it to [`Inbound`], which decides
+//! what a sender may. That the certificate is of the cluster's own authority was checked by TLS.
+
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1::raft as wire;
+use hessra_proto::v1::raft::raft_server::{Raft as Service, RaftServer};
+use hessra_sled::{SnapshotImage, TokioTypes as Types, codec};
+use openraft::Snapshot;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
+use tonic::{Request, Response, Status, Streaming};
+
+use hessra_consensus::{Inbound, NodeIdentity};
+
+use super::deadline::deadline_of;
+use crate::peers::{MESSAGE_BYTES_MAX, decode_change};
+use crate::tls::PeerCertificate;
+use crate::world::NodeWorld;
+
+/// Largest snapshot that is taken from a peer: as much as its blocks may have when they are unpacked.
+const SNAPSHOT_BYTES_MAX: u64 = hessra_sled::snapshot::PLAIN_BYTES_MAX;
+
+/// The service of the peer port.
+pub struct PeerService {
+    identity: NodeIdentity,
+    inbound: Inbound<NodeWorld>,
+}
+
+/// The service, with its limits set.
+#[must_use]
+pub fn service(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> RaftServer<PeerService> {
+    RaftServer::new(PeerService::new(identity, inbound))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+impl PeerService {
+    /// Over the answering side of this node.
+    #[must_use]
+    pub fn new(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> Self {
+        Self { identity, inbound }
+    }
+
+    /// The node that the certificate of the connection names.
+    fn sender<T>(&self, request: &Request<T>) -> Result<u64, Failure> {
+        let certificate = request.extensions().get::<PeerCertificate>();
+        let certificate = certificate
+            .ok_or_else(|| Failure::new(Reason::Unauthenticated, "no certificate was presented"))?;
+        let cluster = &self.identity.cluster;
+        certificate.node_id(cluster).ok_or_else(|| {
+            let names = certificate.san_uris.join(", ");
+            let message =
+                format!("the certificate names `{names}`, which is no node of cluster `{cluster}`");
+            Failure::new(Reason::NotPermitted, message)
+        })
+    }
+
+    fn same_cluster(&self, cluster_id: &[u8]) -> Result<(), Failure> {
+        if cluster_id == self.identity.cluster_id() {
+            return Ok(());
+        }
+        let NodeIdentity { id, cluster } = &self.identity;
+        let message = format!(
+            "this is node {id} of cluster `{cluster}`, and the request is of another cluster. Correct the peer address"
+        );
+        Err(Failure::new(Reason::NotPermitted, message))
+    }
+}
+
+#[tonic::async_trait]
+impl Service for PeerService {
+    async fn append(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let sender = self.sender(&request)?;
+        let append = request.into_inner();
+        self.same_cluster(&append.cluster_id)?;
+        let entries = append
+            .entries
+            .iter()
+            .map(|bytes| codec::decode_entry(bytes))
+            .collect::<Result<Vec<_>, _>>();
+        let append = AppendEntriesRequest::<Types> {
+            vote: codec::decode_vote(append.vote.as_ref().ok_or_else(|| malformed("vote"))?),
+            prev_log_id: append.prev.as_ref().map(codec::decode_log_id),
+            entries: entries.map_err(|error| unsupported(&error))?,
+            leader_commit: append.leader_commit.as_ref().map(codec::decode_log_id),
+        };
+        let response = self.inbound.append(sender, append).await?;
+        Ok(Response::new(encode_append_response(&response)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        let sender = self.sender(&request)?;
+        let vote = request.into_inner();
+        self.same_cluster(&vote.cluster_id)?;
+        let candidate = codec::decode_vote(vote.vote.as_ref().ok_or_else(|| malformed("vote"))?);
+        let vote = VoteRequest::new(candidate, vote.last_log.as_ref().map(codec::decode_log_id));
+        let response = self.inbound.vote(sender, vote).await?;
+        Ok(Response::new(wire::VoteResponse {
+            vote: Some(codec::encode_vote(&response.vote)),
+            granted: response.vote_granted,
+            last_log: response.last_log_id.as_ref().map(codec::encode_log_id),
+        }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<wire::SnapshotResponse>, Status> {
+        let sender = self.sender(&request)?;
+        let mut chunks = request.into_inner();
+        let head = chunks.message().await?.ok_or_else(|| malformed("head"))?;
+        self.same_cluster(&head.cluster_id)?;
+        let vote = codec::decode_vote(head.vote.as_ref().ok_or_else(|| malformed("vote"))?);
+        self.inbound.may_send_snapshot(sender, &vote)?;
+        let meta = head.meta.as_ref().ok_or_else(|| malformed("meta"))?;
+        let (meta, size) =
+            codec::decode_snapshot_meta(meta).map_err(|error| unsupported(&error))?;
+        let image = receive(&mut chunks, size).await?;
+        tracing::info!(
+            bytes = size,
+            index = meta.last_log_id.map_or(0, |id| id.index),
+            "received a snapshot"
+        );
+        let snapshot = Snapshot {
+            meta,
+            snapshot: Box::new(image),
+        };
+        let response = self.inbound.snapshot(sender, vote, snapshot).await?;
+        Ok(Response::new(wire::SnapshotResponse {
+            vote: Some(codec::encode_vote(&response.vote)),
+        }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<wire::ProposeRequest>,
+    ) -> Result<Response<wire::ProposeResponse>, Status> {
+        let sender = self.sender(&request)?;
+        self.same_cluster(&request.get_ref().cluster_id)?;
+        let deadline = deadline_of(&request);
+        let commands = request.into_inner().commands;
+        self.inbound.may_propose(sender, commands.len())?;
+        let commands = commands
+            .iter()
+            .map(codec::decode_stamped)
+            .collect::<Result<Vec<_>, _>>();
+        let commands = commands.map_err(|error| unsupported(&error))?;
+        let proposed = self.inbound.propose(sender, commands, deadline).await?;
+        Ok(Response::new(wire::ProposeResponse {
+            applied: proposed.answers.iter().map(codec::encode_applied).collect(),
+            log_index: proposed.index,
+            holders: u32::try_from(proposed.holders).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        let sender = self.sender(&request)?;
+        self.same_cluster(&request.get_ref().cluster_id)?;
+        let index = self
+            .inbound
+            .read_index(sender, deadline_of(&request))
+            .await?;
+        Ok(Response::new(wire::ReadIndexResponse { index }))
+    }
+
+    async fn stand(
+        &self,
+        request: Request<wire::StandRequest>,
+    ) -> Result<Response<wire::StandResponse>, Status> {
+        let sender = self.sender(&request)?;
+        self.same_cluster(&request.get_ref().cluster_id)?;
+        self.inbound.stand(sender).await?;
+        Ok(Response::new(wire::StandResponse {}))
+    }
+
+    async fn change_membership(
+        &self,
+        request: Request<wire::ChangeMembershipRequest>,
+    ) -> Result<Response<wire::ChangeMembershipResponse>, Status> {
+        let sender = self.sender(&request)?;
+        self.same_cluster(&request.get_ref().cluster_id)?;
+        let change = decode_change(request.into_inner().change)?;
+        let log_index = self.inbound.change_members(sender, &change).await?;
+        Ok(Response::new(wire::ChangeMembershipResponse { log_index }))
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<wire::InspectRequest>,
+    ) -> Result<Response<wire::InspectResponse>, Status> {
+        let sender = self.sender(&request)?;
+        self.same_cluster(&request.get_ref().cluster_id)?;
+        let described = self.inbound.inspect(sender, request.get_ref().verifiers)?;
+        Ok(Response::new(described))
+    }
+}
+
+async fn receive(
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+    size: u64,
+) -> Result<SnapshotImage, Status> {
+    if size > SNAPSHOT_BYTES_MAX {
+        return Err(refuse(
+            Reason::Limit,
+            format!("a snapshot has at most {SNAPSHOT_BYTES_MAX} bytes, this one {size}"),
+        ));
+    }
+    let mut bytes = Vec::new();
+    let mut complete = false;
+    while let Some(chunk) = chunks.message().await? {
+        bytes.extend_from_slice(&chunk.data);
+        complete |= chunk.last;
+        if bytes.len() as u64 > size {
+            return Err(refuse(
+                Reason::InvalidArgument,
+                "the snapshot is longer than it said",
+            ));
+        }
+    }
+    if !complete || bytes.len() as u64 != size {
+        return Err(refuse(Reason::InvalidArgument, "the snapshot ended early"));
+    }
+    Ok(SnapshotImage::from(bytes))
+}
+
+fn encode_append_response(response: &AppendEntriesResponse<u64>) -> wire::AppendResponse {
+    use wire::append_response::Outcome;
+    let mut encoded = wire::AppendResponse::default();
+    match response {
+        AppendEntriesResponse::Success => encoded.set_outcome(Outcome::Success),
+        AppendEntriesResponse::PartialSuccess(matching) => {
+            encoded.set_outcome(Outcome::Partial);
+            encoded.matching = matching.as_ref().map(codec::encode_log_id);
+        }
+        AppendEntriesResponse::Conflict => encoded.set_outcome(Outcome::Conflict),
+        AppendEntriesResponse::HigherVote(vote) => {
+            encoded.set_outcome(Outcome::HigherVote);
+            encoded.vote = Some(codec::encode_vote(vote));
+        }
+    }
+    encoded
+}
+
+fn refuse(reason: Reason, message: impl Into<String>) -> Status {
+    Failure::new(reason, message).into()
+}
+
+fn malformed(what: &str) -> Status {
+    refuse(
+        Reason::InvalidArgument,
+        format!("the request has no {what}: the sender runs another version. Upgrade it"),
+    )
+}
+
+fn unsupported(error: &codec::CodecError) -> Status {
+    refuse(Reason::Unsupported, error.to_string())
+}

@@ -1,0 +1,64 @@
+//! What a verifier that knows what this node knows says of a token.
+
+use std::sync::Arc;
+
+use hessra_revocation::{FeedId, Freshness, Monotonic, View};
+use hessra_sdk_core::{DenyReason, Keyring, Knowledge, Request, UnknownReason, Verdict, Verified};
+
+use super::Issuer;
+use super::admission::Basis;
+use crate::problem::{Kind, Problem};
+
+impl Issuer {
+    /// What a token proves.
+    ///
+    /// # Errors
+    /// What `refused` makes of a denial; and that this node cannot tell.
+    pub(super) fn verify(
+        &self,
+        basis: &Basis,
+        token: &str,
+        request: &Request,
+        refused: impl FnOnce(&DenyReason) -> Problem,
+    ) -> Result<Verified, Problem> {
+        let keyring = self.keyring(basis.view());
+        // The age was taken before `now`: the token is checked with knowledge that is at least as old as it is.
+        let age_ms = u64::try_from(basis.age.as_millis()).unwrap_or(u64::MAX);
+        let as_of = Monotonic(basis.now.monotonic.0.saturating_sub(age_ms));
+        let knowledge = Knowledge {
+            keyring: &keyring.2,
+            view: Some(basis.view()),
+            freshness: Some(Freshness {
+                as_of: Some(as_of),
+                fresh_for: self.parts.stale_max,
+            }),
+        };
+        match self.verifier.verify(token, request, &knowledge, basis.now) {
+            Verdict::Allow(verified) => Ok(verified),
+            Verdict::Deny(reason) => Err(refused(&reason)),
+            Verdict::Unknown(reason) => Err(cannot_tell(&reason)),
+        }
+    }
+
+    /// The keys of a view; read once per change of keys.
+    pub(super) fn keyring(&self, view: &View) -> Arc<(FeedId, u64, Keyring)> {
+        let cached = self.keyring.load_full();
+        if let Some(cached) =
+            cached.filter(|cached| (cached.0, cached.1) == (view.feed_id, view.keyset_version))
+        {
+            return cached;
+        }
+        let fresh = Arc::new((view.feed_id, view.keyset_version, Keyring::from_view(view)));
+        self.keyring.store(Some(Arc::clone(&fresh)));
+        fresh
+    }
+}
+
+/// A token that should say who asks, and does not.
+pub(super) fn not_identified(reason: &DenyReason) -> Problem {
+    Problem::new(Kind::Unauthenticated, reason.code(), reason.to_string())
+}
+
+fn cannot_tell(reason: &UnknownReason) -> Problem {
+    Problem::new(Kind::Unavailable, reason.code(), reason.to_string())
+}

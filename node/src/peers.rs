@@ -1,0 +1,382 @@
+//! Requests to the other members over gRPC.
+//!
+//! Whether the peer is who it should be is decided by the dialer: it connects only to a certificate of the cluster's
+//! own authority that names the expected node. An entry is encoded once, whatever the number of followers it goes to
+//! ([`EncodedEntries`]).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hessra_consensus::{Change, NodeIdentity, Peer, PeerError, Peers, Proposed};
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1::log;
+use hessra_proto::v1::raft as wire;
+use hessra_proto::v1::raft::change_membership_request::Change as WireChange;
+use hessra_proto::v1::raft::raft_client::RaftClient;
+use hessra_sled::{Member, SnapshotImage, TokioTypes as Types, Vote, codec};
+use hessra_state::{Applied, Stamped};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{Snapshot, TokioRuntime};
+use prost::bytes::Bytes;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// Largest message between members. One revocation of 10,000 identities of 512 bytes each is about 5.3 MB, and an
+/// inspection of 100,000 verifiers about 20 MB.
+pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Encoded entries kept for followers that have not been sent them yet.
+const ENCODED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Entries of one append are split above this: well below the message limit, and short enough to be written to disk
+/// within a heartbeat interval.
+const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a snapshot in one message.
+const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Opens channels to peers.
+pub trait PeerDialer: Send + Sync + 'static {
+    /// A channel that connects when it is first used, again when it broke, and only to node `id`.
+    fn channel(&self, id: u64, address: &str) -> Channel;
+}
+
+/// Snapshots have a connection of their own: a heartbeat must not wait behind a gigabyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Traffic {
+    Calls,
+    Snapshots,
+}
+
+/// Connections to the other members, shared by everything that talks to them.
+pub struct PeerClients {
+    cluster_id: Vec<u8>,
+    dialer: Arc<dyn PeerDialer>,
+    channels: Mutex<BTreeMap<(u64, Traffic, String), Channel>>,
+    encoded: Mutex<EncodedEntries>,
+}
+
+impl PeerClients {
+    /// No connection yet.
+    #[must_use]
+    pub fn new(identity: &NodeIdentity, dialer: Arc<dyn PeerDialer>) -> Self {
+        Self {
+            cluster_id: identity.cluster_id().to_vec(),
+            dialer,
+            channels: Mutex::default(),
+            encoded: Mutex::default(),
+        }
+    }
+
+    /// Client of a member; the connection is shared and made when first used.
+    fn client(&self, traffic: Traffic, peer: &Peer) -> RaftClient<Channel> {
+        let (id, peer_address) = (peer.id, &peer.member.peer_address);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another address of the same node is another connection: the old one is dropped with its key.
+        channels.retain(|(known, _, address), _| *known != id || address == peer_address);
+        let channel = channels
+            .entry((id, traffic, peer_address.clone()))
+            .or_insert_with(|| self.dialer.channel(id, peer_address));
+        RaftClient::new(channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn calls(&self, peer: &Peer) -> RaftClient<Channel> {
+        self.client(Traffic::Calls, peer)
+    }
+
+    fn encode(&self, entries: &[openraft::Entry<Types>]) -> Vec<Bytes> {
+        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .iter()
+            .map(|entry| encoded.bytes_of(entry))
+            .collect()
+    }
+}
+
+impl Peers<TokioRuntime> for PeerClients {
+    async fn append(
+        &self,
+        to: &Peer,
+        append: AppendEntriesRequest<Types>,
+        timeout: Duration,
+    ) -> Result<AppendEntriesResponse<u64>, PeerError> {
+        let entries = self.encode(&append.entries);
+        refuse_too_large(&entries)?;
+        let request = wire::AppendRequest {
+            cluster_id: self.cluster_id.clone(),
+            vote: Some(codec::encode_vote(&append.vote)),
+            prev: append.prev_log_id.as_ref().map(codec::encode_log_id),
+            entries,
+            leader_commit: append.leader_commit.as_ref().map(codec::encode_log_id),
+        };
+        let answered = self.calls(to).append(within(request, timeout)).await;
+        append_response(&answered.map_err(failed)?.into_inner())
+    }
+
+    async fn vote(
+        &self,
+        to: &Peer,
+        vote: VoteRequest<u64>,
+        timeout: Duration,
+    ) -> Result<VoteResponse<u64>, PeerError> {
+        let request = wire::VoteRequest {
+            cluster_id: self.cluster_id.clone(),
+            vote: Some(codec::encode_vote(&vote.vote)),
+            last_log: vote.last_log_id.as_ref().map(codec::encode_log_id),
+        };
+        let answered = self.calls(to).vote(within(request, timeout)).await;
+        let response = answered.map_err(failed)?.into_inner();
+        Ok(VoteResponse::new(
+            decoded_vote(response.vote.as_ref())?,
+            response.last_log.as_ref().map(codec::decode_log_id),
+            response.granted,
+        ))
+    }
+
+    async fn snapshot(
+        &self,
+        to: &Peer,
+        vote: Vote,
+        snapshot: Snapshot<Types>,
+        timeout: Duration,
+    ) -> Result<SnapshotResponse<u64>, PeerError> {
+        let chunks = snapshot_chunks(self.cluster_id.clone(), &vote, snapshot);
+        let request = within(tokio_stream::iter(chunks), timeout);
+        let answered = self.client(Traffic::Snapshots, to).snapshot(request).await;
+        let response = answered.map_err(failed)?.into_inner();
+        Ok(SnapshotResponse::new(decoded_vote(response.vote.as_ref())?))
+    }
+
+    async fn propose(
+        &self,
+        to: &Peer,
+        commands: Vec<Stamped>,
+        timeout: Duration,
+    ) -> Result<Proposed, PeerError> {
+        let request = wire::ProposeRequest {
+            cluster_id: self.cluster_id.clone(),
+            commands: commands.iter().map(codec::encode_stamped).collect(),
+        };
+        let answered = self.calls(to).propose(within(request, timeout)).await;
+        let response = answered.map_err(failed)?.into_inner();
+        let answers: Result<Vec<Applied>, _> =
+            response.applied.iter().map(codec::decode_applied).collect();
+        Ok(Proposed {
+            answers: answers.map_err(|_| unreadable_answer())?,
+            index: response.log_index,
+            holders: response.holders as usize,
+        })
+    }
+
+    async fn read_index(&self, to: &Peer, timeout: Duration) -> Result<u64, PeerError> {
+        let request = wire::ReadIndexRequest {
+            cluster_id: self.cluster_id.clone(),
+        };
+        let answered = self.calls(to).read_index(within(request, timeout)).await;
+        Ok(answered.map_err(failed)?.into_inner().index)
+    }
+
+    async fn stand(&self, to: &Peer, timeout: Duration) -> Result<(), PeerError> {
+        let request = wire::StandRequest {
+            cluster_id: self.cluster_id.clone(),
+        };
+        let answered = self.calls(to).stand(within(request, timeout)).await;
+        answered.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn change_members(
+        &self,
+        to: &Peer,
+        change: &Change,
+        timeout: Duration,
+    ) -> Result<u64, PeerError> {
+        let request = wire::ChangeMembershipRequest {
+            cluster_id: self.cluster_id.clone(),
+            change: Some(encode_change(change)),
+        };
+        let mut client = self.calls(to);
+        let answered = client.change_membership(within(request, timeout)).await;
+        Ok(answered.map_err(failed)?.into_inner().log_index)
+    }
+
+    async fn inspect(
+        &self,
+        to: &Peer,
+        verifiers: bool,
+        timeout: Duration,
+    ) -> Result<wire::InspectResponse, PeerError> {
+        let request = wire::InspectRequest {
+            cluster_id: self.cluster_id.clone(),
+            verifiers,
+        };
+        let answered = self.calls(to).inspect(within(request, timeout)).await;
+        Ok(answered.map_err(failed)?.into_inner())
+    }
+}
+
+fn failed(status: Status) -> PeerError {
+    Failure::from(&status).into()
+}
+
+fn refuse_too_large(entries: &[Bytes]) -> Result<(), PeerError> {
+    let bytes: usize = entries.iter().map(Bytes::len).sum();
+    if entries.len() < 2 || bytes <= APPEND_BYTES_MAX {
+        return Ok(());
+    }
+    let mut room = APPEND_BYTES_MAX;
+    let fitting = entries
+        .iter()
+        .take_while(|entry| match room.checked_sub(entry.len()) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        });
+    Err(PeerError::TooLarge {
+        fitting: fitting.count().max(1) as u64,
+    })
+}
+
+fn append_response(
+    response: &wire::AppendResponse,
+) -> Result<AppendEntriesResponse<u64>, PeerError> {
+    use wire::append_response::Outcome;
+    match response.outcome() {
+        Outcome::Success => Ok(AppendEntriesResponse::Success),
+        Outcome::Partial => Ok(AppendEntriesResponse::PartialSuccess(
+            response.matching.as_ref().map(codec::decode_log_id),
+        )),
+        Outcome::Conflict => Ok(AppendEntriesResponse::Conflict),
+        Outcome::HigherVote => Ok(AppendEntriesResponse::HigherVote(decoded_vote(
+            response.vote.as_ref(),
+        )?)),
+        Outcome::Unspecified => Err(malformed("outcome")),
+    }
+}
+
+fn decoded_vote(vote: Option<&log::Vote>) -> Result<Vote, PeerError> {
+    vote.map(codec::decode_vote)
+        .ok_or_else(|| malformed("vote"))
+}
+
+fn malformed(what: &str) -> PeerError {
+    PeerError::Unreadable(format!(
+        "a peer's answer has no valid {what}: it runs another version. Upgrade it"
+    ))
+}
+
+fn unreadable_answer() -> PeerError {
+    PeerError::Unreadable(
+        "the leader's answer cannot be read: it runs another version. Upgrade this node".to_owned(),
+    )
+}
+
+/// The snapshot in pieces; the first also says whose and of what.
+fn snapshot_chunks(
+    cluster_id: Vec<u8>,
+    vote: &Vote,
+    snapshot: Snapshot<Types>,
+) -> impl Iterator<Item = wire::SnapshotChunk> + Send + use<> {
+    let Snapshot { meta, snapshot } = snapshot;
+    let size = snapshot.len() as u64;
+    let head = wire::SnapshotChunk {
+        cluster_id,
+        vote: Some(codec::encode_vote(vote)),
+        meta: Some(codec::encode_snapshot_meta(&meta, size)),
+        ..wire::SnapshotChunk::default()
+    };
+    let data = (0..).map_while(move |number: usize| piece(&snapshot, number));
+    std::iter::once(head).chain(data)
+}
+
+fn piece(snapshot: &SnapshotImage, number: usize) -> Option<wire::SnapshotChunk> {
+    let bytes = snapshot.as_bytes();
+    let start = number * SNAPSHOT_CHUNK_BYTES;
+    // An empty snapshot still needs its last message.
+    if start >= bytes.len() && number > 0 {
+        return None;
+    }
+    let end = bytes.len().min(start + SNAPSHOT_CHUNK_BYTES);
+    Some(wire::SnapshotChunk {
+        data: bytes[start..end].to_vec(),
+        last: end == bytes.len(),
+        ..Default::default()
+    })
+}
+
+fn encode_change(change: &Change) -> WireChange {
+    match change {
+        Change::AddLearner { id, member } => WireChange::AddLearner(log::Node {
+            id: *id,
+            peer_address: member.peer_address.clone(),
+            public_address: member.public_address.clone(),
+        }),
+        Change::Promote(id) => WireChange::Promote(*id),
+        Change::Remove(id) => WireChange::Remove(*id),
+        Change::TransferTo(id) => WireChange::TransferTo(*id),
+    }
+}
+
+/// From the wire.
+///
+/// # Errors
+/// A change that only a newer version knows.
+pub(crate) fn decode_change(change: Option<WireChange>) -> Result<Change, Failure> {
+    Ok(match change {
+        Some(WireChange::AddLearner(node)) => Change::AddLearner {
+            id: node.id,
+            member: Member {
+                peer_address: node.peer_address,
+                public_address: node.public_address,
+            },
+        },
+        Some(WireChange::Promote(id)) => Change::Promote(id),
+        Some(WireChange::Remove(id)) => Change::Remove(id),
+        Some(WireChange::TransferTo(id)) => Change::TransferTo(id),
+        None => {
+            let message = "this change is not known here. Upgrade this node";
+            return Err(Failure::new(Reason::Unsupported, message));
+        }
+    })
+}
+
+/// The newest entries as they go over the wire, by log id: one log id has one payload for ever.
+#[derive(Default)]
+struct EncodedEntries {
+    by_log_id: BTreeMap<(u64, u64), Bytes>,
+    bytes: usize,
+}
+
+impl EncodedEntries {
+    fn bytes_of(&mut self, entry: &openraft::Entry<Types>) -> Bytes {
+        let key = (entry.log_id.index, entry.log_id.leader_id.term);
+        if let Some(bytes) = self.by_log_id.get(&key) {
+            return bytes.clone();
+        }
+        let bytes = Bytes::from(codec::encode_entry(entry));
+        self.bytes += bytes.len();
+        self.by_log_id.insert(key, bytes.clone());
+        self.shrink();
+        bytes
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > ENCODED_BYTES_MAX {
+            let Some((_, oldest)) = self.by_log_id.pop_first() else {
+                return;
+            };
+            self.bytes -= oldest.len();
+        }
+    }
+}
+
+/// A request with a deadline that the peer sees too.
+fn within<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}

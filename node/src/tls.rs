@@ -1,0 +1,282 @@
+//! Who is on the other side: TLS on the public and the peer port.
+//!
+//! | module | its story |
+//! |---|---|
+//! | [`material`] | certificates, keys and CAs from files, and rustls configurations made of them |
+//! | [`listener`] | accepts connections, within limits, and serves a router on them |
+//! | [`peer`] | dials members and checks that each is the member it should be |
+//!
+//! Client certificates are requested on the public port and demanded on the peer port; a certificate that does not check
+//! ends the handshake on both. Sessions are never resumed: every connection proves its certificate anew, so one that
+//! expired or whose CA was removed is worth nothing from then on.
+
+pub mod listener;
+pub mod material;
+pub mod peer;
+
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+pub use listener::{CallerAddress, Listener, ListenerLimits, NotAdmitted};
+pub use material::{TlsError, TlsFiles};
+pub use peer::PeerTls;
+
+/// The certificate that the other side presented and proved; a request extension on both ports, absent when none was
+/// presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct PeerCertificate {
+    pub der: Vec<u8>,
+    /// SHA-256 of `der`.
+    pub sha256: [u8; 32],
+    pub san_uris: Vec<String>,
+    pub san_dns: Vec<String>,
+}
+
+impl PeerCertificate {
+    /// Reads the names of a certificate. One that does not parse has none: it identifies nobody.
+    #[must_use]
+    pub fn read(certificate: &CertificateDer<'_>) -> Self {
+        let (mut san_uris, mut san_dns) = (Vec::new(), Vec::new());
+        for name in alternative_names(certificate) {
+            match name {
+                Name::Uri(uri) => san_uris.push(uri),
+                Name::Dns(dns) => san_dns.push(dns),
+            }
+        }
+        let der = certificate.to_vec();
+        let sha256 = Sha256::digest(&der).into();
+        Self {
+            der,
+            sha256,
+            san_uris,
+            san_dns,
+        }
+    }
+
+    /// The member that this certificate speaks for: its SAN URI is `urn:hessra:node:<cluster>:<id>`. A certificate that
+    /// names two speaks for none.
+    #[must_use]
+    pub fn node_id(&self, cluster: &str) -> Option<u64> {
+        let prefix = format!("{NODE_URN}{cluster}:");
+        let mut ids = self
+            .san_uris
+            .iter()
+            .filter_map(|uri| uri.strip_prefix(&prefix)?.parse().ok());
+        let id = ids.next()?;
+        ids.next().is_none().then_some(id)
+    }
+}
+
+/// SAN URI of a member.
+#[must_use]
+pub fn node_urn(cluster: &str, id: u64) -> String {
+    format!("{NODE_URN}{cluster}:{id}")
+}
+
+const NODE_URN: &str = "urn:hessra:node:";
+
+enum Name {
+    Uri(String),
+    Dns(String),
+}
+
+fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<Name> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let read = |name: &GeneralName<'_>| match name {
+        GeneralName::URI(uri) => Some(Name::Uri((*uri).to_owned())),
+        GeneralName::DNSName(dns) => Some(Name::Dns((*dns).to_owned())),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(read).collect()
+}
+
+/// Unix seconds at which a certificate ends.
+#[must_use]
+pub fn ends_at(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    fn authority() -> (Issuer<'static, KeyPair>, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        (Issuer::new(params, key), pem)
+    }
+
+    /// Files of a member in a directory of its own.
+    fn member(
+        directory: &Path,
+        (issuer, ca): &(Issuer<'static, KeyPair>, String),
+        uri: &str,
+    ) -> TlsFiles {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params
+            .subject_alt_names
+            .push(SanType::URI(uri.try_into().unwrap()));
+        let name = uri.replace(':', "-");
+        let write = |extension: &str, text: &str| {
+            let path = directory.join(format!("{name}.{extension}"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        TlsFiles {
+            certificate: write("crt", &params.signed_by(&key, issuer).unwrap().pem()),
+            key: write("key", &key.serialize_pem()),
+            authority: write("ca", ca),
+        }
+    }
+
+    fn limits() -> ListenerLimits {
+        let long = Duration::from_secs(10);
+        ListenerLimits {
+            connections_max: 2,
+            connections_per_address_max: 2,
+            handshake_timeout: long,
+            header_timeout: long,
+            idle_timeout: long,
+            streams_max: 10,
+            streams_reset_max: 10,
+            header_bytes_max: 16 * 1024,
+        }
+    }
+
+    /// The address of a peer listener that shows these files.
+    async fn peer_listener(files: &TlsFiles, stop: &CancellationToken) -> String {
+        let config = Arc::new(ArcSwap::from_pointee(files.peer_server().unwrap()));
+        let listener = Listener::open(
+            "peer",
+            ([127, 0, 0, 1], 0).into(),
+            config,
+            limits(),
+            |_| Ok(()),
+            Metrics::unrecorded(),
+        )
+        .await
+        .unwrap();
+        let address = listener.address().to_string();
+        tokio::spawn(listener.serve(axum::Router::new(), stop.clone(), Duration::ZERO));
+        address
+    }
+
+    #[tokio::test]
+    async fn a_member_is_spoken_to_only_when_it_is_the_one_that_was_meant() {
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let first = member(directory.path(), &ca, &node_urn("prod", 1));
+        let second = member(directory.path(), &ca, &node_urn("prod", 2));
+        let address = peer_listener(&second, &stop).await;
+        let tls = PeerTls::new("prod", &first).unwrap();
+        tls.connect(&address, 2).await.unwrap();
+        let refused = tls.connect(&address, 3).await.err().unwrap().to_string();
+        assert_eq!(
+            refused,
+            format!("`{address}` should be node 3, its certificate names node 2")
+        );
+        let elsewhere = PeerTls::new("staging", &first).unwrap();
+        let refused = elsewhere
+            .connect(&address, 2)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            refused.ends_with("its certificate names no member of this cluster"),
+            "{refused}"
+        );
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_member_of_another_authority_is_no_member() {
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let address =
+            peer_listener(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
+        let stranger = member(directory.path(), &authority(), &node_urn("prod", 1));
+        assert!(
+            PeerTls::new("prod", &stranger)
+                .unwrap()
+                .connect(&address, 2)
+                .await
+                .is_err()
+        );
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn permits_are_limited_and_given_back() {
+        use tokio::io::AsyncReadExt as _;
+        use tokio::net::TcpStream;
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let address =
+            peer_listener(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
+        let admitted = [
+            TcpStream::connect(&address).await.unwrap(),
+            TcpStream::connect(&address).await.unwrap(),
+        ];
+        let mut third = TcpStream::connect(&address).await.unwrap();
+        // Closed at once, where those that have a permit are waited for.
+        assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
+        drop(admitted);
+        let first =
+            PeerTls::new("prod", &member(directory.path(), &ca, &node_urn("prod", 1))).unwrap();
+        while first.connect(&address, 2).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    }
+
+    #[test]
+    fn a_certificate_that_names_two_members_speaks_for_none() {
+        let names = |uris: &[String]| PeerCertificate {
+            der: Vec::new(),
+            sha256: [0; 32],
+            san_uris: uris.to_vec(),
+            san_dns: Vec::new(),
+        };
+        assert_eq!(names(&[node_urn("prod", 7)]).node_id("prod"), Some(7));
+        assert_eq!(
+            names(&[node_urn("prod", 7), node_urn("prod", 8)]).node_id("prod"),
+            None
+        );
+        assert_eq!(
+            names(&["urn:hessra:alice".to_owned()]).node_id("prod"),
+            None
+        );
+        assert_eq!(names(&[node_urn("production", 7)]).node_id("prod"), None);
+    }
+}

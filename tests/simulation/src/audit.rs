@@ -1,0 +1,183 @@
+//! One node's audit log: records that become durable after a while, and of which a crash keeps a beginning.
+//!
+//! Chaining and files are the business of the node (`node/src/audit`) and of its own crash tests. Here it matters when a
+//! record is durable, what a new life finds, and what happens while nothing can be written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hessra_audit::checkpoint::field;
+use hessra_audit::{Event, Head, Outcome, Record};
+use hessra_consensus::audit::{AuditError, AuditLog, NotWritten, Progress, Recovered, Written};
+use rand::Rng;
+use tokio::sync::watch;
+
+use crate::disk::sync_duration;
+use crate::runtime::{Process, random};
+
+/// What stays when a node crashes: the records on its disk, and whether more can be written.
+#[derive(Default)]
+pub struct AuditDisk {
+    durable: Mutex<Vec<Record>>,
+    full: AtomicBool,
+}
+
+/// The audit log of one life.
+pub struct SimAuditLog {
+    disk: Arc<AuditDisk>,
+    process: Process,
+    recovered: Recovered,
+    written: watch::Sender<Written>,
+    /// Held while a batch is on its way to the disk: one after the other.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl AuditDisk {
+    /// From now on nothing can be written, or everything again.
+    pub fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Is the record of this request durable, or a record that says that a snapshot took the place of this log entry?
+    ///
+    /// Read from the records, not from what the code under test says of them.
+    pub fn has_record_of(&self, request: &str, index: u64) -> bool {
+        let skips = |record: &Record| {
+            let number = |name: &str| record.change.get(name).and_then(|value| value.as_u64());
+            let (from, next) = (number("from"), number(field::NEXT_INDEX));
+            record.event == Event::SnapshotRestored.as_str()
+                && from.is_some_and(|from| from <= index)
+                && next.is_some_and(|next| next > index)
+        };
+        let durable = self.durable.lock().expect("one thread");
+        durable
+            .iter()
+            .rev()
+            .any(|record| record.request.id == request || skips(record))
+    }
+
+    /// Records of changes that are in it twice: each change of the cluster has one record on a node.
+    pub fn repeated(&self) -> Vec<String> {
+        let durable = self.durable.lock().expect("one thread");
+        let mut ids = std::collections::BTreeSet::new();
+        let of_log = durable
+            .iter()
+            .filter(|record| record.raft.is_some() && !record.id.is_empty());
+        of_log
+            .filter(|record| !ids.insert(record.id.clone()))
+            .map(|record| record.id.clone())
+            .collect()
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn append(&self, records: Vec<Record>) {
+        self.durable.lock().expect("one thread").extend(records);
+    }
+}
+
+impl SimAuditLog {
+    /// The log of a new life, over whatever a crash left.
+    pub fn open(disk: Arc<AuditDisk>, process: Process) -> Self {
+        let mut recovered = Recovered::default();
+        for record in disk.durable.lock().expect("one thread").iter() {
+            recovered.note(record);
+        }
+        let written = Written {
+            head: Head::START,
+            next: recovered.progress.next,
+            members: recovered.progress.members.clone(),
+            syncs: 0,
+            failing: None,
+        };
+        Self {
+            disk,
+            process,
+            recovered,
+            written: watch::Sender::new(written),
+            turn: Arc::default(),
+        }
+    }
+
+    fn refuse(&self) -> AuditError {
+        let error = AuditError::Failing("the simulated disk is full".to_owned());
+        let failing = Some(error.clone());
+        self.written
+            .send_modify(|written| written.failing = failing);
+        error
+    }
+}
+
+impl AuditLog for SimAuditLog {
+    fn ready(&self) -> Result<(), AuditError> {
+        match self.disk.is_full() {
+            true => Err(self.refuse()),
+            false => Ok(()),
+        }
+    }
+
+    fn written(&self) -> watch::Receiver<Written> {
+        self.written.subscribe()
+    }
+
+    fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    fn append(
+        &self,
+        records: Vec<Record>,
+        progress: Progress,
+    ) -> BoxFuture<'static, Result<(), NotWritten>> {
+        if self.disk.is_full() {
+            let error = self.refuse();
+            return std::future::ready(Err(NotWritten { error, records })).boxed();
+        }
+        let (disk, written, turn) = (
+            Arc::clone(&self.disk),
+            self.written.clone(),
+            Arc::clone(&self.turn),
+        );
+        async move {
+            let _turn = turn.lock().await;
+            // The lines of a batch reach the disk one after the other: a crash in between keeps some of them.
+            let (mut first, mut rest) = (records, Vec::new());
+            if !first.is_empty() {
+                rest = first.split_off(random().gen_range(0..=first.len()));
+            }
+            tokio::time::sleep(sync_duration() / 2).await;
+            disk.append(first);
+            tokio::time::sleep(sync_duration() / 2).await;
+            disk.append(rest);
+            if random().gen_bool(0.05) {
+                disk.append(vec![checkpoint(&progress)]);
+            }
+            written.send_modify(|written| {
+                written.next = progress.next;
+                written.members = progress.members;
+                written.syncs += 1;
+                written.failing = None;
+            });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn tell(&self, record: Record) {
+        let disk = Arc::clone(&self.disk);
+        self.process.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            disk.append(vec![record]);
+        });
+    }
+}
+
+/// Entries that make no record are known to be done from a checkpoint only.
+fn checkpoint(progress: &Progress) -> Record {
+    progress.write(Record::new(Event::AuditCheckpoint, Outcome::Success, 0))
+}

@@ -1,0 +1,196 @@
+//! An operator: changes the members, and watches how far a revocation is contained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_audit::Actor;
+use hessra_consensus::{Change, ChangeError, ContainmentWatch, Members};
+use hessra_proto::v1::WatchAppliedRequest;
+use rand::Rng;
+use tokio::time::{Instant, timeout};
+
+use crate::node::{Life, Node};
+use crate::runtime::random;
+use crate::world::Shared;
+
+/// How long an operator waits for one change.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
+/// How long one watch lasts at most.
+const WATCH_MAX: Duration = Duration::from_secs(3);
+/// More members are not added.
+const MEMBERS_MAX: usize = 5;
+/// Nodes that one seed may start in addition.
+const ADDED_MAX: usize = 4;
+/// An operator leaves a member that was removed running for at most so long.
+const RETIRE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Asks nodes at random.
+pub struct Operator {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Operator {
+    /// An operator with a number of its own, from 3000 on.
+    pub fn new(id: u64, shared: Arc<Shared>) -> Self {
+        Self { id, shared }
+    }
+
+    /// Works until the world stops it.
+    pub async fn work(self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(random().gen_range(300..1_500))).await;
+            match random().gen_range(0..100) {
+                0..45 => self.watch().await,
+                _ => self.change_members().await,
+            }
+        }
+    }
+
+    /// Looks at the members through some node, and makes one change that may be made.
+    async fn change_members(&self) {
+        let Some(life) = self.shared.any_node().life() else {
+            return;
+        };
+        let members = life.consensus.raft().members();
+        let (kind, change) = match random().gen_range(0..100) {
+            0..30 => ("member added", self.addition(&members).await),
+            30..60 => ("member promoted", promotion(&members)),
+            60..80 => ("member removed", removal(&members)),
+            _ => ("leadership transferred", transfer(&members)),
+        };
+        let Some(change) = change else { return };
+        self.shared
+            .trace(|| format!("operator {} asks for {change:?}", self.id));
+        let wanted = change.clone();
+        let deadline = Instant::now() + ANSWER_MAX;
+        let asked = life.ask(self.id, move |life| async move {
+            let consensus = &life.consensus;
+            consensus
+                .change_members(&wanted, Actor::default(), deadline)
+                .await
+        });
+        let outcome = timeout(ANSWER_MAX, asked).await.ok().flatten();
+        self.shared
+            .trace(|| format!("operator {} hears {outcome:?}", self.id));
+        match (outcome, change) {
+            (Some(Ok(_)), change) => {
+                self.shared
+                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+                if let Change::Remove(id) = change {
+                    self.retire_later(id);
+                }
+            }
+            (Some(Err(ChangeError::Unavailable(_) | ChangeError::Unaudited(_))) | None, _) => {
+                // It may have happened, in part: the end of the seed looks at who the members are.
+                let kind = "change of members with unknown outcome";
+                self.shared
+                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+            }
+            (Some(Err(_)), _) => {
+                let kind = "change of members refused";
+                self.shared
+                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+            }
+        }
+    }
+
+    /// A new machine with an id that was never used, or one that was started before and is no member yet.
+    async fn addition(&self, members: &Members) -> Option<Change> {
+        if members.nodes.len() >= MEMBERS_MAX {
+            return None;
+        }
+        let waits = |node: &Arc<Node>| !members.nodes.contains_key(&node.id) && node.is_new();
+        let waiting = self.shared.nodes().into_iter().find(waits);
+        let node = match waiting {
+            Some(node) => node,
+            None => {
+                let node = self.shared.new_node(ADDED_MAX)?;
+                node.start().await;
+                node
+            }
+        };
+        Some(Change::AddLearner {
+            id: node.id,
+            member: crate::world::member(node.id),
+        })
+    }
+
+    fn retire_later(&self, id: u64) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let after = random().gen_range(Duration::ZERO..RETIRE_WITHIN);
+            tokio::time::sleep(after).await;
+            if let Some(node) = shared.node(id) {
+                node.retire().await;
+                shared.trace(|| format!("node {id} retired"));
+            }
+        });
+    }
+
+    /// Watches the newest acknowledged revision through some node.
+    async fn watch(&self) {
+        let Some(life) = self.shared.any_node().life() else {
+            return;
+        };
+        let revision = self.shared.oracle.newest_acknowledged().0;
+        let wanted = WatchAppliedRequest {
+            revision,
+            fraction: if random().gen_bool(0.3) { 0.5 } else { 0.0 },
+            count: 0,
+        };
+        let watched = life.ask(self.id, move |life| watch(life, wanted));
+        let _ = timeout(WATCH_MAX * 2, watched).await;
+    }
+}
+
+/// Follows one revision at this life. Every report is compared with what the verifiers really hold.
+pub async fn watch(life: Life, wanted: WatchAppliedRequest) -> bool {
+    let (consensus, feed) = (life.consensus.clone(), life.feed.clone());
+    let mut watch = ContainmentWatch::begin(consensus, feed, wanted, Actor::default());
+    let mut done = false;
+    let reports = async {
+        while let Some(report) = watch.next().await {
+            done = report.done;
+            life.containment_was_reported(wanted.revision, &report);
+        }
+    };
+    let _ = timeout(WATCH_MAX, reports).await;
+    done
+}
+
+fn promotion(members: &Members) -> Option<Change> {
+    let learners: Vec<u64> = members
+        .nodes
+        .keys()
+        .copied()
+        .filter(|id| !members.is_voter(*id))
+        .collect();
+    any_of(&learners).map(Change::Promote)
+}
+
+/// A cluster of fewer than three voters is a choice that nobody makes on purpose.
+fn removal(members: &Members) -> Option<Change> {
+    let voters = members
+        .nodes
+        .keys()
+        .filter(|id| members.is_voter(**id))
+        .count();
+    let may_go = |id: &u64| voters > 3 || !members.is_voter(*id);
+    let candidates: Vec<u64> = members.nodes.keys().copied().filter(may_go).collect();
+    any_of(&candidates).map(Change::Remove)
+}
+
+fn transfer(members: &Members) -> Option<Change> {
+    let voters: Vec<u64> = members
+        .nodes
+        .keys()
+        .copied()
+        .filter(|id| members.is_voter(*id))
+        .collect();
+    any_of(&voters).map(Change::TransferTo)
+}
+
+fn any_of(ids: &[u64]) -> Option<u64> {
+    (!ids.is_empty()).then(|| ids[random().gen_range(0..ids.len())])
+}
