@@ -1,4 +1,6 @@
-//! Reading canonical bytes: every read is bounded, every leftover is an error.
+//! Bytes: a reader of canonical forms (every read is bounded, every leftover is an error), and hexadecimal digits.
+
+use std::fmt;
 
 use crate::DecodeError;
 
@@ -53,4 +55,9 @@ impl<'a> Reader<'a> {
             Err(DecodeError::Invalid("bytes follow the end"))
         }
     }
+}
+
+/// Lowercase hexadecimal digits, two for each byte.
+pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }

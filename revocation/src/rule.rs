@@ -3,9 +3,11 @@
 //! A verifier learns digests only: it can ask "is this name covered?" for names it meets, and cannot list the names
 //! that are. Any rule that matches denies; there is no precedence between rules and no exception to one.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 
-use crate::bytes::Reader;
+use crate::bytes::{Reader, write_hex};
 use crate::id::SEGMENTS_MAX;
 use crate::{DecodeError, Identity, Revision, UnixSeconds};
 
@@ -44,6 +46,17 @@ impl Target {
         }
     }
 
+    /// The identity that it is about; `None` for tokens, keys and certificates.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Subtree(identity) | Self::Exact(identity) | Self::Lock(identity) => {
+                Some(identity)
+            }
+            Self::Token(_) | Self::Key(_) | Self::Certificate(_) => None,
+        }
+    }
+
     /// Digest under a feed's salt. Identities are digested by [`Identity::path`]; keys as 4 bytes big-endian.
     #[must_use]
     pub fn digest(&self, salt: &FeedSalt) -> Digest {
@@ -63,6 +76,21 @@ impl Target {
         match self {
             Self::Subtree(name) | Self::Lock(name) => name.depth(),
             Self::Token(_) | Self::Exact(_) | Self::Key(_) | Self::Certificate(_) => 0,
+        }
+    }
+}
+
+/// Text of listings, without the kind: identities as spelled, keys in decimal, token ids and fingerprints in lowercase
+/// hexadecimal.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => write!(f, "{id}"),
+            Self::Subtree(identity) | Self::Exact(identity) | Self::Lock(identity) => {
+                write!(f, "{identity}")
+            }
+            Self::Key(id) => write!(f, "{id}"),
+            Self::Certificate(fingerprint) => write_hex(f, fingerprint),
         }
     }
 }
@@ -112,6 +140,20 @@ impl RuleKind {
             5 => Self::Certificate,
             6 => Self::Lock,
             other => Self::Unknown(other),
+        }
+    }
+
+    /// Word of listings, messages and audit records; `unknown` for a kind of a newer cluster.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Subtree => "subtree",
+            Self::Exact => "exact",
+            Self::Key => "key",
+            Self::Certificate => "certificate",
+            Self::Lock => "lock",
+            Self::Unknown(_) => "unknown",
         }
     }
 

@@ -48,8 +48,6 @@ use crate::policy::{Policies, Right};
 
 pub use keys::KeyDesk;
 
-pub(crate) use target::scope as scope_of;
-
 /// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest answer: the verifiers of a whole cluster, about 200 bytes each.

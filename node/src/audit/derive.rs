@@ -15,8 +15,6 @@ use hessra_state::{
     Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, Revoke, Stamped, State,
 };
 
-use crate::api::grpc::scope_of;
-
 /// Ids of records of the log begin so.
 pub const LOG_ID: &str = "log-";
 
@@ -286,14 +284,14 @@ fn key_state(state: KeyState) -> &'static str {
 }
 
 fn revocable(target: &Revocable) -> Target {
-    let mut record = named(scope_of(target), String::new());
+    let mut record = named(target.kind().as_str(), String::new());
     match target {
-        Revocable::Subtree(identity) | Revocable::Exact(identity) | Revocable::Lock(identity) => {
-            record.subject = identity.to_string();
-        }
-        Revocable::Token(id) => record.token_ids = vec![HEXLOWER.encode(id.as_bytes())],
-        Revocable::Certificate(digest) => record.subject = HEXLOWER.encode(digest),
+        Revocable::Token(id) => record.token_ids = vec![id.to_string()],
         Revocable::Key(id) => record.subject = format!("key {id}"),
+        Revocable::Subtree(_)
+        | Revocable::Exact(_)
+        | Revocable::Lock(_)
+        | Revocable::Certificate(_) => record.subject = target.to_string(),
     }
     record
 }

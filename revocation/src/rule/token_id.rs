@@ -4,6 +4,10 @@
 //! could make a twin with another id and escape a rule about the first. Ids are therefore taken in low-s form.
 //! Ed25519 signatures are 64 plain bytes and stay as they are.
 
+use std::fmt;
+
+use crate::bytes::write_hex;
+
 /// Most bytes of an id. Origin: the largest signature Biscuit makes, a P-256 one in DER, has 72; the rest is room.
 pub const TOKEN_ID_BYTES_MAX: usize = 256;
 
@@ -27,6 +31,13 @@ impl TokenId {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Lowercase hexadecimal digits.
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
     }
 }
 

@@ -10,5 +10,6 @@ mod publisher_script;
 mod rules_script;
 mod sessions;
 mod sets;
+mod targets;
 mod vectors;
 mod words;

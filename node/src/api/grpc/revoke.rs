@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 
 use super::AuthorityService;
 use super::caller::Caller;
-use super::target::{command, identity, other_request, refused, request_id, scope, text};
+use super::target::{command, other_request, refused, request_id};
 use crate::authority::Committed;
 use crate::policy::Right;
 
@@ -128,7 +128,7 @@ impl AuthorityService {
             .map_err(Failure::from)?;
         let state = self.authority.state();
         let revocation = find(&state, &request.get_ref().id)?;
-        caller.may(Right::Lift, identity(&revocation.target))?;
+        caller.may(Right::Lift, revocation.target.identity())?;
         let revision = revocation.revision;
         let epoch = state.view().epoch;
         let lift = Lift {
@@ -187,8 +187,11 @@ fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Hands, Failur
     let minimum = caller.policy.min_revocation_depth();
     let mut hands = Hands::One;
     for target in &revoke.targets {
-        caller.may(Right::Revoke, identity(target))?;
-        let Some(shallow) = identity(target).filter(|identity| identity.depth() < minimum) else {
+        caller.may(Right::Revoke, target.identity())?;
+        let Some(shallow) = target
+            .identity()
+            .filter(|identity| identity.depth() < minimum)
+        else {
             continue;
         };
         if !force {
@@ -214,7 +217,7 @@ fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
 
 fn note(caller: &Caller, targets: &[Target], items: &[Revoked]) {
     for (target, _) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
-        let scope = scope(target);
+        let scope = target.kind().as_str();
         crate::telemetry::metrics()
             .revocations_committed
             .add(1, &[KeyValue::new("scope", scope)]);
@@ -256,8 +259,8 @@ fn preview_item(
         rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
     };
     v1::PreviewItem {
-        scope: scope(target).to_owned(),
-        target: text(target),
+        scope: target.kind().as_str().to_owned(),
+        target: target.to_string(),
         known_below: below
             .iter()
             .take(NAMES_MAX)
