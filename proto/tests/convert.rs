@@ -10,6 +10,7 @@ use hessra_revocation::publisher::{Hello, ResetReason};
 use hessra_revocation::{
     Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, Target, TokenId,
 };
+use prost::Message;
 
 fn checkpoint() -> SignedCheckpoint {
     SignedCheckpoint {
@@ -292,4 +293,30 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
     }
     let kind = v1::target::Kind::Certificate(vec![1; 20]);
     assert!(Target::try_from(v1::Target { kind: Some(kind) }).is_err());
+}
+
+#[test]
+fn the_bytes_of_a_target_in_a_request_are_pinned() {
+    let identity = || Identity::parse("urn:h").expect("canonical");
+    // Tag (field number << 3 | wire type), length, content.
+    let pinned: [(Target, &[u8]); 6] = [
+        (
+            Target::Token(TokenId::new(&[1, 2, 3]).expect("an id")),
+            b"\x0a\x03\x01\x02\x03",
+        ),
+        (Target::Subtree(identity()), b"\x12\x05urn:h"),
+        (Target::Exact(identity()), b"\x1a\x05urn:h"),
+        (Target::Key(300), b"\x20\xac\x02"),
+        (
+            Target::Certificate([7; 32]),
+            b"\x2a\x20\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
+        ),
+        (Target::Lock(identity()), b"\x12\x05urn:h"),
+    ];
+    for (target, bytes) in pinned {
+        assert_eq!(v1::Target::from(target.clone()).encode_to_vec(), bytes);
+    }
+    // A lock of the log (field 6) is no target of a request.
+    let lock = v1::Target::decode(&b"\x32\x05urn:h"[..]).expect("an unknown field is dropped");
+    assert_eq!(Target::try_from(lock), Err(ConvertError::Missing("target")));
 }
