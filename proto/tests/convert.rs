@@ -274,25 +274,22 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
         Target::Certificate([6; 32]),
     ];
     for target in targets {
-        assert_eq!(
-            Target::try_from(v1::Target::from(target.clone())),
-            Ok(target)
-        );
+        assert_eq!(Target::try_from(&v1::Target::from(&target)), Ok(target));
     }
     assert_eq!(
-        Target::try_from(v1::Target::from(Target::Lock(identity()))),
+        Target::try_from(&v1::Target::from(&Target::Lock(identity()))),
         Ok(Target::Subtree(identity())),
         "that it is a lock is said by `until`"
     );
     for bad in ["", "urn:h:", "urn::h", "urn:h:a%20b"] {
         let kind = v1::target::Kind::Subtree(bad.into());
         assert!(
-            Target::try_from(v1::Target { kind: Some(kind) }).is_err(),
+            Target::try_from(&v1::Target { kind: Some(kind) }).is_err(),
             "`{bad}`"
         );
     }
     let kind = v1::target::Kind::Certificate(vec![1; 20]);
-    assert!(Target::try_from(v1::Target { kind: Some(kind) }).is_err());
+    assert!(Target::try_from(&v1::Target { kind: Some(kind) }).is_err());
 }
 
 #[test]
@@ -314,9 +311,12 @@ fn the_bytes_of_a_target_in_a_request_are_pinned() {
         (Target::Lock(identity()), b"\x12\x05urn:h"),
     ];
     for (target, bytes) in pinned {
-        assert_eq!(v1::Target::from(target.clone()).encode_to_vec(), bytes);
+        assert_eq!(v1::Target::from(&target).encode_to_vec(), bytes);
     }
     // A lock of the log (field 6) is no target of a request.
     let lock = v1::Target::decode(&b"\x32\x05urn:h"[..]).expect("an unknown field is dropped");
-    assert_eq!(Target::try_from(lock), Err(ConvertError::Missing("target")));
+    assert_eq!(
+        Target::try_from(&lock),
+        Err(ConvertError::Missing("target"))
+    );
 }

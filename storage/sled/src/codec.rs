@@ -10,12 +10,15 @@ mod pending;
 mod policy;
 mod record;
 
+use hessra_proto::ConvertError;
 use hessra_proto::v1::log;
-use hessra_revocation::{DecodeError, Identity, KeyPurpose, KeyState, Target, TokenId, UnixMillis};
+use hessra_revocation::{DecodeError, KeyPurpose, KeyState, UnixMillis};
 use hessra_state::SealedKey;
 use prost::Message;
 
-pub use command::{decode_applied, decode_stamped, encode_applied, encode_stamped, target_len};
+pub use command::{
+    decode_applied, decode_stamped, encode_applied, encode_stamped, stamped_len, target_len,
+};
 pub use entry::{
     decode_entry, decode_log_id, decode_membership, decode_snapshot_meta, decode_vote,
     encode_entry, encode_log_id, encode_membership, encode_snapshot_meta, encode_vote,
@@ -48,6 +51,17 @@ impl CodecError {
     }
 }
 
+impl From<ConvertError> for CodecError {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::Missing(field) | ConvertError::Unknown { field, .. } => {
+                Self::Unknown(field)
+            }
+            broken => Self::Invalid(broken.to_string()),
+        }
+    }
+}
+
 /// A message from its bytes, and only when all of them are understood.
 pub(crate) fn decode<M: Message + Default>(
     what: &'static str,
@@ -69,39 +83,6 @@ fn array<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], C
         ))
     };
     bytes.try_into().map_err(wrong)
-}
-
-fn identity(field: &'static str, text: &str) -> Result<Identity, CodecError> {
-    Identity::parse(text).map_err(|error| CodecError::invalid(field, &error))
-}
-
-fn encode_target(target: &Target) -> log::Target {
-    use log::target::Kind;
-    let kind = match target {
-        Target::Token(id) => Kind::TokenId(id.as_bytes().to_vec()),
-        Target::Subtree(identity) => Kind::Subtree(identity.as_str().to_owned()),
-        Target::Exact(identity) => Kind::Exact(identity.as_str().to_owned()),
-        Target::Key(id) => Kind::KeyId(*id),
-        Target::Certificate(fingerprint) => Kind::Certificate(fingerprint.to_vec()),
-        Target::Lock(identity) => Kind::Lock(identity.as_str().to_owned()),
-    };
-    log::Target { kind: Some(kind) }
-}
-
-fn decode_target(target: &log::Target) -> Result<Target, CodecError> {
-    use log::target::Kind;
-    Ok(
-        match target.kind.as_ref().ok_or(CodecError::Unknown("target"))? {
-            Kind::TokenId(bytes) => Target::Token(
-                TokenId::new(bytes).map_err(|error| CodecError::invalid("token_id", &error))?,
-            ),
-            Kind::Subtree(text) => Target::Subtree(identity("subtree", text)?),
-            Kind::Exact(text) => Target::Exact(identity("exact", text)?),
-            Kind::KeyId(id) => Target::Key(*id),
-            Kind::Certificate(bytes) => Target::Certificate(array("certificate", bytes)?),
-            Kind::Lock(text) => Target::Lock(identity("lock", text)?),
-        },
-    )
 }
 
 fn encode_key(key: &SealedKey) -> log::SealedKey {

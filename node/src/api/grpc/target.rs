@@ -42,7 +42,7 @@ pub(super) fn command(request: &v1::RevokeRequest) -> Result<Revoke, Failure> {
 
 /// One target; a subtree with an end is a lock.
 pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure> {
-    let target = Target::try_from(wire.clone()).map_err(|error| {
+    let target = Target::try_from(wire).map_err(|error| {
         Failure::new(Reason::InvalidArgument, error.to_string())
             .hint("Identities are written exactly as the policy and the tokens spell them.")
     })?;

@@ -8,13 +8,11 @@ use hessra_state::{
     Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingId, Refusal,
     RefusalCode, RequestId, Revoke, Revoked, SessionId, Spend, Stamped,
 };
+use prost::Message;
 
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
-use super::{
-    CodecError, array, decode_key, decode_key_state, decode_target, encode_key, encode_key_state,
-    encode_target,
-};
+use super::{CodecError, array, decode_key, decode_key_state, encode_key, encode_key_state};
 
 /// A command with its stamp.
 #[must_use]
@@ -44,20 +42,23 @@ pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
     })
 }
 
-/// Bytes that a target takes in the log, a few more or less: for limits on proposals.
+/// Bytes that a command takes in a batch of the log, for limits on proposals.
+#[must_use]
+pub fn stamped_len(stamped: &Stamped) -> usize {
+    field_len(&encode_stamped(stamped))
+}
+
+/// Bytes that a target takes in a command of the log, for limits on proposals.
 #[must_use]
 pub fn target_len(target: &Target) -> usize {
-    // Field number and length of the target and of its kind.
-    const HEADS: usize = 6;
-    HEADS
-        + match target {
-            Target::Token(id) => id.as_bytes().len(),
-            Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
-                identity.as_str().len()
-            }
-            Target::Key(_) => 5,
-            Target::Certificate(fingerprint) => fingerprint.len(),
-        }
+    field_len(&log::Target::from(target))
+}
+
+/// Bytes of a message as a field of another one, whose number is below 16: tag, length, content.
+fn field_len(message: &impl Message) -> usize {
+    const TAG: usize = 1;
+    let content = message.encoded_len();
+    TAG + prost::length_delimiter_len(content) + content
 }
 
 fn encode_command(command: &Command) -> log::stamped::Command {
@@ -156,7 +157,7 @@ pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
 
 pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
     log::Revoke {
-        targets: revoke.targets.iter().map(encode_target).collect(),
+        targets: revoke.targets.iter().map(log::Target::from).collect(),
         permanent: revoke.permanent,
         until: revoke.until.map(|until| until.0),
         reason: revoke.reason.clone(),
@@ -166,12 +167,9 @@ pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
 }
 
 pub(super) fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
+    let targets = revoke.targets.iter().map(Target::try_from);
     Ok(Revoke {
-        targets: revoke
-            .targets
-            .iter()
-            .map(decode_target)
-            .collect::<Result<_, _>>()?,
+        targets: targets.collect::<Result<_, _>>()?,
         permanent: revoke.permanent,
         until: revoke.until.map(UnixSeconds),
         reason: revoke.reason.clone(),

@@ -11,10 +11,7 @@ use prost::Message;
 
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
-use super::{
-    CodecError, array, decode, decode_applied, decode_key, decode_target, encode_applied,
-    encode_key, encode_target,
-};
+use super::{CodecError, array, decode, decode_applied, decode_key, encode_applied, encode_key};
 
 /// The bytes of a record.
 #[must_use]
@@ -169,7 +166,7 @@ fn encode_revocation(revocation: &Revocation) -> log::Revocation {
     let lifted = revocation.lifted.as_ref();
     log::Revocation {
         revision: revocation.revision.0,
-        target: Some(encode_target(&revocation.target)),
+        target: Some((&revocation.target).into()),
         permanent,
         cutoff,
         until: revocation.until.map(|until| until.0),
@@ -202,7 +199,7 @@ fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecErr
     });
     Ok(Revocation {
         revision: Revision(revocation.revision),
-        target: decode_target(target)?,
+        target: target.try_into()?,
         cutoff,
         until: revocation.until.map(UnixSeconds),
         at: UnixMillis(revocation.at_ms),

@@ -9,6 +9,7 @@ use hessra_revocation::{
 };
 use hessra_sled::codec::{
     CodecError, decode_entry, decode_record, encode_entry, encode_record, encode_stamped,
+    stamped_len, target_len,
 };
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
@@ -355,6 +356,16 @@ proptest! {
     #[test]
     fn a_record_survives_encoding(record in record()) {
         prop_assert_eq!(decode_record(&encode_record(&record)).unwrap(), record);
+    }
+
+    #[test]
+    fn the_length_of_a_command_is_what_it_adds_to_a_batch(commands in proptest::collection::vec(command(), 0..4), targets in proptest::collection::vec(target(), 0..4)) {
+        use hessra_proto::v1::log;
+        let commands: Vec<_> = commands.into_iter().map(|command| stamped(1, 1, command)).collect();
+        let batch = log::Batch { commands: commands.iter().map(encode_stamped).collect() };
+        prop_assert_eq!(batch.encoded_len(), commands.iter().map(stamped_len).sum::<usize>());
+        let revoke = log::Revoke { targets: targets.iter().map(log::Target::from).collect(), ..log::Revoke::default() };
+        prop_assert_eq!(revoke.encoded_len(), targets.iter().map(target_len).sum::<usize>());
     }
 
     #[test]
