@@ -15,8 +15,8 @@ use crate::chain::is_below;
 use crate::keyring::Signed;
 use crate::token::to_text;
 use crate::{
-    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, Verdict, Verified,
-    Verifier, VerifierConfig,
+    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, TokenVerifier, Verdict,
+    Verified, VerifierConfig,
 };
 
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
@@ -138,7 +138,7 @@ fn established(
         policy_checks: PolicyChecks::Evaluate,
         ..VerifierConfig::default()
     };
-    let established = Verifier::new(lenient).read_unexpired(token, request, keyring, now);
+    let established = TokenVerifier::new(lenient).read_unexpired(token, request, keyring, now);
     established.map_err(|reason| match reason {
         DenyReason::TooDeep { limit } => DelegateError::TooDeep { limit },
         other => DelegateError::Refused(other.to_string()),
@@ -152,7 +152,7 @@ fn confirm(
     keyring: &Keyring,
     now: UnixSeconds,
 ) -> Result<(), DelegateError> {
-    match Verifier::default().verify_offline(token, expected, keyring, now) {
+    match TokenVerifier::default().verify_offline(token, expected, keyring, now) {
         Verdict::Allow(_) => Ok(()),
         Verdict::Deny(reason) => Err(DelegateError::Refused(reason.to_string())),
         Verdict::Unknown(reason) => Err(DelegateError::Refused(reason.to_string())),

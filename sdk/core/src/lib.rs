@@ -3,9 +3,9 @@
 //! Pure: no sockets, no clock, no randomness of its own. A check is one call with everything it may believe:
 //!
 //! ```
-//! use hessra_sdk_core::{Keyring, Knowledge, Now, Request, Verdict, Verifier, VerifierConfig};
+//! use hessra_sdk_core::{Keyring, Knowledge, Now, Request, Verdict, TokenVerifier, VerifierConfig};
 //! # fn check(token: &str, keyring: &Keyring, now: Now) {
-//! let verifier = Verifier::new(VerifierConfig::default());
+//! let verifier = TokenVerifier::new(VerifierConfig::default());
 //! match verifier.verify(token, &Request::bearer(), &Knowledge::offline(keyring), now) {
 //!     Verdict::Allow(verified) => println!("{}", verified.actor()),
 //!     Verdict::Deny(reason) => println!("no: {reason}"),
@@ -75,5 +75,5 @@ pub use token::{Limits, Right, Token, TokenClass, TokenFacts};
 pub use verdict::{DenyReason, Session, Spend, UnknownReason, Verdict, Verified};
 pub use verifier::{
     Designation, DomainClaim, Evidence, Knowledge, Now, PolicyChecks, Purpose, Request, SingleUse,
-    StalenessPolicy, Verifier, VerifierConfig,
+    StalenessPolicy, TokenVerifier, VerifierConfig,
 };

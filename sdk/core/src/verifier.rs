@@ -33,7 +33,7 @@ pub struct Knowledge<'a> {
 }
 
 impl<'a> Knowledge<'a> {
-    /// Keys and nothing else: [`Verifier::verify`] then denies or does not know.
+    /// Keys and nothing else: [`TokenVerifier::verify`] then denies or does not know.
     #[must_use]
     pub fn offline(keyring: &'a Keyring) -> Self {
         Self {
@@ -55,11 +55,11 @@ pub struct Now {
 
 /// Checks tokens. Holds no state: equal arguments give equal verdicts.
 #[derive(Clone, Debug, Default)]
-pub struct Verifier {
+pub struct TokenVerifier {
     config: VerifierConfig,
 }
 
-impl Verifier {
+impl TokenVerifier {
     /// Decides as configured.
     #[must_use]
     pub fn new(config: VerifierConfig) -> Self {

@@ -263,7 +263,7 @@ fn a_capability_that_must_be_spent_is_never_permitted_from_memory() {
         panic!("refused")
     };
     assert!(
-        Verifier::default()
+        TokenVerifier::default()
             .recheck(&verified, &knowledge, now())
             .is_none()
     );

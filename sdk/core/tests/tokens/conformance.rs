@@ -94,7 +94,7 @@ fn verdict(case: &Case, salt: FeedSalt) -> String {
         view: Some(&view),
         freshness,
     };
-    let verifier = Verifier::new(VerifierConfig {
+    let verifier = TokenVerifier::new(VerifierConfig {
         skew_seconds: case.query.skew_seconds,
         ..VerifierConfig::default()
     });
