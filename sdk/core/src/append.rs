@@ -10,8 +10,9 @@ use biscuit_auth::{BlockBuilder, KeyPair, PrivateKey, UnverifiedBiscuit};
 use prost_biscuit::Message;
 use rand::{CryptoRng, RngCore};
 
+use crate::AttestError;
+use crate::signer::Signer;
 use crate::token::to_text;
-use crate::{AttestError, Signer};
 
 /// The text form of the token with one block more.
 pub(crate) fn append_signed(

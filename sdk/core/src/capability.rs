@@ -13,8 +13,7 @@ use hessra_revocation::UnixSeconds;
 use crate::attest::{append, key_of, open};
 use crate::mint::{DESIGNATIONS_MAX, check_designation, check_name, said_by, shown_by_verifier};
 use crate::token::{CheckShape, to_text};
-use crate::verifier::Designation;
-use crate::{AttestError, Keyring, Limits, MintError, Signer, Token};
+use crate::{AttestError, Designation, Keyring, Limits, MintError, Signer, Token};
 
 /// How a holder narrows a capability.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,7 @@
 
 use hessra_revocation::{Identity, IdentityError};
 
-use crate::token::{Block, CheckShape, RuleShape};
-use crate::verifier::PolicyChecks;
+use crate::token::{Block, CheckShape, PolicyChecks, RuleShape};
 use crate::{Limits, Token, TokenFacts};
 
 /// The names of an identity token: subject first, then every delegation.

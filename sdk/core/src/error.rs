@@ -1,10 +1,11 @@
-//! Why a token could not be read, minted or delegated, and why a key could not be read.
+//! Errors of reading, minting, delegating and attesting a token, and of a schema.
 //!
-//! Refusals of a check are not errors: they are in [`crate::verdict`].
+//! Refusals of a check are not errors: they are in [`crate::verdict`]. Errors of keys and signers are beside those.
 
 use hessra_revocation::Identity;
 
-use crate::ThirdPartyKey;
+use crate::signer::SignerError;
+use crate::third_party::ThirdPartyKey;
 
 /// Why a text is not a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,31 +38,6 @@ pub enum TokenError {
     #[error("the token is not a well-formed Biscuit ({0}): copy it whole, or ask for a new one")]
     Format(String),
 }
-
-/// Why a public key could not be read or written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// Not an SPKI document in PEM form, or not of an Ed25519 key.
-    #[error("not an Ed25519 public key in PEM form: take it from `/public_key` of a node")]
-    Pem,
-    /// 32 bytes that are no point of the curve, or one of small order.
-    #[error("the bytes are not an Ed25519 public key: take it from `/public_key` of a node")]
-    Bytes,
-    /// Not `ed25519/<hex>` or `secp256r1/<hex>`, or no point of that curve.
-    #[error(
-        "`{0}` is not a public key: write `ed25519/` and 64 hex digits, or `secp256r1/` and 66"
-    )]
-    ThirdParty(String),
-    /// Not a PKCS#8 document in PEM form, or not of an Ed25519 key.
-    #[error("not an Ed25519 private key in PKCS#8 PEM form: convert it, or make a new one")]
-    PrivatePem,
-}
-
-/// Why a signer did not sign. The text is for operators and must not carry key material.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot sign: {0}")]
-pub struct SignerError(pub String);
 
 /// Why no token was minted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

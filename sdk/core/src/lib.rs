@@ -39,14 +39,17 @@ pub mod attest;
 pub mod capability;
 pub mod chain;
 pub mod delegate;
+mod designation;
 pub mod ed25519;
 pub mod error;
 pub mod inspect;
 pub mod just_in_time;
+mod key_error;
 pub mod keyring;
 pub mod mint;
 mod path;
 pub mod schema;
+mod signer;
 pub mod third_party;
 pub mod token;
 pub mod verdict;
@@ -56,24 +59,24 @@ pub use attest::{attest_prefix, attest_service, sign_off};
 pub use capability::{ActivationTerms, Narrowing, activate, attest_designations, narrow};
 pub use chain::{Chain, ChainError};
 pub use delegate::{Delegated, Delegation, Restriction, delegate, restrict};
+pub use designation::Designation;
 pub use ed25519::{Ed25519, verify_ed25519};
-pub use error::{
-    AttestError, DelegateError, KeyError, MintError, SchemaError, SignerError, TokenError,
-};
+pub use error::{AttestError, DelegateError, MintError, SchemaError, TokenError};
 pub use inspect::{BlockDescription, BlockRole, Description, inspect};
 pub use just_in_time::limit_just_in_time;
+pub use key_error::KeyError;
 pub use keyring::Keyring;
 pub use mint::{
     AuthorizationParameters, CapabilityDemands, ContextParameters, DomainIdentityParameters,
-    IdentityParameters, LocalKey, Minted, Refreshed, Signer, TokenShape, mint_authorization,
-    mint_capability, mint_context, mint_domain_identity, mint_identity, mint_multi_party,
-    mint_service_chain, mint_stub,
+    IdentityParameters, Minted, TokenShape, mint_authorization, mint_capability, mint_context,
+    mint_domain_identity, mint_identity, mint_multi_party, mint_service_chain, mint_stub,
 };
 pub use schema::Schema;
+pub use signer::{LocalKey, Signer, SignerError};
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
-pub use token::{Limits, Right, Token, TokenClass, TokenFacts};
-pub use verdict::{DenyReason, Session, Spend, UnknownReason, Verdict, Verified};
+pub use token::{Limits, PolicyChecks, Refreshed, Right, Session, Token, TokenClass, TokenFacts};
+pub use verdict::{DenyReason, Spend, UnknownReason, Verdict, Verified};
 pub use verifier::{
-    Designation, DomainClaim, Evidence, Knowledge, Now, PolicyChecks, Purpose, Request, SingleUse,
-    StalenessPolicy, TokenVerifier, VerifierConfig,
+    DomainClaim, Evidence, Knowledge, Now, Purpose, Request, SingleUse, StalenessPolicy,
+    TokenVerifier, VerifierConfig,
 };

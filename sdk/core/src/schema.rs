@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::verifier::Designation;
-use crate::{SchemaError, mint};
+use crate::{Designation, SchemaError, mint};
 
 /// Most targets, operations of a target, and labels of an operation.
 const ENTRIES_MAX: usize = 1024;

@@ -12,7 +12,8 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::{KeyError, Signer, SignerError};
+use crate::key_error::KeyError;
+use crate::signer::{Signer, SignerError};
 
 /// Public key of whoever signs a third-party block: a point of its curve, in the one form that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,41 +16,16 @@ use crate::TokenError;
 
 pub(crate) mod block;
 mod facts;
+mod limits;
 pub(crate) mod shape;
 
 pub(crate) use block::Block;
-pub use facts::{Right, TokenClass, TokenFacts};
+use block::malformed;
+pub use facts::{Refreshed, Right, Session, TokenClass, TokenFacts};
+pub use limits::Limits;
+pub(crate) use limits::{ANCESTORS_MAX, ROLES_MAX};
+pub use shape::PolicyChecks;
 pub(crate) use shape::{CheckShape, RuleShape};
-
-/// Bounds on what a holder can make a verifier do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of the text. Default 16 KiB: what HTTP servers take as a header.
-    pub text_bytes_max: usize,
-    /// Most blocks, the authority block included. Default 16: ten delegations and room for time blocks.
-    pub blocks_max: usize,
-    /// Most delegation blocks. Default 10.
-    pub delegation_depth_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            text_bytes_max: 16 * 1024,
-            blocks_max: BLOCKS_MAX,
-            delegation_depth_max: 10,
-        }
-    }
-}
-
-/// Default most blocks of a token.
-pub(crate) const BLOCKS_MAX: usize = 16;
-
-/// Most ancestor ids that a token records. Origin: the blocks of one token, and as many that it recorded itself.
-pub(crate) const ANCESTORS_MAX: usize = 32;
-
-/// Most roles that an identity carries.
-pub(crate) const ROLES_MAX: usize = 16;
 
 /// A well-formed token, unverified.
 #[derive(Clone)]
@@ -173,8 +148,4 @@ impl fmt::Debug for Token {
 /// The text form of a Biscuit: padded URL-safe base64, no line end.
 pub(crate) fn to_text(bytes: &[u8]) -> String {
     BASE64URL.encode(bytes)
-}
-
-fn malformed(error: impl fmt::Display) -> TokenError {
-    TokenError::Format(error.to_string())
 }

@@ -11,7 +11,7 @@ use crate::{ChainError, TokenClass, TokenError};
 
 mod verified;
 
-pub use verified::{Session, Spend, Verified};
+pub use verified::{Spend, Verified};
 
 /// The answer to one check.
 #[must_use]

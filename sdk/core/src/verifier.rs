@@ -18,8 +18,8 @@ mod grant;
 mod request;
 
 use claims::Claims;
-pub use config::{PolicyChecks, StalenessPolicy, VerifierConfig};
-pub use request::{Designation, DomainClaim, Evidence, Purpose, Request, SingleUse};
+pub use config::{StalenessPolicy, VerifierConfig};
+pub use request::{DomainClaim, Evidence, Purpose, Request, SingleUse};
 
 /// Everything a verifier may believe.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::datalog::SymbolTable;
+use biscuit_auth::error::Token as BiscuitError;
 use biscuit_auth::format::schema;
 use biscuit_auth::{Biscuit, BiscuitBuilder, BlockBuilder, KeyPair, PublicKey};
 use prost_biscuit::Message;
@@ -15,8 +16,8 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::TokenId;
 
-use super::{LocalKey, Signer, refused};
 use crate::MintError;
+use crate::signer::{LocalKey, Signer};
 use crate::token::to_text;
 
 /// The text form of the signed token, and the id of its authority block.
@@ -40,7 +41,7 @@ fn build_locally(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<(String, TokenId), MintError> {
     let biscuit = builder
-        .build_with_rng(&key.0, SymbolTable::new(), rng)
+        .build_with_rng(key.key_pair(), SymbolTable::new(), rng)
         .map_err(refused)?;
     let envelope = biscuit.container().to_proto();
     let id = TokenId::new(&envelope.authority.signature).expect("a signature has 64 bytes");
@@ -95,4 +96,8 @@ fn payload(block: &schema::SignedBlock) -> Result<Vec<u8>, MintError> {
             "signature version {other} is not known"
         ))),
     }
+}
+
+pub(super) fn refused(error: BiscuitError) -> MintError {
+    MintError::Biscuit(error.to_string())
 }

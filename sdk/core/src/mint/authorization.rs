@@ -6,7 +6,9 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number, refused};
+use super::authority::refused;
+use super::issue::{Issue, Minted, check_name, number};
+use crate::signer::Signer;
 use crate::{MintError, ServiceNode, ThirdPartyKey, TokenClass};
 
 /// Most services of a chain, and most parties. Origin: each appends a block, and sixteen is the limit of those.
@@ -121,7 +123,7 @@ pub(super) fn mint_with(
     demands: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Authorization,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,

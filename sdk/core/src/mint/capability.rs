@@ -5,9 +5,11 @@ use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::macros::check;
 use rand::{CryptoRng, RngCore};
 
+use super::authority::refused;
 use super::authorization::mint_with;
-use super::{Minted, Signer, check_name, refused};
-use crate::verifier::Designation;
+use super::issue::{Minted, check_name};
+use crate::designation::Designation;
+use crate::signer::Signer;
 use crate::{AuthorizationParameters, MintError, ThirdPartyKey};
 
 /// Most designations of a capability. Origin: as many dimensions as a resource is described by, with room.

@@ -12,8 +12,9 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number};
-use crate::verdict::Session;
+use super::issue::{Issue, Minted, check_name, number};
+use crate::signer::Signer;
+use crate::token::Session;
 use crate::{MintError, TokenClass, Verified};
 
 /// Most exposures of a session. Origin: three facts and a check each, in half of a token's bytes.
@@ -88,7 +89,7 @@ pub fn mint_context(
     parameters: &ContextParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Context,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,

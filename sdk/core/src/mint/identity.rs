@@ -6,9 +6,11 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number, refused};
+use super::authority::refused;
+use super::issue::{Issue, Minted, check_name, number};
 use crate::chain::is_below;
-use crate::token::ROLES_MAX;
+use crate::signer::Signer;
+use crate::token::{ROLES_MAX, Refreshed};
 use crate::{MintError, TokenClass};
 
 /// What an identity token says.
@@ -31,15 +33,6 @@ pub struct IdentityParameters {
     pub cert: Option<[u8; 32]>,
     /// How often it was refreshed; `None` when it is new.
     pub refreshed: Option<Refreshed>,
-}
-
-/// What a refreshed identity says of its past, so that refreshing ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refreshed {
-    /// How many refreshes lie between the first token and this one.
-    pub count: u32,
-    /// When the first token was issued.
-    pub first_issued_at: UnixSeconds,
 }
 
 /// What an identity token that is restricted to a domain says.
@@ -72,7 +65,7 @@ pub fn mint_identity(
     parameters: &IdentityParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Identity,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,
@@ -97,7 +90,7 @@ pub fn mint_domain_identity(
     parameters: &DomainIdentityParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Identity,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,

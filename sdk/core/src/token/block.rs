@@ -1,5 +1,7 @@
 //! One block, decoded: its facts, and its rules and checks by meaning.
 
+use std::fmt;
+
 use biscuit_auth::PublicKey;
 use biscuit_auth::builder::{Check, Convert, Fact, Predicate, Rule, Term};
 use biscuit_auth::datalog::SymbolTable;
@@ -9,7 +11,7 @@ use biscuit_auth::format::convert::{
 use biscuit_auth::format::schema;
 use prost_biscuit::Message;
 
-use super::{CheckShape, RuleShape, malformed};
+use super::shape::{CheckShape, RuleShape};
 use crate::TokenError;
 use crate::third_party::ThirdPartyKey;
 
@@ -141,4 +143,8 @@ fn read_check(
     let check = proto_check_to_token_check(check, version).map_err(malformed)?;
     let check = Check::convert_from(&check, symbols).map_err(malformed)?;
     Ok(CheckShape::of(&check))
+}
+
+pub(super) fn malformed(error: impl fmt::Display) -> TokenError {
+    TokenError::Format(error.to_string())
 }

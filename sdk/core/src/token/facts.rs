@@ -6,10 +6,9 @@ use biscuit_auth::builder::{Predicate, Term};
 
 use hessra_revocation::{Revision, TokenId, UnixSeconds};
 
-use super::{ANCESTORS_MAX, Block, ROLES_MAX};
+use super::block::Block;
+use super::limits::{ANCESTORS_MAX, ROLES_MAX};
 use crate::TokenError;
-use crate::mint::Refreshed;
-use crate::verdict::Session;
 
 /// What a token is for; none passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +57,24 @@ pub struct Right {
     pub resource: String,
     /// What may be done.
     pub operation: String,
+}
+
+/// What a refreshed identity says of its past, so that refreshing ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// How many refreshes lie between the first token and this one.
+    pub count: u32,
+    /// When the first token was issued.
+    pub first_issued_at: UnixSeconds,
+}
+
+/// Which session a context token is of, and how new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// Of the session.
+    pub id: [u8; 16],
+    /// Grows with every context issued for it; only the latest may be used.
+    pub version: u64,
 }
 
 /// Facts of an authority block, as written.

@@ -49,6 +49,16 @@ pub(crate) enum CheckShape {
     Other { tame: bool },
 }
 
+/// What to do with checks in later blocks that are neither a delegation nor a bound in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyChecks {
+    /// Refuse the token.
+    #[default]
+    Refuse,
+    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
+    Evaluate,
+}
+
 /// What a rule concludes. Datalog as in the published formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RuleShape {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use crate::{Refreshed, TokenClass};
+use crate::token::{Refreshed, Session, TokenClass};
 
 /// One use of a capability that is good once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,15 +13,6 @@ pub struct Spend {
     pub token: TokenId,
     /// Which of its uses.
     pub facet: String,
-}
-
-/// Which session a context token is of, and how new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Session {
-    /// Of the session.
-    pub id: [u8; 16],
-    /// Grows with every context issued for it; only the latest may be used.
-    pub version: u64,
 }
 
 /// What was verified. Made by a check only.

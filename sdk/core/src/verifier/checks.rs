@@ -11,9 +11,10 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 
 use hessra_revocation::UnixSeconds;
 
-use super::{Designation, DomainClaim, Evidence, Purpose, Request, grant};
+use super::grant;
+use super::request::{DomainClaim, Evidence, Purpose, Request};
 use crate::verdict::Refusal;
-use crate::{DenyReason, Token, UnknownReason, Verified};
+use crate::{DenyReason, Designation, Token, UnknownReason, Verified};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.
 const FACTS_MAX: u64 = 1000;

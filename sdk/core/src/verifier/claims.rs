@@ -2,11 +2,11 @@
 
 use hessra_revocation::{Identity, UnixSeconds};
 
-use crate::verdict::Spend;
-use crate::verifier::{DomainClaim, Request, VerifierConfig};
-use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts, Verified};
-
+use super::config::VerifierConfig;
+use super::request::{DomainClaim, Request};
 use super::{exposure, grant};
+use crate::verdict::Spend;
+use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts, Verified};
 
 /// Facts of a token together with who acts.
 pub(super) struct Claims {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Limits;
+use crate::{Limits, PolicyChecks};
 
 /// How old knowledge may be. Bounds never exceed the cluster's own `fresh_for`: the strictest that applies wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +30,6 @@ impl Default for StalenessPolicy {
             max: Duration::from_secs(5),
         }
     }
-}
-
-/// What to do with checks in later blocks that are neither a delegation nor a bound in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyChecks {
-    /// Refuse the token.
-    #[default]
-    Refuse,
-    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
-    Evaluate,
 }
 
 /// How a verifier decides.

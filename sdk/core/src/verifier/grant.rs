@@ -7,11 +7,13 @@
 //! A later block holds nothing but restrictions, or facts that a demand waits for under the key it waits for. Facts that
 //! nobody asked for are refused, because someone else could read them.
 
+use super::request::{Evidence, SingleUse};
 use crate::attest::{attested_services, chain_nodes};
 use crate::token::{Block, CheckShape, RuleShape};
 use crate::verdict::Spend;
-use crate::verifier::{Designation, Evidence, PolicyChecks, SingleUse};
-use crate::{ChainError, DenyReason, ServiceNode, ThirdPartyKey, Token, path};
+use crate::{
+    ChainError, DenyReason, Designation, PolicyChecks, ServiceNode, ThirdPartyKey, Token, path,
+};
 
 /// What is known of an authorization once everything that it waits for has come.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use hessra_revocation::Identity;
 
-use crate::ServiceNode;
+use crate::{Designation, ServiceNode};
 
 /// What is asked of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,30 +88,6 @@ impl Evidence {
     #[must_use]
     pub fn anchor(self, name: impl Into<String>) -> Self {
         self.designation(Designation::ANCHOR, name)
-    }
-}
-
-/// One dimension of what a capability is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Designation {
-    /// Which dimension, such as `tenant`.
-    pub label: String,
-    /// Which one.
-    pub value: String,
-}
-
-impl Designation {
-    /// Label of the verifier that a capability is for.
-    pub const ANCHOR: &str = "anchor";
-    /// Label of what is used up by a single use.
-    pub const FACET: &str = "facet";
-
-    /// A value in a dimension.
-    pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            value: value.into(),
-        }
     }
 }
 
