@@ -1,6 +1,6 @@
 //! Errors of reading, minting, delegating and attesting a token, and of a schema.
 //!
-//! Refusals of a check are not errors: they are in [`crate::verdict`]. Errors of keys and signers are beside those.
+//! Refusals of a check are not errors: they are in [`crate::reason`]. Errors of keys and signers are beside those.
 
 use hessra_revocation::Identity;
 

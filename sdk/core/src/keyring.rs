@@ -10,7 +10,7 @@ use biscuit_auth::{Biscuit, PublicKey};
 
 use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, View};
 
-use crate::verdict::DenyReason;
+use crate::reason::DenyReason;
 use crate::{KeyError, Token};
 
 /// Most keys that are tried for a token without a key id. Origin: one active, one prepared and the retired ones whose

@@ -20,7 +20,8 @@
 //! | [`chain`] | who acts: the actor derived from structure, never from text |
 //! | [`keyring`] | the public keys that a verifier believes |
 //! | [`verifier`] | one token, one request, one verdict |
-//! | [`verdict`] | allow, deny, unknown, and why |
+//! | [`verdict`] | allow, deny or unknown |
+//! | [`reason`] | why not, with stable codes and numbers |
 //! | [`mint`] | authority blocks, signed by whoever holds the key |
 //! | [`attest`] | what services, parties and attestors add to an authorization |
 //! | [`capability`] | what holders and activators do with a capability |
@@ -48,6 +49,7 @@ mod key_error;
 pub mod keyring;
 pub mod mint;
 mod path;
+pub mod reason;
 pub mod schema;
 mod signer;
 pub mod third_party;
@@ -71,11 +73,12 @@ pub use mint::{
     IdentityParameters, Minted, TokenShape, mint_authorization, mint_capability, mint_context,
     mint_domain_identity, mint_identity, mint_multi_party, mint_service_chain, mint_stub,
 };
+pub use reason::{DenyReason, UnknownReason};
 pub use schema::Schema;
 pub use signer::{LocalKey, Signer, SignerError};
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
 pub use token::{Limits, PolicyChecks, Refreshed, Right, Session, Token, TokenClass, TokenFacts};
-pub use verdict::{DenyReason, Spend, UnknownReason, Verdict, Verified};
+pub use verdict::{Spend, Verdict, Verified};
 pub use verifier::{
     DomainClaim, Evidence, Knowledge, Now, Purpose, Request, SingleUse, StalenessPolicy,
     TokenVerifier, VerifierConfig,

@@ -6,7 +6,7 @@
 use hessra_revocation::{Freshness, KeyPurpose, KeyState, Monotonic, Query, UnixSeconds, View};
 
 use crate::keyring::Signed;
-use crate::verdict::Refusal;
+use crate::reason::Refusal;
 use crate::{DenyReason, Keyring, Token, UnknownReason, Verdict, Verified};
 
 mod age;

@@ -13,7 +13,7 @@ use hessra_revocation::UnixSeconds;
 
 use super::grant;
 use super::request::{DomainClaim, Evidence, Purpose, Request};
-use crate::verdict::Refusal;
+use crate::reason::Refusal;
 use crate::{DenyReason, Designation, Token, UnknownReason, Verified};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.

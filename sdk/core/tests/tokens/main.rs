@@ -13,5 +13,6 @@ mod hostile;
 mod minting;
 mod properties;
 mod published;
+mod reasons;
 mod revoked;
 mod staleness;
