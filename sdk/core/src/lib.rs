@@ -20,7 +20,6 @@
 //! | [`chain`] | who acts: the actor derived from structure, never from text |
 //! | [`keyring`] | the public keys that a verifier believes |
 //! | [`verifier`] | one token, one request, one verdict |
-//! | [`verdict`] | allow, deny or unknown |
 //! | [`reason`] | why not, with stable codes and numbers |
 //! | [`mint`] | authority blocks, signed by whoever holds the key |
 //! | [`attest`] | what services, parties and attestors add to an authorization |
@@ -54,7 +53,6 @@ pub mod schema;
 mod signer;
 pub mod third_party;
 pub mod token;
-pub mod verdict;
 pub mod verifier;
 
 pub use attest::{attest_prefix, attest_service, sign_off};
@@ -78,8 +76,7 @@ pub use schema::Schema;
 pub use signer::{LocalKey, Signer, SignerError};
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
 pub use token::{Limits, PolicyChecks, Refreshed, Right, Session, Token, TokenClass, TokenFacts};
-pub use verdict::{Spend, Verdict, Verified};
 pub use verifier::{
-    DomainClaim, Evidence, Knowledge, Now, Purpose, Request, SingleUse, StalenessPolicy,
-    TokenVerifier, VerifierConfig,
+    DomainClaim, Evidence, Knowledge, Now, Purpose, Request, SingleUse, Spend, StalenessPolicy,
+    TokenVerifier, Verdict, Verified, VerifierConfig,
 };

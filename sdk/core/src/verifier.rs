@@ -3,11 +3,11 @@
 //! Order: parse, key, signatures, facts, actor, rules, end, checks, age. Denial needs no freshness and permission does,
 //! so the age of the knowledge is asked last: revoked stays denied with the feed down, and good ages into unknown.
 
-use hessra_revocation::{Freshness, KeyPurpose, KeyState, Monotonic, Query, UnixSeconds, View};
+use hessra_revocation::{KeyPurpose, KeyState, Query, UnixSeconds, View};
 
 use crate::keyring::Signed;
 use crate::reason::Refusal;
-use crate::{DenyReason, Keyring, Token, UnknownReason, Verdict, Verified};
+use crate::{DenyReason, Keyring, Token, UnknownReason};
 
 mod age;
 mod checks;
@@ -15,43 +15,17 @@ mod claims;
 mod config;
 mod exposure;
 mod grant;
+mod knowledge;
 mod request;
+mod verdict;
+mod verified;
 
 use claims::Claims;
 pub use config::{StalenessPolicy, VerifierConfig};
+pub use knowledge::{Knowledge, Now};
 pub use request::{DomainClaim, Evidence, Purpose, Request, SingleUse};
-
-/// Everything a verifier may believe.
-#[derive(Clone, Copy, Debug)]
-pub struct Knowledge<'a> {
-    /// Keys that sign tokens.
-    pub keyring: &'a Keyring,
-    /// What the feed has said; `None` = nothing.
-    pub view: Option<&'a View>,
-    /// How far the view is known to be complete.
-    pub freshness: Option<Freshness>,
-}
-
-impl<'a> Knowledge<'a> {
-    /// Keys and nothing else: [`TokenVerifier::verify`] then denies or does not know.
-    #[must_use]
-    pub fn offline(keyring: &'a Keyring) -> Self {
-        Self {
-            keyring,
-            view: None,
-            freshness: None,
-        }
-    }
-}
-
-/// The instant of a check, on both clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Bounds tokens and locks.
-    pub wall: UnixSeconds,
-    /// Bounds the age of knowledge.
-    pub monotonic: Monotonic,
-}
+pub use verdict::Verdict;
+pub use verified::{Spend, Verified};
 
 /// Checks tokens. Holds no state: equal arguments give equal verdicts.
 #[derive(Clone, Debug, Default)]

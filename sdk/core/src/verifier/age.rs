@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use hessra_revocation::{Monotonic, UnixSeconds};
 
-use super::{Knowledge, StalenessPolicy};
-use crate::{UnknownReason, Verified};
+use super::config::StalenessPolicy;
+use super::knowledge::Knowledge;
+use super::verified::Verified;
+use crate::UnknownReason;
 
 /// Age of the knowledge; `None` = not known.
 pub(super) fn of(knowledge: &Knowledge<'_>, now: Monotonic) -> Option<Duration> {

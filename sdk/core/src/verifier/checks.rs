@@ -13,8 +13,9 @@ use hessra_revocation::UnixSeconds;
 
 use super::grant;
 use super::request::{DomainClaim, Evidence, Purpose, Request};
+use super::verified::Verified;
 use crate::reason::Refusal;
-use crate::{DenyReason, Designation, Token, UnknownReason, Verified};
+use crate::{DenyReason, Designation, Token, UnknownReason};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.
 const FACTS_MAX: u64 = 1000;

@@ -4,9 +4,9 @@ use hessra_revocation::{Identity, UnixSeconds};
 
 use super::config::VerifierConfig;
 use super::request::{DomainClaim, Request};
+use super::verified::{Spend, Verified};
 use super::{exposure, grant};
-use crate::verdict::Spend;
-use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts, Verified};
+use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts};
 
 /// Facts of a token together with who acts.
 pub(super) struct Claims {

@@ -8,9 +8,9 @@
 //! nobody asked for are refused, because someone else could read them.
 
 use super::request::{Evidence, SingleUse};
+use super::verified::Spend;
 use crate::attest::{attested_services, chain_nodes};
 use crate::token::{Block, CheckShape, RuleShape};
-use crate::verdict::Spend;
 use crate::{
     ChainError, DenyReason, Designation, PolicyChecks, ServiceNode, ThirdPartyKey, Token, path,
 };

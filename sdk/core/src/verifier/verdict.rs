@@ -3,11 +3,8 @@
 //! Three answers, because two would lie: a verifier that has lost its feed does not know that a token is good. Unknown
 //! is never allow. The reasons are in [`crate::reason`].
 
+use super::verified::Verified;
 use crate::reason::{DenyReason, Refusal, UnknownReason};
-
-mod verified;
-
-pub use verified::{Spend, Verified};
 
 /// The answer to one check.
 #[must_use]
