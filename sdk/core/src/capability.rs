@@ -55,7 +55,7 @@ pub fn narrow(
         .verify(&token)
         .map_err(|reason| AttestError::Refused(reason.to_string()))?;
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let narrowed = signed.biscuit.append_with_keypair(&next, block);
+    let narrowed = signed.biscuit().append_with_keypair(&next, block);
     let bytes = narrowed
         .map_err(|_| AttestError::Sealed)?
         .to_vec()

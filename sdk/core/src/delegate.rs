@@ -12,11 +12,11 @@ use rand::{CryptoRng, RngCore};
 use hessra_revocation::{Identity, UnixSeconds};
 
 use crate::chain::is_below;
-use crate::keyring::Signed;
 use crate::token::to_text;
+use crate::verifier::Established;
 use crate::{
     DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, TokenVerifier, Verdict,
-    Verified, VerifierConfig,
+    VerifierConfig,
 };
 
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
@@ -70,19 +70,19 @@ pub fn delegate(
     now: UnixSeconds,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Delegated, DelegateError> {
-    let (signed, parent) = established(token, &Request::bearer(), keyring, now)?;
+    let parent = established(token, &Request::bearer(), keyring, now)?;
     let expires_at = check_delegation(&parent, delegation, now)?;
     let block = delegation_block(&delegation.child, expires_at, delegation.checks)?;
-    let token = to_text(&append(&signed.biscuit, block, rng)?);
+    let token = to_text(&append(parent.biscuit(), block, rng)?);
     let expected = Request::identity(delegation.child.clone());
-    let (_, child) = established(&token, &expected, keyring, now)?;
+    let child = established(&token, &expected, keyring, now)?;
     if child.reusable {
         confirm(&token, &expected, keyring, now)?;
     }
     Ok(Delegated {
         token,
         expires_at,
-        chain: child.chain,
+        chain: child.chain.clone(),
     })
 }
 
@@ -109,7 +109,7 @@ pub fn restrict(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Delegated, DelegateError> {
     let request = Request::bearer().in_domain(DomainClaim::OfToken);
-    let (signed, before) = established(token, &request, keyring, now)?;
+    let before = established(token, &request, keyring, now)?;
     let wanted = restriction.expires_at.unwrap_or(before.expires_at);
     let expires_at = check_lifetime(wanted.min(before.expires_at), now)?;
     let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
@@ -117,12 +117,12 @@ pub fn restrict(
     if let Some(checks) = restriction.checks {
         block = block.merge(further_checks(checks)?);
     }
-    let token = to_text(&append(&signed.biscuit, block, rng)?);
-    let (_, restricted) = established(&token, &request, keyring, now)?;
+    let token = to_text(&append(before.biscuit(), block, rng)?);
+    let restricted = established(&token, &request, keyring, now)?;
     Ok(Delegated {
         token,
         expires_at,
-        chain: restricted.chain,
+        chain: restricted.chain.clone(),
     })
 }
 
@@ -133,12 +133,12 @@ fn established(
     request: &Request,
     keyring: &Keyring,
     now: UnixSeconds,
-) -> Result<(Signed, Verified), DelegateError> {
+) -> Result<Established, DelegateError> {
     let lenient = VerifierConfig {
         policy_checks: PolicyChecks::Evaluate,
         ..VerifierConfig::default()
     };
-    let established = TokenVerifier::new(lenient).read_unexpired(token, request, keyring, now);
+    let established = Established::read_unexpired(token, request, keyring, &lenient, now);
     established.map_err(|reason| match reason {
         DenyReason::TooDeep { limit } => DelegateError::TooDeep { limit },
         other => DelegateError::Refused(other.to_string()),
@@ -161,7 +161,7 @@ fn confirm(
 
 /// The instant at which the child ends.
 fn check_delegation(
-    parent: &Verified,
+    parent: &Established,
     delegation: &Delegation<'_>,
     now: UnixSeconds,
 ) -> Result<UnixSeconds, DelegateError> {

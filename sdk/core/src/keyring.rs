@@ -132,14 +132,28 @@ impl Keyring {
     }
 }
 
-/// A token whose signatures were verified.
+/// Proof that every signature of a token verifies, and with which key. Made by [`Keyring::verify`] only.
 pub(crate) struct Signed {
-    pub biscuit: Biscuit,
-    pub key: [u8; 32],
-    pub key_id: Option<u32>,
+    biscuit: Biscuit,
+    key: [u8; 32],
+    key_id: Option<u32>,
 }
 
 impl Signed {
+    pub fn biscuit(&self) -> &Biscuit {
+        &self.biscuit
+    }
+
+    /// Public half of the root key.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// Id under which the keyring holds the key; of a pinned key the one that the token names.
+    pub fn key_id(&self) -> Option<u32> {
+        self.key_id
+    }
+
     /// Id under which a feed knows the key; the one that the token names when the feed does not know it.
     pub fn id_in(&self, view: &View) -> Option<u32> {
         let mut known = view.keys.values();

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use hessra_revocation::{Monotonic, UnixSeconds};
+use hessra_revocation::{Monotonic, Revision, UnixSeconds};
 
 use super::config::StalenessPolicy;
 use super::knowledge::Knowledge;
-use super::verified::Verified;
 use crate::UnknownReason;
 
 /// Age of the knowledge; `None` = not known.
@@ -34,8 +33,8 @@ pub(super) fn doubt(
 }
 
 /// A token from a later revision proves that something is missing here, however young the knowledge seems.
-pub(super) fn behind(verified: &Verified) -> Option<UnknownReason> {
-    let (token, verifier) = (verified.rev?, verified.checked_at?);
+pub(super) fn behind(token: Option<Revision>, verifier: Revision) -> Option<UnknownReason> {
+    let token = token?;
     (token > verifier).then_some(UnknownReason::Behind { token, verifier })
 }
 
@@ -43,13 +42,13 @@ pub(super) fn behind(verified: &Verified) -> Option<UnknownReason> {
 pub(super) fn tolerates(
     policy: StalenessPolicy,
     reason: &UnknownReason,
-    verified: &Verified,
+    expires_at: UnixSeconds,
     now: UnixSeconds,
 ) -> bool {
     match (policy, reason) {
         (StalenessPolicy::BestEffort, _) => true,
         (StalenessPolicy::Bounded { token_life_max, .. }, UnknownReason::Stale { .. }) => {
-            let life = verified.expires_at.0.saturating_sub(now.0);
+            let life = expires_at.0.saturating_sub(now.0);
             Duration::from_secs(life) <= token_life_max
         }
         _ => false,

@@ -11,9 +11,9 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 
 use hessra_revocation::UnixSeconds;
 
+use super::claims::Claims;
 use super::grant;
 use super::request::{DomainClaim, Evidence, Purpose, Request};
-use super::verified::Verified;
 use crate::reason::Refusal;
 use crate::{DenyReason, Designation, Token, UnknownReason};
 
@@ -48,21 +48,21 @@ pub(super) fn run(
 pub(super) fn facts(
     token: &Token,
     request: &Request,
-    verified: &Verified,
+    claims: &Claims,
     now: UnixSeconds,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
     // No token ends later than what Datalog's numbers hold.
     let time = i64::try_from(now.0).unwrap_or(i64::MAX);
-    let subject = verified.subject.as_str();
+    let subject = claims.subject.as_str();
     match request {
         Request::Identity {
             purpose, domain, ..
         } => {
-            let actor = verified.actor.as_str();
+            let actor = claims.actor.as_str();
             let builder = authorizer!(
                 r#"time({time}); actor({actor}); allow if subject({subject}), actor({actor});"#
             );
-            about_identity(builder, purpose.as_ref(), domain, verified)
+            about_identity(builder, purpose.as_ref(), domain, claims)
         }
         Request::Authorization {
             resource,
@@ -75,7 +75,7 @@ pub(super) fn facts(
                 r#"time({time}); subject({subject}); resource({resource}); operation({operation});
                    allow if right({subject}, {resource}, {operation});"#
             );
-            about_grant(builder, token, evidence, verified)
+            about_grant(builder, token, evidence, claims)
         }
         Request::Context { excluded } => {
             let mut builder = authorizer!("time({time}); allow if context({subject});");
@@ -91,7 +91,7 @@ fn about_identity(
     mut builder: AuthorizerBuilder,
     purpose: Option<&Purpose>,
     claim: &DomainClaim,
-    verified: &Verified,
+    claims: &Claims,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
     if let Some(Purpose {
         resource,
@@ -104,7 +104,7 @@ fn about_identity(
     }
     let domain = match claim {
         DomainClaim::Confirmed(domain) | DomainClaim::Required(domain) => Some(domain.as_str()),
-        DomainClaim::OfToken => verified.domain(),
+        DomainClaim::OfToken => claims.domain.as_deref(),
         DomainClaim::Unconfirmed => None,
     };
     match domain {
@@ -118,7 +118,7 @@ fn about_grant(
     mut builder: AuthorizerBuilder,
     token: &Token,
     evidence: &Evidence,
-    verified: &Verified,
+    claims: &Claims,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
     if let Some(domain) = &evidence.domain {
         builder = builder.fact(fact!("domain({domain})", domain = domain.as_str()))?;
@@ -128,7 +128,7 @@ fn about_grant(
     }
     let known = evidence.designations.iter();
     let known = known.map(|one| (one.label.as_str(), one.value.as_str()));
-    let facets = verified.spends.iter();
+    let facets = claims.spends.iter();
     let facets = facets.map(|spend| (Designation::FACET, spend.facet.as_str()));
     for (label, value) in known.chain(facets) {
         builder = builder.fact(fact!("designation({label}, {value})"))?;

@@ -8,7 +8,7 @@
 //! nobody asked for are refused, because someone else could read them.
 
 use super::request::{Evidence, SingleUse};
-use super::verified::Spend;
+use super::spend::Spend;
 use crate::attest::{attested_services, chain_nodes};
 use crate::token::{Block, CheckShape, RuleShape};
 use crate::{

@@ -50,11 +50,12 @@ impl Verdict {
     }
 }
 
-impl From<Refusal> for Verdict {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Deny(reason) => Self::Deny(reason),
-            Refusal::Unknown(reason) => Self::Unknown(reason),
+impl From<Result<Verified, Refusal>> for Verdict {
+    fn from(checked: Result<Verified, Refusal>) -> Self {
+        match checked {
+            Ok(verified) => Self::Allow(verified),
+            Err(Refusal::Deny(reason)) => Self::Deny(reason),
+            Err(Refusal::Unknown(reason)) => Self::Unknown(reason),
         }
     }
 }

@@ -1,159 +1,285 @@
-//! What a check has proved; everything a caller may rely on.
+//! Verified: the second half of a check, and the proof that all of it was passed.
+//!
+//! [`Verified`] has private fields, and the functions here are the only ones that make it, each after every check that it
+//! stands for: rules, end, the checks in the token, age. The order matters: denial needs no freshness and permission
+//! does, so the age of the knowledge is asked last.
 
 use std::time::Duration;
 
-use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
+use hessra_revocation::{
+    Identity, KeyPurpose, KeyState, Query, Revision, TokenId, UnixSeconds, View,
+};
 
+use super::claims::Claims;
+use super::config::VerifierConfig;
+use super::established::Established;
+use super::knowledge::{Knowledge, Now};
+use super::request::Request;
+use super::spend::Spend;
+use super::{age, checks};
+use crate::reason::Refusal;
 use crate::token::{Refreshed, Session, TokenClass};
+use crate::{DenyReason, UnknownReason};
 
-/// One use of a capability that is good once.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Spend {
-    /// Id of the token's authority block.
-    pub token: TokenId,
-    /// Which of its uses.
-    pub facet: String,
-}
-
-/// What was verified. Made by a check only.
+/// Proof that a token passed a check, and everything a caller may rely on. Made by a finished check only.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    pub(crate) class: TokenClass,
-    pub(crate) actor: Identity,
-    pub(crate) subject: Identity,
-    pub(crate) chain: Vec<Identity>,
-    pub(crate) identities: Vec<Identity>,
-    pub(crate) delegable: bool,
-    pub(crate) domain: Option<String>,
-    pub(crate) roles: Vec<String>,
-    pub(crate) refreshed: Option<Refreshed>,
-    pub(crate) issued_at: Option<UnixSeconds>,
-    pub(crate) attested: Vec<String>,
-    pub(crate) spends: Vec<Spend>,
-    pub(crate) exposures: Vec<String>,
-    pub(crate) session: Option<Session>,
-    pub(crate) expires_at: UnixSeconds,
-    pub(crate) rev: Option<Revision>,
-    pub(crate) token_ids: Vec<TokenId>,
-    pub(crate) ancestor_ids: Vec<TokenId>,
-    pub(crate) all_ids: Vec<TokenId>,
-    pub(crate) root_key: [u8; 32],
-    pub(crate) root_key_id: Option<u32>,
-    pub(crate) third_party_keys: Vec<Vec<u8>>,
-    pub(crate) certificate: Option<[u8; 32]>,
-    pub(crate) reusable: bool,
-    pub(crate) checked_at: Option<Revision>,
-    pub(crate) age: Option<Duration>,
-    pub(crate) stale: bool,
+    claims: Claims,
+    checked_at: Option<Revision>,
+    age: Option<Duration>,
+    stale: bool,
+}
+
+/// The whole check of an established token.
+pub(super) fn check(
+    established: Result<Established, DenyReason>,
+    request: &Request,
+    knowledge: &Knowledge<'_>,
+    now: Now,
+    config: &VerifierConfig,
+) -> Result<Verified, Refusal> {
+    let not_denied = established
+        .map_err(Refusal::Deny)
+        .and_then(|token| NotDenied::check(token, request, knowledge.view, now.wall, config));
+    permit(not_denied, knowledge, now, config)
+}
+
+/// The whole check of an established token, revocations aside.
+pub(super) fn check_offline(
+    established: Result<Established, DenyReason>,
+    request: &Request,
+    now: UnixSeconds,
+    config: &VerifierConfig,
+) -> Result<Verified, Refusal> {
+    let established = established.map_err(Refusal::Deny)?;
+    let NotDenied(claims) = NotDenied::check(established, request, None, now, config)?;
+    Ok(Verified {
+        claims,
+        checked_at: None,
+        age: None,
+        stale: false,
+    })
+}
+
+/// The whole check once more, without signatures and Datalog; `None` when the token has checks of its holder's own making,
+/// whose outcome may be another one now.
+pub(super) fn check_again(
+    verified: &Verified,
+    knowledge: &Knowledge<'_>,
+    now: Now,
+    config: &VerifierConfig,
+) -> Option<Result<Verified, Refusal>> {
+    let claims = &verified.claims;
+    if !claims.reusable {
+        return None;
+    }
+    let not_denied = check_rules(claims, knowledge.view, now.wall, config)
+        .and_then(|()| claims.check_end(now.wall))
+        .map(|()| NotDenied(claims.clone()))
+        .map_err(Refusal::Deny);
+    Some(permit(not_denied, knowledge, now, config))
+}
+
+/// Claims of a token that nothing denies: every check was passed but the age of the knowledge.
+struct NotDenied(Claims);
+
+impl NotDenied {
+    /// Rules, end, and the checks in the token.
+    fn check(
+        established: Established,
+        request: &Request,
+        view: Option<&View>,
+        now: UnixSeconds,
+        config: &VerifierConfig,
+    ) -> Result<Self, Refusal> {
+        check_rules(&established, view, now, config)
+            .and_then(|()| established.check_end(now))
+            .map_err(Refusal::Deny)?;
+        let facts = checks::facts(established.token(), request, &established, now);
+        checks::run(established.biscuit(), facts, config.datalog_time_max)?;
+        Ok(Self(established.into_claims()))
+    }
+}
+
+fn check_rules(
+    claims: &Claims,
+    view: Option<&View>,
+    now: UnixSeconds,
+    config: &VerifierConfig,
+) -> Result<(), DenyReason> {
+    let Some(view) = view else { return Ok(()) };
+    if let Some(key_id) = revoked_key(view, &claims.root_key) {
+        return Err(DenyReason::KeyRevoked { key_id });
+    }
+    let query = Query {
+        identities: &claims.identities,
+        actor: Some(&claims.actor),
+        token_ids: &claims.all_ids,
+        root_key: claims.root_key_id,
+        third_party_keys: &claims.third_party_keys,
+        certificate: claims.certificate,
+        rev: claims.rev,
+        now,
+        skew_seconds: config.skew_seconds,
+    };
+    match view.set.check(&query) {
+        None => Ok(()),
+        Some(denial) => Err(DenyReason::Revoked {
+            by: denial.rule.kind,
+        }),
+    }
+}
+
+/// A keyring can be older than the view: what the feed says of the key itself decides.
+fn revoked_key(view: &View, key: &[u8; 32]) -> Option<u32> {
+    let mut records = view.keys.values();
+    records
+        .find(|record| {
+            record.purpose == KeyPurpose::Token
+                && record.state == KeyState::Revoked
+                && record.public_key == *key
+        })
+        .map(|record| record.id)
+}
+
+/// Age: what turns a good token into a permission, or into unknown.
+fn permit(
+    not_denied: Result<NotDenied, Refusal>,
+    knowledge: &Knowledge<'_>,
+    now: Now,
+    config: &VerifierConfig,
+) -> Result<Verified, Refusal> {
+    let policy = config.staleness;
+    let doubt = age::doubt(knowledge, policy, now.monotonic);
+    let (claims, view) = match (not_denied, knowledge.view) {
+        (Ok(NotDenied(claims)), Some(view)) => (claims, view),
+        (Ok(_), None) => return Err(Refusal::Unknown(UnknownReason::RevocationNotChecked)),
+        // A key that is not known may be a new one, of which a quiet feed has not told.
+        (Err(Refusal::Deny(reason @ DenyReason::UnknownKey { .. })), Some(_)) => {
+            return Err(doubt.map_or(Refusal::Deny(reason), Refusal::Unknown));
+        }
+        (Err(refusal), _) => return Err(refusal),
+    };
+    let stale = match age::behind(claims.rev, view.revision).or(doubt) {
+        None => false,
+        Some(reason) if age::tolerates(policy, &reason, claims.expires_at, now.wall) => true,
+        Some(reason) => return Err(Refusal::Unknown(reason)),
+    };
+    Ok(Verified {
+        claims,
+        checked_at: Some(view.revision),
+        age: age::of(knowledge, now.monotonic),
+        stale,
+    })
 }
 
 impl Verified {
     /// What the token is for.
     #[must_use]
     pub fn class(&self) -> TokenClass {
-        self.class
+        self.claims.class
     }
 
     /// Who acts. Of an authorization: its subject.
     #[must_use]
     pub fn actor(&self) -> &Identity {
-        &self.actor
+        &self.claims.actor
     }
 
     /// To whom the authority issued the token.
     #[must_use]
     pub fn subject(&self) -> &Identity {
-        &self.subject
+        &self.claims.subject
     }
 
     /// Subject first, then every delegation. Of an authorization: the subject alone.
     #[must_use]
     pub fn chain(&self) -> &[Identity] {
-        &self.chain
+        &self.claims.chain
     }
 
     /// May the holder delegate further?
     #[must_use]
     pub fn is_delegable(&self) -> bool {
-        self.delegable
+        self.claims.delegable
     }
 
     /// The domain that an identity is restricted to.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
-        self.domain.as_deref()
+        self.claims.domain.as_deref()
     }
 
     /// Roles in the domain when the identity was minted. Policy may have changed since; both must permit.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.roles
+        &self.claims.roles
     }
 
     /// How often an identity was refreshed; `None` when it is new, or minted by others.
     #[must_use]
     pub fn refreshed(&self) -> Option<Refreshed> {
-        self.refreshed
+        self.claims.refreshed
     }
 
     /// When it was issued; `None` for tokens minted by others.
     #[must_use]
     pub fn issued_at(&self) -> Option<UnixSeconds> {
-        self.issued_at
+        self.claims.issued_at
     }
 
     /// Has a holder appended anything?
     #[must_use]
     pub fn is_attenuated(&self) -> bool {
-        self.token_ids.len() > 1
+        self.claims.token_ids.len() > 1
     }
 
     /// Components that attested, in the order of the chain, and parties that signed.
     #[must_use]
     pub fn attested(&self) -> &[String] {
-        &self.attested
+        &self.claims.attested
     }
 
     /// What must be spent in the cluster's ledger before anything is permitted; empty unless the token is good once.
     #[must_use]
     pub fn to_spend(&self) -> &[Spend] {
-        &self.spends
+        &self.claims.spends
     }
 
     /// What the session of a context has been exposed to, sorted.
     #[must_use]
     pub fn exposures(&self) -> &[String] {
-        &self.exposures
+        &self.claims.exposures
     }
 
     /// The session of a context; `None` for contexts minted by others, and other tokens.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.session
+        self.claims.session
     }
 
     /// From this instant on the token is refused.
     #[must_use]
     pub fn expires_at(&self) -> UnixSeconds {
-        self.expires_at
+        self.claims.expires_at
     }
 
     /// Revision that the minting node had applied; `None` for tokens minted by others.
     #[must_use]
     pub fn rev(&self) -> Option<Revision> {
-        self.rev
+        self.claims.rev
     }
 
     /// Ids of the token's own blocks, authority first.
     #[must_use]
     pub fn token_ids(&self) -> &[TokenId] {
-        &self.token_ids
+        &self.claims.token_ids
     }
 
     /// Recorded ids of the identity that was exchanged for this token.
     #[must_use]
     pub fn ancestor_ids(&self) -> &[TokenId] {
-        &self.ancestor_ids
+        &self.claims.ancestor_ids
     }
 
     /// Id of the key that signed it, as the keyring or the feed knows it.
@@ -161,13 +287,13 @@ impl Verified {
     /// Under a pinned key that no feed knows it is what the token says, which no signature covers.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {
-        self.root_key_id
+        self.claims.root_key_id
     }
 
     /// SHA-256 of the client certificate that it was issued over.
     #[must_use]
     pub fn certificate(&self) -> Option<[u8; 32]> {
-        self.certificate
+        self.claims.certificate
     }
 
     /// Revision of the rules that were asked; `None` when they were not.
@@ -186,11 +312,5 @@ impl Verified {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.stale
-    }
-
-    /// The rules of this revision were asked.
-    pub(crate) fn asked_at(mut self, revision: Revision) -> Self {
-        self.checked_at = Some(revision);
-        self
     }
 }
