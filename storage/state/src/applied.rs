@@ -3,7 +3,8 @@
 
 use hessra_revocation::{KeyState, Revision, UnixMillis};
 
-use crate::pending::PendingId;
+use crate::command::PendingId;
+use crate::refusal::Refusal;
 
 /// The outcome of one command, equal on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,55 +80,4 @@ pub struct Revoked {
     pub revision: Revision,
     /// An equal or stronger rule stood; `revision` is that rule's.
     pub already: bool,
-}
-
-/// Why a command had no effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// For programs.
-    pub code: RefusalCode,
-    /// For people: lower case, ends with what to do.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal with its sentence.
-    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(RefusalCode::Invalid, message)
-    }
-}
-
-/// The kinds of refusal. Numbers are stable: they are in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RefusalCode {
-    /// The cluster has not begun.
-    NotInitialized = 1,
-    /// The cluster has begun already.
-    AlreadyInitialized = 2,
-    /// The command contradicts itself or the state.
-    Invalid = 3,
-    /// What it names does not exist.
-    NotFound = 4,
-    /// Somebody else was first: read again, decide again.
-    Conflict = 5,
-    /// This revocation cannot be undone.
-    NotLiftable = 6,
-    /// The key's state does not allow it.
-    KeyState = 7,
-    /// Too much or too long.
-    Limit = 8,
-    /// Who asked for it cannot be the one who approves it.
-    SecondPerson = 40,
-    /// It may be used once, and was.
-    AlreadySpent = 70,
-    /// Not the latest version of the session's context.
-    ContextOutdated = 71,
 }

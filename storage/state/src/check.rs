@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hessra_revocation::{
-    Change as FeedChange, Digest, Epoch, KeyPurpose, KeyState, Revision, RuleKind, UnixSeconds,
+    Change as FeedChange, Digest, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, RuleKind,
+    UnixSeconds,
 };
 use imbl::OrdMap;
 
+use crate::invalid::{InvalidRecords, invalid, require};
 use crate::limits::{CONTEXTS_MAX, KEYS_MAX, LEDGER_MAX};
-use crate::rebuild::{InvalidRecords, decode, invalid, require};
 use crate::version::NEWEST;
 use crate::{Meta, PolicyVersions, SealedKey, State};
 
@@ -211,6 +212,15 @@ pub(crate) fn timed(state: &State) -> Result<(), InvalidRecords> {
         .iter()
         .all(|(_, context)| context.version > 0);
     require(counted, || "a session never began".to_owned())
+}
+
+fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, InvalidRecords> {
+    let entry = FeedEntry::from_bytes(bytes)
+        .map_err(|error| invalid(format!("feed entry {revision}: {error}")))?;
+    require(entry.revision == revision, || {
+        format!("feed entry {revision} says that it is {}", entry.revision)
+    })?;
+    Ok(entry)
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -1,11 +1,13 @@
 //! Every write, with its time and author inside.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 
-use crate::pending::{PendingAction, PendingId};
-use crate::{ContextStep, Policy, PolicyChange, SealedKey, Spend};
+use crate::policy::{Policy, PolicyChange};
+use crate::sealed_key::SealedKey;
 
 /// Chosen at random by the client; a retry with the same id has one effect and gets the first answer. The zero id is
 /// refused: it is what a client sends that forgot to choose.
@@ -142,4 +144,83 @@ pub struct Envelope {
     pub id: u32,
     /// At most [`crate::limits::SEALED_BYTES_MAX`] bytes.
     pub sealed: Vec<u8>,
+}
+
+/// What needs two people: whatever can undo safety or hurt everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PendingAction {
+    /// A revocation near the root, at most [`crate::limits::PENDING_TARGETS_MAX`] targets.
+    Revoke(Revoke),
+    /// A lift after which tokens issued before live again.
+    Lift(Lift),
+    /// Everything that a key signed is denied.
+    RevokeKey(u32),
+}
+
+/// The name of a pending action: `ap_17`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PendingId(pub u64);
+
+/// Why a text is not the name of a pending action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a pending action; it looks like `ap_17`, copy it from the list of approvals")]
+pub struct PendingIdError(String);
+
+impl fmt::Display for PendingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ap_{}", self.0)
+    }
+}
+
+impl FromStr for PendingId {
+    type Err = PendingIdError;
+
+    /// Accepts exactly what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_prefix("ap_").and_then(|id| id.parse().ok());
+        let id = number.map(Self).filter(|id| id.to_string() == text);
+        id.ok_or_else(|| PendingIdError(text.chars().take(64).collect()))
+    }
+}
+
+/// Names one thing that may be used once: a digest that whoever verified the token made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FacetId(pub [u8; 32]);
+
+/// Uses a facet up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// Which.
+    pub facet: FacetId,
+    /// From this instant on nobody accepts it. The same in every request about one facet: that of the authority block,
+    /// which no holder can shorten.
+    pub expires_at: UnixSeconds,
+}
+
+/// Names one session; random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+/// From one version of a context to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextStep {
+    /// Which session.
+    pub session: SessionId,
+    /// The version that the step was made from; 0 begins the session.
+    pub from: u64,
+    /// End of the session. The same in all its steps.
+    pub expires_at: UnixSeconds,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_action_has_one_name() {
+        assert_eq!("ap_17".parse(), Ok(PendingId(17)));
+        for text in ["", "ap_", "17", "ap_017", "ap_+1", "AP_1", "ap_1 "] {
+            assert!(text.parse::<PendingId>().is_err(), "{text}");
+        }
+    }
 }

@@ -10,19 +10,16 @@
 //! has been published for as long as the command demands, measured on the state's clock, so that no verifier meets a
 //! signature by a key that it has not heard of; only a command that says so skips that wait.
 
-mod sealed_key;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
 use imbl::OrdMap;
 
-pub use sealed_key::SealedKey;
-
-use crate::applied::{Refusal, RefusalCode};
 use crate::command::{Envelope, KeyCommand};
 use crate::limits::{KEY_ID_SKIP_MAX, KEYS_MAX, PREPARED_KEYS_MAX, SEALED_BYTES_MAX};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::sealed_key::SealedKey;
 
 /// May `to` follow `from`? The only place that knows.
 #[must_use]

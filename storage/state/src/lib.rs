@@ -24,7 +24,8 @@
 //! | module | its story |
 //! |---|---|
 //! | [`command`] | what can be asked, with its time and author inside |
-//! | [`applied`] | what is answered, refusals among it |
+//! | [`applied`] | what is answered |
+//! | [`refusal`] | why a command had no effect |
 //! | [`machine`] | the one way to change anything |
 //! | [`state`] | the state: what readers see |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
@@ -41,11 +42,13 @@
 //! What a policy means, who may ask for what, and how keys are sealed is the node's business, not decided here.
 
 pub mod applied;
+mod approvals;
 mod check;
 pub mod command;
 pub mod contexts;
 mod digest;
 mod index;
+mod invalid;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -56,23 +59,29 @@ mod pieces;
 pub mod policy;
 mod rebuild;
 pub mod record;
+pub mod refusal;
 pub mod requests;
 pub mod revocations;
 mod revoke;
+mod sealed_key;
 pub mod state;
 mod timed;
 pub mod version;
 
-pub use applied::{Applied, Refusal, RefusalCode, Revoked};
-pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
-pub use contexts::{ContextStep, ContextVersion, SessionId};
-pub use keys::SealedKey;
-pub use ledger::{FacetId, Spend, Spent};
+pub use applied::{Applied, Revoked};
+pub use command::{
+    Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingAction, PendingId,
+    PendingIdError, RequestId, Revoke, SessionId, Spend, Stamped,
+};
+pub use contexts::ContextVersion;
+pub use invalid::InvalidRecords;
+pub use ledger::Spent;
 pub use machine::{Frozen, Machine};
-pub use pending::{Pending, PendingAction, PendingId, Pendings};
+pub use pending::{Pending, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
-pub use rebuild::InvalidRecords;
 pub use record::{Meta, Record, RecordKey};
+pub use refusal::{Refusal, RefusalCode};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
+pub use sealed_key::SealedKey;
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};

@@ -5,8 +5,8 @@
 
 use std::ops::Deref;
 
-use crate::applied::Refusal;
 use crate::limits::HISTORY_MAX;
+use crate::refusal::Refusal;
 use crate::requests::{Answers, Requests};
 use crate::{Applied, Command, Stamped, State};
 

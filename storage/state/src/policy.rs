@@ -11,11 +11,11 @@ use hessra_revocation::{Hash, Revision, UnixMillis};
 use imbl::OrdMap;
 use sha2::{Digest as _, Sha256};
 
-use crate::applied::{Applied, Refusal, RefusalCode};
 use crate::limits::{
     MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX, POLICY_VERSIONS_MAX,
     TICKET_BYTES_MAX,
 };
+use crate::refusal::{Refusal, RefusalCode};
 
 /// Both policy texts under one digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,13 +229,13 @@ pub(crate) static NO_POLICY: Policy = Policy {
     resources_toml: String::new(),
 };
 
-/// What applying `policy` over the one that stands answers without any effect; `None` = go on and replace it.
-pub(crate) fn standing_answer(
+/// Revision of the policy that stands, if `policy` is that one already; `None` = go on and replace it.
+pub(crate) fn standing_revision(
     versions: &PolicyVersions,
     based_on: Revision,
     policy: &Policy,
     change: &PolicyChange,
-) -> Result<Option<Applied>, Refusal> {
+) -> Result<Option<Revision>, Refusal> {
     change.check(policy, versions)?;
     let standing = versions.newest();
     let (revision, standing) = standing.map_or((Revision(0), &NO_POLICY), |version| {
@@ -243,7 +243,7 @@ pub(crate) fn standing_answer(
     });
     // The same content needs no comparison of revisions: what was asked for already stands.
     if policy.digest == standing.digest {
-        return Ok(Some(Applied::PolicyApplied { revision }));
+        return Ok(Some(revision));
     }
     if based_on == revision {
         return Ok(None);

@@ -17,13 +17,14 @@ use std::sync::Arc;
 
 use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
 
-use crate::applied::{Refusal, RefusalCode, Revoked};
+use crate::applied::{Applied, Revoked};
 use crate::command::{Lift, Revoke};
 use crate::limits::{
     COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
+use crate::refusal::{Refusal, RefusalCode};
 use crate::revocations::{Lifted, Revocation, Why};
-use crate::{Applied, State};
+use crate::state::State;
 
 impl State {
     /// Revokes all targets or none.
@@ -103,7 +104,7 @@ impl State {
         let removed = ended.len()
             + self.collect_timed(end, room)
             + self.forget_keys()
-            + self.collect_pending();
+            + self.pending.collect(self.clock);
         Applied::Collected {
             removed: removed as u64,
         }

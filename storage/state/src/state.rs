@@ -15,11 +15,11 @@ use hessra_revocation::{
 };
 use imbl::{OrdMap, OrdSet};
 
-use crate::applied::{Refusal, RefusalCode};
 use crate::command::Init;
 use crate::keys::Keys;
 use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX};
 use crate::policy::NO_POLICY;
+use crate::refusal::{Refusal, RefusalCode};
 use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
@@ -139,6 +139,30 @@ impl State {
     pub fn policies(&self) -> &PolicyVersions {
         &self.policies
     }
+
+    /// The use of a facet, while it is remembered.
+    #[must_use]
+    pub fn spent(&self, facet: &FacetId) -> Option<&Spent> {
+        self.ledger.find(facet)
+    }
+
+    /// Facets in the ledger.
+    #[must_use]
+    pub fn spent_count(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// The latest version of a session's context, while it is remembered.
+    #[must_use]
+    pub fn context(&self, session: &SessionId) -> Option<&ContextVersion> {
+        self.contexts.find(session)
+    }
+
+    /// Sessions that are remembered.
+    #[must_use]
+    pub fn context_count(&self) -> usize {
+        self.contexts.len()
+    }
 }
 
 /// Deciding, and the changes that follow.
@@ -178,8 +202,14 @@ impl State {
             (Command::Approve(id), true) => self.approve(*id, &stamped.by),
             (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
-            (Command::Spend(spend), true) => self.spend(spend, stamped.request),
-            (Command::Context(step), true) => self.step_context(step, stamped.request),
+            (Command::Spend(spend), true) => self
+                .ledger
+                .spend(spend, stamped.request, self.clock)
+                .map(|()| Applied::Spent),
+            (Command::Context(step), true) => self
+                .contexts
+                .step(step, stamped.request, self.clock)
+                .map(Applied::ContextAt),
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
     }
@@ -212,10 +242,10 @@ impl State {
         by: &str,
     ) -> Result<Applied, Refusal> {
         policy.check()?;
-        let answer = policy::standing_answer(&self.policies, based_on, policy, change)?;
-        Ok(answer.unwrap_or_else(|| Applied::PolicyApplied {
-            revision: self.put_policy(policy, change, by),
-        }))
+        let standing = policy::standing_revision(&self.policies, based_on, policy, change)?;
+        Ok(Applied::PolicyApplied {
+            revision: standing.unwrap_or_else(|| self.put_policy(policy, change, by)),
+        })
     }
 
     pub(crate) fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {

@@ -1,7 +1,9 @@
 //! Entries that are kept until they end, and found by how soon they do.
 
-use hessra_revocation::UnixSeconds;
+use hessra_revocation::{UnixMillis, UnixSeconds};
 use imbl::{OrdMap, OrdSet};
+
+use crate::refusal::{Refusal, RefusalCode};
 
 /// What has an end.
 pub(crate) trait Ends {
@@ -70,4 +72,23 @@ impl<K: Ord + Copy, V: Clone> Default for Timed<K, V> {
             ends: OrdSet::new(),
         }
     }
+}
+
+/// Refuses an end that is not still to come on the state's clock, or so far away that the entry would never be collected.
+pub(crate) fn check_end(
+    clock: UnixMillis,
+    end: UnixSeconds,
+    seconds_max: u64,
+) -> Result<(), Refusal> {
+    let now = clock.seconds();
+    if end <= now {
+        let message = format!("it ended at {end} (unix seconds); ask for a new one");
+        return Err(Refusal::invalid(message));
+    }
+    if end.0 - now.0 > seconds_max {
+        let message =
+            format!("it lives for more than {seconds_max} seconds; ask for one that ends earlier");
+        return Err(Refusal::new(RefusalCode::Limit, message));
+    }
+    Ok(())
 }

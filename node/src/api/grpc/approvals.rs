@@ -212,7 +212,7 @@ impl AuthorityService {
 fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
     let id: PendingId = name
         .parse()
-        .map_err(|error: hessra_state::pending::PendingIdError| {
+        .map_err(|error: hessra_state::PendingIdError| {
             Failure::new(Reason::InvalidArgument, error.to_string())
         })?;
     state.pending().find(id).ok_or_else(|| {

@@ -74,7 +74,7 @@ impl SealedKey {
         ends.then(|| UnixMillis(self.since.0.saturating_add(RETIRED_KEPT_MILLIS)))
     }
 
-    pub(super) fn with_state(&self, state: KeyState) -> Self {
+    pub(crate) fn with_state(&self, state: KeyState) -> Self {
         let mut next = Self {
             state,
             ..self.clone()
