@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// What is left to read.
 pub(crate) struct Reader<'a>(&'a [u8]);

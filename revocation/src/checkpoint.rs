@@ -4,12 +4,12 @@
 //! added or changed. This module makes and reads the bytes; signing and verifying is done by who holds keys.
 
 use crate::bytes::Reader;
-use crate::{DecodeError, Epoch, FeedId, Hash, Revision, UnixMillis, View};
+use crate::{DecodeError, Epoch, FeedId, Hash, Revision, UnixMillis};
 
 /// First bytes of every body, so that no other signed message of a feed key can pass for a checkpoint.
 const DOMAIN: &[u8] = b"hessra checkpoint v1\n";
 /// The version this crate makes and understands.
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// What a feed key signs. Canonical bytes by [`Checkpoint::to_bytes`].
 ///
@@ -25,11 +25,11 @@ pub struct Checkpoint {
     pub epoch: Epoch,
     /// Everything through this revision is in the roots.
     pub revision: Revision,
-    /// [`View::log_root`] at the revision.
+    /// [`View::log_root`](crate::View::log_root) at the revision.
     pub log_root: Hash,
-    /// [`View::state_root`] at the revision.
+    /// [`View::state_root`](crate::View::state_root) at the revision.
     pub state_root: Hash,
-    /// [`View::keyset_version`] at the revision.
+    /// [`View::keyset_version`](crate::View::keyset_version) at the revision.
     pub keyset_version: u64,
     /// Entries above this revision can be had from the node as deltas.
     pub floor_revision: Revision,
@@ -44,32 +44,6 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The statement about a view.
-    #[must_use]
-    pub fn of(
-        view: &View,
-        floor: Revision,
-        issued_at: UnixMillis,
-        tick_ms: u64,
-        fresh_for_ms: u32,
-        node: u64,
-    ) -> Self {
-        Self {
-            version: VERSION,
-            feed_id: view.feed_id,
-            epoch: view.epoch,
-            revision: view.revision,
-            log_root: view.log_root(),
-            state_root: view.state_root(),
-            keyset_version: view.keyset_version,
-            floor_revision: floor,
-            issued_at,
-            tick_ms,
-            fresh_for_ms,
-            node,
-        }
-    }
-
     /// Canonical bytes: a domain separator, then the fields in order, numbers big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

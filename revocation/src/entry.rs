@@ -5,6 +5,7 @@
 //! `epoch u64`; 6 forget key: `id u32`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves of `log_root`.
 
 use crate::bytes::Reader;
+use crate::decode_error::DecodeError;
 use crate::{Digest, Epoch, Hash, Revision, Rule, RuleKind, UnixSeconds};
 
 /// What a key is for.
@@ -232,22 +233,4 @@ impl FeedEntry {
             change,
         })
     }
-}
-
-/// Why bytes from outside are not what they should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// They end before the value does.
-    #[error(
-        "the bytes end too early: the sender or the carrier is broken, take them from another node"
-    )]
-    Truncated,
-    /// Made by a newer version. Never skipped: what is not understood may be a denial.
-    #[error("variant {0} is not known to this version: upgrade it")]
-    Unknown(u8),
-    /// They break a rule of the format, which no version does.
-    #[error(
-        "the bytes are not canonical ({0}): the sender or the carrier is broken, take them from another node"
-    )]
-    Invalid(&'static str),
 }

@@ -26,7 +26,8 @@ mod loading;
 mod messages;
 mod trouble;
 
-use believing::check_roots;
+pub use believing::VerifySignature;
+use believing::{Trust, check_roots};
 use delta::Entries;
 use loading::Loading;
 pub use loading::SNAPSHOT_BYTES_MAX;
@@ -40,12 +41,6 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
 /// Longest delay between attempts. Origin: below the five seconds within which the verifiers of a healed cluster are to
 /// be fresh again.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
-
-/// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
-pub trait VerifySignature {
-    /// Is `signature` by `public_key` over `message`? Strict verification.
-    fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
-}
 
 /// The protocol's verifier half. Drive it with events; do what it returns.
 ///
@@ -136,6 +131,14 @@ impl<V: VerifySignature> Follower<V> {
         self.checkpoint.as_ref()
     }
 
+    fn trust(&self) -> Trust<'_, V> {
+        Trust {
+            verify: &self.verify,
+            pinned: &self.pinned,
+            view: self.view.as_ref(),
+        }
+    }
+
     fn step(&mut self, event: Event, now: Monotonic) -> Result<Vec<Action>, Trouble> {
         match (std::mem::replace(&mut self.stage, Stage::Closed), event) {
             (_, Event::Connected) => Ok(self.greet(now)),
@@ -216,7 +219,7 @@ impl<V: VerifySignature> Follower<V> {
             from: view.map_or(Revision(0), |view| view.revision),
             log_root: view.map_or([0; 32], View::log_root),
             bucket_roots: bucket_roots.unwrap_or_default(),
-            feed_keys: self.believed_keys(),
+            feed_keys: self.trust().believed_keys(),
         })]
     }
 
@@ -258,8 +261,8 @@ impl<V: VerifySignature> Follower<V> {
         signed: SignedCheckpoint,
         now: Monotonic,
     ) -> Result<Vec<Action>, Trouble> {
-        let checkpoint = self.believe(&stream, &signed)?;
-        self.refuse_the_past(&checkpoint)?;
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
+        self.trust().refuse_the_past(&checkpoint)?;
         // Whatever goes wrong from here, the next attempt must not build upon our own buckets again.
         self.whole_snapshot = true;
         let SnapshotParts {
@@ -291,7 +294,7 @@ impl<V: VerifySignature> Follower<V> {
     ) -> Result<Vec<Action>, Trouble> {
         let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
         entries.check_range(view)?;
-        let checkpoint = self.believe(&stream, &signed)?;
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
         if checkpoint.epoch != view.epoch {
             return Err(Trouble::RESUME);
         }
@@ -312,7 +315,7 @@ impl<V: VerifySignature> Follower<V> {
         now: Monotonic,
     ) -> Result<Vec<Action>, Trouble> {
         let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
-        let checkpoint = self.believe(&stream, &signed)?;
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
         if (checkpoint.epoch, checkpoint.revision) != (view.epoch, view.revision) {
             return Err(Trouble::RESUME);
         }

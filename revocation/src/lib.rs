@@ -17,6 +17,7 @@
 
 mod bytes;
 pub mod checkpoint;
+mod decode_error;
 pub mod entry;
 pub mod follower;
 pub mod id;
@@ -28,7 +29,8 @@ pub mod time;
 pub mod view;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
-pub use entry::{Change, DecodeError, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
+pub use decode_error::DecodeError;
+pub use entry::{Change, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
 pub use follower::{Action, Alarm, Event, Follower, Freshness, VerifySignature};
 pub use id::{Identity, IdentityError};
 pub use publisher::{History, Publisher};

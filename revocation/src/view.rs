@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::Reader;
+use crate::checkpoint::VERSION;
 use crate::merkle::Frontier;
 use crate::{
     Change, Checkpoint, DecodeError, Epoch, FeedEntry, FeedId, FeedSalt, Hash, KeyPurpose,
-    KeyState, PublicKeyRecord, Revision, RevocationSet,
+    KeyState, PublicKeyRecord, Revision, RevocationSet, UnixMillis,
 };
 
 /// First bytes of what `state_root` is the hash of.
@@ -167,6 +168,35 @@ impl View {
             .filter(|key| key.purpose == KeyPurpose::Feed && key.state != KeyState::Revoked)
             .map(|key| (key.id, key.public_key))
             .collect()
+    }
+}
+
+/// Here and not beside the struct, which need not know what a view is.
+impl Checkpoint {
+    /// The statement about a view.
+    #[must_use]
+    pub fn of(
+        view: &View,
+        floor: Revision,
+        issued_at: UnixMillis,
+        tick_ms: u64,
+        fresh_for_ms: u32,
+        node: u64,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            feed_id: view.feed_id,
+            epoch: view.epoch,
+            revision: view.revision,
+            log_root: view.log_root(),
+            state_root: view.state_root(),
+            keyset_version: view.keyset_version,
+            floor_revision: floor,
+            issued_at,
+            tick_ms,
+            fresh_for_ms,
+            node,
+        }
     }
 }
 

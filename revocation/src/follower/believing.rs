@@ -3,20 +3,33 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use super::messages::{Action, Alarm, Welcome};
 use super::trouble::{Trouble, fork_at, unreadable};
-use super::{Action, Alarm, Follower, Stream, VerifySignature, Welcome};
 use crate::publisher::FEED_KEYS_MAX;
 use crate::{Checkpoint, KeyState, SignedCheckpoint, Target, View};
 
-impl<V: VerifySignature> Follower<V> {
-    /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
+/// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
+pub trait VerifySignature {
+    /// Is `signature` by `public_key` over `message`? Strict verification.
+    fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// Grounds on which a follower believes a checkpoint: pinned keys, and the view that it holds.
+pub(super) struct Trust<'a, V> {
+    pub(super) verify: &'a V,
+    pub(super) pinned: &'a BTreeMap<u32, [u8; 32]>,
+    pub(super) view: Option<&'a View>,
+}
+
+impl<V: VerifySignature> Trust<'_, V> {
+    /// The checkpoint, if it is signed by a key that is believed and is about the feed of the welcome.
     pub(super) fn believe(
         &self,
-        stream: &Stream,
+        welcome: &Welcome,
         signed: &SignedCheckpoint,
     ) -> Result<Checkpoint, Trouble> {
         let key_id = signed.key_id;
-        let keys = self.trusted_keys(&stream.welcome);
+        let keys = self.trusted_keys(welcome);
         let key = keys
             .get(&key_id)
             .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
@@ -24,8 +37,8 @@ impl<V: VerifySignature> Follower<V> {
             return Err(Trouble::Alarm(Alarm::Forged { key_id }));
         }
         let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
-        if checkpoint.feed_id != stream.welcome.feed_id {
-            let (expected, got) = (stream.welcome.feed_id, checkpoint.feed_id);
+        if checkpoint.feed_id != welcome.feed_id {
+            let (expected, got) = (welcome.feed_id, checkpoint.feed_id);
             return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
         }
         Ok(checkpoint)
@@ -48,11 +61,11 @@ impl<V: VerifySignature> Follower<V> {
     }
 
     fn introduced_keys(&self) -> BTreeMap<u32, [u8; 32]> {
-        let Some(view) = &self.view else {
+        let Some(view) = self.view else {
             return self.pinned.clone();
         };
         let mut keys = view.feed_keys();
-        keys.extend(&self.pinned);
+        keys.extend(self.pinned);
         keys.retain(|id, _| {
             let is_revoked_by_rule = || {
                 let target = Target::Key(*id);
@@ -69,7 +82,7 @@ impl<V: VerifySignature> Follower<V> {
     }
 
     pub(super) fn refuse_the_past(&self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
-        let Some(view) = &self.view else {
+        let Some(view) = self.view else {
             return Ok(());
         };
         let (epoch, revision) = (checkpoint.epoch, checkpoint.revision);

@@ -1,7 +1,7 @@
 //! New revisions: applied all, or none of them.
 
-use super::Alarm;
 use super::believing::check_roots;
+use super::messages::Alarm;
 use super::trouble::{Trouble, fork_at};
 use crate::publisher::DELTA_ENTRIES_MAX;
 use crate::{Checkpoint, DecodeError, FeedEntry, Revision, View};

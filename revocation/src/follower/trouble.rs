@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Alarm;
+use super::messages::Alarm;
 use crate::publisher::ResetReason;
 use crate::{DecodeError, Revision, View};
 
