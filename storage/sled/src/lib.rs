@@ -42,7 +42,9 @@ pub use engine::{Batch, Done, Engine};
 pub use error::StoreError;
 pub use layout::Space;
 pub use log::{LogReader, LogStore};
-pub use machine::{Moment, Published, Remembered, StateMachine};
+/// The former name of [`MachineImage`].
+pub use machine::MachineImage as Moment;
+pub use machine::{MachineImage, Published, Remembered, StateMachine};
 pub use memory::MemoryEngine;
 pub use snapshot::SnapshotImage;
 pub use store::{Parts, Store};

@@ -27,7 +27,7 @@ use openraft::{
 use tokio::sync::watch;
 
 use crate::engine::Engine;
-use crate::snapshot::{Shelf, SnapshotImage};
+use crate::snapshot::{SnapshotImage, SnapshotStore};
 use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, Types};
 
 pub(crate) use keeper::Keeper;
@@ -47,7 +47,7 @@ pub struct Published {
 
 /// The state machine as it is, for a snapshot.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct MachineImage {
     /// The entry up to which it is applied; none before the first.
     pub applied: Option<LogId>,
     /// The last membership among the applied entries.
@@ -62,29 +62,34 @@ pub trait Remembered: Send + Sync {
     fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>>;
 
     /// Everything as of the newest applied batch.
-    fn moment(&self) -> Moment;
+    fn image(&self) -> MachineImage;
+
+    /// The same as [`Self::image`], under its former name.
+    fn moment(&self) -> MachineImage {
+        self.image()
+    }
 }
 
 /// openraft's state machine.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
     keeper: Arc<Keeper<E>>,
-    shelf: Arc<Shelf<E>>,
+    snapshots: Arc<SnapshotStore<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
 /// Builds one snapshot of the state as it was when the builder was asked for.
 pub struct SnapshotBuilder<E: Engine, R: AsyncRuntime = TokioRuntime> {
-    moment: Moment,
-    shelf: Arc<Shelf<E>>,
+    frozen: MachineImage,
+    snapshots: Arc<SnapshotStore<E>>,
     keeper: Arc<Keeper<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
 impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
-    pub(crate) fn new(keeper: Arc<Keeper<E>>, shelf: Arc<Shelf<E>>) -> Self {
+    pub(crate) fn new(keeper: Arc<Keeper<E>>, snapshots: Arc<SnapshotStore<E>>) -> Self {
         Self {
             keeper,
-            shelf,
+            snapshots,
             runtime: std::marker::PhantomData,
         }
     }
@@ -124,8 +129,8 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         SnapshotBuilder {
-            moment: self.keeper.moment(),
-            shelf: Arc::clone(&self.shelf),
+            frozen: self.keeper.image(),
+            snapshots: Arc::clone(&self.snapshots),
             keeper: Arc::clone(&self.keeper),
             runtime: std::marker::PhantomData,
         }
@@ -140,7 +145,7 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
         meta: &SnapshotMeta,
         snapshot: Box<SnapshotImage>,
     ) -> Result<(), StorageError<u64>> {
-        let installed = self.keeper.install(&self.shelf, meta, &snapshot).await;
+        let installed = self.keeper.install(&self.snapshots, meta, &snapshot).await;
         installed.map_err(|error| {
             error.raft(
                 ErrorSubject::Snapshot(Some(meta.signature())),
@@ -153,7 +158,7 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
         &mut self,
     ) -> Result<Option<Snapshot<Types<R>>>, StorageError<u64>> {
         let loaded = self
-            .shelf
+            .snapshots
             .load()
             .map_err(|error| error.raft(ErrorSubject::Snapshot(None), ErrorVerb::Read))?;
         Ok(loaded.map(|(stored, image)| Snapshot {
@@ -165,11 +170,11 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
 impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
     async fn build(&self) -> Result<(SnapshotMeta, SnapshotImage), StoreError> {
-        let meta = meta_of(&self.moment);
-        let image = SnapshotImage::build(&meta, &self.moment.machine).await;
-        let stored = self.shelf.put(&meta, &image).await?;
+        let meta = meta_of(&self.frozen);
+        let image = SnapshotImage::build(&meta, &self.frozen.machine).await;
+        let stored = self.snapshots.put(&meta, &image).await?;
         // It is not beyond the mark: that was written with the batch that made this state.
-        self.shelf
+        self.snapshots
             .make_current(stored, crate::Batch::default())
             .await?;
         self.keeper.settle(meta.last_log_id);
@@ -178,14 +183,14 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
 }
 
 /// Equal states have equal snapshot ids: which node built it does not matter.
-fn meta_of(moment: &Moment) -> SnapshotMeta {
-    let snapshot_id = moment.applied.map_or_else(
+fn meta_of(frozen: &MachineImage) -> SnapshotMeta {
+    let snapshot_id = frozen.applied.map_or_else(
         || "empty".to_owned(),
         |id| format!("{}-{}", id.leader_id.term, id.index),
     );
     SnapshotMeta {
-        last_log_id: moment.applied,
-        last_membership: moment.membership.clone(),
+        last_log_id: frozen.applied,
+        last_membership: frozen.membership.clone(),
         snapshot_id,
     }
 }

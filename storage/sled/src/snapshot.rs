@@ -10,8 +10,8 @@
 //! one before is deleted. Chunks of a generation that never became current are deleted when the store is opened.
 
 mod image;
-mod shelf;
+mod store;
 
 pub(crate) use image::Contents;
 pub use image::{PLAIN_BYTES_MAX, SnapshotImage};
-pub(crate) use shelf::Shelf;
+pub(crate) use store::SnapshotStore;

@@ -8,7 +8,7 @@ use crate::StoreError;
 use crate::engine::Engine;
 use crate::log::{LogReader, LogStore, read_vote};
 use crate::machine::{Keeper, StateMachine};
-use crate::snapshot::Shelf;
+use crate::snapshot::SnapshotStore;
 
 /// Log, vote, state and snapshots over one engine.
 pub struct Store;
@@ -34,12 +34,12 @@ impl Store {
     /// [`StoreError::Upgrade`] when a newer version wrote it; [`StoreError::Io`] when the disk does not answer.
     pub fn open<E: Engine, R: AsyncRuntime>(engine: E) -> Result<Parts<E, R>, StoreError> {
         read_vote(&engine)?;
-        let shelf = Arc::new(Shelf::open(engine.clone())?);
+        let snapshots = Arc::new(SnapshotStore::open(engine.clone())?);
         let log = LogReader::open(engine.clone())?;
-        let keeper = Arc::new(Keeper::open(engine, &shelf, &log)?);
+        let keeper = Arc::new(Keeper::open(engine, &snapshots, &log)?);
         // A crash came between an installed snapshot and the purge below it.
         log.hide_below(keeper.settled());
         let store = LogStore::new(log, Arc::clone(&keeper));
-        Ok((store, StateMachine::new(keeper, shelf)))
+        Ok((store, StateMachine::new(keeper, snapshots)))
     }
 }

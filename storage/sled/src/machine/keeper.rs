@@ -7,9 +7,9 @@ use openraft::{AsyncRuntime, EntryPayload};
 use tokio::sync::watch;
 
 use super::opening::{Reached, rebuild};
-use super::{Moment, Published, Remembered};
+use super::{MachineImage, Published, Remembered};
 use crate::engine::Engine;
-use crate::snapshot::{Contents, Shelf, SnapshotImage};
+use crate::snapshot::{Contents, SnapshotImage, SnapshotStore};
 use crate::{Answers, Batch, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
 /// Keeps the state machine in memory, and on disk what it is made of.
@@ -112,18 +112,18 @@ impl<E: Engine> Keeper<E> {
     /// failed for good.
     pub(crate) async fn install(
         &self,
-        shelf: &Shelf<E>,
+        snapshots: &SnapshotStore<E>,
         meta: &SnapshotMeta,
         image: &SnapshotImage,
     ) -> Result<(), StoreError> {
-        self.try_install(shelf, meta, image)
+        self.try_install(snapshots, meta, image)
             .await
             .inspect_err(|error| self.fail(error))
     }
 
     async fn try_install(
         &self,
-        shelf: &Shelf<E>,
+        snapshots: &SnapshotStore<E>,
         meta: &SnapshotMeta,
         image: &SnapshotImage,
     ) -> Result<(), StoreError> {
@@ -132,8 +132,8 @@ impl<E: Engine> Keeper<E> {
             let what = "a snapshot was to be installed that is behind the applied state";
             return Err(StoreError::stopped(what));
         }
-        let stored = shelf.put(meta, image).await?;
-        shelf
+        let stored = snapshots.put(meta, image).await?;
+        snapshots
             .make_current(stored, reached(&memory.published()))
             .await?;
         self.adopt(memory);
@@ -177,9 +177,9 @@ impl<E: Engine> Remembered for Keeper<E> {
         requests.map(answer).collect()
     }
 
-    fn moment(&self) -> Moment {
+    fn image(&self) -> MachineImage {
         let memory = self.memory();
-        Moment {
+        MachineImage {
             applied: memory.applied,
             membership: memory.membership.clone(),
             machine: memory.machine.freeze(),

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::error::name;
 use crate::layout::{Space, mark};
 use crate::log::LogReader;
-use crate::snapshot::Shelf;
+use crate::snapshot::SnapshotStore;
 use crate::{Batch, LogId, StoreError, codec, frame};
 
 /// How far the state is applied, and what its history is then. Body: `term u64 · index u64 · revision u64 · log_root
@@ -82,10 +82,10 @@ impl<E: Engine> Keeper<E> {
     /// history than the mark names; [`StoreError::Upgrade`] when a newer version wrote the snapshot, [`StoreError::Stopped`] when only a newer one knows a command.
     pub(crate) fn open<R: AsyncRuntime>(
         engine: E,
-        shelf: &Shelf<E>,
+        snapshots: &SnapshotStore<E>,
         entries: &LogReader<E, R>,
     ) -> Result<Self, StoreError> {
-        let base = base(&engine, shelf)?;
+        let base = base(&engine, snapshots)?;
         let reached = Reached::read(&engine)?;
         if base.applied > reached.map(|reached| reached.applied) {
             let what = "the snapshot goes further than the state is said to be applied";
@@ -109,8 +109,8 @@ impl<E: Engine> Keeper<E> {
 }
 
 /// What the current snapshot says.
-fn base<E: Engine>(engine: &E, shelf: &Shelf<E>) -> Result<Memory, StoreError> {
-    match shelf.load()? {
+fn base<E: Engine>(engine: &E, snapshots: &SnapshotStore<E>) -> Result<Memory, StoreError> {
+    match snapshots.load()? {
         Some((stored, image)) => believe(&stored.meta, &image, &engine.location()),
         None => Ok(Memory::default()),
     }

@@ -160,7 +160,7 @@ impl Victim {
             "{context}: vote {} became {term}",
             said.voted
         );
-        let found = machine.remembered().moment();
+        let found = machine.remembered().image();
         let applied = found.applied.map_or(0, |id| id.index);
         assert!(
             applied >= said.settled.max(self.applied) && applied >= purged,

@@ -360,7 +360,7 @@ impl World {
     }
 
     fn check_state(&self, when: &str) -> u64 {
-        let found = self.machine.remembered().moment();
+        let found = self.machine.remembered().image();
         let applied = found.applied.map_or(0, |id| id.index);
         let expected = self
             .digests

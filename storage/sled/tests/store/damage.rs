@@ -84,7 +84,7 @@ fn fell_back(found: &Contents, before: &Contents) {
         entries: before.entries.clone(),
         applied: found.applied,
         membership: published.membership.to_string(),
-        digest: machine.remembered().moment().machine.digest(),
+        digest: machine.remembered().image().machine.digest(),
         snapshot: before.snapshot.clone(),
     };
     assert_eq!(*found, fallen);

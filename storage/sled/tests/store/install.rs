@@ -31,7 +31,7 @@ fn what_these_tests_apply_is_not_refused() {
         .filter(refused)
         .collect();
     assert_eq!(refused, []);
-    let records = machine.remembered().moment().machine.records().count();
+    let records = machine.remembered().image().machine.records().count();
     assert!(records > 3000, "{records} records");
 }
 
@@ -57,7 +57,7 @@ fn an_installed_snapshot_is_the_leaders_state_and_survives_a_power_cut() {
         reference.apply(entries(1, 1..=3000)).await.unwrap();
         assert_eq!(
             found.digest,
-            reference.remembered().moment().machine.digest()
+            reference.remembered().image().machine.digest()
         );
     });
 }
@@ -99,13 +99,13 @@ async fn crash_while_installing(
     machine.apply(entries(1, 1..=15)).await.unwrap();
     // An append makes durable what was applied before it.
     append(&mut log, entries(1, 21..=22)).await;
-    let before = machine.remembered().moment().machine.digest();
+    let before = machine.remembered().image().machine.digest();
     engine.inject(Fault::DiesAfter(writes));
     let outcome = machine
         .install_snapshot(&sent.meta, sent.snapshot.clone())
         .await;
     let (_, machine) = open(engine.crash(survival)).unwrap();
-    let found = machine.remembered().moment();
+    let found = machine.remembered().image();
     let is_new = found.applied == sent.meta.last_log_id;
     assert!(
         is_new || outcome.is_err(),

@@ -162,7 +162,7 @@ pub async fn contents<E: Engine>(
         entries: entries.iter().map(codec::encode_entry).collect(),
         applied: published.applied,
         membership: published.membership.to_string(),
-        digest: machine.remembered().moment().machine.digest(),
+        digest: machine.remembered().image().machine.digest(),
         snapshot: snapshot.map(|snapshot| snapshot.snapshot.as_bytes().to_vec()),
     })
 }

@@ -17,13 +17,13 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS_PER_BATCH: usize = 16;
 
 /// The kept snapshot.
-pub(crate) struct Shelf<E> {
+pub(crate) struct SnapshotStore<E> {
     engine: E,
-    shelved: Mutex<Shelved>,
+    kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
-struct Shelved {
+struct Kept {
     current: Option<Stored>,
     next_generation: u64,
 }
@@ -63,7 +63,7 @@ impl Stored {
     }
 }
 
-impl<E: Engine> Shelf<E> {
+impl<E: Engine> SnapshotStore<E> {
     /// Finds the current snapshot, checks every byte of it, and deletes what never became current.
     ///
     /// # Errors
@@ -75,25 +75,25 @@ impl<E: Engine> Shelf<E> {
             current = Some(Stored::decode(&engine, body)?);
         }
         let next_generation = delete_others(&engine, current.as_ref())?;
-        let shelf = Self {
+        let snapshots = Self {
             engine,
-            shelved: Mutex::new(Shelved {
+            kept: Mutex::new(Kept {
                 current,
                 next_generation,
             }),
         };
-        if let Some((stored, image)) = shelf.load()? {
-            let contents = image.open(&shelf.engine.location())?;
+        if let Some((stored, image)) = snapshots.load()? {
+            let contents = image.open(&snapshots.engine.location())?;
             if contents.meta != stored.meta {
                 let key = name(Space::Marks, mark::SNAPSHOT);
                 return Err(StoreError::corrupt(
-                    shelf.engine.location(),
+                    snapshots.engine.location(),
                     key,
                     "it names another snapshot",
                 ));
             }
         }
-        Ok(shelf)
+        Ok(snapshots)
     }
 
     /// The current snapshot.
@@ -102,14 +102,14 @@ impl<E: Engine> Shelf<E> {
     /// [`StoreError::Corrupt`] naming the damaged chunk.
     pub(crate) fn load(&self) -> Result<Option<(Stored, SnapshotImage)>, StoreError> {
         loop {
-            let Some(stored) = self.shelved().current.clone() else {
+            let Some(stored) = self.kept().current.clone() else {
                 return Ok(None);
             };
             let generation = stored.generation;
             let loaded = self.load_stored(stored);
             let is_current = |now: &Stored| now.generation == generation;
             // Another one became current meanwhile, and this one is being deleted.
-            if loaded.is_err() && !self.shelved().current.as_ref().is_some_and(is_current) {
+            if loaded.is_err() && !self.kept().current.as_ref().is_some_and(is_current) {
                 continue;
             }
             return loaded.map(Some);
@@ -165,8 +165,8 @@ impl<E: Engine> Shelf<E> {
         mut batch: Batch,
     ) -> Result<(), StoreError> {
         let before = {
-            let mut shelved = self.shelved();
-            let is_older = shelved
+            let mut kept = self.kept();
+            let is_older = kept
                 .current
                 .as_ref()
                 .is_some_and(|now| now.meta.last_log_id > stored.meta.last_log_id);
@@ -180,7 +180,7 @@ impl<E: Engine> Shelf<E> {
                     frame::wrap(Space::Marks, mark::SNAPSHOT, &body).0,
                 );
                 self.engine.write(batch)?;
-                shelved.current.replace(stored)
+                kept.current.replace(stored)
             }
         };
         synced(&self.engine).await?;
@@ -204,16 +204,16 @@ impl<E: Engine> Shelf<E> {
     }
 
     fn take_generation(&self) -> u64 {
-        let mut shelved = self.shelved();
-        let generation = shelved.next_generation;
-        shelved.next_generation += 1;
+        let mut kept = self.kept();
+        let generation = kept.next_generation;
+        kept.next_generation += 1;
         generation
     }
 
-    fn shelved(&self) -> MutexGuard<'_, Shelved> {
-        self.shelved
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept
             .lock()
-            .expect("no code panics while it holds the shelf")
+            .expect("no code panics while it holds the snapshots")
     }
 }
 
