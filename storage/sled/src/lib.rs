@@ -29,10 +29,12 @@ pub mod disk;
 pub mod engine;
 pub mod error;
 mod frame;
+mod image;
 pub mod layout;
 pub mod log;
 pub mod machine;
 pub mod memory;
+mod settled;
 pub mod snapshot;
 mod store;
 mod types;
@@ -40,13 +42,13 @@ mod types;
 pub use disk::{Identity, LowSpace, OpenOptions, SledEngine};
 pub use engine::{Batch, Done, Engine};
 pub use error::StoreError;
+pub use image::SnapshotImage;
 pub use layout::Space;
 pub use log::{LogReader, LogStore};
 /// The former name of [`MachineImage`].
 pub use machine::MachineImage as Moment;
 pub use machine::{MachineImage, Published, Remembered, StateMachine};
 pub use memory::MemoryEngine;
-pub use snapshot::SnapshotImage;
 pub use store::{Parts, Store};
 pub use types::{Answers, Member, Proposal, TokioTypes, Types};
 

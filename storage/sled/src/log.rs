@@ -39,7 +39,7 @@ mod walk;
 
 use std::fmt::Debug;
 use std::ops::RangeBounds;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
@@ -48,7 +48,7 @@ use openraft::{
 };
 
 use crate::engine::{Engine, synced};
-use crate::machine::Keeper;
+use crate::settled::Settled;
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
 pub use reader::LogReader;
@@ -65,12 +65,12 @@ const PACKS_PER_BATCH: usize = 256;
 /// openraft's log and vote.
 pub struct LogStore<E: Engine, R: AsyncRuntime = TokioRuntime> {
     reader: LogReader<E, R>,
-    keeper: Arc<Keeper<E>>,
+    settled: Settled,
 }
 
 impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
-    pub(crate) fn new(reader: LogReader<E, R>, keeper: Arc<Keeper<E>>) -> Self {
-        Self { reader, keeper }
+    pub(crate) fn new(reader: LogReader<E, R>, settled: Settled) -> Self {
+        Self { reader, settled }
     }
 
     fn engine(&self) -> &E {
@@ -135,7 +135,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
     /// True when there may be more. What no durable snapshot holds is kept, hidden or not.
     fn delete_some_hidden(&self) -> Result<bool, StoreError> {
         let mut memory = self.memory();
-        if memory.chain.purged() > self.keeper.settled() {
+        if memory.chain.purged() > self.settled.upto() {
             return Ok(false);
         }
         let Some((batch, purged)) = memory.chain.purge(PACKS_PER_BATCH) else {
@@ -154,7 +154,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         };
         let Some(upto) = pending else { return Ok(()) };
         if hole {
-            self.keeper.settled_through(upto).await?;
+            self.settled.through(upto).await?;
         }
         self.delete_hidden().await
     }

@@ -14,11 +14,13 @@
 //! becomes current in one batch with the mark.
 
 mod keeper;
+mod mark;
+mod memory;
 mod opening;
+mod readers;
 
 use std::sync::Arc;
 
-use hessra_state::{Applied, Frozen, RequestId, State};
 use openraft::storage::RaftStateMachine;
 use openraft::{
     AsyncRuntime, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot,
@@ -27,48 +29,12 @@ use openraft::{
 use tokio::sync::watch;
 
 use crate::engine::Engine;
-use crate::snapshot::{SnapshotImage, SnapshotStore};
+use crate::image::SnapshotImage;
+use crate::snapshot::{self, SnapshotStore};
 use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, Types};
 
 pub(crate) use keeper::Keeper;
-use keeper::believe;
-
-/// The state as it is after an applied batch. Readers that want to know what changed compare revisions with
-/// [`State::history`].
-#[derive(Clone, Debug, Default)]
-pub struct Published {
-    /// The entry up to which it was applied; none before the first.
-    pub applied: Option<LogId>,
-    /// The last membership among the applied entries.
-    pub membership: StoredMembership,
-    /// What readers see.
-    pub state: Arc<State>,
-}
-
-/// The state machine as it is, for a snapshot.
-#[derive(Clone, Debug)]
-pub struct MachineImage {
-    /// The entry up to which it is applied; none before the first.
-    pub applied: Option<LogId>,
-    /// The last membership among the applied entries.
-    pub membership: StoredMembership,
-    /// Everything.
-    pub machine: Frozen,
-}
-
-/// What the state machine knows and does not publish.
-pub trait Remembered: Send + Sync {
-    /// What was answered to each of the requests, in their order, while it is remembered.
-    fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>>;
-
-    /// Everything as of the newest applied batch.
-    fn image(&self) -> MachineImage;
-
-    /// The same as [`Self::image`], under its former name.
-    fn moment(&self) -> MachineImage {
-        self.image()
-    }
-}
+pub use readers::{MachineImage, Published, Remembered};
 
 /// openraft's state machine.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
@@ -171,13 +137,13 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
     async fn build(&self) -> Result<(SnapshotMeta, SnapshotImage), StoreError> {
         let meta = meta_of(&self.frozen);
-        let image = SnapshotImage::build(&meta, &self.frozen.machine).await;
+        let image = snapshot::build(&meta, &self.frozen.machine).await;
         let stored = self.snapshots.put(&meta, &image).await?;
         // It is not beyond the mark: that was written with the batch that made this state.
         self.snapshots
             .make_current(stored, crate::Batch::default())
             .await?;
-        self.keeper.settle(meta.last_log_id);
+        self.keeper.settled().settle(meta.last_log_id);
         Ok((meta, image))
     }
 }

@@ -9,9 +9,9 @@
 //! One snapshot is kept. A new one is stored under the next generation; it becomes current with one mark; then the
 //! one before is deleted. Chunks of a generation that never became current are deleted when the store is opened.
 
-mod image;
+mod format;
 mod store;
 
-pub(crate) use image::Contents;
-pub use image::{PLAIN_BYTES_MAX, SnapshotImage};
+pub use format::PLAIN_BYTES_MAX;
+pub(crate) use format::{Contents, build, open};
 pub(crate) use store::SnapshotStore;

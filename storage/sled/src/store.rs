@@ -38,8 +38,8 @@ impl Store {
         let log = LogReader::open(engine.clone())?;
         let keeper = Arc::new(Keeper::open(engine, &snapshots, &log)?);
         // A crash came between an installed snapshot and the purge below it.
-        log.hide_below(keeper.settled());
-        let store = LogStore::new(log, Arc::clone(&keeper));
+        log.hide_below(keeper.settled().upto());
+        let store = LogStore::new(log, keeper.settled().clone());
         Ok((store, StateMachine::new(keeper, snapshots)))
     }
 }

@@ -9,7 +9,7 @@ use hessra_state::{Applied, Stamped};
 use openraft::impls::OneshotResponder;
 use openraft::{AsyncRuntime, RaftTypeConfig, TokioRuntime};
 
-use crate::SnapshotImage;
+use crate::image::SnapshotImage;
 
 /// Raft types of the cluster, generic over the runtime so that the simulation can seed openraft's randomness.
 pub struct Types<R = TokioRuntime>(PhantomData<fn() -> R>);

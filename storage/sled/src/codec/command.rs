@@ -5,14 +5,16 @@ use std::time::Duration;
 use hessra_proto::v1::log;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 use hessra_state::{
-    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingId, Refusal,
-    RefusalCode, RequestId, Revoke, Revoked, SessionId, Spend, Stamped,
+    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, PendingId, Refusal,
+    RefusalCode, RequestId, Revoked, SessionId, Spend, Stamped,
 };
 use prost::Message;
 
+use super::key::{decode_key, decode_key_state, encode_key, encode_key_state};
+use super::message::{CodecError, array};
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
-use super::{CodecError, array, decode_key, decode_key_state, encode_key, encode_key_state};
+use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 
 /// A command with its stamp.
 #[must_use]
@@ -136,45 +138,6 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
             expires_at: UnixSeconds(step.expires_at),
         }),
         Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
-    })
-}
-
-pub(super) fn encode_lift(lift: &Lift) -> log::Lift {
-    log::Lift {
-        revision: lift.revision.0,
-        restore: lift.restore,
-        reason: lift.reason.clone(),
-    }
-}
-
-pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
-    Lift {
-        revision: Revision(lift.revision),
-        restore: lift.restore,
-        reason: lift.reason.clone(),
-    }
-}
-
-pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
-    log::Revoke {
-        targets: revoke.targets.iter().map(log::Target::from).collect(),
-        permanent: revoke.permanent,
-        until: revoke.until.map(|until| until.0),
-        reason: revoke.reason.clone(),
-        ticket: revoke.ticket.clone(),
-        message: revoke.message.clone(),
-    }
-}
-
-pub(super) fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
-    let targets = revoke.targets.iter().map(Target::try_from);
-    Ok(Revoke {
-        targets: targets.collect::<Result<_, _>>()?,
-        permanent: revoke.permanent,
-        until: revoke.until.map(UnixSeconds),
-        reason: revoke.reason.clone(),
-        ticket: revoke.ticket.clone(),
-        message: revoke.message.clone(),
     })
 }
 

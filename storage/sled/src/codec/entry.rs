@@ -6,7 +6,8 @@ use hessra_proto::v1::{log, raft};
 use openraft::{AsyncRuntime, CommittedLeaderId, EntryPayload};
 use prost::Message;
 
-use super::{CodecError, decode, decode_stamped, encode_stamped};
+use super::command::{decode_stamped, encode_stamped};
+use super::message::{CodecError, decode};
 use crate::{
     Entry, LogId, Member, Membership, Proposal, SnapshotMeta, StoredMembership, Types, Vote,
 };

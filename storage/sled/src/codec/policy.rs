@@ -4,7 +4,7 @@ use hessra_proto::v1::log;
 use hessra_revocation::{Revision, UnixMillis};
 use hessra_state::{Policy, PolicyChange, PolicyOrigin, PolicyVersion};
 
-use super::{CodecError, array};
+use super::message::{CodecError, array};
 
 pub(super) fn encode_policy(policy: &Policy) -> log::Policy {
     log::Policy {

@@ -9,9 +9,11 @@ use hessra_state::{
 };
 use prost::Message;
 
+use super::command::{decode_applied, encode_applied};
+use super::key::{decode_key, encode_key};
+use super::message::{CodecError, array, decode};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
-use super::{CodecError, array, decode, decode_applied, decode_key, encode_applied, encode_key};
 
 /// The bytes of a record.
 #[must_use]

@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
 
+/// sled's own name of its data file.
+pub(super) const DATA_FILE: &str = "db";
 /// Only the node's user may read: the directory holds sealed keys and names of people.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 /// See [`PRIVATE_DIRECTORY`].

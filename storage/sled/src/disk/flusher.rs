@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::directory::Directory;
+use super::database::Database;
+use super::directory::{DATA_FILE, Directory};
+use super::failure::Failure;
 use super::high_water::HighWater;
 use super::waiting::{Next, Waiting};
-use super::{DATA_FILE, Database, Failure};
 use crate::StoreError;
 use crate::engine::Done;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::directory::{Directory, PRIVATE_FILE};
+use super::directory::{DATA_FILE, Directory, PRIVATE_FILE};
 use crate::StoreError;
 
 const FILE: &str = "MARK";
@@ -81,11 +81,7 @@ impl HighWater {
             "sled has what was written up to flush {stored}, but flush {marked} was acknowledged: the end of its file is damaged"
         );
         Err(StoreError::corrupt(
-            directory
-                .sled_path()
-                .join(super::DATA_FILE)
-                .display()
-                .to_string(),
+            directory.sled_path().join(DATA_FILE).display().to_string(),
             "sequence",
             what,
         ))

@@ -9,7 +9,7 @@ use hessra_proto::v1::log as wire;
 
 use super::ends::{End, Ends};
 use super::pack::{self, PACK_BYTES_MAX, Pack};
-use super::walk::{unpack, walk};
+use super::walk::{Link, unpack, walk};
 use crate::engine::Engine;
 use crate::error::name;
 use crate::frame::{self, RecordHash};
@@ -24,17 +24,6 @@ pub(super) struct Chain {
     /// The mark on disk.
     ends: Ends,
     packs: BTreeMap<u64, Link>,
-}
-
-/// What is known of a pack.
-#[derive(Clone, Copy)]
-pub(super) struct Link {
-    /// Index of its last entry.
-    pub(super) last: u64,
-    /// Hash of the pack before.
-    pub(super) prev: RecordHash,
-    /// Its own.
-    pub(super) hash: RecordHash,
 }
 
 /// What an append or a truncation changes in the memory once it is written.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::chain::Link;
 use super::ends::End;
 use super::pack::{self, Pack};
 use crate::StoreError;
@@ -13,6 +12,17 @@ use crate::layout::{Space, pack_key};
 
 /// Packs read at once.
 const WALK_PACKS: usize = 64;
+
+/// What is known of a pack.
+#[derive(Clone, Copy)]
+pub(super) struct Link {
+    /// Index of its last entry.
+    pub(super) last: u64,
+    /// Hash of the pack before.
+    pub(super) prev: RecordHash,
+    /// Its own.
+    pub(super) hash: RecordHash,
+}
 
 /// Reads every pack and follows the links.
 pub(super) fn walk(engine: &impl Engine, purged: &End) -> Result<BTreeMap<u64, Link>, StoreError> {

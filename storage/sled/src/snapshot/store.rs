@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard};
 use hessra_proto::v1::raft;
 use prost::Message;
 
-use super::SnapshotImage;
+use super::format;
 use crate::engine::{Engine, synced};
 use crate::error::name;
+use crate::image::SnapshotImage;
 use crate::layout::{Space, chunk_key, mark};
 use crate::{Batch, SnapshotMeta, StoreError, codec, frame};
 
@@ -83,7 +84,7 @@ impl<E: Engine> SnapshotStore<E> {
             }),
         };
         if let Some((stored, image)) = snapshots.load()? {
-            let contents = image.open(&snapshots.engine.location())?;
+            let contents = format::open(&image, &snapshots.engine.location())?;
             if contents.meta != stored.meta {
                 let key = name(Space::Marks, mark::SNAPSHOT);
                 return Err(StoreError::corrupt(

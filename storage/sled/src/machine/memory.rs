@@ -1,0 +1,105 @@
+//! The state machine in memory, and up to where it is applied.
+
+use std::sync::Arc;
+
+use hessra_state::{Applied, InvalidRecords, Machine, Record, Stamped, supported};
+use openraft::{AsyncRuntime, EntryPayload};
+
+use super::readers::Published;
+use crate::image::SnapshotImage;
+use crate::snapshot::{self, Contents};
+use crate::{Answers, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
+
+/// The state machine, and up to where it is applied.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) machine: Machine,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+}
+
+impl Memory {
+    pub(super) fn published(&self) -> Published {
+        Published {
+            applied: self.applied,
+            membership: self.membership.clone(),
+            state: Arc::new(self.machine.state().clone()),
+        }
+    }
+
+    pub(super) fn apply<R: AsyncRuntime>(
+        &mut self,
+        entry: Entry<R>,
+    ) -> Result<Answers, StoreError> {
+        let id = entry.log_id;
+        if self
+            .applied
+            .is_some_and(|applied| id.index <= applied.index)
+        {
+            return Err(StoreError::stopped(format!(
+                "entry {} was to be applied a second time",
+                id.index
+            )));
+        }
+        let answers = match entry.payload {
+            EntryPayload::Blank => Answers::default(),
+            EntryPayload::Normal(Proposal(commands)) => Answers(
+                commands
+                    .iter()
+                    .map(|stamped| self.command(stamped))
+                    .collect::<Result<_, _>>()?,
+            ),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(id), membership);
+                Answers::default()
+            }
+        };
+        self.applied = Some(id);
+        Ok(answers)
+    }
+
+    fn command(&mut self, stamped: &Stamped) -> Result<Applied, StoreError> {
+        supported(stamped).map_err(|error| StoreError::stopped(error.to_string()))?;
+        Ok(self.machine.apply(stamped))
+    }
+}
+
+/// The state machine of an image, when all of it is right and it is the one that `meta` names.
+pub(super) fn believe(
+    meta: &SnapshotMeta,
+    image: &SnapshotImage,
+    source: &str,
+) -> Result<Memory, StoreError> {
+    let Contents {
+        meta: found,
+        records,
+    } = snapshot::open(image, source)?;
+    if (&found.last_log_id, &found.last_membership) != (&meta.last_log_id, &meta.last_membership) {
+        return Err(StoreError::corrupt(
+            source,
+            "snapshot",
+            "it goes up to another entry than it was sent for",
+        ));
+    }
+    Ok(Memory {
+        machine: rebuild(records, source)?,
+        applied: meta.last_log_id,
+        membership: meta.last_membership.clone(),
+    })
+}
+
+/// A state machine from its records.
+fn rebuild(records: impl IntoIterator<Item = Record>, source: &str) -> Result<Machine, StoreError> {
+    let mut records = records.into_iter().peekable();
+    // Before the first entry there is nothing, not even the record that every state has.
+    if records.peek().is_none() {
+        return Ok(Machine::new());
+    }
+    Machine::from_records(records).map_err(|error| match error {
+        InvalidRecords::Invalid(what) => StoreError::corrupt(source, "state", what),
+        InvalidRecords::Upgrade { .. } => StoreError::Upgrade {
+            file: source.to_owned(),
+            what: "the state".to_owned(),
+        },
+    })
+}
