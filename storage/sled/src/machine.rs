@@ -123,10 +123,12 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<Snapshot<Types<R>>>, StorageError<u64>> {
+        // Not `Snapshot(None)` with `Read`: openraft says that pair itself when the stream to a member is closed, which is
+        // no failure of a disk and must not be taken for one, nor the other way round.
         let loaded = self
             .snapshots
             .load()
-            .map_err(|error| error.raft(ErrorSubject::Snapshot(None), ErrorVerb::Read))?;
+            .map_err(|error| error.raft(ErrorSubject::Store, ErrorVerb::Read))?;
         Ok(loaded.map(|(stored, image)| Snapshot {
             meta: stored.meta,
             snapshot: Box::new(image),

@@ -1,7 +1,7 @@
 //! Snapshots: they do not block writes, and wherever a crash ends an installation, the state is the old or the new one.
 
 use hessra_sled::memory::{Fault, Survival};
-use hessra_sled::{MemoryEngine, SnapshotImage, StoreError};
+use hessra_sled::{Batch, Engine, MemoryEngine, SnapshotImage, Space, StoreError};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{RaftSnapshotBuilder, Snapshot};
 
@@ -296,5 +296,24 @@ fn a_snapshot_takes_the_place_of_a_shorter_log_of_a_later_term() {
             let found = contents((log, machine)).await.unwrap();
             assert_eq!((found.purged, found.last), (Some(upto), Some(id(6, 110))));
         }
+    });
+}
+
+/// openraft itself says "reading snapshot none" when the stream to a member is closed.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_reported_as_a_closed_stream() {
+    block_on(async {
+        let engine = MemoryEngine::new(1);
+        let (_log, mut machine) = open(engine.clone()).unwrap();
+        machine.apply(entries(1, 1..=100)).await.unwrap();
+        let mut builder = machine.get_snapshot_builder().await;
+        builder.build_snapshot().await.unwrap();
+        let chunks = engine.scan(Space::Snapshots, None, 1).unwrap();
+        let mut batch = Batch::default();
+        batch.delete(Space::Snapshots, chunks[0].0.clone());
+        engine.write(batch).unwrap();
+        let error = machine.get_current_snapshot().await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("when Read Store: "), "{said}");
     });
 }
