@@ -20,7 +20,7 @@ mod target;
 mod upstream;
 
 pub use downstream::to_downstream;
-pub use upstream::{Acknowledgement, Greeting, OBSERVER, Said, VerifierId};
+pub use upstream::{Acknowledgement, Greeting, OBSERVER, VerifierId, VerifierMessage};
 
 /// Why a message from outside is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,11 @@
 pub mod convert;
 pub mod status;
 
-pub use convert::{Acknowledgement, ConvertError, Greeting, Said, VerifierId, to_downstream};
+/// The former name of [`VerifierMessage`].
+pub use convert::VerifierMessage as Said;
+pub use convert::{
+    Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,
+};
 pub use status::{Failure, Reason};
 
 /// `hessra.v1`: what operators ask of the cluster.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hessra_proto::v1::{self, feed};
-use hessra_proto::{Acknowledgement, ConvertError, Greeting, Said, VerifierId, to_downstream};
+use hessra_proto::{
+    Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,
+};
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::publisher::{Hello, ResetReason};
 use hessra_revocation::{
@@ -130,11 +132,14 @@ fn everything_a_verifier_says_crosses_the_wire_unchanged() {
     nothing.hello.feed_id = None;
     nothing.hello.bucket_roots = Vec::new();
     for said in [
-        Said::Hello(greeting()),
-        Said::Hello(nothing),
-        Said::Ack(ack),
+        VerifierMessage::Hello(greeting()),
+        VerifierMessage::Hello(nothing),
+        VerifierMessage::Ack(ack),
     ] {
-        assert_eq!(Said::try_from(feed::Upstream::from(said.clone())), Ok(said));
+        assert_eq!(
+            VerifierMessage::try_from(feed::Upstream::from(said.clone())),
+            Ok(said)
+        );
     }
 }
 
@@ -144,7 +149,7 @@ fn a_message_without_a_meaning_is_refused() {
         refused(feed::Downstream { message: None }),
         ConvertError::Missing("downstream.message")
     );
-    assert!(Said::try_from(feed::Upstream { message: None }).is_err());
+    assert!(VerifierMessage::try_from(feed::Upstream { message: None }).is_err());
     let heartbeat = feed::downstream::Message::Heartbeat(feed::Heartbeat { checkpoint: None });
     assert_eq!(
         refused(wrap(heartbeat)),

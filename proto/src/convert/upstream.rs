@@ -174,19 +174,19 @@ impl TryFrom<feed::Ack> for Acknowledgement {
 
 /// One message of a verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum VerifierMessage {
     /// First, once.
     Hello(Greeting),
     /// From then on.
     Ack(Acknowledgement),
 }
 
-impl From<Said> for feed::Upstream {
-    fn from(said: Said) -> Self {
+impl From<VerifierMessage> for feed::Upstream {
+    fn from(message: VerifierMessage) -> Self {
         use feed::upstream::Message;
-        let message = match said {
-            Said::Hello(greeting) => Message::Hello(greeting.into()),
-            Said::Ack(ack) => Message::Ack(ack.into()),
+        let message = match message {
+            VerifierMessage::Hello(greeting) => Message::Hello(greeting.into()),
+            VerifierMessage::Ack(ack) => Message::Ack(ack.into()),
         };
         Self {
             message: Some(message),
@@ -194,7 +194,7 @@ impl From<Said> for feed::Upstream {
     }
 }
 
-impl TryFrom<feed::Upstream> for Said {
+impl TryFrom<feed::Upstream> for VerifierMessage {
     type Error = ConvertError;
 
     fn try_from(wire: feed::Upstream) -> Result<Self, ConvertError> {
