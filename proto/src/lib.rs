@@ -3,6 +3,7 @@
 //! Messages are generated from `hessra/v1/*.proto`; services exist behind the feature `grpc`.
 
 pub mod convert;
+pub mod node_state;
 pub mod status;
 
 /// The former name of [`VerifierMessage`].
@@ -10,6 +11,7 @@ pub use convert::VerifierMessage as Said;
 pub use convert::{
     Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,
 };
+pub use node_state::NodeState;
 pub use status::{Failure, Reason};
 
 /// `hessra.v1`: what operators ask of the cluster.
