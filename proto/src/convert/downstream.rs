@@ -1,13 +1,14 @@
 //! What a node says on a verifier's stream, as the events that the follower takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use feed::downstream::Message;
+use hessra_revocation::follower::{Mode, Welcome};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, ResetReason};
+use hessra_revocation::{Epoch, Event, FeedId, FeedSalt, Hash, Revision, SignedCheckpoint};
 
-use super::{
-    ConvertError, Duration, Epoch, Event, FEED_KEYS_MAX, FeedId, FeedSalt, Hash, Mode, ResetReason,
-    Revision, SignedCheckpoint, Welcome, array, at_most, feed, hashes,
-};
+use super::error::{ConvertError, array, at_most, hashes};
+use crate::v1::feed::{self, downstream::Message};
 
 /// Peaks of an RFC 6962 frontier: one per bit of a u64.
 const PEAKS_MAX: usize = 64;

@@ -3,7 +3,10 @@
 //! The two messages have equal fields, and the log has one more: a request says by its `until` that a subtree is a lock,
 //! the log by its field `lock`. The macro below writes both conversions from one text.
 
-use super::{ConvertError, Identity, Target, TokenId, array, v1};
+use hessra_revocation::{Identity, Target, TokenId};
+
+use super::error::{ConvertError, array};
+use crate::v1;
 
 /// Conversions between [`Target`] and the message `Target` of a module. A lock is written in the field `$written`, and
 /// read from the field `$read`, if there is one.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::{
-    ConvertError, Epoch, FEED_KEYS_MAX, FeedId, Hash, Hello, Revision, array, at_most, feed, hashes,
-};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello};
+use hessra_revocation::{Epoch, FeedId, Hash, Revision};
+
+use super::error::{ConvertError, array, at_most, hashes};
+use crate::v1::feed;
 
 /// Bucket roots in a hello: all or none.
 const BUCKETS: usize = 256;
