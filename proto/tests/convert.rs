@@ -123,7 +123,7 @@ fn every_event_of_a_node_crosses_the_wire_unchanged() {
 }
 
 #[test]
-fn everything_a_verifier_says_crosses_the_wire_unchanged() {
+fn every_message_of_a_verifier_crosses_the_wire_unchanged() {
     let ack = Acknowledgement {
         revision: Revision(5),
         state_root: [6; 32],

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_strict_signature_stays_as_it_is() {
+    fn bytes_that_are_no_strict_signature_stay_as_they_are() {
         let good = to_der(&scalar(0x11), &subtract(&ORDER, &scalar(0x22)));
         let mut trailing = good.clone();
         trailing.push(0);

@@ -450,7 +450,7 @@ fn knowledge_ages_by_the_verifiers_own_clock() {
 }
 
 #[test]
-fn what_is_forged_or_forked_changes_nothing() {
+fn forged_and_forked_messages_change_nothing() {
     run("forgery");
 }
 
@@ -465,7 +465,7 @@ fn feed_keys_are_believed_as_the_feed_says() {
 }
 
 #[test]
-fn what_is_not_understood_is_never_skipped() {
+fn unknown_entries_are_never_skipped() {
     run("upgrade");
 }
 

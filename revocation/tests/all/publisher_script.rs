@@ -197,7 +197,7 @@ fn run(script: &str) {
 }
 
 #[test]
-fn a_hello_is_answered_by_what_is_missing() {
+fn a_hello_is_answered_with_the_missing_parts() {
     run("plan");
 }
 

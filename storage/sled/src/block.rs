@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block_is_refused_before_memory_is_taken_for_it() {
+    fn invalid_blocks_are_refused_before_memory_is_allocated() {
         let block = pack(&[7; 1_000]);
         let mut large = block.clone();
         large[..4].fill(0xff);

@@ -183,7 +183,7 @@ fn a_domain_identity_verifies_where_its_domain_is_confirmed() {
 }
 
 #[test]
-fn what_an_identity_says_of_its_past_is_read_back() {
+fn the_refresh_history_of_an_identity_is_read_back() {
     let refreshed = Refreshed {
         count: 3,
         first_issued_at: UnixSeconds(1_700_000_000),

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_told_once_that_the_disk_does_not_answer() {
+    fn waiters_get_one_error_when_the_disk_does_not_answer() {
         let (waiting, failure) = (Waiting::default(), failure());
         let ((first, told_first), (second, told_second)) = (waiter(), waiter());
         waiting.queue(first, &failure);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_broken_flushing_thread_leaves_is_told() {
+    fn waiters_get_an_error_when_the_flush_thread_dies() {
         let (waiting, failure) = (Waiting::default(), failure());
         let ((served, told_served), (queued, told_queued)) = (waiter(), waiter());
         waiting.queue(served, &failure);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_when_it_closes_is_served_first() {
+    fn waiters_are_served_before_the_queue_closes() {
         let waiting = Waiting::default();
         waiting.queue(waiter().0, &failure());
         waiting.close();

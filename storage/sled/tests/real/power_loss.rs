@@ -22,7 +22,7 @@ const CYCLES_PER_IMAGE: u64 = 10;
 const LAST_GASP: Duration = Duration::from_secs(3);
 
 #[test]
-fn what_was_acknowledged_survives_real_power_cuts() {
+fn acknowledged_writes_survive_real_power_cuts() {
     if let Some(reason) = cannot_mount() {
         println!("skipped: {reason}");
         return;

@@ -19,7 +19,7 @@ const SEEDS: u64 = 250;
 const STEPS: usize = 60;
 
 #[test]
-fn what_was_acknowledged_survives_whatever_the_power_cut_leaves() {
+fn acknowledged_writes_survive_every_power_cut() {
     for seed in 1..=SEEDS {
         block_on(World::new(seed).run());
     }

@@ -20,7 +20,7 @@ async fn snapshot(upto: u64) -> Snapshot<Types> {
 }
 
 #[test]
-fn what_these_tests_apply_is_not_refused() {
+fn no_command_of_these_tests_is_refused() {
     let (_, mut machine) = open(MemoryEngine::new(1)).unwrap();
     let answers = block_on(machine.apply(entries(1, 1..=1500))).unwrap();
     let refused =
