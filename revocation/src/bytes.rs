@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::decode_error::DecodeError;
 
-/// What is left to read.
+/// Bytes that are left to read.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Nothing may follow.
+    /// Refuses bytes after the end.
     pub(crate) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() {
             Ok(())

@@ -1,4 +1,4 @@
-//! Error of reading canonical bytes. It separates what a newer version made from what no version makes.
+//! Error of reading canonical bytes. It tells bytes that a newer version made from bytes that no version makes.
 
 /// Why bytes from outside are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

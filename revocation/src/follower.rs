@@ -1,11 +1,11 @@
-//! The verifier's half: applies every revision in order or knows that it has not, never goes backwards, and knows
-//! how old its knowledge is.
+//! Follower, the verifier's half of the protocol: applies every revision in order or knows that it has not, never goes
+//! backwards, and knows the age of its knowledge.
 //!
 //! ```text
 //! Connected ─ hello ─► Welcome ─► [SnapshotChunk… SnapshotEnd] ─► Delta, Heartbeat, Delta, …
 //! ```
-//! Whatever does not fit (a hole, a root that differs, a false signature, a message out of turn) changes nothing: the
-//! follower says what is wrong and asks for another stream. What it knows stays, and ages.
+//! A message that does not fit (a hole, a root that differs, a false signature, a message out of turn) changes nothing:
+//! the follower reports it and asks for another stream. Its knowledge stays, and ages.
 //!
 //! Freshness needs no shared clock. The hello was sent at `h` on our monotonic clock; the welcome names the node's
 //! tick `t0` when it read the hello, which is not before `h`. A checkpoint of tick `t` therefore states knowledge as
@@ -42,7 +42,7 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
 /// be fresh again.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
 
-/// The protocol's verifier half. Drive it with events; do what it returns.
+/// Verifier's half of the protocol. Drive it with events; do the actions that it returns.
 ///
 /// After each event ask [`Self::freshness`] again: a heartbeat moves it without changing the view.
 #[derive(Debug)]
@@ -53,18 +53,18 @@ pub struct Follower<V> {
     checkpoint: Option<(Checkpoint, SignedCheckpoint)>,
     freshness: Freshness,
     stage: Stage,
-    /// Streams since the last fresh checkpoint that ended in trouble.
+    /// Number of streams since the last fresh checkpoint that ended in trouble.
     failures: u32,
-    /// Through this revision the feed has something that is not understood here: below it nothing is fresh.
+    /// Revision through which the feed has a part that is not understood here: below it nothing is fresh.
     needs_upgrade: Option<(Epoch, Revision)>,
-    /// The last snapshot made of our buckets did not come out right: take a whole one.
+    /// The last snapshot on top of our buckets came out wrong: take a whole one.
     whole_snapshot: bool,
 }
 
-/// How far the current stream has come.
+/// Progress of the current stream.
 #[derive(Debug)]
 enum Stage {
-    /// There is none, or we asked for it to be closed: what still arrives is left over.
+    /// No stream, or one that we asked to close: messages that still arrive are left over.
     Closed,
     Greeting {
         hello_sent: Monotonic,
@@ -73,7 +73,7 @@ enum Stage {
     Following(Stream),
 }
 
-/// What of the greeting is needed later.
+/// Part of the greeting that is needed later.
 #[derive(Clone, Debug)]
 struct Stream {
     hello_sent: Monotonic,
@@ -81,8 +81,8 @@ struct Stream {
 }
 
 impl<V: VerifySignature> Follower<V> {
-    /// Knows nothing. `pinned`: feed keys to trust; empty = those of the welcome that brings the first snapshot (over
-    /// authenticated TLS only).
+    /// Follower without knowledge. `pinned`: feed keys to trust; empty = those of the welcome that brings the first
+    /// snapshot (over authenticated TLS only).
     pub fn new(verify: V, pinned: BTreeMap<u32, [u8; 32]>) -> Self {
         Self {
             verify,
@@ -108,7 +108,7 @@ impl<V: VerifySignature> Follower<V> {
         }
     }
 
-    /// One step. Any event is allowed at any time: what does not fit ends the stream, never the process.
+    /// Handles one event. Any event is allowed at any time: one that does not fit ends the stream, never the process.
     pub fn handle(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
         match self.step(event, now) {
             Ok(actions) => actions,
@@ -121,7 +121,7 @@ impl<V: VerifySignature> Follower<V> {
         self.view.as_ref()
     }
 
-    /// How old it is.
+    /// Age of the knowledge.
     pub fn freshness(&self) -> Freshness {
         self.freshness
     }
@@ -263,7 +263,7 @@ impl<V: VerifySignature> Follower<V> {
     ) -> Result<Vec<Action>, Trouble> {
         let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
         self.trust().refuse_the_past(&checkpoint)?;
-        // Whatever goes wrong from here, the next attempt must not build upon our own buckets again.
+        // If anything goes wrong from here on, the next attempt must not build upon our own buckets again.
         self.whole_snapshot = true;
         let SnapshotParts {
             loading,
@@ -279,7 +279,7 @@ impl<V: VerifySignature> Follower<V> {
             .as_ref()
             .is_some_and(|before| before.epoch != view.epoch)
         {
-            // What was confirmed of another history says nothing about this one.
+            // A confirmation of another history says nothing about this one.
             self.freshness.as_of = None;
         }
         Ok(self.accept(stream, view, checkpoint, signed, now))
@@ -331,7 +331,7 @@ impl<V: VerifySignature> Follower<V> {
         Ok(vec![ack])
     }
 
-    /// The one place where the view changes. Publishing comes before the ack, which says that checks see it.
+    /// Changes the view; nothing else does. Publishing comes before the ack, which says that checks see it.
     fn accept(
         &mut self,
         stream: Stream,
@@ -352,7 +352,7 @@ impl<V: VerifySignature> Follower<V> {
         actions
     }
 
-    /// A rule of a newer cluster denies everything from now on: that must not be a riddle to the operator.
+    /// Reports a rule of a newer cluster, which denies everything from now on, so that the operator knows why.
     fn newly_unknown(&self, view: &View) -> Option<Action> {
         let before = self.view.as_ref().and_then(|view| view.set.unknown_rule());
         let unknown = view.set.unknown_rule().filter(|_| before.is_none())?;
@@ -361,7 +361,7 @@ impl<V: VerifySignature> Follower<V> {
         }))
     }
 
-    /// Takes from a verified checkpoint about our own view as of when it is complete.
+    /// Takes the freshness of a verified checkpoint about our own view.
     fn confirm(
         &mut self,
         stream: &Stream,
@@ -398,7 +398,7 @@ impl<V: VerifySignature> Follower<V> {
             }],
             Trouble::Alarm(alarm) => {
                 if matches!(alarm, Alarm::Upgrade { .. } | Alarm::Unreadable { .. }) {
-                    // What is not understood may be a denial of anything: nothing more is permitted.
+                    // A change that is not understood may be a denial of anything: nothing more is permitted.
                     self.freshness.as_of = None;
                 }
                 vec![
@@ -414,8 +414,8 @@ impl<V: VerifySignature> Follower<V> {
 }
 
 impl Stream {
-    /// The instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by
-    /// another node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
+    /// Instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by another
+    /// node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
     fn as_of(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Monotonic> {
         let since_hello = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
         let instant = i128::from(self.hello_sent.0) + since_hello;
@@ -424,7 +424,7 @@ impl Stream {
     }
 }
 
-/// What a snapshot is made of, beside its checkpoint.
+/// Parts of a snapshot, beside its checkpoint.
 struct SnapshotParts {
     loading: Loading,
     frontier: Vec<Hash>,

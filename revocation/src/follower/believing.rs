@@ -1,4 +1,4 @@
-//! Which checkpoints are believed, and what they must agree with.
+//! Trust in checkpoints: the keys that are believed, and the roots that a checkpoint must agree with.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::{Checkpoint, KeyState, SignedCheckpoint, Target, View};
 
 /// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
 pub trait VerifySignature {
-    /// Is `signature` by `public_key` over `message`? Strict verification.
+    /// True when `signature` is by `public_key` over `message`. Verification must be strict.
     fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Trust<'a, V> {
 }
 
 impl<V: VerifySignature> Trust<'_, V> {
-    /// The checkpoint, if it is signed by a key that is believed and is about the feed of the welcome.
+    /// Reads a checkpoint, if it is signed by a key that is believed and is about the feed of the welcome.
     pub(super) fn believe(
         &self,
         welcome: &Welcome,
@@ -44,8 +44,8 @@ impl<V: VerifySignature> Trust<'_, V> {
         Ok(checkpoint)
     }
 
-    /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
-    /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
+    /// Keys to verify with: the pinned ones, and the feed's own keys once it has been followed; the welcome's only when
+    /// there is nothing else. A key that the feed revoked is not believed even if it is pinned.
     fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
         if self.view.is_none() && self.pinned.is_empty() {
             return welcome.feed_keys.clone();
@@ -53,8 +53,8 @@ impl<V: VerifySignature> Trust<'_, V> {
         self.introduced_keys()
     }
 
-    /// For the hello: a node that has rotated since signs with one of these first, and so introduces the newer ones.
-    /// Empty = whatever the welcome says.
+    /// Ids of believed keys, for the hello: a node that has rotated since signs with one of these first, and so
+    /// introduces the newer ones. Empty = the welcome's keys are believed.
     pub(super) fn believed_keys(&self) -> Vec<u32> {
         let ids: Vec<u32> = self.introduced_keys().into_keys().collect();
         ids[ids.len().saturating_sub(FEED_KEYS_MAX)..].to_vec()
@@ -94,7 +94,7 @@ impl<V: VerifySignature> Trust<'_, V> {
     }
 }
 
-/// The view is what the checkpoint is about; then this is how to say so.
+/// Checks that the checkpoint is about this view, and returns the acknowledgement to send.
 pub(super) fn check_roots(view: &View, checkpoint: &Checkpoint) -> Result<Action, Trouble> {
     let state_root = view.state_root();
     if view.log_root() != checkpoint.log_root || state_root != checkpoint.state_root {

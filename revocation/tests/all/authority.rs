@@ -215,7 +215,7 @@ impl Authority {
         vec![chunk, self.snapshot_end()]
     }
 
-    /// Everything that a node answers a hello with.
+    /// Messages with which a node answers a hello.
     pub fn answer(&self, hello: &Hello) -> Vec<Event> {
         match plan(self.view(), &self.history, hello) {
             Plan::Refuse(reason) => vec![Event::Reset {

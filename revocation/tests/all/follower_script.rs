@@ -83,7 +83,7 @@ enum Command {
     Malformed,
     /// Does the verifier deny this name?
     Denies(String),
-    /// What the verifier knows.
+    /// Shows the verifier's knowledge.
     Status,
 }
 

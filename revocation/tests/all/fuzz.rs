@@ -1,4 +1,4 @@
-//! Whatever arrives, in whatever order: no panic, and never backwards.
+//! Fuzzing: any bytes in any order cause no panic, and a verifier never goes backwards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

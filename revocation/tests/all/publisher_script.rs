@@ -1,4 +1,4 @@
-//! Scripts about how a hello is answered and what a subscriber gets next.
+//! Scripts about the answer to a hello and the next step of a subscriber.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ enum Command {
     Keep(usize),
     /// The node restores a backup: another epoch.
     Restore(u64),
-    /// What a verifier's hello is answered with.
+    /// Shows the answer to a verifier's hello.
     Hello {
         #[arg(key)]
         from: u64,
@@ -43,7 +43,7 @@ enum Command {
     Subscribe { name: String, sent: u64 },
     /// A subscriber was caught up alone.
     CaughtUp { name: String, sent: u64 },
-    /// Everything that a subscriber gets now.
+    /// Shows all steps of a subscriber now.
     Next(String),
 }
 

@@ -176,7 +176,7 @@ fn the_vectors_on_disk_are_the_ones_made_here() {
     );
 }
 
-/// What the file holds: through its text, as another language reads it.
+/// Content of the file: through its text, as another language reads it.
 fn read() -> Value {
     serde_json::from_str(&document().to_string()).unwrap()
 }

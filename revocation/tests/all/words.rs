@@ -1,4 +1,4 @@
-//! How scripts and vectors spell targets, rules and bytes.
+//! Spelling of targets, rules and bytes in scripts and vectors.
 
 use std::error::Error;
 
