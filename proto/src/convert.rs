@@ -1,7 +1,7 @@
-//! The only conversions between messages and the types of the product.
+//! Conversions between messages and the types of the product, for the crates that share them.
 //!
 //! Towards the wire a conversion cannot fail. From the wire it is strict: a field of the wrong length, an unknown
-//! number or too many of something is an error with a sentence, never a default. What a message *means* (signatures,
+//! number or too many of something is an error with a sentence, never a default. The meaning of a message (signatures,
 //! order, freshness) is not decided here but in `hessra_revocation`.
 
 mod checkpoint;

@@ -8,7 +8,7 @@
 //! assert!(!status.is_ready());
 //! ```
 //!
-//! What a node looks at to find its state is decided in the node.
+//! The node decides its state; this module knows the words only.
 
 use std::fmt;
 

@@ -2,49 +2,49 @@
 
 use hessra_revocation::{Hash, IdentityError};
 
-/// Why a message from outside is refused.
+/// Error of a message from outside that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
-    /// A field of fixed size has another one.
+    /// Field of fixed size that has another one.
     #[error("`{field}` must have {expected} bytes, this one has {actual}")]
     Length {
         /// Name of the field in the proto file.
         field: &'static str,
-        /// What it must have.
+        /// Bytes that it must have.
         expected: usize,
-        /// What it has.
+        /// Bytes that it has.
         actual: usize,
     },
-    /// A list or text is longer than any honest sender makes it.
+    /// List or text that is longer than any honest sender makes it.
     #[error("`{field}` may have at most {limit}, this one has {actual}")]
     TooMany {
         /// Name of the field in the proto file.
         field: &'static str,
-        /// The limit.
+        /// Most that it may have.
         limit: usize,
-        /// What it has.
+        /// Number that it has.
         actual: usize,
     },
-    /// A message without the part that gives it a meaning.
+    /// Message without the part that gives it a meaning.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A number outside the known ones: a newer or a broken sender.
+    /// Number outside the known ones: a newer or a broken sender.
     #[error("`{field}` is {number}, which this version does not know: upgrade")]
     Unknown {
         /// Name of the field in the proto file.
         field: &'static str,
-        /// What was sent.
+        /// Number that was sent.
         number: i64,
     },
-    /// Not an identity in canonical form.
+    /// Text that is not an identity in canonical form.
     #[error("`{field}`: {source}")]
     Identity {
         /// Name of the field in the proto file.
         field: &'static str,
-        /// Which rule it breaks.
+        /// Rule of the form that it breaks.
         source: IdentityError,
     },
-    /// Any other broken rule.
+    /// Field that breaks another rule.
     #[error("`{field}`: {rule}")]
     Rule {
         /// Name of the field in the proto file.
