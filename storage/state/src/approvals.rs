@@ -1,6 +1,6 @@
 //! Approvals: an action is asked for by one operator, and done when another approves it.
 //!
-//! Which actions need two people and who may approve is the policy's business and was decided before.
+//! The policy decides which actions need two people and who may approve; it was asked before.
 
 use crate::applied::Applied;
 use crate::command::{KeyCommand, PendingAction, PendingId};
@@ -18,7 +18,7 @@ impl State {
             });
         }
         self.pending.check_room(action)?;
-        // Nobody is asked to approve what cannot be done. A clone shares all that is large.
+        // No action waits for approval that cannot be done. A clone shares all that is large.
         self.clone().perform(action, by)?;
         let pending = self.pending.add(action.clone(), by, self.clock);
         Ok(Applied::Pending {

@@ -1,9 +1,9 @@
-//! The latest version of every context: a session's record of what its holder was exposed to.
+//! Contexts: the latest version of every session's record of exposures.
 //!
-//! A context token grows: each version knows of every exposure of the one before. Whoever kept an old version would like
-//! to have forgotten, so only the latest is accepted: a step names the version that it was made from, the log orders the
-//! steps, and one that starts from an older version is refused. No node can be shown an old version for longer than its
-//! own state may lag.
+//! A context token grows: each version knows of every exposure of the one before. A holder of an old version could hide
+//! the newer exposures with it, so only the latest is accepted: a step names the version that it was made from, the log
+//! orders the steps, and one that starts from an older version is refused. No node can be shown an old version for
+//! longer than its own state may lag.
 //!
 //! Like the ledger, an entry is the first answer of its latest step: a retry of that step gets the same version.
 
@@ -14,14 +14,14 @@ use crate::limits::{CONTEXT_SECONDS_MAX, CONTEXTS_MAX};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::timed::{Ends, Timed, check_end};
 
-/// Where a session is.
+/// Latest version of a session's context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextVersion {
-    /// The only version that is accepted; from 1.
+    /// Version; no other is accepted. From 1.
     pub version: u64,
-    /// Who made it: a retry of the same request is told so again.
+    /// Request that made it: a retry of it gets the same answer.
     pub request: RequestId,
-    /// The session ends then, and is kept until then.
+    /// End of the session; it is kept until then.
     pub until: UnixSeconds,
 }
 

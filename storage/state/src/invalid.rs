@@ -2,20 +2,20 @@
 
 use crate::version::NEWEST;
 
-/// Why records do not make a state.
+/// Error of records that do not make a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRecords {
-    /// They contradict each other.
+    /// Records that contradict each other.
     #[error(
         "the stored state contradicts itself: {0}; restore this node from another node's snapshot"
     )]
     Invalid(String),
-    /// They come from a newer binary.
+    /// Records of a newer binary.
     #[error(
         "the stored state has version {found}, this binary knows {NEWEST}: upgrade hessra-node on this machine"
     )]
     Upgrade {
-        /// Version or epoch format that is not known here.
+        /// Version, or format of the epoch, that is not known here.
         found: u32,
     },
 }

@@ -1,4 +1,4 @@
-//! The ledger of what may be used once.
+//! Ledger: the uses of single-use capabilities.
 //!
 //! The first [`Spend`] of a facet that is applied wins, on every node, and any other is refused: the log orders them. An
 //! entry is kept until its facet has ended on the state's clock, which never goes back, and a facet that has ended
@@ -13,14 +13,14 @@ use crate::limits::{LEDGER_MAX, LEDGER_SECONDS_MAX};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::timed::{Ends, Timed, check_end};
 
-/// A facet that was used.
+/// Facet that was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Who won: a retry of the same request is told so again.
+    /// Request that won: a retry of it gets the same answer.
     pub request: RequestId,
-    /// When, on the state's clock.
+    /// Time of the use, on the state's clock.
     pub at: UnixMillis,
-    /// It is kept until then.
+    /// Instant until which the entry is kept.
     pub until: UnixSeconds,
 }
 

@@ -1,12 +1,12 @@
-//! What one operator asked for and another must approve.
+//! Pending actions: asked for by one operator, to be approved by another.
 //!
 //! ```text
 //! ask ──▶ pending ──approve, by somebody else, in time──▶ done, in the same step
 //!            ├──cancel──▶ gone
 //!            └──a day passes──▶ can no longer be approved; a collection removes it
 //! ```
-//! Who may ask and who may approve is the policy's business and was decided before. What is decided here, on every node
-//! alike: that it is in time, that the two are not the same, and that what was asked can still be done.
+//! The policy decides who may ask and who may approve; it was asked before. Decided here, on every node alike: that the
+//! approval is in time, that the two operators differ, and that the action can still be done.
 
 use std::sync::Arc;
 
@@ -17,34 +17,34 @@ use crate::command::{PendingAction, PendingId};
 use crate::limits::{PENDING_AGE_MILLIS_MAX, PENDING_MAX, PENDING_TARGETS_MAX};
 use crate::refusal::{Refusal, RefusalCode};
 
-/// One action that waits for a second person.
+/// Action that waits for a second person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// Its name.
+    /// Name of the pending action.
     pub id: PendingId,
-    /// What will be done.
+    /// Action that will be done.
     pub action: PendingAction,
-    /// Who asked.
+    /// Operator who asked.
     pub by: String,
-    /// When, on the state's clock.
+    /// Time of asking, on the state's clock.
     pub at: UnixMillis,
 }
 
 impl Pending {
-    /// The state's clock until which it can be approved.
+    /// Clock of the state until which it can be approved.
     #[must_use]
     pub fn until(&self) -> UnixMillis {
         UnixMillis(self.at.0.saturating_add(PENDING_AGE_MILLIS_MAX))
     }
 
-    /// Can it no longer be approved?
+    /// True when it can no longer be approved.
     #[must_use]
     pub fn has_ended(&self, clock: UnixMillis) -> bool {
         self.until() < clock
     }
 }
 
-/// Everything that waits. Cheap to clone.
+/// All pending actions. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Pendings {
     waiting: OrdMap<PendingId, Arc<Pending>>,
@@ -53,18 +53,18 @@ pub struct Pendings {
 }
 
 impl Pendings {
-    /// What waits, oldest first; what has ended and was not collected among it.
+    /// Pending actions, oldest first, also those that have ended and were not collected.
     pub fn iter(&self) -> impl Iterator<Item = &Pending> {
         self.waiting.values().map(Arc::as_ref)
     }
 
-    /// One of them.
+    /// Pending action of that name.
     #[must_use]
     pub fn find(&self, id: PendingId) -> Option<&Pending> {
         self.waiting.get(&id).map(Arc::as_ref)
     }
 
-    /// Number of the next one.
+    /// Number of the next pending action.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next
@@ -121,7 +121,7 @@ impl Pendings {
         self.waiting.remove(&id);
     }
 
-    /// Removes the actions that can no longer be approved; how many that were.
+    /// Removes the actions that can no longer be approved, and returns their number.
     pub(crate) fn collect(&mut self, clock: UnixMillis) -> usize {
         let ended = self.iter().filter(|pending| pending.has_ended(clock));
         let ended: Vec<PendingId> = ended.map(|pending| pending.id).collect();
@@ -129,7 +129,7 @@ impl Pendings {
         ended.len()
     }
 
-    /// Is there room for one more action, and is it short enough to be read by the one who approves?
+    /// Refuses an action when too many wait, or when it is too long for its approver to read.
     pub(crate) fn check_room(&self, action: &PendingAction) -> Result<(), Refusal> {
         if let PendingAction::Revoke(revoke) = action
             && revoke.targets.len() > PENDING_TARGETS_MAX
@@ -149,13 +149,13 @@ impl Pendings {
         Ok(())
     }
 
-    /// The same action, if it can still be approved.
+    /// Equal action that can still be approved.
     pub(crate) fn same(&self, action: &PendingAction, clock: UnixMillis) -> Option<&Pending> {
         self.iter()
             .find(|pending| pending.action == *action && !pending.has_ended(clock))
     }
 
-    /// The action of that name, if it can still be approved.
+    /// Action of that name, if it can still be approved.
     pub(crate) fn live(&self, id: PendingId, clock: UnixMillis) -> Result<&Pending, Refusal> {
         let Some(pending) = self.find(id) else {
             let message = format!(
@@ -171,21 +171,21 @@ impl Pendings {
     }
 }
 
-/// Why stored pending actions are not those of one state.
+/// Error of stored pending actions that are not those of one state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoredPendingsError {
-    /// Its name was not given yet, or it is later than the state's clock.
+    /// Name that was not given yet, or time after the state's clock.
     #[error("pending action {0} is from the future")]
     Future(PendingId),
-    /// Two have one name.
+    /// Name that two have.
     #[error("pending action {0} is there twice")]
     Twice(PendingId),
     /// More or fewer than there were, or than there may be.
     #[error("{found} actions are pending, {expected} are expected and {PENDING_MAX} allowed")]
     Count {
-        /// Stored.
+        /// Number of stored actions.
         found: usize,
-        /// As the meta record says.
+        /// Number in the meta record.
         expected: u64,
     },
 }

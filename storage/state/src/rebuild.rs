@@ -1,8 +1,8 @@
-//! A state machine from its records: after a restart, and from another node's snapshot.
+//! Rebuilding a state machine from its records: after a restart, and from another node's snapshot.
 //!
 //! A checksum tells that bytes are as they were written, not that they were all written, nor that they belong together.
-//! So everything that can be checked is: there is one of what there must be one of, nothing is there twice, retained feed
-//! entries have no hole and agree with what stands, and the rules are exactly what the revocations imply.
+//! So the records are compared with each other: there is one of what must be there once, nothing is there twice,
+//! retained feed entries have no hole and agree with the state, and the rules are exactly what the revocations imply.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Machine {
     /// Rebuilds a state machine from its records, in any order. The result has the digest of the one they came from.
     ///
     /// # Errors
-    /// [`InvalidRecords::Invalid`] with what contradicts what; [`InvalidRecords::Upgrade`] for records of a newer version.
+    /// [`InvalidRecords::Invalid`] with the contradiction; [`InvalidRecords::Upgrade`] for records of a newer version.
     pub fn from_records(records: impl IntoIterator<Item = Record>) -> Result<Self, InvalidRecords> {
         let mut parts = Parts::default();
         records
@@ -35,7 +35,7 @@ impl Machine {
     }
 }
 
-/// Records by kind, before anything is believed about them.
+/// Records by kind, not yet checked.
 #[derive(Default)]
 struct Parts {
     meta: Option<Meta>,
@@ -135,7 +135,7 @@ fn view(
     Ok(view)
 }
 
-/// The history on top of its floor, and the view's frontier with it.
+/// Replays the history on top of its floor, and the view's frontier with it.
 fn replay(
     meta: &Meta,
     entries: &BTreeMap<Revision, Vec<u8>>,
@@ -192,7 +192,7 @@ fn locks(view: &View) -> OrdSet<(UnixSeconds, Digest)> {
         .collect()
 }
 
-/// Collects what is checked for duplicates later, where it is indexed.
+/// Collects a record whose duplicates are found later, where it is indexed.
 fn push<T>(list: &mut Vec<T>, item: T) -> bool {
     list.push(item);
     false

@@ -16,45 +16,45 @@ use crate::{Applied, RequestId};
 /// Answers that share an allocation: a clone of all of them copies one pointer for so many.
 const CHUNK: usize = 256;
 
-/// The first answer to a request.
+/// First answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstAnswer {
-    /// When, on the state's clock.
+    /// Time of the answer, on the state's clock.
     pub at: UnixMillis,
-    /// What was answered.
+    /// Answer.
     pub applied: Applied,
     /// Order of arrival, dense.
     pub sequence: u64,
 }
 
-/// The answers that are remembered, findable by request.
+/// Answers that are remembered, findable by request.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     answers: Answers,
-    /// Never part of a snapshot, so it need not be cheap to clone: changed in place.
+    /// Sequence of each request. Never part of a snapshot, so it need not be cheap to clone: changed in place.
     sequences: BTreeMap<RequestId, u64>,
 }
 
 /// Answers in the order of their arrival. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// All full but the last.
+    /// Chunks of answers; all full but the last.
     chunks: VecDeque<Arc<Vec<(RequestId, FirstAnswer)>>>,
-    /// Answers at the front of the first chunk that are forgotten.
+    /// Number of answers at the front of the first chunk that are forgotten.
     forgotten: usize,
     len: usize,
     next_sequence: u64,
 }
 
 impl Requests {
-    /// The first answer to a request, while it is remembered.
+    /// First answer to a request, while it is remembered.
     #[must_use]
     pub fn answer(&self, request: &RequestId) -> Option<&FirstAnswer> {
         let sequence = self.sequences.get(request)?;
         self.answers.get(*sequence).map(|(_, answer)| answer)
     }
 
-    /// All of them, the oldest first.
+    /// All answers, the oldest first.
     #[must_use]
     pub fn answers(&self) -> &Answers {
         &self.answers
@@ -72,7 +72,7 @@ impl Requests {
         self.answers.push(request, answer);
     }
 
-    /// Forgets what is too old or too many.
+    /// Forgets answers that are too old or too many.
     pub(crate) fn forget(&mut self, clock: UnixMillis) {
         while let Some(request) = self.answers.oldest_expired(clock) {
             self.sequences.remove(&request);
@@ -80,7 +80,7 @@ impl Requests {
         }
     }
 
-    /// From stored answers, in any order.
+    /// Rebuilds the answers from stored ones, in any order.
     ///
     /// # Errors
     /// [`StoredAnswersError`]: two answers share an id or a sequence, one is missing between others or at the end, or a
@@ -137,7 +137,7 @@ impl Requests {
     }
 }
 
-/// Why stored answers are not those of one state.
+/// Error of stored answers that are not those of one state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoredAnswersError {
     #[error("{count} answers, at most {REQUESTS_MAX} are kept")]
@@ -170,7 +170,7 @@ impl Answers {
         self.len
     }
 
-    /// Nothing is remembered.
+    /// True when no answer is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

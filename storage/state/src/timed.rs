@@ -1,13 +1,13 @@
-//! Entries that are kept until they end, and found by how soon they do.
+//! Entries that are kept until they end, findable by name and by end.
 
 use hessra_revocation::{UnixMillis, UnixSeconds};
 use imbl::{OrdMap, OrdSet};
 
 use crate::refusal::{Refusal, RefusalCode};
 
-/// What has an end.
+/// Entry with an end.
 pub(crate) trait Ends {
-    /// It may be forgotten once the clock is beyond this instant.
+    /// Instant beyond which it may be forgotten.
     fn until(&self) -> UnixSeconds;
 }
 
@@ -45,7 +45,7 @@ impl<K: Ord + Copy, V: Ends + Clone> Timed<K, V> {
         Some(former)
     }
 
-    /// Those that ended before `end`, the earliest first, at most `max`.
+    /// Names of entries that ended before `end`, the earliest first, at most `max`.
     pub(crate) fn ended(&self, end: UnixSeconds, max: usize) -> Vec<K> {
         let before = self.ends.iter().take_while(|(until, _)| *until < end);
         before.take(max).map(|(_, name)| *name).collect()
@@ -74,7 +74,7 @@ impl<K: Ord + Copy, V: Clone> Default for Timed<K, V> {
     }
 }
 
-/// Refuses an end that is not still to come on the state's clock, or so far away that the entry would never be collected.
+/// Refuses an end that has passed on the state's clock, or so far away that the entry would never be collected.
 pub(crate) fn check_end(
     clock: UnixMillis,
     end: UnixSeconds,

@@ -1,4 +1,4 @@
-//! What may be used once, and contexts that only go forward.
+//! Single-use facets, and contexts that only go forward.
 
 use hessra_revocation::{UnixMillis, UnixSeconds};
 use hessra_state::limits::{COLLECTED_MAX, LEDGER_SECONDS_MAX};
@@ -188,7 +188,7 @@ fn a_ledger_from_the_future_is_refused() {
 }
 
 proptest! {
-    /// Whatever arrives in whatever order, with clocks that disagree: nobody else wins what somebody won.
+    /// In any order, with clocks that disagree: no second request wins a facet.
     #[test]
     fn a_facet_has_at_most_one_winner(
         commands in proptest::collection::vec((1..40_u64, 2..200_u64, 0..3_u8, any::<bool>()), 1..80)

@@ -1,4 +1,4 @@
-//! What must hold for every log.
+//! Properties of every log.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ fn records() -> Vec<Record> {
     checked.state.records().collect()
 }
 
-/// What is said about the records after `edit`.
+/// Error about the records after `edit`.
 fn fault(edit: impl Fn(&mut Record)) -> String {
     let mut records = records();
     records.iter_mut().for_each(edit);
