@@ -1,8 +1,8 @@
-//! What nodes replicate and keep, to protobuf ([`hessra_proto::v1::log`]) and back.
+//! Codec of the log and the state's records, to protobuf ([`hessra_proto::v1::log`]) and back.
 //!
-//! Towards protobuf nothing can fail. From it everything is strict: a missing or unknown part is an error, never a
-//! default. Protobuf drops unknown fields silently, so whoever decodes bytes encodes again and compares (`decode`): a
-//! node that meets what it does not know stops and says *upgrade*; it never skips.
+//! Encoding cannot fail. Decoding is strict: a missing or unknown part is an error, never a default. Protobuf drops
+//! unknown fields silently, so decoding encodes again and compares (`decode`): a node that meets a part it does not
+//! know stops and says *upgrade*; it never skips.
 
 mod command;
 mod entry;

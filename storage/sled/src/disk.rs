@@ -14,19 +14,19 @@
 //! alone acknowledged data was gone after 28 of 28 power cuts on ext4, with the `fdatasync` after 0 of 68. After it the
 //! number goes to `MARK` with a plain `pwrite64`.
 //!
-//! **Why `MARK`.** sled takes a damaged message for the end of its file and starts from there, without a word. Whatever
-//! was behind it is gone *consistently*: no chain inside of sled can tell. `MARK` lies outside, so a start with a
-//! lower number than it names is refused. It is only written, not fsynced, with every flush, because a second fsync would
-//! double the price; it is fsynced once a second. A power cut can thus make it older, never newer, than the data:
-//! it may miss bit rot in the last second before a power cut, and never accuses a good file.
+//! **Why `MARK`.** sled takes a damaged message for the end of its file and starts from there, without a word. All data
+//! behind it is gone *consistently*: no chain inside of sled can tell. `MARK` lies outside, so a start with a lower
+//! number than it names is refused. It is only written, not fsynced, with every flush, because a second fsync would
+//! double the price; it is fsynced once a second. A power cut can thus make it older, never newer, than the data: it
+//! may miss bit rot in the last second before a power cut, and never accuses a good file.
 //!
 //! **Pieces.** sled writes a page that is larger than a quarter of a segment into a file under `blobs/` and never
 //! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
 //!
 //! **A disk that fails, is full or does not finish a flush** ends the engine (`waiting`): every later call answers the
-//! first error and the node stops. Before that point a node asks [`SledEngine::writable`] and refuses new commands while
-//! less than `free_min` is left, so that what it has acknowledged, its votes and its reads go on.
+//! first error and the node stops. Before that point a node asks [`SledEngine::writable`] and refuses new commands
+//! while less than `free_min` is left, so that acknowledged data, votes and reads go on.
 //!
 //! sled panics on some damage. Panics are caught at this seam and become [`StoreError::Corrupt`].
 
@@ -54,7 +54,7 @@ use failure::Failure;
 use flusher::Flusher;
 use high_water::HighWater;
 
-/// How a directory is opened.
+/// Options of opening a directory.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Bytes of pages that sled keeps in memory. Default 64 MiB.
@@ -64,7 +64,7 @@ pub struct OpenOptions {
     pub free_min: u64,
     /// A flush that takes longer ends the engine. Default 10 s.
     pub flush_max: Duration,
-    /// Whose directory it is. Stored at the first start, compared at every later one. None = not checked, for tools.
+    /// Owner of the directory. Stored at the first start, compared at every later one. None = not checked, for tools.
     pub identity: Option<Identity>,
 }
 
@@ -79,7 +79,7 @@ impl Default for OpenOptions {
     }
 }
 
-/// Too little room on the disk to take on more.
+/// Error of a disk with too little room to take on more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "only {free} bytes are free where {path} is, {needed} are needed. Make room, or set storage.free_min lower"
@@ -93,12 +93,12 @@ pub struct LowSpace {
     pub needed: u64,
 }
 
-/// An engine over sled in one directory. Clones are handles on the same; the last one closes it.
+/// Engine over sled in one directory. Clones are handles on the same; the last one closes it.
 #[derive(Clone)]
 pub struct SledEngine(Arc<Inner>);
 
 struct Inner {
-    // In the order in which they must end: who flushes, what is flushed, who else may open it.
+    // In the order in which they must end: the flusher, the database, the directory that others may then open.
     flusher: Option<Flusher>,
     database: Option<Database>,
     failure: Failure,
@@ -121,7 +121,7 @@ impl SledEngine {
         };
         let database =
             failure.guard(|| Database::open(&directory.sled_path(), options.cache_bytes))?;
-        // What survived a killed process may still be in the page cache only; from now on it counts as stored.
+        // Data of a killed process may still be in the page cache only; from now on it counts as stored.
         directory.make_durable()?;
         let sequence = failure.guard(|| database.sequence())?;
         let high_water = HighWater::open(&directory, decode_sequence(sequence, &failure)?)?;
@@ -149,11 +149,11 @@ impl SledEngine {
         self.0.directory.free_space()
     }
 
-    /// Is there room to take on new commands?
+    /// Checks that there is room to take on new commands.
     ///
     /// # Errors
-    /// [`LowSpace`] when not. Not an end: it is asked again for every command, and votes, reads and what was acknowledged
-    /// need it not.
+    /// [`LowSpace`] when not. It does not end the engine: it is asked again for every command, and votes, reads and
+    /// acknowledged data do not need it.
     pub fn writable(&self) -> Result<(), LowSpace> {
         let (path, needed) = (self.0.directory.path().to_owned(), self.0.free_min);
         match self.free_space() {
@@ -167,7 +167,7 @@ impl SledEngine {
         }
     }
 
-    /// Why the engine failed, if it has.
+    /// Error that ended the engine, if it has failed.
     #[must_use]
     pub fn failure(&self) -> Option<StoreError> {
         self.0.failure.first.get().cloned()
@@ -224,8 +224,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.flusher.take();
         let database = self.database.take();
-        // sled flushes when it is dropped and panics when the disk fails then: nothing is lost by that that was
-        // acknowledged, and a panic in a drop would end the process.
+        // sled flushes when it is dropped and panics when the disk fails then: no acknowledged data is lost by that,
+        // and a panic in a drop would end the process.
         if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
             tracing::warn!(path = %self.directory.path().display(), "sled could not be closed cleanly");
         }

@@ -1,9 +1,9 @@
-//! A snapshot as bytes, as openraft passes it around. Its format is in [`crate::snapshot`].
+//! Snapshot as bytes, as openraft passes it around. Its format is in [`crate::snapshot`].
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A snapshot as one piece of bytes. Clones share it.
+/// Snapshot as one piece of bytes. Clones share it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SnapshotImage(Arc<Vec<u8>>);
 

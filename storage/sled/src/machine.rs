@@ -1,4 +1,4 @@
-//! openraft's state machine: applies in memory, publishes, and keeps snapshots.
+//! State machine of openraft: applies in memory, publishes, and keeps snapshots.
 //!
 //! ```text
 //! apply ──▶ Machine in memory ──▶ its state published to readers (a clone, once per applied batch)
@@ -10,8 +10,8 @@
 //! a prefix of what was written: so the log has every entry that the mark speaks of. Checksum, chain and mark are
 //! against accidents, not against somebody who writes to the disk.
 //!
-//! Nothing that is still needed is ever deleted: the log is purged up to a durable snapshot only. An installed snapshot
-//! becomes current in one batch with the mark.
+//! No record that is still needed is ever deleted: the log is purged up to a durable snapshot only. An installed
+//! snapshot becomes current in one batch with the mark.
 
 mod keeper;
 mod mark;
@@ -36,14 +36,14 @@ use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, T
 pub(crate) use keeper::Keeper;
 pub use readers::{MachineImage, Published, Remembered};
 
-/// openraft's state machine.
+/// State machine of openraft.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
     keeper: Arc<Keeper<E>>,
     snapshots: Arc<SnapshotStore<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
-/// Builds one snapshot of the state as it was when the builder was asked for.
+/// Builder of one snapshot, of the state as it was when the builder was asked for.
 pub struct SnapshotBuilder<E: Engine, R: AsyncRuntime = TokioRuntime> {
     frozen: MachineImage,
     snapshots: Arc<SnapshotStore<E>>,
@@ -60,13 +60,13 @@ impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
         }
     }
 
-    /// The state after every applied batch, the newest at once.
+    /// Watches the state after every applied batch; the newest at once.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.keeper.watch()
     }
 
-    /// What is not published, also once openraft owns the state machine.
+    /// Handle on the unpublished part, also once openraft owns the state machine.
     #[must_use]
     pub fn remembered(&self) -> Arc<dyn Remembered> {
         Arc::clone(&self.keeper) as Arc<dyn Remembered>
@@ -141,7 +141,7 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
         let meta = meta_of(&self.frozen);
         let image = snapshot::build(&meta, &self.frozen.machine).await;
         let stored = self.snapshots.put(&meta, &image).await?;
-        // It is not beyond the mark: that was written with the batch that made this state.
+        // It is not beyond the mark, which was written with the batch that made this state.
         self.snapshots
             .make_current(stored, crate::Batch::default())
             .await?;
@@ -150,7 +150,7 @@ impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
     }
 }
 
-/// Equal states have equal snapshot ids: which node built it does not matter.
+/// Metadata of a snapshot. Equal states have equal snapshot ids: which node built it does not matter.
 fn meta_of(frozen: &MachineImage) -> SnapshotMeta {
     let snapshot_id = frozen.applied.map_or_else(
         || "empty".to_owned(),

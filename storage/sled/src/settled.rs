@@ -1,4 +1,4 @@
-//! Settled: up to where a durable snapshot holds the state, so that no log is needed there.
+//! Settled mark: the entry up to which a durable snapshot holds the state, so that no log is needed there.
 //!
 //! The state machine moves it, and the log, which purges only below it, reads it and waits for it. It lies between the two
 //! because the state machine is opened from the log: with it here, the arrow between them points one way.
@@ -9,20 +9,20 @@ use tokio::sync::watch;
 
 use crate::{LogId, StoreError};
 
-/// A shared mark that only goes forward, until the state machine fails. Clones share it.
+/// Shared mark that only goes forward, until the state machine fails. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Settled(Arc<watch::Sender<Progress>>);
 
 #[derive(Clone, Debug, Default)]
 struct Progress {
-    /// A durable snapshot goes up to here.
+    /// Entry up to which a durable snapshot goes.
     snapshot: Option<LogId>,
-    /// Set once the state machine can never go on.
+    /// Failure of the state machine, which can never go on.
     failed: Option<StoreError>,
 }
 
 impl Settled {
-    /// Begins at the durable snapshot with which the store was opened.
+    /// Mark at the durable snapshot with which the store was opened.
     pub(crate) fn new(snapshot: Option<LogId>) -> Self {
         let progress = Progress {
             snapshot,
@@ -31,18 +31,18 @@ impl Settled {
         Self(Arc::new(watch::Sender::new(progress)))
     }
 
-    /// The entry up to which a durable snapshot goes; none before the first.
+    /// Entry up to which a durable snapshot goes; none before the first.
     pub(crate) fn upto(&self) -> Option<LogId> {
         self.0.borrow().snapshot
     }
 
-    /// A durable snapshot goes up to `upto`.
+    /// Moves the mark: a durable snapshot goes up to `upto`.
     pub(crate) fn settle(&self, upto: Option<LogId>) {
         self.0
             .send_modify(|progress| progress.snapshot = progress.snapshot.max(upto));
     }
 
-    /// The state machine has failed: whoever waits is told.
+    /// Fails the mark: waiters get the error.
     pub(crate) fn fail(&self, error: &StoreError) {
         self.0
             .send_modify(|progress| progress.failed = Some(error.clone()));

@@ -1,5 +1,5 @@
-//! A snapshot: the state's records, what they go up to, and a hash over all of it; as one image for the wire, in chunks
-//! on disk.
+//! Snapshot: the state's records, the entry up to which they go, and a hash over all of it; as one image for the wire,
+//! in chunks on disk.
 //!
 //! Image: `"hessrasn" · format u8 · meta length u32 · meta`, then blocks: `length u32` and an LZ4 block with some hundred
 //! records, per record `length u32` and its bytes; at the end `count u64` of the records and `SHA-256 32` over everything

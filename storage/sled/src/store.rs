@@ -1,4 +1,4 @@
-//! Opening everything, in the order in which the parts depend on each other.
+//! Opening of the store, in the order in which its parts depend on each other.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::log::{LogReader, LogStore, read_vote};
 use crate::machine::{Keeper, StateMachine};
 use crate::snapshot::SnapshotStore;
 
-/// Log, vote, state and snapshots over one engine.
+/// Store: log, vote, state and snapshots over one engine.
 pub struct Store;
 
-/// What openraft is given.
+/// Parts of the store that openraft is given.
 pub type Parts<E, R> = (LogStore<E, R>, StateMachine<E, R>);
 
 impl Store {

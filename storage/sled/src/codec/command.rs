@@ -16,7 +16,7 @@ use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 
-/// A command with its stamp.
+/// Encodes a command with its stamp.
 #[must_use]
 pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
     log::Stamped {
@@ -27,10 +27,10 @@ pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
     }
 }
 
-/// Inverse of [`encode_stamped`].
+/// Decodes a command with its stamp.
 ///
 /// # Errors
-/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for what no version writes.
+/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for one that no version writes.
 pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
     let command = stamped
         .command
@@ -193,7 +193,7 @@ fn decode_key_command(command: &log::KeyCommand) -> Result<KeyCommand, CodecErro
     )
 }
 
-/// What the state machine answered.
+/// Encodes an answer of the state machine.
 #[must_use]
 pub fn encode_applied(applied: &Applied) -> log::Applied {
     use log::applied::Outcome;
@@ -250,7 +250,7 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
     log::Applied { outcome }
 }
 
-/// Inverse of [`encode_applied`].
+/// Decodes an answer of the state machine.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] for a key state or a refusal of a newer version.

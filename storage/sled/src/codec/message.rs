@@ -1,18 +1,18 @@
-//! Decoding of one message, strict, and the error of all of them.
+//! Strict decoding of one message, and the error of all decoding.
 
 use hessra_proto::ConvertError;
 use hessra_revocation::DecodeError;
 use prost::Message;
 
-/// Why a message is not understood.
+/// Error of a message that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// It holds what only a newer binary knows.
+    /// Part that only a newer binary knows.
     #[error(
         "`{0}` has a form that this version does not know: upgrade hessra-node on this machine"
     )]
     Unknown(&'static str),
-    /// No version writes this.
+    /// Content that no version writes.
     #[error("{0}; the sender or the disk is broken")]
     Invalid(String),
 }
@@ -41,7 +41,7 @@ impl From<ConvertError> for CodecError {
     }
 }
 
-/// A message from its bytes, and only when all of them are understood.
+/// Decodes a message, if every byte of it is understood.
 pub(crate) fn decode<M: Message + Default>(
     what: &'static str,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! What waits for a second person.
+//! Pending actions.
 
 use hessra_proto::v1::log;
 use hessra_revocation::UnixMillis;

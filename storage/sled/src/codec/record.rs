@@ -15,7 +15,7 @@ use super::message::{CodecError, array, decode};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
 
-/// The bytes of a record.
+/// Encodes a record.
 #[must_use]
 pub fn encode_record(record: &Record) -> Vec<u8> {
     use log::record::Kind;
@@ -59,7 +59,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
     log::Record { kind: Some(kind) }.encode_to_vec()
 }
 
-/// Inverse of [`encode_record`].
+/// Decodes a record.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] when a newer version wrote it; [`CodecError::Invalid`] when none did.

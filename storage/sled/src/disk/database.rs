@@ -1,4 +1,4 @@
-//! sled's handles: what a batch and a flush are in sled's terms.
+//! Database: sled's handles, and batches and flushes in sled's terms.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::{Space, StoreError};
 
 /// sled's unit of allocation. With 2 MiB a page may have 512 KiB before it becomes a blob, see `pieces`.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
-/// sled's handles.
+/// Handles of sled.
 #[derive(Clone)]
 pub(super) struct Database {
     db: sled::Db,
     spaces: [Tree; Space::ALL.len()],
-    /// Holds the number of the last flush.
+    /// Tree that holds the number of the last flush.
     engine: Tree,
 }
 
@@ -40,9 +40,9 @@ impl Database {
         &self.spaces[space as usize]
     }
 
-    /// One change is atomic by itself. Several in one tree are sled's batch; over several trees they are a transaction,
-    /// which recovers as one too. Both of these make sled close its write buffer twice, and every buffer wakes all of its
-    /// seven threads: appends of single changes make a quarter of the writes (`bench revoke`).
+    /// Writes a batch. One change is atomic by itself. Several in one tree are sled's batch; over several trees they
+    /// are a transaction, which recovers as one too. Both of these make sled close its write buffer twice, and every
+    /// buffer wakes all of its seven threads: appends of single changes make a quarter of the writes (`bench revoke`).
     pub(super) fn write(&self, batch: Batch) -> sled::Result<()> {
         let mut by_space: [Vec<pieces::Change>; Space::ALL.len()] = Default::default();
         for (space, key, value) in batch.into_changes() {

@@ -1,4 +1,4 @@
-//! The one thread that flushes: one flush for all that wait.
+//! Flusher: the one thread that flushes, once for all waiters.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -136,7 +136,8 @@ impl Worker {
             .map_err(|error| self.failure.remember(error))
     }
 
-    /// There are none, see [`super::pieces`]. Should there be some, they are part of what is acknowledged.
+    /// Fsyncs blobs. There are none, see [`super::pieces`]. Should there be some, they are part of what is
+    /// acknowledged.
     fn sync_blobs(&self) -> std::io::Result<()> {
         let mut found = false;
         for blob in std::fs::read_dir(&self.blobs)? {

@@ -1,4 +1,4 @@
-//! The state in memory, and up to where a durable snapshot holds it.
+//! Keeper: the state machine in memory, and its parts on disk.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ use crate::settled::Settled;
 use crate::snapshot::SnapshotStore;
 use crate::{Answers, Entry, SnapshotMeta, StoreError};
 
-/// Keeps the state machine in memory, and on disk what it is made of.
+/// Holds the state machine in memory, and writes its mark and its snapshots.
 pub(crate) struct Keeper<E> {
     engine: E,
     memory: Mutex<Memory>,
@@ -52,7 +52,7 @@ impl<E: Engine> Keeper<E> {
         Arc::clone(&self.published.borrow())
     }
 
-    /// Up to where a durable snapshot holds the state.
+    /// Mark up to which a durable snapshot holds the state.
     pub(crate) fn settled(&self) -> &Settled {
         &self.settled
     }
@@ -60,7 +60,7 @@ impl<E: Engine> Keeper<E> {
     /// Applies entries in their order, all in memory, and publishes once.
     ///
     /// # Errors
-    /// When an entry needs a newer binary, or the disk failed. Nothing is answered then and the node must stop.
+    /// When an entry needs a newer binary, or the disk failed. No command is answered then and the node must stop.
     pub(crate) fn apply<R: AsyncRuntime>(
         &self,
         entries: impl IntoIterator<Item = Entry<R>>,
@@ -74,7 +74,7 @@ impl<E: Engine> Keeper<E> {
                     .collect::<Result<_, _>>()?;
                 (answers, memory.published())
             };
-            // Who asks for an answer does not wait for the disk. openraft calls one at a time, so batches stay in order.
+            // The answers do not wait for the disk. openraft calls one at a time, so batches stay in order.
             self.engine.write(Reached::batch(&published))?;
             self.published.send_replace(Arc::new(published));
             Ok(answers)
@@ -132,7 +132,7 @@ impl<E: Engine> Keeper<E> {
         act().inspect_err(|error| self.fail(error))
     }
 
-    /// Wakes the log, should it wait for the state machine.
+    /// Fails the state machine, and wakes the log, should it wait for it.
     fn fail(&self, error: &StoreError) {
         self.settled.fail(error);
     }

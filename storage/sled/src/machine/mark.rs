@@ -1,7 +1,7 @@
-//! The mark `applied`: how far the state is applied, and what its history is then.
+//! Mark `applied`: how far the state is applied, and its history there.
 //!
-//! A binary that applies an entry in another way than the one that wrote the mark is found by it, before it says anything
-//! to anybody.
+//! It finds a binary that applies an entry in another way than the one that wrote the mark, before the node answers
+//! anybody.
 
 use hessra_proto::v1::log;
 use hessra_revocation::{Hash, Revision};
@@ -13,8 +13,8 @@ use crate::error::name;
 use crate::layout::{Space, mark};
 use crate::{Batch, LogId, StoreError, codec, frame};
 
-/// How far the state is applied, and what its history is then. Body: `term u64 · index u64 · revision u64 · log_root
-/// 32`, big-endian.
+/// Entry up to which the state is applied, with the revision and the root of its history. Body: `term u64 · index u64 ·
+/// revision u64 · log_root 32`, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reached {
     pub(super) applied: LogId,
@@ -72,7 +72,7 @@ impl Reached {
     }
 }
 
-/// The error of a mark that does not fit the rest.
+/// Error of a mark that does not fit the rest.
 pub(super) fn wrong(engine: &impl Engine, what: &str) -> StoreError {
     StoreError::corrupt(engine.location(), name(Space::Marks, mark::APPLIED), what)
 }

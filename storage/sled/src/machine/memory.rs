@@ -1,4 +1,4 @@
-//! The state machine in memory, and up to where it is applied.
+//! State machine in memory, and the entry up to which it is applied.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::image::SnapshotImage;
 use crate::snapshot::{self, Contents};
 use crate::{Answers, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
-/// The state machine, and up to where it is applied.
+/// State machine in memory, and the entry up to which it is applied.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) machine: Machine,
@@ -64,7 +64,7 @@ impl Memory {
     }
 }
 
-/// The state machine of an image, when all of it is right and it is the one that `meta` names.
+/// Opens the state machine of an image, when all of it is right and it is the one that `meta` names.
 pub(super) fn believe(
     meta: &SnapshotMeta,
     image: &SnapshotImage,
@@ -88,10 +88,10 @@ pub(super) fn believe(
     })
 }
 
-/// A state machine from its records.
+/// Rebuilds a state machine from its records.
 fn rebuild(records: impl IntoIterator<Item = Record>, source: &str) -> Result<Machine, StoreError> {
     let mut records = records.into_iter().peekable();
-    // Before the first entry there is nothing, not even the record that every state has.
+    // Before the first entry there is no record at all, not even the one that every state has.
     if records.peek().is_none() {
         return Ok(Machine::new());
     }

@@ -1,14 +1,14 @@
-//! The state as it was: the current snapshot, and the entries of the log up to the mark `applied`.
+//! Opening the state machine: the current snapshot, and the entries of the log up to the mark `applied`.
 //!
 //! ```text
 //! snapshot, up to entry 20,000 ◀─ log entry 20,001 ◀─ … ◀─ applied 26,314 ◀─ … ◀─ end of the log
 //! ```
 //! The log is durable before an entry is applied, and it is purged below the snapshot only: so the state need not be
 //! written a second time. The mark is written with every applied batch and never synced on its own: it may lie behind,
-//! and what is above it is applied again once a leader says that it is committed.
+//! and the entries above it are applied again once a leader says that they are committed.
 //!
-//! The mark also carries what the feed's history came to, its revision and `log_root`. A binary that applies an
-//! entry in another way than the one that wrote the mark is found here, before it says anything to anybody.
+//! The mark also carries the feed's history at that point, its revision and `log_root`. A binary that applies an entry
+//! in another way than the one that wrote the mark is found here, before the node answers anybody.
 
 use openraft::AsyncRuntime;
 
@@ -23,8 +23,9 @@ use crate::{LogId, StoreError};
 /// where the snapshot goes.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] naming what is damaged or missing; [`StoreError::Diverged`] when the log makes another
-/// history than the mark names; [`StoreError::Upgrade`] when a newer version wrote the snapshot, [`StoreError::Stopped`] when only a newer one knows a command.
+/// [`StoreError::Corrupt`] naming the record that is damaged or missing; [`StoreError::Diverged`] when the log makes
+/// another history than the mark names; [`StoreError::Upgrade`] when a newer version wrote the snapshot,
+/// [`StoreError::Stopped`] when only a newer one knows a command.
 pub(super) fn opened<E: Engine, R: AsyncRuntime>(
     engine: &E,
     snapshots: &SnapshotStore<E>,
@@ -52,7 +53,7 @@ pub(super) fn opened<E: Engine, R: AsyncRuntime>(
     Ok((memory, stored))
 }
 
-/// What the current snapshot says.
+/// Opens the state machine of the current snapshot.
 fn base<E: Engine>(engine: &E, snapshots: &SnapshotStore<E>) -> Result<Memory, StoreError> {
     match snapshots.load()? {
         Some((stored, image)) => believe(&stored.meta, &image, &engine.location()),
@@ -71,7 +72,7 @@ fn replayed<E: Engine, R: AsyncRuntime>(
     let mut next = memory.applied.map_or(0, |id| id.index + 1);
     while next <= last {
         let entries = log.some(next, last + 1)?;
-        // Where nothing was purged the log begins where it begins: its chain says that this is all of it.
+        // An unpurged log begins where it begins: its chain says that this is all of it.
         let first = entries.first().map(|entry| entry.log_id.index);
         let follows = first == Some(next) || (first.is_some() && next == 0);
         if !follows {

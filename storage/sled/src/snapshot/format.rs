@@ -11,7 +11,7 @@ use crate::{SnapshotMeta, StoreError, block, codec};
 const MAGIC: &[u8; 8] = b"hessrasn";
 const FORMAT: u8 = 2;
 const HASH_BYTES: usize = 32;
-/// Records of one block, after which other tasks get their turn: about half a millisecond.
+/// Number of records in one block, after which other tasks get their turn: about half a millisecond.
 const RECORDS_PER_BLOCK: usize = 256;
 /// A block ends earlier at so many bytes: some records are large.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -19,15 +19,15 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// Bytes of all blocks of an image, unpacked: a state of some 10^7 rules with their revocations.
 pub const PLAIN_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 
-/// What a good image says.
+/// Content of a good image.
 pub(crate) struct Contents {
-    /// What it goes up to.
+    /// Metadata of the snapshot.
     pub(crate) meta: SnapshotMeta,
-    /// The state in pieces.
+    /// Records of the state.
     pub(crate) records: Vec<Record>,
 }
 
-/// The image of a state machine.
+/// Builds the image of a state machine.
 pub(crate) async fn build(meta: &SnapshotMeta, machine: &Frozen) -> SnapshotImage {
     let mut bytes = head(meta);
     let mut hasher = Sha256::new_with_prefix(&bytes);

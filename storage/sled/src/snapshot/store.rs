@@ -1,4 +1,4 @@
-//! Where the one snapshot is kept: chunks in the engine, and the mark that makes them current.
+//! Store of the one snapshot: chunks in the engine, and the mark that makes them current.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,12 +12,12 @@ use crate::image::SnapshotImage;
 use crate::layout::{Space, chunk_key, mark};
 use crate::{Batch, SnapshotMeta, StoreError, codec, frame};
 
-/// Bytes of a chunk: what sled keeps in one piece.
+/// Bytes of a chunk: sled keeps so many in one piece.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks deleted by one batch, so that no append waits long for the engine.
 const CHUNKS_PER_BATCH: usize = 16;
 
-/// The kept snapshot.
+/// Store of the current snapshot.
 pub(crate) struct SnapshotStore<E> {
     engine: E,
     kept: Mutex<Kept>,
@@ -29,7 +29,7 @@ struct Kept {
     next_generation: u64,
 }
 
-/// A stored snapshot.
+/// Stored snapshot.
 #[derive(Clone)]
 pub(crate) struct Stored {
     generation: u64,
@@ -65,7 +65,7 @@ impl Stored {
 }
 
 impl<E: Engine> SnapshotStore<E> {
-    /// Finds the current snapshot, checks every byte of it, and deletes what never became current.
+    /// Finds the current snapshot, checks every byte of it, and deletes chunks that never became current.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] naming the damaged chunk.
@@ -97,7 +97,7 @@ impl<E: Engine> SnapshotStore<E> {
         Ok(snapshots)
     }
 
-    /// The current snapshot.
+    /// Loads the current snapshot.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] naming the damaged chunk.

@@ -67,7 +67,7 @@ struct Victim {
     applied: u64,
 }
 
-/// What the writer said.
+/// Output of the writer.
 #[derive(Default)]
 struct Said {
     appends: u64,

@@ -1,4 +1,4 @@
-//! Encoding and decoding are inverses, and what is not understood is refused.
+//! Encoding and decoding are inverses, and bytes that are not understood are refused.
 
 use std::sync::Arc;
 use std::time::Duration;

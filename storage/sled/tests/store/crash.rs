@@ -1,4 +1,4 @@
-//! Random histories with power cuts, against a model that says what must, may and must not be there afterwards.
+//! Random histories with power cuts, against a model of the writes that must, may and must not be there afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -181,7 +181,7 @@ fn look<E: hessra_sled::Engine>(
     block_on(contents(opened))
 }
 
-/// What a message says, without the place.
+/// Text of a message, without the place.
 fn kind(error: &str) -> String {
     let digits = |part: &str| {
         part.chars()
