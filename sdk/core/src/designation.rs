@@ -1,21 +1,21 @@
-//! Designation: one dimension of what a capability is about. Minted, shown by verifiers, required by schemas.
+//! Designation: one dimension of a capability's scope. Minted, shown by verifiers, required by schemas.
 
-/// One dimension of what a capability is about.
+/// Value in one dimension of a capability's scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Designation {
-    /// Which dimension, such as `tenant`.
+    /// Dimension, such as `tenant`.
     pub label: String,
-    /// Which one.
+    /// Value in that dimension.
     pub value: String,
 }
 
 impl Designation {
     /// Label of the verifier that a capability is for.
     pub const ANCHOR: &str = "anchor";
-    /// Label of what is used up by a single use.
+    /// Label of the facet that a single use spends.
     pub const FACET: &str = "facet";
 
-    /// A value in a dimension.
+    /// Value in a dimension.
     pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
         Self {
             label: label.into(),

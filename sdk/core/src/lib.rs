@@ -1,4 +1,4 @@
-//! Reads, mints, delegates and checks a token; asks the revocations; answers with a verdict.
+//! Tokens: reading, minting, delegating and checking them. A check asks the revocations and answers with a verdict.
 //!
 //! Pure: no sockets, no clock, no randomness of its own. A check is one call with everything it may believe:
 //!
@@ -16,18 +16,18 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | [`token`] | a token taken apart: blocks, ids, what its checks mean |
-//! | [`chain`] | who acts: the actor derived from structure, never from text |
+//! | [`token`] | a token taken apart: blocks, ids, the meaning of its checks |
+//! | [`chain`] | the actor of an identity, derived from structure, never from text |
 //! | [`keyring`] | the public keys that a verifier believes |
 //! | [`verifier`] | one token, one request, one verdict |
-//! | [`reason`] | why not, with stable codes and numbers |
-//! | [`mint`] | authority blocks, signed by whoever holds the key |
-//! | [`attest`] | what services, parties and attestors add to an authorization |
-//! | [`capability`] | what holders and activators do with a capability |
-//! | [`schema`] | which designations an operation must be bound by |
-//! | [`delegate`] | a child identity, or the same for less, made offline by the holder |
+//! | [`reason`] | reasons to deny or not to know, with stable codes and numbers |
+//! | [`mint`] | authority blocks, signed by the holder of the key |
+//! | [`attest`] | blocks that services, parties and attestors add to an authorization |
+//! | [`capability`] | steps of holders and activators of a capability |
+//! | [`schema`] | designations that an operation must be bound by |
+//! | [`mod@delegate`] | a child identity, or the same identity for less, made offline by the holder |
 //! | [`just_in_time`] | a few seconds of life before a token is sent |
-//! | [`inspect`] | what a token says, for people; believes nothing |
+//! | [`mod@inspect`] | the content of a token, for people; believes nothing |
 //! | [`third_party`] | keys that are not the authority's |
 //! | [`ed25519`] | strict signature verification |
 //!

@@ -1,4 +1,4 @@
-//! Authority blocks, signed by whoever holds the key.
+//! Minting: authority blocks, signed by the holder of the key.
 //!
 //! The published shapes and their order are kept exactly, because published clients read the printed text; our facts
 //! come beside them and every published verifier ignores them. Signing is behind [`Signer`](crate::Signer).
@@ -8,8 +8,8 @@
 //! | `identity` | identities, and identities restricted to a domain |
 //! | `authorization` | a right; alone, for a service chain, for several parties, or under a prefix |
 //! | `capability` | a right that asks for designations, an activation, or to be spent once |
-//! | `context` | what a session has been exposed to |
-//! | `issue` | what every token carries, and how it is signed |
+//! | `context` | the exposures of a session |
+//! | `issue` | the facts of every token, and the step that signs it |
 //! | `authority` | the signature of a key that is held elsewhere |
 
 mod authority;

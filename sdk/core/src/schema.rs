@@ -1,6 +1,6 @@
-//! Which designations an operation on a target must be bound by.
+//! Schema: the designations that an operation on a target must be bound by.
 //!
-//! A capability that is not bound to a tenant is good for every tenant. The schema says for which operations that must
+//! A capability that is not bound to a tenant is good for every tenant. The schema names the operations where that must
 //! not be: minting refuses to issue such a capability, and a verifier refuses to accept one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Nothing is known.
+    /// Empty schema.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! The seam to whatever holds a private key: bytes in, signature out.
+//! Signer, the seam to the holder of a private key: bytes in, signature out.
 //!
 //! A hardware module, a cloud key or a threshold of nodes can stand behind [`Signer`]. A key that this process holds can
 //! be handed over as [`LocalKey`], which costs one signature and no detour.
@@ -8,7 +8,7 @@ use std::fmt;
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::{KeyPair, PrivateKey};
 
-/// Signs with one Ed25519 token key.
+/// Signer with one Ed25519 token key.
 pub trait Signer {
     /// Id of the key, which becomes the token's `root_key_id`.
     fn key_id(&self) -> u32;
@@ -19,21 +19,21 @@ pub trait Signer {
     /// Ed25519 signature (RFC 8032) over the payload.
     ///
     /// # Errors
-    /// When whatever holds the key does not sign.
+    /// When the holder of the key does not sign.
     fn sign(&self, payload: &[u8]) -> Result<[u8; 64], SignerError>;
 
-    /// The key itself, where this process holds it: then a token costs one signature and no detour. It must be the key
+    /// Key itself, where this process holds it: then a token costs one signature and no detour. It must be the key
     /// whose public half is [`Self::public_key`].
     fn local(&self) -> Option<&LocalKey> {
         None
     }
 }
 
-/// A token key that this process holds, in the form in which the Biscuit library signs. Zeroed when it is dropped.
+/// Token key that this process holds, in the form in which the Biscuit library signs. Zeroed when it is dropped.
 pub struct LocalKey(KeyPair);
 
 impl LocalKey {
-    /// Of the 32 bytes of an Ed25519 private key (RFC 8032, section 5.1.5).
+    /// Key from the 32 bytes of an Ed25519 private key (RFC 8032, section 5.1.5).
     #[must_use]
     pub fn new(private: &[u8; 32]) -> Self {
         let private = PrivateKey::from_bytes(private, Algorithm::Ed25519);
@@ -52,7 +52,7 @@ impl fmt::Debug for LocalKey {
     }
 }
 
-/// Why a signer did not sign. The text is for operators and must not carry key material.
+/// Error of a signer that did not sign. The text is for operators and must not carry key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot sign: {0}")]
 pub struct SignerError(pub String);

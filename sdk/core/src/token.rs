@@ -1,7 +1,7 @@
-//! A token taken apart: its blocks, ids and facts. Parsed, not verified: nothing here may be believed.
+//! Token, taken apart: its blocks, ids and facts. Parsed, not verified: nothing here may be believed.
 //!
 //! The text is padded URL-safe base64 of a Biscuit in its one canonical encoding. Anything else is refused, because a
-//! second spelling of a token is a way around whoever remembers the first.
+//! second spelling of a token is a way around a filter that remembers the first.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub(crate) use limits::{ANCESTORS_MAX, ROLES_MAX};
 pub use shape::PolicyChecks;
 pub(crate) use shape::{CheckShape, RuleShape};
 
-/// A well-formed token, unverified.
+/// Token that is well-formed and unverified.
 #[derive(Clone)]
 pub struct Token {
     biscuit: UnverifiedBiscuit,
@@ -77,7 +77,7 @@ impl Token {
         })
     }
 
-    /// How many blocks, the authority block included.
+    /// Number of blocks, the authority block included.
     #[must_use]
     pub fn block_count(&self) -> usize {
         self.blocks.len()
@@ -89,7 +89,7 @@ impl Token {
         &self.ids
     }
 
-    /// Which key the token says it was signed with. Not covered by any signature.
+    /// Id of the key that the token says it was signed with. Not covered by any signature.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {
         self.biscuit.root_key_id()
@@ -107,12 +107,12 @@ impl Token {
     /// Facts of the authority block.
     ///
     /// # Errors
-    /// [`TokenError::Format`] when one of our facts has another shape than ours, or comes twice.
+    /// [`TokenError::Format`] when one of our facts is malformed, or comes twice.
     pub fn facts(&self) -> Result<TokenFacts, TokenError> {
         TokenFacts::read(self.authority())
     }
 
-    /// As it was read.
+    /// Text as it was read.
     pub(crate) fn to_text(&self) -> String {
         to_text(&self.bytes)
     }
@@ -129,14 +129,14 @@ impl Token {
         &self.biscuit
     }
 
-    /// The instant from which on the token is refused: the least bound of its time checks, Unix seconds.
+    /// Instant from which on the token is refused: the least bound of its time checks, Unix seconds.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.blocks.iter().filter_map(Block::expires_at).min()
     }
 }
 
-/// Never shows the token: who reads a log must not be able to use what is in it.
+/// Never shows the token: a reader of a log must not be able to use it.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")

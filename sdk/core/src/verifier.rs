@@ -1,4 +1,4 @@
-//! One token, one request, one verdict.
+//! Verifier of tokens: one token, one request, one verdict.
 //!
 //! Order: parse, key, signatures, facts, actor, rules, end, checks, age. Denial needs no freshness and permission does,
 //! so the age of the knowledge is asked last: revoked stays denied with the feed down, and good ages into unknown.
@@ -28,26 +28,26 @@ pub use spend::Spend;
 pub use verdict::Verdict;
 pub use verified::Verified;
 
-/// Checks tokens. Holds no state: equal arguments give equal verdicts.
+/// Verifier of tokens. Holds no state: equal arguments give equal verdicts.
 #[derive(Clone, Debug, Default)]
 pub struct TokenVerifier {
     config: VerifierConfig,
 }
 
 impl TokenVerifier {
-    /// Decides as configured.
+    /// Verifier that decides as configured.
     #[must_use]
     pub fn new(config: VerifierConfig) -> Self {
         Self { config }
     }
 
-    /// As configured.
+    /// Configuration of the verifier.
     #[must_use]
     pub fn config(&self) -> &VerifierConfig {
         &self.config
     }
 
-    /// Does the token permit the request, as far as is known at `now`?
+    /// Verifies a token for a request, as far as is known at `now`.
     pub fn verify(
         &self,
         token: &str,
@@ -59,7 +59,7 @@ impl TokenVerifier {
         verified::check(established, request, knowledge, now, &self.config).into()
     }
 
-    /// Does the token permit the request, revocations aside?
+    /// Verifies a token for a request, revocations aside.
     ///
     /// For tools and tests: a revoked token passes. [`Verified::checked_at`] is `None`.
     pub fn verify_offline(
@@ -73,7 +73,7 @@ impl TokenVerifier {
         verified::check_offline(established, request, now, &self.config).into()
     }
 
-    /// Checks again what was verified before for the same request: end, key, rules, age; no signature, no Datalog.
+    /// Verifies again a token that passed before for the same request: end, key, rules, age; no signature, no Datalog.
     ///
     /// `None` when that is not enough, because the token has checks of its holder's own making: verify it anew. The
     /// caller must have compared the whole token and the whole request.

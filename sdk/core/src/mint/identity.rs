@@ -1,4 +1,4 @@
-//! Identities: who acts, and whose name it lies under.
+//! Identities, and identities restricted to a domain.
 
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::macros::{block, fact};
@@ -13,16 +13,16 @@ use crate::signer::Signer;
 use crate::token::{ROLES_MAX, Refreshed};
 use crate::{MintError, TokenClass};
 
-/// What an identity token says.
+/// Parameters of an identity token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityParameters {
-    /// Whose identity.
+    /// Identity of the holder.
     pub subject: Identity,
-    /// May its holder delegate?
+    /// True when its holder may delegate.
     pub delegatable: bool,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,
@@ -31,22 +31,22 @@ pub struct IdentityParameters {
     pub parents: Vec<TokenId>,
     /// SHA-256 of the client certificate that it is issued over.
     pub cert: Option<[u8; 32]>,
-    /// How often it was refreshed; `None` when it is new.
+    /// Refresh history; `None` when it is new.
     pub refreshed: Option<Refreshed>,
 }
 
-/// What an identity token that is restricted to a domain says.
+/// Parameters of an identity token that is restricted to a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainIdentityParameters {
     /// Identity of the realm that mints.
     pub domain: Identity,
-    /// Whose identity; below the domain.
+    /// Identity of the holder; below the domain.
     pub subject: Identity,
     /// Roles of the subject in the domain when it is minted. Policy may have changed since; both must permit.
     pub roles: Vec<String>,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,

@@ -16,12 +16,12 @@ use crate::{MintError, TokenClass};
 /// Most bytes of a resource or operation. Origin: as long as paths people write, and short in a header.
 pub const NAME_BYTES_MAX: usize = 256;
 
-/// A fresh token.
+/// Token that was minted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Minted {
     /// Text form: padded URL-safe base64, no line end.
     pub token: String,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
     /// Id of its authority block: revokes it and all that is derived from it.
     pub revocation_id: TokenId,
@@ -101,7 +101,8 @@ impl Issue<'_> {
     }
 }
 
-/// Biscuit prints strings as they are, and published clients search the print: a quote could end a name early.
+/// Checks a name. Biscuit prints strings as they are, and published clients search the print: a quote could end a name
+/// early.
 pub(crate) fn check_name(name: &str) -> Result<(), MintError> {
     let plain = |character: char| !character.is_control() && character != '"' && character != '\\';
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(plain) {

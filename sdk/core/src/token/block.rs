@@ -1,4 +1,4 @@
-//! One block, decoded: its facts, and its rules and checks by meaning.
+//! Block, decoded: its facts, and its rules and checks by meaning.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ use super::shape::{CheckShape, RuleShape};
 use crate::TokenError;
 use crate::third_party::ThirdPartyKey;
 
-/// A block, decoded.
+/// Block, decoded.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// Every fact.
+    /// All facts.
     pub facts: Vec<Predicate>,
-    /// Every rule, by meaning.
+    /// All rules, by meaning.
     pub rules: Vec<RuleShape>,
-    /// The block as a whole names whom it trusts.
+    /// True when the block as a whole names whom it trusts.
     pub scoped: bool,
-    /// Every check, by meaning.
+    /// All checks, by meaning.
     pub checks: Vec<CheckShape>,
     /// Key of a third-party block.
     pub external_key: Option<ThirdPartyKey>,
@@ -49,17 +49,17 @@ impl Block {
         }
     }
 
-    /// Is it signed with the key, and says `name("text")`?
+    /// True when the block is signed with the key, and says `name("text")`.
     pub fn says(&self, key: &ThirdPartyKey, name: &str, text: &str) -> bool {
         self.external_key.as_ref() == Some(key) && self.fact_text(name) == Some(text)
     }
 
-    /// Has it a fact of that name?
+    /// True when the block has a fact of that name.
     pub fn has_fact(&self, name: &str) -> bool {
         self.facts.iter().any(|fact| fact.name == name)
     }
 
-    /// Does it say `designation("label", "value")`?
+    /// True when the block says `designation("label", "value")`.
     pub fn designates(&self, label: &str, value: &str) -> bool {
         let mut facts = self.facts.iter();
         facts.any(|fact| match fact.terms.as_slice() {
@@ -70,13 +70,13 @@ impl Block {
         })
     }
 
-    /// Has nothing but checks.
+    /// True when the block has nothing but checks.
     pub fn only_restricts(&self) -> bool {
         self.facts.is_empty() && self.rules.is_empty() && !self.scoped
     }
 }
 
-/// Reads every block of a token.
+/// Reads all blocks of a token.
 pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenError> {
     let mut symbols = SymbolTable::new();
     let mut blocks = Vec::with_capacity(1 + envelope.blocks.len());

@@ -1,9 +1,9 @@
 //! Bounds on the size of a token.
 
-/// Bounds on what a holder can make a verifier do.
+/// Bounds on the work that a holder can make a verifier do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of the text. Default 16 KiB: what HTTP servers take as a header.
+    /// Most bytes of the text. Default 16 KiB: HTTP servers take so much as a header.
     pub text_bytes_max: usize,
     /// Most blocks, the authority block included. Default 16: ten delegations and room for time blocks.
     pub blocks_max: usize,

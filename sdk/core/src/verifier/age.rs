@@ -1,4 +1,4 @@
-//! Is the knowledge young enough to permit?
+//! Age of the knowledge: is it young enough to permit?
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) fn of(knowledge: &Knowledge<'_>, now: Monotonic) -> Option<Duration> 
     knowledge.freshness?.age(now)
 }
 
-/// What speaks against relying on the knowledge.
+/// Reason not to rely on the knowledge, if there is one.
 pub(super) fn doubt(
     knowledge: &Knowledge<'_>,
     policy: StalenessPolicy,
@@ -32,13 +32,14 @@ pub(super) fn doubt(
     (age > age_max).then_some(UnknownReason::Stale { age, age_max })
 }
 
-/// A token from a later revision proves that something is missing here, however young the knowledge seems.
+/// Reason not to rely on the knowledge for this token: a token from a later revision proves that something is missing
+/// here, however young the knowledge seems.
 pub(super) fn behind(token: Option<Revision>, verifier: Revision) -> Option<UnknownReason> {
     let token = token?;
     (token > verifier).then_some(UnknownReason::Behind { token, verifier })
 }
 
-/// Does the policy permit in spite of the reason?
+/// True when the policy permits in spite of the reason.
 pub(super) fn tolerates(
     policy: StalenessPolicy,
     reason: &UnknownReason,
@@ -55,7 +56,7 @@ pub(super) fn tolerates(
     }
 }
 
-/// The strictest bound that applies. A `fresh_for` of zero is one that was never said.
+/// Strictest bound that applies. A `fresh_for` of zero is one that was never said.
 fn age_max(policy: StalenessPolicy, fresh_for: Option<Duration>) -> Duration {
     let own = match policy {
         StalenessPolicy::Strict { max } | StalenessPolicy::Bounded { max, .. } => max,

@@ -1,4 +1,4 @@
-//! Runs the checks in the token: Biscuit's authorizer with the facts of the request.
+//! Checks in the token: Biscuit's authorizer with the facts of the request.
 //!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed, however
 //! few checks it has.
@@ -22,7 +22,7 @@ const FACTS_MAX: u64 = 1000;
 /// Most rounds of rule evaluation. A chain has one rule per service, and needs two.
 const ITERATIONS_MAX: u64 = 100;
 
-/// Do the checks hold?
+/// Runs the checks in the token.
 pub(super) fn run(
     biscuit: &Biscuit,
     facts: Result<AuthorizerBuilder, BiscuitError>,
@@ -44,14 +44,14 @@ pub(super) fn run(
     }
 }
 
-/// What the request is about, for Datalog.
+/// Facts of the request, for Datalog.
 pub(super) fn facts(
     token: &Token,
     request: &Request,
     claims: &Claims,
     now: UnixSeconds,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
-    // No token ends later than what Datalog's numbers hold.
+    // No token ends later than the largest of Datalog's numbers.
     let time = i64::try_from(now.0).unwrap_or(i64::MAX);
     let subject = claims.subject.as_str();
     match request {
@@ -113,7 +113,8 @@ fn about_identity(
     }
 }
 
-/// Only what the demands were met with: prefixes that cover the path, facets that the caller will spend.
+/// Adds facts of an authorization, and only those that met its demands: prefixes that cover the path, facets that the
+/// caller will spend.
 fn about_grant(
     mut builder: AuthorizerBuilder,
     token: &Token,

@@ -16,7 +16,7 @@ pub(crate) struct Claims {
     pub actor: Identity,
     pub subject: Identity,
     pub chain: Vec<Identity>,
-    /// Every name that a rule can be about.
+    /// Names that a rule can be about.
     pub identities: Vec<Identity>,
     pub delegable: bool,
     pub domain: Option<String>,
@@ -38,12 +38,12 @@ pub(crate) struct Claims {
     pub root_key_id: Option<u32>,
     pub third_party_keys: Vec<Vec<u8>>,
     pub certificate: Option<[u8; 32]>,
-    /// A check of the same request may be repeated without signatures and Datalog.
+    /// True when a check of the same request may be repeated without signatures and Datalog.
     pub reusable: bool,
 }
 
 impl Claims {
-    /// Reads the claims of a signed token. `view`: names the root key, if the feed knows it.
+    /// Reads the claims of a signed token. `view` names the root key, if the feed knows it.
     pub fn of(
         token: &Token,
         signed: &Signed,
@@ -83,13 +83,13 @@ impl Claims {
             }
         };
         let token_ids = token.revocation_ids().to_vec();
-        // A bound of the checks and the recorded one are the same in what we mint; the earlier one decides.
+        // A bound of the checks and the recorded one are the same in tokens that we mint; the earlier one decides.
         let ends = [token.expires_at(), facts.expires_at.map(|at| at.0)];
         let third_party_keys = token.blocks().iter().filter_map(|block| block.external_key);
         Ok(Self {
             class: class_for(request),
             identities: holder.identities(&facts),
-            // Whether it was used already is asked each time, and so is what a holder's checks say.
+            // Earlier uses and a holder's own checks are asked each time.
             reusable: !holder.policy_checks && holder.spends.is_empty(),
             subject: holder.chain.first().unwrap_or(&holder.actor).clone(),
             actor: holder.actor,
@@ -115,7 +115,7 @@ impl Claims {
         })
     }
 
-    /// Has the token not ended at `now`?
+    /// Denies a token that has ended at `now`.
     pub fn check_end(&self, now: UnixSeconds) -> Result<(), DenyReason> {
         if now < self.expires_at {
             Ok(())
@@ -127,7 +127,7 @@ impl Claims {
     }
 }
 
-/// What a token of one class says of its holder beyond the facts that all classes share.
+/// Claims about the holder that a token of one class makes beyond the facts that all classes share.
 struct Holder {
     actor: Identity,
     chain: Vec<Identity>,
@@ -180,7 +180,7 @@ impl Holder {
         })
     }
 
-    /// Actor, subject, every delegation, every subject of a right.
+    /// Names that a rule can be about: actor, subject, every delegation, every subject of a right.
     fn identities(&self, facts: &TokenFacts) -> Vec<Identity> {
         let rights = facts.rights.iter();
         let rights = rights.filter_map(|right| Identity::parse(&right.subject).ok());
@@ -203,7 +203,8 @@ fn class_for(request: &Request) -> TokenClass {
     }
 }
 
-/// No class passes for another, and a token that says it is of another class than it is passes for none.
+/// Denies a token of another class: no class passes for another, and a token that says it is of another class than it
+/// is passes for none.
 fn check_class(facts: &TokenFacts, wanted: TokenClass) -> Result<(), DenyReason> {
     let named = |class: TokenClass| {
         facts
@@ -241,7 +242,7 @@ fn check_domain(domain: Option<&str>, claim: &DomainClaim) -> Result<(), DenyRea
     }
 }
 
-/// The subject of the right that fits; all subjects must be canonical, because rules are asked about all.
+/// Subject of the right that fits. All subjects must be canonical, because rules are asked about all.
 fn granted_subject(
     facts: &TokenFacts,
     subject: Option<&Identity>,

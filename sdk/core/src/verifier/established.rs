@@ -13,7 +13,7 @@ use crate::keyring::Signed;
 use crate::{DenyReason, Keyring, Token};
 
 /// Proof that a token is signed with a key of the keyring, is of the class that the request asks for, and stands for an
-/// actor. Made by [`Established::read`] only; what permits is [`Verified`](super::Verified).
+/// actor. Made by [`Established::read`] only. It permits nothing: [`Verified`](super::Verified) does.
 pub(crate) struct Established {
     token: Token,
     signed: Signed,
@@ -21,7 +21,7 @@ pub(crate) struct Established {
 }
 
 impl Established {
-    /// Parse, key, signatures, class, facts, actor.
+    /// Reads a token: parse, key, signatures, class, facts, actor.
     pub(super) fn read(
         text: &str,
         request: &Request,
@@ -39,7 +39,7 @@ impl Established {
         })
     }
 
-    /// The same, of a token that has not ended at `now`.
+    /// Reads a token, and denies one that has ended at `now`.
     pub(crate) fn read_unexpired(
         text: &str,
         request: &Request,
@@ -60,7 +60,7 @@ impl Established {
         self.signed.biscuit()
     }
 
-    /// The claims without their proof.
+    /// Claims, without their proof.
     pub(super) fn into_claims(self) -> Claims {
         self.claims
     }

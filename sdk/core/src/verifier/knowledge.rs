@@ -4,19 +4,19 @@ use hessra_revocation::{Freshness, Monotonic, UnixSeconds, View};
 
 use crate::Keyring;
 
-/// Everything a verifier may believe.
+/// Knowledge of a verifier: everything that it may believe.
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge<'a> {
     /// Keys that sign tokens.
     pub keyring: &'a Keyring,
-    /// What the feed has said; `None` = nothing.
+    /// View of the feed; `None` = none yet.
     pub view: Option<&'a View>,
-    /// How far the view is known to be complete.
+    /// Freshness of the view.
     pub freshness: Option<Freshness>,
 }
 
 impl<'a> Knowledge<'a> {
-    /// Keys and nothing else: [`TokenVerifier::verify`](crate::TokenVerifier::verify) then denies or does not know.
+    /// Keys without a feed: [`TokenVerifier::verify`](crate::TokenVerifier::verify) then denies or does not know.
     #[must_use]
     pub fn offline(keyring: &'a Keyring) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl<'a> Knowledge<'a> {
     }
 }
 
-/// The instant of a check, on both clocks.
+/// Instant of a check, on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Bounds tokens and locks.

@@ -1,12 +1,12 @@
-//! Spend: a use that is booked in the cluster's ledger.
+//! Spend: one use that is booked in the cluster's ledger.
 
 use hessra_revocation::TokenId;
 
-/// One use of a capability that is good once.
+/// Use of a single-use capability.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spend {
     /// Id of the token's authority block.
     pub token: TokenId,
-    /// Which of its uses.
+    /// Name of the use.
     pub facet: String,
 }

@@ -6,7 +6,7 @@
 use super::verified::Verified;
 use crate::reason::{DenyReason, Refusal, UnknownReason};
 
-/// The answer to one check.
+/// Answer to one check.
 #[must_use]
 #[derive(Clone, Debug)]
 #[allow(
@@ -14,16 +14,16 @@ use crate::reason::{DenyReason, Refusal, UnknownReason};
     reason = "allow is the common answer, and a box would allocate on every check"
 )]
 pub enum Verdict {
-    /// The token permits the request, and nothing that the verifier knows forbids it.
+    /// The token permits the request, and no rule that the verifier knows forbids it.
     Allow(Verified),
-    /// It does not; that needs no fresh knowledge.
+    /// The token does not permit the request; that needs no fresh knowledge.
     Deny(DenyReason),
     /// The verifier cannot tell. Not allowed.
     Unknown(UnknownReason),
 }
 
 impl Verdict {
-    /// Is it an allow?
+    /// True for an allow.
     #[must_use]
     pub fn is_allow(&self) -> bool {
         matches!(self, Self::Allow(_))

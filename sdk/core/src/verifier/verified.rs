@@ -30,7 +30,7 @@ pub struct Verified {
     stale: bool,
 }
 
-/// The whole check of an established token.
+/// Runs the whole check on an established token.
 pub(super) fn check(
     established: Result<Established, DenyReason>,
     request: &Request,
@@ -44,7 +44,7 @@ pub(super) fn check(
     permit(not_denied, knowledge, now, config)
 }
 
-/// The whole check of an established token, revocations aside.
+/// Runs the whole check on an established token, revocations aside.
 pub(super) fn check_offline(
     established: Result<Established, DenyReason>,
     request: &Request,
@@ -61,8 +61,8 @@ pub(super) fn check_offline(
     })
 }
 
-/// The whole check once more, without signatures and Datalog; `None` when the token has checks of its holder's own making,
-/// whose outcome may be another one now.
+/// Runs the whole check once more, without signatures and Datalog; `None` when the token has checks of its holder's own
+/// making, whose outcome may be another one now.
 pub(super) fn check_again(
     verified: &Verified,
     knowledge: &Knowledge<'_>,
@@ -84,7 +84,7 @@ pub(super) fn check_again(
 struct NotDenied(Claims);
 
 impl NotDenied {
-    /// Rules, end, and the checks in the token.
+    /// Checks rules, end, and the checks in the token.
     fn check(
         established: Established,
         request: &Request,
@@ -130,7 +130,7 @@ fn check_rules(
     }
 }
 
-/// A keyring can be older than the view: what the feed says of the key itself decides.
+/// Id of the key, if the feed has revoked it: a keyring can be older than the view.
 fn revoked_key(view: &View, key: &[u8; 32]) -> Option<u32> {
     let mut records = view.keys.values();
     records
@@ -142,7 +142,7 @@ fn revoked_key(view: &View, key: &[u8; 32]) -> Option<u32> {
         .map(|record| record.id)
 }
 
-/// Age: what turns a good token into a permission, or into unknown.
+/// Asks the age of the knowledge, which turns a good token into a permission, or into unknown.
 fn permit(
     not_denied: Result<NotDenied, Refusal>,
     knowledge: &Knowledge<'_>,
@@ -174,37 +174,37 @@ fn permit(
 }
 
 impl Verified {
-    /// What the token is for.
+    /// Class of the token.
     #[must_use]
     pub fn class(&self) -> TokenClass {
         self.claims.class
     }
 
-    /// Who acts. Of an authorization: its subject.
+    /// Actor. Of an authorization: its subject.
     #[must_use]
     pub fn actor(&self) -> &Identity {
         &self.claims.actor
     }
 
-    /// To whom the authority issued the token.
+    /// Subject that the authority issued the token to.
     #[must_use]
     pub fn subject(&self) -> &Identity {
         &self.claims.subject
     }
 
-    /// Subject first, then every delegation. Of an authorization: the subject alone.
+    /// Names: subject first, then every delegation. Of an authorization: the subject alone.
     #[must_use]
     pub fn chain(&self) -> &[Identity] {
         &self.claims.chain
     }
 
-    /// May the holder delegate further?
+    /// True when the holder may delegate further.
     #[must_use]
     pub fn is_delegable(&self) -> bool {
         self.claims.delegable
     }
 
-    /// The domain that an identity is restricted to.
+    /// Domain that an identity is restricted to.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
         self.claims.domain.as_deref()
@@ -216,19 +216,19 @@ impl Verified {
         &self.claims.roles
     }
 
-    /// How often an identity was refreshed; `None` when it is new, or minted by others.
+    /// Refresh history of an identity; `None` when it is new, or minted by others.
     #[must_use]
     pub fn refreshed(&self) -> Option<Refreshed> {
         self.claims.refreshed
     }
 
-    /// When it was issued; `None` for tokens minted by others.
+    /// Instant of its issue; `None` for tokens minted by others.
     #[must_use]
     pub fn issued_at(&self) -> Option<UnixSeconds> {
         self.claims.issued_at
     }
 
-    /// Has a holder appended anything?
+    /// True when a holder has appended a block.
     #[must_use]
     pub fn is_attenuated(&self) -> bool {
         self.claims.token_ids.len() > 1
@@ -240,25 +240,26 @@ impl Verified {
         &self.claims.attested
     }
 
-    /// What must be spent in the cluster's ledger before anything is permitted; empty unless the token is good once.
+    /// Uses that must be spent in the cluster's ledger before anything is permitted; empty unless the token is
+    /// single-use.
     #[must_use]
     pub fn to_spend(&self) -> &[Spend] {
         &self.claims.spends
     }
 
-    /// What the session of a context has been exposed to, sorted.
+    /// Exposures of the session of a context, sorted.
     #[must_use]
     pub fn exposures(&self) -> &[String] {
         &self.claims.exposures
     }
 
-    /// The session of a context; `None` for contexts minted by others, and other tokens.
+    /// Session of a context; `None` for contexts minted by others, and other tokens.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.claims.session
     }
 
-    /// From this instant on the token is refused.
+    /// Instant from which on the token is refused.
     #[must_use]
     pub fn expires_at(&self) -> UnixSeconds {
         self.claims.expires_at
@@ -284,7 +285,7 @@ impl Verified {
 
     /// Id of the key that signed it, as the keyring or the feed knows it.
     ///
-    /// Under a pinned key that no feed knows it is what the token says, which no signature covers.
+    /// Under a pinned key that no feed knows it is the id in the token, which no signature covers.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {
         self.claims.root_key_id
@@ -308,7 +309,7 @@ impl Verified {
         self.age
     }
 
-    /// Permitted by a policy that tolerates knowledge older than its bound.
+    /// True when a policy permitted it that tolerates knowledge older than its bound.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.stale

@@ -1,4 +1,4 @@
-//! Capabilities: what they are about, who activates them, and that a single use is one.
+//! Capabilities: designations, activation, and single use.
 
 use biscuit_auth::macros::block;
 use biscuit_auth::{Biscuit, KeyPair, PrivateKey, PublicKey};

@@ -1,4 +1,4 @@
-//! What we mint is what published verifiers read, and says what ours need.
+//! Minted tokens: published verifiers read them, and ours find the facts that they need.
 
 use biscuit_auth::macros::authorizer;
 use biscuit_auth::{Biscuit, PublicKey};

@@ -1,4 +1,4 @@
-//! What must hold of any bytes and any names.
+//! Properties of any bytes and any names.
 
 use std::time::Duration;
 
