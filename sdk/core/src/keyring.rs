@@ -140,22 +140,22 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    pub fn biscuit(&self) -> &Biscuit {
+    pub(crate) fn biscuit(&self) -> &Biscuit {
         &self.biscuit
     }
 
     /// Public half of the root key.
-    pub fn key(&self) -> &[u8; 32] {
+    pub(crate) fn key(&self) -> &[u8; 32] {
         &self.key
     }
 
     /// Id under which the keyring holds the key; of a pinned key the one that the token names.
-    pub fn key_id(&self) -> Option<u32> {
+    pub(crate) fn key_id(&self) -> Option<u32> {
         self.key_id
     }
 
     /// Id under which a feed knows the key; the one that the token names when the feed does not know it.
-    pub fn id_in(&self, view: &View) -> Option<u32> {
+    pub(crate) fn id_in(&self, view: &View) -> Option<u32> {
         let mut known = view.keys.values();
         known
             .find(|record| record.purpose == KeyPurpose::Token && record.public_key == self.key)

@@ -43,7 +43,7 @@ pub(crate) struct Keys<'a> {
 impl Keys<'_> {
     /// Decides a command: the keys as they must become, in the order of their feed entries. Empty: the key already has
     /// that state.
-    pub fn decide(&self, command: &KeyCommand) -> Result<Vec<SealedKey>, Refusal> {
+    pub(crate) fn decide(&self, command: &KeyCommand) -> Result<Vec<SealedKey>, Refusal> {
         match command {
             KeyCommand::Prepare(key) => self.prepare(key),
             KeyCommand::Activate {

@@ -144,16 +144,16 @@ pub(crate) struct Revocations {
 }
 
 impl Revocations {
-    pub fn by_revision(&self) -> &OrdMap<Revision, Arc<Revocation>> {
+    pub(crate) fn by_revision(&self) -> &OrdMap<Revision, Arc<Revocation>> {
         &self.by_revision
     }
 
-    pub fn find(&self, revision: Revision) -> Option<&Arc<Revocation>> {
+    pub(crate) fn find(&self, revision: Revision) -> Option<&Arc<Revocation>> {
         self.by_revision.get(&revision)
     }
 
     /// Shares author and reason with the newest revocation, if they are equal.
-    pub fn share(&self, why: Why) -> Arc<Why> {
+    pub(crate) fn share(&self, why: Why) -> Arc<Why> {
         let newest = self.by_revision.get_max();
         let same = newest.filter(|(_, newest)| *newest.why == why);
         same.map_or_else(|| Arc::new(why), |(_, newest)| Arc::clone(&newest.why))
@@ -163,7 +163,7 @@ impl Revocations {
     ///
     /// # Errors
     /// The revision that is there twice.
-    pub fn rebuild(salt: &FeedSalt, mut stored: Vec<Revocation>) -> Result<Self, Revision> {
+    pub(crate) fn rebuild(salt: &FeedSalt, mut stored: Vec<Revocation>) -> Result<Self, Revision> {
         let mut by_revision = OrdMap::new();
         stored.sort_by_key(|revocation| revocation.revision);
         let mut why: Arc<Why> = Arc::default();
@@ -187,7 +187,7 @@ impl Revocations {
     }
 
     /// Puts a revocation, in the place of one of the same revision.
-    pub fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
+    pub(crate) fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
         let (revision, digest) = (revocation.revision, revocation.target.digest(salt));
         let before = self.by_revision.insert(revision, Arc::new(revocation));
         if before.is_none() {
@@ -196,7 +196,7 @@ impl Revocations {
     }
 
     /// All revocations of one target, oldest first.
-    pub fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
+    pub(crate) fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
         let revisions = self.by_digest.revisions(digest).into_iter();
         let found = revisions.filter_map(|revision| self.by_revision.get(&revision));
         // A digest is of one kind only.
@@ -206,7 +206,7 @@ impl Revocations {
     }
 
     /// All targets, each once.
-    pub fn targets(&self, salt: &FeedSalt) -> BTreeSet<(RuleKind, Digest)> {
+    pub(crate) fn targets(&self, salt: &FeedSalt) -> BTreeSet<(RuleKind, Digest)> {
         let revocations = self.by_revision.values();
         revocations
             .map(|revocation| (revocation.target.kind(), revocation.target.digest(salt)))
@@ -215,7 +215,7 @@ impl Revocations {
 
     /// Rule that the revocations of one target imply together, with the revision it comes from. Locks that ended before
     /// `now` imply nothing.
-    pub fn implied(
+    pub(crate) fn implied(
         &self,
         salt: &FeedSalt,
         (kind, digest): (RuleKind, Digest),

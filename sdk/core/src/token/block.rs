@@ -32,7 +32,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// Least bound of the time checks, Unix seconds.
-    pub fn expires_at(&self) -> Option<u64> {
+    pub(crate) fn expires_at(&self) -> Option<u64> {
         let bounds = self.checks.iter().filter_map(|check| match check {
             CheckShape::Before(bound) => Some(*bound),
             _ => None,
@@ -41,7 +41,7 @@ impl Block {
     }
 
     /// Text of its one fact `name("..")`; `None` when it has none such, or more.
-    pub fn fact_text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn fact_text(&self, name: &str) -> Option<&str> {
         let mut named = self.facts.iter().filter(|fact| fact.name == name);
         match (named.next().map(|fact| fact.terms.as_slice()), named.next()) {
             (Some([Term::Str(text)]), None) => Some(text),
@@ -50,17 +50,17 @@ impl Block {
     }
 
     /// True when the block is signed with the key, and says `name("text")`.
-    pub fn says(&self, key: &ThirdPartyKey, name: &str, text: &str) -> bool {
+    pub(crate) fn says(&self, key: &ThirdPartyKey, name: &str, text: &str) -> bool {
         self.external_key.as_ref() == Some(key) && self.fact_text(name) == Some(text)
     }
 
     /// True when the block has a fact of that name.
-    pub fn has_fact(&self, name: &str) -> bool {
+    pub(crate) fn has_fact(&self, name: &str) -> bool {
         self.facts.iter().any(|fact| fact.name == name)
     }
 
     /// True when the block says `designation("label", "value")`.
-    pub fn designates(&self, label: &str, value: &str) -> bool {
+    pub(crate) fn designates(&self, label: &str, value: &str) -> bool {
         let mut facts = self.facts.iter();
         facts.any(|fact| match fact.terms.as_slice() {
             [Term::Str(of), Term::Str(is)] => {
@@ -71,7 +71,7 @@ impl Block {
     }
 
     /// True when the block has nothing but checks.
-    pub fn only_restricts(&self) -> bool {
+    pub(crate) fn only_restricts(&self) -> bool {
         self.facts.is_empty() && self.rules.is_empty() && !self.scoped
     }
 }

@@ -74,7 +74,7 @@ pub(crate) enum RuleShape {
 }
 
 impl RuleShape {
-    pub fn of(rule: &Rule) -> Self {
+    pub(crate) fn of(rule: &Rule) -> Self {
         Self::known(rule).unwrap_or(Self::Other)
     }
 
@@ -105,7 +105,7 @@ impl RuleShape {
 }
 
 impl CheckShape {
-    pub fn of(check: &Check) -> Self {
+    pub(crate) fn of(check: &Check) -> Self {
         match check.queries.as_slice() {
             [query] => Self::of_query(&check.kind, query),
             _ => None,

@@ -44,7 +44,7 @@ pub(crate) struct Claims {
 
 impl Claims {
     /// Reads the claims of a signed token. `view` names the root key, if the feed knows it.
-    pub fn of(
+    pub(crate) fn of(
         token: &Token,
         signed: &Signed,
         request: &Request,
@@ -116,7 +116,7 @@ impl Claims {
     }
 
     /// Denies a token that has ended at `now`.
-    pub fn check_end(&self, now: UnixSeconds) -> Result<(), DenyReason> {
+    pub(crate) fn check_end(&self, now: UnixSeconds) -> Result<(), DenyReason> {
         if now < self.expires_at {
             Ok(())
         } else {
