@@ -32,7 +32,7 @@
 
 mod database;
 mod directory;
-mod failure;
+mod first_error;
 mod flusher;
 mod high_water;
 mod pieces;
@@ -50,7 +50,7 @@ pub use directory::Identity;
 
 use database::{Database, decode_sequence};
 use directory::{DATA_FILE, Directory};
-use failure::Failure;
+use first_error::FirstError;
 use flusher::Flusher;
 use high_water::HighWater;
 
@@ -101,7 +101,7 @@ struct Inner {
     // In the order in which they must end: the flusher, the database, the directory that others may then open.
     flusher: Option<Flusher>,
     database: Option<Database>,
-    failure: Failure,
+    failure: FirstError,
     free_min: u64,
     directory: Arc<Directory>,
 }
@@ -115,7 +115,7 @@ impl SledEngine {
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::take(path, options.identity.as_ref())?);
         let file = directory.sled_path().join(DATA_FILE).display().to_string();
-        let failure = Failure {
+        let failure = FirstError {
             first: Arc::default(),
             file: file.into(),
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Transactional, Tree};
 
-use super::failure::Failure;
+use super::first_error::FirstError;
 use super::{high_water, pieces};
 use crate::engine::Batch;
 use crate::{Space, StoreError};
@@ -114,7 +114,7 @@ fn encode_sequence(sequence: u64) -> [u8; 24] {
 
 pub(super) fn decode_sequence(
     stored: Option<sled::IVec>,
-    failure: &Failure,
+    failure: &FirstError,
 ) -> Result<u64, StoreError> {
     let Some(bytes) = stored else { return Ok(0) };
     let corrupt = || StoreError::corrupt(&*failure.file, "sequence", "its checksum does not match");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::database::Database;
 use super::directory::{DATA_FILE, Directory};
-use super::failure::Failure;
+use super::first_error::FirstError;
 use super::high_water::HighWater;
 use super::waiting::{Next, Waiting};
 use crate::StoreError;
@@ -17,14 +17,14 @@ use crate::engine::Done;
 /// Handle on the thread; dropping it ends the thread after a last flush of what waits.
 pub(super) struct Flusher {
     waiting: Waiting,
-    failure: Failure,
+    failure: FirstError,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Worker {
     waiting: Waiting,
     database: Database,
-    failure: Failure,
+    failure: FirstError,
     high_water: HighWater,
     file: File,
     blobs: PathBuf,
@@ -36,7 +36,7 @@ impl Flusher {
     pub(super) fn start(
         directory: Arc<Directory>,
         database: Database,
-        failure: Failure,
+        failure: FirstError,
         high_water: HighWater,
         flush_max: Duration,
     ) -> Result<Self, StoreError> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
+use super::first_error::FirstError;
 use crate::StoreError;
 use crate::engine::Done;
 
@@ -62,7 +62,7 @@ pub(super) enum Next {
 
 impl Waiting {
     /// Lets `done` run after the next flush, or now with an error.
-    pub(super) fn queue(&self, done: Done, failure: &Failure) {
+    pub(super) fn queue(&self, done: Done, failure: &FirstError) {
         let mut line = self.line();
         let refusal = if line.is_stuck {
             let first = failure.first.get().cloned();
@@ -145,7 +145,7 @@ impl Waiting {
     }
 
     /// Starts the watch. It ends with the flushing thread, or when it has given the disk up.
-    pub(super) fn watch(&self, failure: Failure, flush_max: Duration) -> std::io::Result<()> {
+    pub(super) fn watch(&self, failure: FirstError, flush_max: Duration) -> std::io::Result<()> {
         let watched = self.clone();
         let thread = thread::Builder::new().name("hessra-watch".to_owned());
         thread
@@ -153,7 +153,7 @@ impl Waiting {
             .map(drop)
     }
 
-    fn look(&self, failure: &Failure, flush_max: Duration) {
+    fn look(&self, failure: &FirstError, flush_max: Duration) {
         let every = LOOK_EVERY.min(flush_max / 2);
         let mut looked = Instant::now();
         while !self.ends_within(every) {
@@ -179,7 +179,7 @@ impl Waiting {
     }
 
     /// Gives the disk up: all waiters get the error, and no other one is let in.
-    fn give_up(&self, failure: &Failure, flush_max: Duration) {
+    fn give_up(&self, failure: &FirstError, flush_max: Duration) {
         let error = failure.remember(StoreError::Stuck {
             file: failure.file.to_string(),
             seconds: flush_max.as_secs_f64(),
@@ -215,8 +215,8 @@ mod tests {
 
     const FLUSH_MAX: Duration = Duration::from_secs(10);
 
-    fn failure() -> Failure {
-        Failure {
+    fn failure() -> FirstError {
+        FirstError {
             first: Arc::default(),
             file: "sled/db".into(),
         }

@@ -1,4 +1,4 @@
-//! Failure: the first error, which ends the engine. A disk that failed once is not asked again.
+//! First error of sled, which ends the engine. A disk that failed once is not asked again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -7,14 +7,14 @@ use crate::{Space, StoreError};
 
 /// First error, which every later call answers.
 #[derive(Clone)]
-pub(super) struct Failure {
+pub(super) struct FirstError {
     /// Set once.
     pub(super) first: Arc<OnceLock<StoreError>>,
     /// sled's data file, for messages.
     pub(super) file: Arc<str>,
 }
 
-impl Failure {
+impl FirstError {
     /// Runs a call of sled's, unless the engine has failed; remembers when it fails now.
     pub(super) fn guard<T>(&self, act: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         if let Some(first) = self.first.get() {
