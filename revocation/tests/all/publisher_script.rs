@@ -6,7 +6,7 @@ use goldenscript::{Context, Runner};
 use hessra_revocation::publisher::{Cursor, Frame, Hello, Plan, Step, plan};
 use hessra_revocation::{Cutoff, Epoch, FeedId, Hash, Publisher, Revision};
 
-use crate::authority::{Authority, FEED};
+use crate::authority::{FEED, FeedNode};
 use crate::words::{self, Outcome};
 
 #[derive(goldenscript::Command)]
@@ -48,7 +48,7 @@ enum Command {
 }
 
 struct Node {
-    authority: Authority,
+    authority: FeedNode,
     publisher: Publisher<String>,
     cursors: std::collections::BTreeMap<String, Cursor>,
 }
@@ -189,7 +189,7 @@ fn run(script: &str) {
     // Three frames or thirty bytes: small enough for a script to reach both limits.
     let publisher = Publisher::new(Revision(10), 3, 30);
     let mut node = Node {
-        authority: Authority::new(),
+        authority: FeedNode::new(),
         publisher,
         cursors: Default::default(),
     };
