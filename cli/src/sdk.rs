@@ -6,7 +6,7 @@ use hessra_sdk_rust::clock;
 use hessra_sdk_rust::revocation::{Identity, UnixSeconds};
 use hessra_sdk_rust::token::{
     self, DelegateError, Delegated, DenyReason, Description, Keyring, Limits, PolicyChecks, Token,
-    Verified, Verifier, VerifierConfig,
+    TokenVerifier, Verified, VerifierConfig,
 };
 use hessra_sdk_rust::{Request, Verdict};
 use rand::rngs::OsRng;
@@ -50,7 +50,7 @@ pub fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdi
         policy_checks: PolicyChecks::Evaluate,
         ..VerifierConfig::default()
     };
-    Ok(Verifier::new(config).verify_offline(text, request, &keyring(key)?, clock::wall()))
+    Ok(TokenVerifier::new(config).verify_offline(text, request, &keyring(key)?, clock::wall()))
 }
 
 /// The identities from the subject down to the actor.

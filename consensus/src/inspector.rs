@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hessra_proto::NodeState;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_proto::v1::{NodeStatus, StatusResponse};
 use hessra_sled::Member;
@@ -17,8 +18,8 @@ const HEALTHY_LAG_MAX: u64 = 5_000;
 
 /// The facts about a node that its consensus does not know.
 pub trait NodeFacts: Send + Sync + 'static {
-    /// `ready`, or the first reason why not: `disk_low`, `keys_sealed`.
-    fn readiness(&self) -> String;
+    /// Ready, or the first reason why not: a disk without room, keys that stay sealed.
+    fn readiness(&self) -> NodeState;
     /// Bytes of the store on disk.
     fn disk_bytes(&self) -> u64;
 
@@ -76,7 +77,7 @@ impl<W: World> Inspector<W> {
             public_address,
             peer_address,
             role: status.role.as_str().to_owned(),
-            state: self.readiness(&status),
+            state: self.readiness(&status).into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             applied: status.applied_index,
             last: status.last_index,
@@ -94,23 +95,23 @@ impl<W: World> Inspector<W> {
         }
     }
 
-    fn readiness(&self, status: &RaftStatus) -> String {
-        let consensus = self.not_ready(status).map(str::to_owned);
+    fn readiness(&self, status: &RaftStatus) -> NodeState {
+        let consensus = self.not_ready(status);
         consensus.unwrap_or_else(|| self.facts.readiness())
     }
 
     /// Why this node should not serve, as far as consensus is concerned. For `/readyz` too.
     #[must_use]
-    pub fn not_ready(&self, status: &RaftStatus) -> Option<&'static str> {
+    pub fn not_ready(&self, status: &RaftStatus) -> Option<NodeState> {
         let fresh = self
             .consensus
             .freshness()
             .is_some_and(|age| age <= self.feed.fresh_for());
         match status {
-            _ if status.stopped.is_some() => Some("stopped"),
-            _ if status.leader.is_none() => Some("no_leader"),
-            _ if !self.consensus.state().is_initialized() => Some("not_initialized"),
-            _ if !fresh => Some("not_fresh"),
+            _ if status.stopped.is_some() => Some(NodeState::Stopped),
+            _ if status.leader.is_none() => Some(NodeState::NoLeader),
+            _ if !self.consensus.state().is_initialized() => Some(NodeState::NotInitialized),
+            _ if !fresh => Some(NodeState::NotFresh),
             _ => None,
         }
     }
@@ -192,7 +193,7 @@ fn describe(
         state: if reachable {
             status.state
         } else {
-            "unreachable".to_owned()
+            NodeState::Unreachable.into()
         },
         role: if reachable {
             status.role
@@ -209,10 +210,7 @@ fn is_healthy(status: &RaftStatus, members: &Members, nodes: &[NodeStatus]) -> b
         return false;
     };
     let is_well = |node: &NodeStatus| {
-        node.reachable
-            && node.state == "ready"
-            && node.leader == leader
-            && node.lag <= HEALTHY_LAG_MAX
+        node.reachable && node.is_ready() && node.leader == leader && node.lag <= HEALTHY_LAG_MAX
     };
     let voters = || nodes.iter().filter(|node| members.is_voter(node.id));
     status.role != Role::Stopped && voters().count() > 0 && voters().all(is_well)
@@ -230,7 +228,7 @@ mod tests {
         NodeStatus {
             id,
             reachable: true,
-            state: "ready".into(),
+            state: NodeState::Ready.into(),
             leader: 1,
             ..Default::default()
         }
@@ -260,7 +258,7 @@ mod tests {
     fn a_cluster_is_healthy_only_while_every_voter_is_well() {
         assert!(verdict(|_| {}));
         assert!(!verdict(|node| node.reachable = false));
-        assert!(!verdict(|node| node.state = "disk_low".into()));
+        assert!(!verdict(|node| node.state = NodeState::DiskLow.into()));
         assert!(!verdict(|node| node.leader = 2));
         assert!(!verdict(|node| node.lag = 50_000));
         assert!(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
+use hessra_sled::codec;
 use hessra_state::Stamped;
 use openraft::AsyncRuntime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -29,7 +30,7 @@ use crate::raft::RaftHandle;
 use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::StopReason;
 use crate::world::{World, spawn_until};
-use queue::{Job, Queue, Queues, lane_of, size};
+use queue::{Job, Queue, Queues, lane_of};
 
 pub(crate) use queue::Origin;
 
@@ -100,7 +101,11 @@ impl<W: World> Proposer<W> {
         origin: Origin,
     ) -> Result<Proposed, WriteError> {
         let lane = lane_of(&commands);
-        let bytes = commands.iter().map(size).sum::<usize>().min(self.room_max);
+        let bytes = commands
+            .iter()
+            .map(codec::stamped_len)
+            .sum::<usize>()
+            .min(self.room_max);
         let (answer, answered) = oneshot::channel();
         // INVARIANT: `bytes` fits in 32 bits because `room_max` does.
         let room = Arc::clone(&self.room)

@@ -384,7 +384,7 @@ impl<W: World> RaftHandle<W> {
 
     /// For [`Plant::AnswerBeforeCommit`]: the answers as this node expects them, while the entry is still on its way.
     fn predicted(&self, proposal: Proposal) -> Written {
-        let now = self.remembered.moment().machine;
+        let now = self.remembered.image().machine;
         let mut machine = hessra_state::Machine::from_records(now.records()).unwrap_or_default();
         let written = Written {
             index: self.status().last_index + 1,

@@ -50,7 +50,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use hessra_consensus::feed::SigningError;
 use hessra_revocation::{FeedId, Identity, KeyPurpose, KeyState};
 use hessra_sdk_core::keyring::public_key_to_pem;
-use hessra_sdk_core::{Keyring, Minted, PolicyChecks, StalenessPolicy, Verifier, VerifierConfig};
+use hessra_sdk_core::{
+    Keyring, Minted, PolicyChecks, StalenessPolicy, TokenVerifier, VerifierConfig,
+};
 use hessra_state::State;
 
 use crate::edge::Clock;
@@ -119,7 +121,7 @@ pub struct PublicKeyPem {
 /// Decides and mints. One per node.
 pub struct Issuer {
     parts: IssuerParts,
-    verifier: Verifier,
+    verifier: TokenVerifier,
     limiter: DefaultKeyedRateLimiter<String>,
     keyring: ArcSwapOption<(FeedId, u64, Keyring)>,
 }
@@ -138,7 +140,7 @@ impl Issuer {
         let limiter = RateLimiter::keyed(Quota::per_second(parts.requests_per_second));
         Self {
             parts,
-            verifier: Verifier::new(config),
+            verifier: TokenVerifier::new(config),
             limiter,
             keyring: ArcSwapOption::empty(),
         }

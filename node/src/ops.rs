@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hessra_proto::NodeState;
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -22,11 +23,15 @@ use crate::telemetry::Collected;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct NotReady {
-    /// Stable word: `no_leader`, `not_initialized`, `keys_sealed`, `disk_low`, `not_fresh`, `waiting_to_be_added`,
-    /// `stopping`.
-    pub reason: &'static str,
+    /// Never [`NodeState::Ready`]. Its stable word is in the answer.
+    #[serde(serialize_with = "word")]
+    pub reason: NodeState,
     /// For people: what it means and what to do.
     pub message: String,
+}
+
+fn word<S: serde::Serializer>(state: &NodeState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
 }
 
 /// Asked at every `/readyz`; an empty answer is ready.

@@ -1,4 +1,4 @@
-//! Why a request failed, said the same way everywhere.
+//! Failure of a request, said the same way everywhere.
 //!
 //! One enum gives the `reason` of the command line's JSON errors, of gRPC's `ErrorInfo` and of HTTP problem bodies,
 //! with the exit code, the gRPC code and the HTTP status that go with it:
@@ -11,7 +11,7 @@
 //! assert!(failure.retryable);
 //! ```
 //!
-//! What a stranger may read is in [`Failure`]; context for operators belongs into the log and is never put here.
+//! A [`Failure`] may be read by strangers; context for operators belongs into the log and is never put here.
 
 use std::fmt;
 use std::time::Duration;
@@ -42,13 +42,13 @@ macro_rules! reasons {
                 match self { $(Self::$name => $exit,)* }
             }
 
-            /// HTTP status of the same refusal.
+            /// HTTP status of the same failure.
             #[must_use]
             pub fn http_status(self) -> u16 {
                 match self { $(Self::$name => $http,)* }
             }
 
-            /// May the same request, with the same request id, succeed a little later or at another node?
+            /// True when the same request, with the same request id, may succeed a little later or at another node.
             #[must_use]
             pub fn retryable(self) -> bool {
                 match self { $(Self::$name => $retry,)* }
@@ -58,42 +58,42 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Failed, unclassified.
+    /// Failure without a class.
     Internal = 1, "internal", exit 1, http 500, false;
-    /// The request itself is wrong: no node can serve it.
+    /// Request that no node can serve, because it is wrong.
     InvalidArgument = 2, "invalid_argument", exit 2, http 400, false;
-    /// The question was answered: no.
+    /// Question that was answered: no.
     Denied = 3, "denied", exit 3, http 403, false;
-    /// Who asks is not known: no certificate, or one that names nobody.
+    /// Caller that is not known: no certificate, or one that names nobody.
     Unauthenticated = 4, "unauthenticated", exit 4, http 401, false;
-    /// Who asks is known, and may not.
+    /// Caller that is known, and may not.
     NotPermitted = 5, "not_permitted", exit 5, http 403, false;
-    /// Nothing has that name or id.
+    /// Name or id that nothing has.
     NotFound = 6, "not_found", exit 6, http 404, false;
-    /// Something else is already there, or the state the request was based on is gone.
+    /// Something else is already there, or the state that the request was based on is gone.
     Conflict = 7, "conflict", exit 7, http 409, false;
     /// The change would leave the cluster without a quorum.
     QuorumLost = 8, "quorum_lost", exit 7, http 409, false;
-    /// No node can serve it now.
+    /// Request that no node can serve now.
     Unavailable = 9, "unavailable", exit 8, http 503, true;
     /// No leader is known: an election is going on, or a quorum is missing.
     NoLeader = 10, "no_leader", exit 8, http 503, true;
-    /// Time ran out; a write may or may not have happened.
+    /// Deadline that passed; a write may or may not have happened.
     Deadline = 11, "deadline", exit 8, http 504, true;
-    /// A limit on size, rate or number was met.
+    /// Limit on size, rate or number that was met.
     Limit = 12, "limit", exit 8, http 429, true;
     /// Committed, but not confirmed everywhere that was asked for; or a part of the cluster is down.
     Degraded = 13, "degraded", exit 9, http 200, false;
-    /// The answer cannot be told: what is known is too old.
+    /// Answer that cannot be told: the knowledge is too old.
     Stale = 14, "stale", exit 10, http 503, true;
-    /// Asks for something that this version does not know.
+    /// Request for something that this version does not know.
     Unsupported = 15, "unsupported", exit 1, http 501, false;
-    /// The person stopped it.
+    /// Request that the person stopped.
     Interrupted = 16, "interrupted", exit 130, http 499, false;
 }
 
 impl Reason {
-    /// From the stable string; `None` for one that a newer node made.
+    /// From the stable string; `None` for one of a newer node.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -115,23 +115,23 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A failure as a stranger may read it.
+/// Failure as a stranger may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its kind.
+    /// Kind of the failure.
     pub reason: Reason,
-    /// What happened: one line, lower case, user input in backticks.
+    /// Message: one line, lower case, user input in backticks.
     pub message: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// Next step for the reader; empty when there is none.
     pub hint: String,
-    /// May the same request succeed later or elsewhere? From the reason unless set otherwise.
+    /// True when the same request may succeed later or elsewhere. From the reason unless set otherwise.
     pub retryable: bool,
-    /// How long to wait before trying again, when the node knows.
+    /// Time to wait before trying again, when the node knows.
     pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// A failure without a hint, retryable when its reason is.
+    /// Failure without a hint, retryable when its reason is.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -144,21 +144,21 @@ impl Failure {
         }
     }
 
-    /// Says what to do.
+    /// Sets the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// Overrides what the reason says about trying again.
+    /// Overrides the reason's answer about trying again.
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
         self
     }
 
-    /// Says when to try again, which makes it retryable.
+    /// Sets the time to wait before trying again, which makes it retryable.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -187,7 +187,7 @@ mod grpc {
     use super::{DOMAIN, Duration, Failure, Reason};
 
     impl Reason {
-        /// The gRPC code of a failure: what proxies and foreign clients act on.
+        /// gRPC code of the failure, for proxies and foreign clients.
         #[must_use]
         pub fn code(self) -> Code {
             match self {
@@ -271,7 +271,7 @@ mod grpc {
         }
     }
 
-    /// A delay named by a peer, at most one minute: nobody may park a client for ever.
+    /// Cuts a delay named by a peer to one minute, so that no peer parks a client for ever.
     fn bounded(delay: Duration) -> Duration {
         delay.min(Duration::from_secs(60))
     }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hessra_proto::v1::{self, feed};
-use hessra_proto::{Acknowledgement, ConvertError, Greeting, Said, VerifierId, to_downstream};
+use hessra_proto::{
+    Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,
+};
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::publisher::{Hello, ResetReason};
 use hessra_revocation::{
     Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, Target, TokenId,
 };
+use prost::Message;
 
 fn checkpoint() -> SignedCheckpoint {
     SignedCheckpoint {
@@ -120,7 +123,7 @@ fn every_event_of_a_node_crosses_the_wire_unchanged() {
 }
 
 #[test]
-fn everything_a_verifier_says_crosses_the_wire_unchanged() {
+fn every_message_of_a_verifier_crosses_the_wire_unchanged() {
     let ack = Acknowledgement {
         revision: Revision(5),
         state_root: [6; 32],
@@ -129,11 +132,14 @@ fn everything_a_verifier_says_crosses_the_wire_unchanged() {
     nothing.hello.feed_id = None;
     nothing.hello.bucket_roots = Vec::new();
     for said in [
-        Said::Hello(greeting()),
-        Said::Hello(nothing),
-        Said::Ack(ack),
+        VerifierMessage::Hello(greeting()),
+        VerifierMessage::Hello(nothing),
+        VerifierMessage::Ack(ack),
     ] {
-        assert_eq!(Said::try_from(feed::Upstream::from(said.clone())), Ok(said));
+        assert_eq!(
+            VerifierMessage::try_from(feed::Upstream::from(said.clone())),
+            Ok(said)
+        );
     }
 }
 
@@ -143,7 +149,7 @@ fn a_message_without_a_meaning_is_refused() {
         refused(feed::Downstream { message: None }),
         ConvertError::Missing("downstream.message")
     );
-    assert!(Said::try_from(feed::Upstream { message: None }).is_err());
+    assert!(VerifierMessage::try_from(feed::Upstream { message: None }).is_err());
     let heartbeat = feed::downstream::Message::Heartbeat(feed::Heartbeat { checkpoint: None });
     assert_eq!(
         refused(wrap(heartbeat)),
@@ -273,23 +279,49 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
         Target::Certificate([6; 32]),
     ];
     for target in targets {
-        assert_eq!(
-            Target::try_from(v1::Target::from(target.clone())),
-            Ok(target)
-        );
+        assert_eq!(Target::try_from(&v1::Target::from(&target)), Ok(target));
     }
     assert_eq!(
-        Target::try_from(v1::Target::from(Target::Lock(identity()))),
+        Target::try_from(&v1::Target::from(&Target::Lock(identity()))),
         Ok(Target::Subtree(identity())),
         "that it is a lock is said by `until`"
     );
     for bad in ["", "urn:h:", "urn::h", "urn:h:a%20b"] {
         let kind = v1::target::Kind::Subtree(bad.into());
         assert!(
-            Target::try_from(v1::Target { kind: Some(kind) }).is_err(),
+            Target::try_from(&v1::Target { kind: Some(kind) }).is_err(),
             "`{bad}`"
         );
     }
     let kind = v1::target::Kind::Certificate(vec![1; 20]);
-    assert!(Target::try_from(v1::Target { kind: Some(kind) }).is_err());
+    assert!(Target::try_from(&v1::Target { kind: Some(kind) }).is_err());
+}
+
+#[test]
+fn the_bytes_of_a_target_in_a_request_are_pinned() {
+    let identity = || Identity::parse("urn:h").expect("canonical");
+    // Tag (field number << 3 | wire type), length, content.
+    let pinned: [(Target, &[u8]); 6] = [
+        (
+            Target::Token(TokenId::new(&[1, 2, 3]).expect("an id")),
+            b"\x0a\x03\x01\x02\x03",
+        ),
+        (Target::Subtree(identity()), b"\x12\x05urn:h"),
+        (Target::Exact(identity()), b"\x1a\x05urn:h"),
+        (Target::Key(300), b"\x20\xac\x02"),
+        (
+            Target::Certificate([7; 32]),
+            b"\x2a\x20\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
+        ),
+        (Target::Lock(identity()), b"\x12\x05urn:h"),
+    ];
+    for (target, bytes) in pinned {
+        assert_eq!(v1::Target::from(&target).encode_to_vec(), bytes);
+    }
+    // A lock of the log (field 6) is no target of a request.
+    let lock = v1::Target::decode(&b"\x32\x05urn:h"[..]).expect("an unknown field is dropped");
+    assert_eq!(
+        Target::try_from(&lock),
+        Err(ConvertError::Missing("target"))
+    );
 }

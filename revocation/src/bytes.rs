@@ -1,8 +1,10 @@
-//! Reading canonical bytes: every read is bounded, every leftover is an error.
+//! Bytes: a reader of canonical forms (every read is bounded, every leftover is an error), and hexadecimal digits.
 
-use crate::DecodeError;
+use std::fmt;
 
-/// What is left to read.
+use crate::decode_error::DecodeError;
+
+/// Bytes that are left to read.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -45,7 +47,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Nothing may follow.
+    /// Refuses bytes after the end.
     pub(crate) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() {
             Ok(())
@@ -53,4 +55,9 @@ impl<'a> Reader<'a> {
             Err(DecodeError::Invalid("bytes follow the end"))
         }
     }
+}
+
+/// Lowercase hexadecimal digits, two for each byte.
+pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }

@@ -1,17 +1,17 @@
-//! The signed statement: "complete through `revision`, as of `tick`".
+//! Checkpoint: the signed statement "complete through `revision`, as of `tick`".
 //!
-//! It names both roots, so whoever has it can take the entries or the rules from anyone and see that none is missing,
-//! added or changed. This module makes and reads the bytes; signing and verifying is done by who holds keys.
+//! It names both roots, so a holder can take the entries or the rules from anyone and see that none is missing, added
+//! or changed. This module makes and reads the bytes; keys and signatures are the caller's.
 
 use crate::bytes::Reader;
-use crate::{DecodeError, Epoch, FeedId, Hash, Revision, UnixMillis, View};
+use crate::{DecodeError, Epoch, FeedId, Hash, Revision, UnixMillis};
 
-/// First bytes of every body, so that no other signed message of a feed key can pass for a checkpoint.
+/// Domain of the bytes that are signed, so that no other signed message of a feed key can pass for a checkpoint.
 const DOMAIN: &[u8] = b"hessra checkpoint v1\n";
-/// The version this crate makes and understands.
-const VERSION: u8 = 1;
+/// Version that this crate makes and understands.
+pub(crate) const VERSION: u8 = 1;
 
-/// What a feed key signs. Canonical bytes by [`Checkpoint::to_bytes`].
+/// Statement that a feed key signs. Canonical bytes by [`Checkpoint::to_bytes`].
 ///
 /// `tick` and `issued_at` are the instant at which the node *began* the quorum confirmation that this statement
 /// rests on, on its monotonic and its wall clock. A node cut off from its quorum cannot move them, whatever it sends.
@@ -19,57 +19,31 @@ const VERSION: u8 = 1;
 pub struct Checkpoint {
     /// Always 1; another is refused as made by a newer cluster.
     pub version: u8,
-    /// The feed it is about.
+    /// Id of the feed.
     pub feed_id: FeedId,
-    /// Which history of the feed.
+    /// Number of the feed's history.
     pub epoch: Epoch,
-    /// Everything through this revision is in the roots.
+    /// Revision up to which the roots hold everything.
     pub revision: Revision,
-    /// [`View::log_root`] at the revision.
+    /// [`View::log_root`](crate::View::log_root) at the revision.
     pub log_root: Hash,
-    /// [`View::state_root`] at the revision.
+    /// [`View::state_root`](crate::View::state_root) at the revision.
     pub state_root: Hash,
-    /// [`View::keyset_version`] at the revision.
+    /// [`View::keyset_version`](crate::View::keyset_version) at the revision.
     pub keyset_version: u64,
-    /// Entries above this revision can be had from the node as deltas.
+    /// Floor of the node: entries above this revision can be had from it as deltas.
     pub floor_revision: Revision,
     /// Wall clock of the quorum confirmation; for people and files.
     pub issued_at: UnixMillis,
     /// The node's monotonic clock at the quorum confirmation, in milliseconds; comparable with its own ticks only.
     pub tick_ms: u64,
-    /// How long the cluster wants the statement to be relied upon, in milliseconds.
+    /// Time for which the cluster wants the statement to be relied upon, in milliseconds.
     pub fresh_for_ms: u32,
-    /// Who made it.
+    /// Id of the node that made it.
     pub node: u64,
 }
 
 impl Checkpoint {
-    /// The statement about a view.
-    #[must_use]
-    pub fn of(
-        view: &View,
-        floor: Revision,
-        issued_at: UnixMillis,
-        tick_ms: u64,
-        fresh_for_ms: u32,
-        node: u64,
-    ) -> Self {
-        Self {
-            version: VERSION,
-            feed_id: view.feed_id,
-            epoch: view.epoch,
-            revision: view.revision,
-            log_root: view.log_root(),
-            state_root: view.state_root(),
-            keyset_version: view.keyset_version,
-            floor_revision: floor,
-            issued_at,
-            tick_ms,
-            fresh_for_ms,
-            node,
-        }
-    }
-
     /// Canonical bytes: a domain separator, then the fields in order, numbers big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -90,7 +64,7 @@ impl Checkpoint {
         bytes
     }
 
-    /// Strict inverse.
+    /// Reads the bytes that [`Self::to_bytes`] makes, and no others.
     ///
     /// # Errors
     /// [`DecodeError::Unknown`] for another version, the other kinds for bytes that no version makes.
@@ -120,12 +94,12 @@ impl Checkpoint {
     }
 }
 
-/// As it comes from a carrier: not yet believed.
+/// Checkpoint as it comes from a carrier: not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCheckpoint {
     /// Bytes of a [`Checkpoint`], as signed.
     pub body: Vec<u8>,
-    /// Which feed key signed.
+    /// Id of the feed key that signed.
     pub key_id: u32,
     /// Ed25519 over `body`.
     pub signature: [u8; 64],

@@ -1,13 +1,15 @@
-//! The feed's log: one entry per revision, everything a verifier needs, in one order.
+//! Log of the feed: one entry per revision, with everything a verifier needs, in one order.
 //!
 //! Canonical bytes, all numbers big-endian: `revision u64, at u64, variant u8`, then by variant: 1 put: a canonical
-//! rule; 2 remove: `kind u8, digest 16`; 3 key: a canonical key (38 bytes); 4 policy: `digest 32`; 5 restore:
-//! `epoch u64`; 6 forget key: `id u32`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves of `log_root`.
+//! rule; 2 remove: `kind u8, digest 16`; 3 key: a canonical key (38 bytes); 4 policy: `digest 32`; 5 restore: `epoch
+//! u64`; 6 forget key: `id u32`. An entry has exactly one encoding, and anything else is refused: the bytes are leaves
+//! of `log_root`.
 
 use crate::bytes::Reader;
+use crate::decode_error::DecodeError;
 use crate::{Digest, Epoch, Hash, Revision, Rule, RuleKind, UnixSeconds};
 
-/// What a key is for.
+/// Purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyPurpose {
     /// Signs tokens; its id is the `root_key_id` of a token.
@@ -19,10 +21,10 @@ pub enum KeyPurpose {
 }
 
 impl KeyPurpose {
-    /// Every purpose, in order.
+    /// All purposes, in order.
     pub const ALL: [Self; 3] = [Self::Token, Self::Feed, Self::Audit];
 
-    /// As people and programs write it.
+    /// Word for people and programs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -33,24 +35,24 @@ impl KeyPurpose {
     }
 }
 
-/// SPIRE's words. Prepared, active and retired token keys verify; revoked ones do not.
+/// State of a key, in SPIRE's words. Prepared, active and retired token keys verify; revoked ones do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
     /// Known everywhere, does not sign yet.
     Prepared,
     /// Signs.
     Active,
-    /// Signs no longer; what it signed stands.
+    /// Signs no longer; its signatures stand.
     Retired,
-    /// Nothing that it signed stands.
+    /// None of its signatures stand.
     Revoked,
 }
 
 impl KeyState {
-    /// Every state, in the order of a key's life.
+    /// All states, in the order of a key's life.
     pub const ALL: [Self; 4] = [Self::Prepared, Self::Active, Self::Retired, Self::Revoked];
 
-    /// As people and programs write it.
+    /// Word for people and programs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -67,11 +69,11 @@ impl KeyState {
 pub struct PublicKeyRecord {
     /// Key id; unique over all purposes.
     pub id: u32,
-    /// What it is for.
+    /// Purpose of the key.
     pub purpose: KeyPurpose,
-    /// Where it is in its life.
+    /// State of the key.
     pub state: KeyState,
-    /// Ed25519.
+    /// Ed25519 public key.
     pub public_key: [u8; 32],
 }
 
@@ -116,33 +118,33 @@ impl PublicKeyRecord {
     }
 }
 
-/// What one revision changed.
+/// Change that one revision makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A rule, in place of what stood under its kind and digest.
+    /// Puts a rule in the place of the one with its kind and digest.
     Put(Rule),
-    /// A rule goes: a lift, or garbage collection.
+    /// Removes a rule: a lift, or garbage collection.
     Remove {
         /// Kind of the rule.
         kind: RuleKind,
         /// Digest of the rule.
         digest: Digest,
     },
-    /// A key, in place of what stood under its id.
+    /// Puts a key in the place of the one with its id.
     Key(PublicKeyRecord),
-    /// Another policy is in force.
+    /// Puts another policy in force.
     Policy {
-        /// SHA-256 of its texts.
+        /// SHA-256 of the policy's texts.
         digest: Hash,
     },
-    /// A retired key is forgotten: whatever it signed has expired.
+    /// Forgets a retired key: all tokens that it signed have expired.
     ForgetKey {
-        /// Which key; its id is never used again.
+        /// Id of the key; never used again.
         id: u32,
     },
-    /// A backup was restored: a new epoch began.
+    /// Begins a new epoch: a backup was restored.
     Restore {
-        /// Above the one before.
+        /// Epoch that begins; above the one before.
         epoch: Epoch,
     },
 }
@@ -194,19 +196,19 @@ impl Change {
     }
 }
 
-/// One revision.
+/// Entry of the feed: one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEntry {
-    /// Its place in the order.
+    /// Position in the feed.
     pub revision: Revision,
-    /// The state's clock when it was accepted; for people, nothing is decided by it.
+    /// Clock of the state when the change was accepted. For people; nothing is decided by it.
     pub at: UnixSeconds,
-    /// What changed.
+    /// Change that was made.
     pub change: Change,
 }
 
 impl FeedEntry {
-    /// Canonical bytes: the leaf of `log_root`, and what the wire and the disk carry. At most 55 bytes.
+    /// Canonical bytes: the leaf of `log_root`, as carried by the wire and the disk. At most 55 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(55);
@@ -216,10 +218,10 @@ impl FeedEntry {
         bytes
     }
 
-    /// Strict inverse of [`Self::to_bytes`].
+    /// Reads the bytes that [`Self::to_bytes`] makes, and no others.
     ///
     /// # Errors
-    /// [`DecodeError::Unknown`] when a newer cluster made it; the other kinds when no cluster did.
+    /// [`DecodeError::Unknown`] when a newer cluster made them; the other kinds when no cluster did.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let revision = Revision(reader.u64()?);
@@ -232,22 +234,4 @@ impl FeedEntry {
             change,
         })
     }
-}
-
-/// Why bytes from outside are not what they should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// They end before the value does.
-    #[error(
-        "the bytes end too early: the sender or the carrier is broken, take them from another node"
-    )]
-    Truncated,
-    /// Made by a newer version. Never skipped: what is not understood may be a denial.
-    #[error("variant {0} is not known to this version: upgrade it")]
-    Unknown(u8),
-    /// They break a rule of the format, which no version does.
-    #[error(
-        "the bytes are not canonical ({0}): the sender or the carrier is broken, take them from another node"
-    )]
-    Invalid(&'static str),
 }

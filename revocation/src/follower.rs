@@ -1,11 +1,11 @@
-//! The verifier's half: applies every revision in order or knows that it has not, never goes backwards, and knows
-//! how old its knowledge is.
+//! Follower, the verifier's half of the protocol: applies every revision in order or knows that it has not, never goes
+//! backwards, and knows the age of its knowledge.
 //!
 //! ```text
 //! Connected ─ hello ─► Welcome ─► [SnapshotChunk… SnapshotEnd] ─► Delta, Heartbeat, Delta, …
 //! ```
-//! Whatever does not fit (a hole, a root that differs, a false signature, a message out of turn) changes nothing: the
-//! follower says what is wrong and asks for another stream. What it knows stays, and ages.
+//! A message that does not fit (a hole, a root that differs, a false signature, a message out of turn) changes nothing:
+//! the follower reports it and asks for another stream. Its knowledge stays, and ages.
 //!
 //! Freshness needs no shared clock. The hello was sent at `h` on our monotonic clock; the welcome names the node's
 //! tick `t0` when it read the hello, which is not before `h`. A checkpoint of tick `t` therefore states knowledge as
@@ -26,7 +26,8 @@ mod loading;
 mod messages;
 mod trouble;
 
-use believing::check_roots;
+pub use believing::VerifySignature;
+use believing::{Trust, check_roots};
 use delta::Entries;
 use loading::Loading;
 pub use loading::SNAPSHOT_BYTES_MAX;
@@ -41,13 +42,7 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
 /// be fresh again.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
 
-/// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
-pub trait VerifySignature {
-    /// Is `signature` by `public_key` over `message`? Strict verification.
-    fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
-}
-
-/// The protocol's verifier half. Drive it with events; do what it returns.
+/// Verifier's half of the protocol. Drive it with events; do the actions that it returns.
 ///
 /// After each event ask [`Self::freshness`] again: a heartbeat moves it without changing the view.
 #[derive(Debug)]
@@ -58,18 +53,18 @@ pub struct Follower<V> {
     checkpoint: Option<(Checkpoint, SignedCheckpoint)>,
     freshness: Freshness,
     stage: Stage,
-    /// Streams since the last fresh checkpoint that ended in trouble.
+    /// Number of streams since the last fresh checkpoint that ended in trouble.
     failures: u32,
-    /// Through this revision the feed has something that is not understood here: below it nothing is fresh.
+    /// Revision through which the feed has a part that is not understood here: below it nothing is fresh.
     needs_upgrade: Option<(Epoch, Revision)>,
-    /// The last snapshot made of our buckets did not come out right: take a whole one.
+    /// The last snapshot on top of our buckets came out wrong: take a whole one.
     whole_snapshot: bool,
 }
 
-/// How far the current stream has come.
+/// Progress of the current stream.
 #[derive(Debug)]
 enum Stage {
-    /// There is none, or we asked for it to be closed: what still arrives is left over.
+    /// No stream, or one that we asked to close: messages that still arrive are left over.
     Closed,
     Greeting {
         hello_sent: Monotonic,
@@ -78,7 +73,7 @@ enum Stage {
     Following(Stream),
 }
 
-/// What of the greeting is needed later.
+/// Part of the greeting that is needed later.
 #[derive(Clone, Debug)]
 struct Stream {
     hello_sent: Monotonic,
@@ -86,8 +81,8 @@ struct Stream {
 }
 
 impl<V: VerifySignature> Follower<V> {
-    /// Knows nothing. `pinned`: feed keys to trust; empty = those of the welcome that brings the first snapshot (over
-    /// authenticated TLS only).
+    /// Follower without knowledge. `pinned`: feed keys to trust; empty = those of the welcome that brings the first
+    /// snapshot (over authenticated TLS only).
     pub fn new(verify: V, pinned: BTreeMap<u32, [u8; 32]>) -> Self {
         Self {
             verify,
@@ -113,7 +108,7 @@ impl<V: VerifySignature> Follower<V> {
         }
     }
 
-    /// One step. Any event is allowed at any time: what does not fit ends the stream, never the process.
+    /// Handles one event. Any event is allowed at any time: one that does not fit ends the stream, never the process.
     pub fn handle(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
         match self.step(event, now) {
             Ok(actions) => actions,
@@ -126,7 +121,7 @@ impl<V: VerifySignature> Follower<V> {
         self.view.as_ref()
     }
 
-    /// How old it is.
+    /// Age of the knowledge.
     pub fn freshness(&self) -> Freshness {
         self.freshness
     }
@@ -134,6 +129,14 @@ impl<V: VerifySignature> Follower<V> {
     /// Last verified checkpoint that was about our own view.
     pub fn checkpoint(&self) -> Option<&(Checkpoint, SignedCheckpoint)> {
         self.checkpoint.as_ref()
+    }
+
+    fn trust(&self) -> Trust<'_, V> {
+        Trust {
+            verify: &self.verify,
+            pinned: &self.pinned,
+            view: self.view.as_ref(),
+        }
     }
 
     fn step(&mut self, event: Event, now: Monotonic) -> Result<Vec<Action>, Trouble> {
@@ -216,7 +219,7 @@ impl<V: VerifySignature> Follower<V> {
             from: view.map_or(Revision(0), |view| view.revision),
             log_root: view.map_or([0; 32], View::log_root),
             bucket_roots: bucket_roots.unwrap_or_default(),
-            feed_keys: self.believed_keys(),
+            feed_keys: self.trust().believed_keys(),
         })]
     }
 
@@ -258,9 +261,9 @@ impl<V: VerifySignature> Follower<V> {
         signed: SignedCheckpoint,
         now: Monotonic,
     ) -> Result<Vec<Action>, Trouble> {
-        let checkpoint = self.believe(&stream, &signed)?;
-        self.refuse_the_past(&checkpoint)?;
-        // Whatever goes wrong from here, the next attempt must not build upon our own buckets again.
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
+        self.trust().refuse_the_past(&checkpoint)?;
+        // If anything goes wrong from here on, the next attempt must not build upon our own buckets again.
         self.whole_snapshot = true;
         let SnapshotParts {
             loading,
@@ -276,7 +279,7 @@ impl<V: VerifySignature> Follower<V> {
             .as_ref()
             .is_some_and(|before| before.epoch != view.epoch)
         {
-            // What was confirmed of another history says nothing about this one.
+            // A confirmation of another history says nothing about this one.
             self.freshness.as_of = None;
         }
         Ok(self.accept(stream, view, checkpoint, signed, now))
@@ -291,7 +294,7 @@ impl<V: VerifySignature> Follower<V> {
     ) -> Result<Vec<Action>, Trouble> {
         let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
         entries.check_range(view)?;
-        let checkpoint = self.believe(&stream, &signed)?;
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
         if checkpoint.epoch != view.epoch {
             return Err(Trouble::RESUME);
         }
@@ -312,7 +315,7 @@ impl<V: VerifySignature> Follower<V> {
         now: Monotonic,
     ) -> Result<Vec<Action>, Trouble> {
         let view = self.view.as_ref().ok_or(Trouble::ELSEWHERE)?;
-        let checkpoint = self.believe(&stream, &signed)?;
+        let checkpoint = self.trust().believe(&stream.welcome, &signed)?;
         if (checkpoint.epoch, checkpoint.revision) != (view.epoch, view.revision) {
             return Err(Trouble::RESUME);
         }
@@ -328,7 +331,7 @@ impl<V: VerifySignature> Follower<V> {
         Ok(vec![ack])
     }
 
-    /// The one place where the view changes. Publishing comes before the ack, which says that checks see it.
+    /// Changes the view; nothing else does. Publishing comes before the ack, which says that checks see it.
     fn accept(
         &mut self,
         stream: Stream,
@@ -349,7 +352,7 @@ impl<V: VerifySignature> Follower<V> {
         actions
     }
 
-    /// A rule of a newer cluster denies everything from now on: that must not be a riddle to the operator.
+    /// Reports a rule of a newer cluster, which denies everything from now on, so that the operator knows why.
     fn newly_unknown(&self, view: &View) -> Option<Action> {
         let before = self.view.as_ref().and_then(|view| view.set.unknown_rule());
         let unknown = view.set.unknown_rule().filter(|_| before.is_none())?;
@@ -358,7 +361,7 @@ impl<V: VerifySignature> Follower<V> {
         }))
     }
 
-    /// Takes from a verified checkpoint about our own view as of when it is complete.
+    /// Takes the freshness of a verified checkpoint about our own view.
     fn confirm(
         &mut self,
         stream: &Stream,
@@ -395,7 +398,7 @@ impl<V: VerifySignature> Follower<V> {
             }],
             Trouble::Alarm(alarm) => {
                 if matches!(alarm, Alarm::Upgrade { .. } | Alarm::Unreadable { .. }) {
-                    // What is not understood may be a denial of anything: nothing more is permitted.
+                    // A change that is not understood may be a denial of anything: nothing more is permitted.
                     self.freshness.as_of = None;
                 }
                 vec![
@@ -411,8 +414,8 @@ impl<V: VerifySignature> Follower<V> {
 }
 
 impl Stream {
-    /// The instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by
-    /// another node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
+    /// Instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by another
+    /// node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
     fn as_of(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Monotonic> {
         let since_hello = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
         let instant = i128::from(self.hello_sent.0) + since_hello;
@@ -421,7 +424,7 @@ impl Stream {
     }
 }
 
-/// What a snapshot is made of, beside its checkpoint.
+/// Parts of a snapshot, beside its checkpoint.
 struct SnapshotParts {
     loading: Loading,
     frontier: Vec<Hash>,

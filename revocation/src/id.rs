@@ -3,9 +3,9 @@
 //! `urn:hessra:alice:agent` has four segments; its ancestors are `urn`, `urn:hessra` and `urn:hessra:alice`. A rule
 //! about an ancestor covers everything below it *by whole segments*: `urn:h:a` covers `urn:h:a:b`, never `urn:h:ab`.
 //!
-//! There is one canonical form, and what does not meet it is refused, never repaired: a holder can invent names
-//! offline, and two spellings of one name would be a way around a rule. Nothing is folded: `URN:h` is not `urn:h`.
-//! The one exception is a leading `uri:`, which published clients write or omit; [`Identity::path`] is without it.
+//! There is one canonical form, and any other is refused, never repaired: a holder can invent names offline, and two
+//! spellings of one name would be a way around a rule. Nothing is folded: `URN:h` is not `urn:h`. The one exception is
+//! a leading `uri:`, which published clients write or omit; [`Identity::path`] is without it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub const SEGMENTS_MAX: usize = 16;
 /// Most bytes of an identity as spelled, with a leading `uri:`.
 pub const IDENTITY_BYTES_MAX: usize = 512;
 
-/// An identity in canonical form: 1 to 16 non-empty segments of `[A-Za-z0-9._~@/-]` joined by `:`, at most 512 bytes.
+/// Identity in canonical form: 1 to 16 non-empty segments of `[A-Za-z0-9._~@/-]` joined by `:`, at most 512 bytes.
 ///
 /// Compared byte-wise; a leading segment `uri` (any case) is a spelling of the same path, see [`Identity::path`].
 ///
@@ -30,10 +30,10 @@ pub const IDENTITY_BYTES_MAX: usize = 512;
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Accepts the canonical form only; never repairs.
+    /// Reads the canonical form. Any other is refused, never repaired.
     ///
     /// # Errors
-    /// One [`IdentityError`] for each rule of the form, the first that is broken.
+    /// [`IdentityError`]: the first rule of the form that is broken.
     pub fn parse(text: &str) -> Result<Self, IdentityError> {
         check_ends(text)?;
         let path = without_uri(text);
@@ -47,13 +47,13 @@ impl Identity {
         Ok(Self(text.into()))
     }
 
-    /// As it was spelled.
+    /// Text as it was spelled.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path that rules are about: the spelling without a leading `uri:` (any case).
+    /// Path that rules are about: the spelling without a leading `uri:` (any case).
     #[must_use]
     pub fn path(&self) -> &str {
         without_uri(&self.0)
@@ -90,7 +90,7 @@ impl Identity {
         }
     }
 
-    /// One segment up, in the same spelling; `None` at the root.
+    /// Identity one segment up, in the same spelling; `None` at the root.
     #[must_use]
     pub fn parent(&self) -> Option<Identity> {
         if self.depth() == 1 {
@@ -116,13 +116,13 @@ impl std::str::FromStr for Identity {
     }
 }
 
-/// Why a text is not an identity: one variant per rule of the canonical form.
+/// Error of a text that is not an identity: one variant per rule of the canonical form.
 ///
 /// Input above the size limit is not repeated; a segment is, because it then has at most 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// No text at all.
+    /// Empty text.
     #[error(
         "an identity cannot be empty: write segments joined by `:`, such as `urn:hessra:alice`"
     )]
@@ -161,9 +161,9 @@ pub enum IdentityError {
          nothing is escaped"
     )]
     Character {
-        /// What was met, escaped when it cannot be printed.
+        /// Character found, escaped when it cannot be printed.
         character: String,
-        /// Where, escaped likewise.
+        /// Segment that has it, escaped likewise.
         segment: String,
     },
 }

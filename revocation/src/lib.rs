@@ -1,22 +1,24 @@
-//! What a revocation is, which tokens it covers, and how a feed of them is followed and served without a hole.
+//! Revocations: targets and rules, the tokens that a rule covers, and the feed of rules as it is served and followed
+//! without a hole.
 //!
 //! Pure: no sockets, no clock, no randomness, no async. `now` is always an argument.
 //!
 //! | module | its story |
 //! |---|---|
 //! | [`id`] | identities as canonical segment paths |
-//! | [`time`] | revisions, epochs, instants: what "before" means |
-//! | [`rule`] | what is revoked, as people name it ([`Target`]) and as verifiers hold it ([`Rule`]) |
+//! | [`time`] | revisions, epochs and instants |
+//! | [`rule`] | targets of revocations as people name them ([`Target`]), rules as verifiers hold them ([`Rule`]) |
 //! | [`set`] | all rules at one revision: look-ups, buckets, `state_root` |
 //! | [`entry`] | the feed's log: one entry per revision |
-//! | [`view`] | set + keys + position: what a feed has said up to one revision |
+//! | [`view`] | set, keys and position: the content of a feed up to one revision |
 //! | [`merkle`] | RFC 6962 right frontier for `log_root` |
 //! | [`checkpoint`] | the signed statement "complete through R as of this instant" |
 //! | [`publisher`] | the serving half of the protocol |
-//! | [`follower`] | the verifier's half |
+//! | [`follower`] | the verifier's half of the protocol |
 
 mod bytes;
 pub mod checkpoint;
+mod decode_error;
 pub mod entry;
 pub mod follower;
 pub mod id;
@@ -28,7 +30,8 @@ pub mod time;
 pub mod view;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
-pub use entry::{Change, DecodeError, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
+pub use decode_error::DecodeError;
+pub use entry::{Change, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
 pub use follower::{Action, Alarm, Event, Follower, Freshness, VerifySignature};
 pub use id::{Identity, IdentityError};
 pub use publisher::{History, Publisher};

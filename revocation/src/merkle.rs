@@ -1,13 +1,13 @@
 //! RFC 6962 §2.1 Merkle tree hash, kept as its right frontier.
 //!
 //! A log of seven leaves is kept as three roots, of its first four leaves, the next two and the last one: enough to
-//! append the eighth and to compute the root, in O(log n) memory. The leaves themselves are kept by who needs them.
+//! append the eighth and to compute the root, in O(log n) memory. Leaves are not kept here.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::Hash;
 
-/// The complete subtrees of a log, largest first: enough to append and to compute the root.
+/// Frontier: the complete subtrees of a log, largest first; enough to append and to compute the root.
 ///
 /// Sizes of the subtrees are the powers of two in `size`, so the number of peaks is its number of one bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// From stored parts; `None` when the number of peaks does not fit the size.
+    /// Frontier from stored parts; `None` when the number of peaks does not fit the size.
     #[must_use]
     pub fn from_parts(size: u64, peaks: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(peaks.len())).then_some(Self { size, peaks })

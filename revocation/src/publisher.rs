@@ -1,8 +1,8 @@
-//! The serving half: what a hello is answered with, and which bytes a subscriber gets next.
+//! Publisher, the serving half of the protocol: the answer to a hello, and the next bytes for a subscriber.
 //!
 //! The driver encodes and signs a frame once per tick and pushes it here; all subscribers share the bytes. Memory is
-//! O(frames kept) + O(1) per subscriber: who falls behind the kept frames is served from [`History`], and below its
-//! floor is told to resume.
+//! O(frames kept) + O(1) per subscriber: a subscriber that falls behind the kept frames is served from [`History`], and
+//! below its floor is told to resume.
 //!
 //! ```text
 //! frames kept     [41-43][44][45-52]   heartbeat at 52
@@ -21,7 +21,7 @@ mod history;
 
 pub use history::{History, HistoryError};
 
-/// Most entries that are served as deltas to one who resumes; who misses more gets buckets or a snapshot.
+/// Most entries that are served as deltas to a verifier that resumes; beyond, it gets buckets or a snapshot.
 ///
 /// Origin: an entry has at most 55 bytes and 2 of framing, so so many fit the 4 MiB that a gRPC message may have.
 pub const DELTA_ENTRIES_MAX: usize = 65_536;
@@ -32,7 +32,7 @@ pub const FEED_KEYS_MAX: usize = 64;
 /// Decides how to serve a hello from this view and history.
 ///
 /// A verifier that knows more than this node is sent away, and one whose log differs is told of the fork; neither is
-/// ever silently reset, because one of the two has lost or invented a revocation.
+/// silently reset, because one of the two has lost or invented a revocation.
 #[must_use]
 pub fn plan(view: &View, history: &History, hello: &Hello) -> Plan {
     if hello.feed_id != Some(view.feed_id) || hello.epoch < view.epoch {
@@ -60,45 +60,45 @@ fn differing_buckets(view: &View, theirs: &[Hash]) -> Plan {
     Plan::Buckets(differ.map(|(number, _)| number).collect())
 }
 
-/// What a verifier says first.
+/// Hello: the first message of a verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The feed it knows; `None` = none yet.
+    /// Feed that the verifier knows; `None` = none yet.
     pub feed_id: Option<FeedId>,
     /// Epoch of its view.
     pub epoch: Epoch,
-    /// Revision of its view: what it holds, not what it wants next.
+    /// Revision of its view: the last one it holds, not the next one it wants.
     pub from: Revision,
     /// Log root of its view.
     pub log_root: Hash,
-    /// 256 hashes, or none.
+    /// Bucket roots of its view: 256 hashes, or none.
     pub bucket_roots: Vec<Hash>,
-    /// Feed keys it believes, the newest [`FEED_KEYS_MAX`] of them, ascending. Empty: it believes the welcome's.
+    /// Feed keys that it believes, the newest [`FEED_KEYS_MAX`] of them, ascending. Empty: it believes the welcome's.
     pub feed_keys: Vec<u32>,
 }
 
 impl Hello {
-    /// Would it believe a checkpoint that is signed with this key?
+    /// True when the verifier would believe a checkpoint signed with this key.
     #[must_use]
     pub fn believes(&self, key_id: u32) -> bool {
         self.feed_keys.is_empty() || self.feed_keys.contains(&key_id)
     }
 }
 
-/// How to serve a hello.
+/// Way to serve a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// The entries after `Hello::from`.
+    /// Entries after `Hello::from`.
     Deltas,
-    /// Everything.
+    /// Whole snapshot.
     Snapshot,
-    /// These buckets and the key set; the others are the same. May be empty: then only the keys or the log differ.
+    /// Buckets that differ, and the key set. May be empty: then only the keys or the log differ.
     Buckets(Vec<u8>),
-    /// A reset, and the end of the stream.
+    /// Reset, and the end of the stream.
     Refuse(ResetReason),
 }
 
-/// Why a stream ends. Numbers as in feed.proto.
+/// Reason why a stream ends. Numbers as in feed.proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetReason {
     /// The subscriber fell behind what is kept for it: resume here.
@@ -130,58 +130,60 @@ impl ResetReason {
     }
 }
 
-/// A delta, encoded once, shared by all. `F` is cheap to clone (`Bytes`, `Arc<[u8]>`).
+/// Delta, encoded once and shared by all. `F` is cheap to clone (`Bytes`, `Arc<[u8]>`).
 #[derive(Clone, Debug)]
 pub struct Frame<F> {
     /// First revision in it.
     pub from: Revision,
     /// Last revision in it.
     pub to: Revision,
-    /// As it goes over the wire.
+    /// Bytes as they go over the wire.
     pub bytes: F,
     /// Length of `bytes`, for the limit.
     pub size: usize,
 }
 
-/// Where one subscriber stands.
+/// Position of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Everything through this revision was sent on the stream. The driver moves it after a catch-up.
+    /// Revision up to which everything was sent on the stream. The driver moves it after a catch-up.
     pub sent: Revision,
     /// Number of the last heartbeat sent; 0 = none.
     pub heartbeat: u64,
 }
 
-/// What a subscriber gets next.
+/// Next step for a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<F> {
-    /// These bytes.
+    /// Send these bytes.
     Send(F),
-    /// Frames are gone: encode these revisions from history for this subscriber alone, then move its cursor.
+    /// Catch up: frames are gone, so encode these revisions from history for this subscriber alone, then move its
+    /// cursor.
     CatchUp {
         /// First revision it lacks.
         from: Revision,
     },
-    /// Nothing until the publisher changes.
+    /// Wait until the publisher changes.
     Idle,
 }
 
 /// Frames kept for live subscribers.
 #[derive(Debug)]
 pub struct Publisher<F> {
-    /// Without a hole: each begins where the one before ends. The last ends at `head`.
+    /// Frames without a hole: each begins where the one before ends. The last ends at `head`.
     frames: VecDeque<Frame<F>>,
     size: usize,
     head: Revision,
     frames_max: usize,
     bytes_max: usize,
     heartbeat: Option<(Revision, F)>,
-    /// Counts heartbeats, so that each subscriber gets each at most once.
+    /// Number of the heartbeat, so that each subscriber gets each at most once.
     heartbeats: u64,
 }
 
 impl<F: Clone> Publisher<F> {
-    /// Keeps at most so many frames and bytes, but always the newest frame; the next frame must begin after `head`.
+    /// Empty publisher that keeps at most so many frames and bytes, but always the newest frame; the next frame must
+    /// begin after `head`.
     #[must_use]
     pub fn new(head: Revision, frames_max: usize, bytes_max: usize) -> Self {
         Self {
@@ -195,7 +197,7 @@ impl<F: Clone> Publisher<F> {
         }
     }
 
-    /// Newest revision published.
+    /// Newest revision that was published.
     #[must_use]
     pub fn head(&self) -> Revision {
         self.head
@@ -204,8 +206,8 @@ impl<F: Clone> Publisher<F> {
     /// Adds the next delta.
     ///
     /// # Errors
-    /// The frame as it was, when it does not begin at head + 1 or ends before it begins: publishing it would be a
-    /// hole. Make the publisher anew at the state's revision.
+    /// The frame itself, when it does not begin at head + 1 or ends before it begins: publishing it would be a hole.
+    /// Make the publisher anew at the state's revision.
     pub fn push(&mut self, frame: Frame<F>) -> Result<(), Frame<F>> {
         if frame.from != self.head.next() || frame.to < frame.from {
             return Err(frame);
@@ -223,13 +225,13 @@ impl<F: Clone> Publisher<F> {
         self.heartbeat = Some((revision, bytes));
     }
 
-    /// A subscriber that was just served everything through `sent`.
+    /// Cursor of a subscriber that was just served everything through `sent`.
     #[must_use]
     pub fn cursor(&self, sent: Revision) -> Cursor {
         Cursor { sent, heartbeat: 0 }
     }
 
-    /// Next step; moves the cursor when it returns `Send`.
+    /// Returns the next step, and moves the cursor when that is `Send`.
     ///
     /// A delta always precedes the heartbeat that covers it. A subscriber that was served beyond the head, from a
     /// state newer than the frames, waits until the frames have passed it.

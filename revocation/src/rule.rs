@@ -1,11 +1,13 @@
-//! What is revoked: a [`Target`] as people name it, a [`Rule`] as verifiers hold it.
+//! Target of a revocation, as people name it ([`Target`]), and the rule about it, as verifiers hold it ([`Rule`]).
 //!
-//! A verifier learns digests only: it can ask "is this name covered?" for names it meets, and cannot list the names
-//! that are. Any rule that matches denies; there is no precedence between rules and no exception to one.
+//! A verifier learns digests only: it can ask "is this name covered?" for names it meets, and cannot list the covered
+//! names. Any rule that matches denies; there is no precedence between rules and no exception to one.
+
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::bytes::Reader;
+use crate::bytes::{Reader, write_hex};
 use crate::id::SEGMENTS_MAX;
 use crate::{DecodeError, Identity, Revision, UnixSeconds};
 
@@ -13,25 +15,25 @@ mod token_id;
 
 pub use token_id::{TOKEN_ID_BYTES_MAX, TokenId, TokenIdError};
 
-/// What is revoked, as people name it.
+/// Target of a revocation, as people name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// A token by the id of any of its blocks, and all that was derived from it.
+    /// Token, by the id of any of its blocks; with it everything that was derived from it.
     Token(TokenId),
-    /// An identity and everything below it.
+    /// Identity and everything below it.
     Subtree(Identity),
-    /// An identity as actor; does not descend.
+    /// Identity as the actor of a token; nothing below it.
     Exact(Identity),
-    /// A root key by its id.
+    /// Root key, by its id.
     Key(u32),
-    /// A client certificate by the SHA-256 of its DER form.
+    /// Client certificate, by the SHA-256 of its DER form.
     Certificate([u8; 32]),
-    /// As a subtree, until a time.
+    /// Identity and everything below it, until a time.
     Lock(Identity),
 }
 
 impl Target {
-    /// Kind of its rule.
+    /// Kind of the target's rule.
     #[must_use]
     pub fn kind(&self) -> RuleKind {
         match self {
@@ -41,6 +43,17 @@ impl Target {
             Self::Key(_) => RuleKind::Key,
             Self::Certificate(_) => RuleKind::Certificate,
             Self::Lock(_) => RuleKind::Lock,
+        }
+    }
+
+    /// Identity that the target is about; `None` for tokens, keys and certificates.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Subtree(identity) | Self::Exact(identity) | Self::Lock(identity) => {
+                Some(identity)
+            }
+            Self::Token(_) | Self::Key(_) | Self::Certificate(_) => None,
         }
     }
 
@@ -67,7 +80,22 @@ impl Target {
     }
 }
 
-/// The kinds of rule. Numbers are wire format.
+/// Text of listings, without the kind: identities as spelled, keys in decimal, token ids and fingerprints in lowercase
+/// hexadecimal.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => write!(f, "{id}"),
+            Self::Subtree(identity) | Self::Exact(identity) | Self::Lock(identity) => {
+                write!(f, "{identity}")
+            }
+            Self::Key(id) => write!(f, "{id}"),
+            Self::Certificate(fingerprint) => write_hex(f, fingerprint),
+        }
+    }
+}
+
+/// Kind of a rule. Numbers are wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleKind {
     /// See [`Target::Token`].
@@ -82,7 +110,7 @@ pub enum RuleKind {
     Certificate,
     /// See [`Target::Lock`].
     Lock,
-    /// A kind made by a newer cluster: it denies everything and asks for an upgrade.
+    /// Kind that a newer cluster made: it denies everything and asks for an upgrade.
     Unknown(u8),
 }
 
@@ -115,17 +143,31 @@ impl RuleKind {
         }
     }
 
-    /// Its rules cover everything below a path.
+    /// Word of listings, messages and audit records; `unknown` for a kind of a newer cluster.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Subtree => "subtree",
+            Self::Exact => "exact",
+            Self::Key => "key",
+            Self::Certificate => "certificate",
+            Self::Lock => "lock",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// True when rules of this kind cover everything below a path.
     fn descends(self) -> bool {
         matches!(self, Self::Subtree | Self::Lock)
     }
 }
 
-/// Random per feed, so that digests cannot be precomputed.
+/// Salt of a feed's digests: random, so that digests cannot be precomputed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedSalt(pub [u8; 16]);
 
-/// `SHA-256(salt, kind, canonical bytes)[..16]`.
+/// Digest of a target: `SHA-256(salt, kind, canonical bytes)[..16]`.
 ///
 /// 128 bits: 64 can be ground out by someone who sees live ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,17 +187,17 @@ impl Digest {
     }
 }
 
-/// From when on tokens escape a rule.
+/// Revision from which on tokens escape a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cutoff {
-    /// Denies tokens without a revision or with one below.
+    /// Denies tokens without a revision, or with one below this one.
     Before(Revision),
-    /// Denies whatever the token carries. Stronger than any revision (`Ord` says so).
+    /// Denies every token, whatever revision it carries. Stronger than any revision (`Ord` says so).
     Permanent,
 }
 
 impl Cutoff {
-    /// Does the cut-off deny a token that carries `rev`?
+    /// True when a token that carries `rev` is denied.
     #[must_use]
     pub fn denies(self, rev: Option<Revision>) -> bool {
         match self {
@@ -165,27 +207,27 @@ impl Cutoff {
     }
 }
 
-/// What verifiers hold: no names, only digests.
+/// Rule about a target, as verifiers hold it: no name, only a digest.
 ///
 /// Canonical bytes: `kind u8, digest 16, fields u8`, then the fields that the bits of `fields` announce, numbers
 /// big-endian: bit 0 `depth u8`, bit 1 `cutoff u64` (absent: permanent), bit 2 `until u64`. A field that is zero is
 /// absent, so a rule has one encoding; the same layout serves unknown kinds, which are therefore kept and passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// How it matches.
+    /// Kind of its target.
     pub kind: RuleKind,
-    /// What it matches.
+    /// Digest of its target.
     pub digest: Digest,
     /// Depth of the path of subtree and lock rules, else 0: lets a check hash only depths that occur.
     pub depth: u8,
-    /// Which tokens it denies; of a lock always permanent: it denies all while it lasts.
+    /// Revision below which tokens are denied. Of a lock always permanent: a lock denies all tokens while it lasts.
     pub cutoff: Cutoff,
-    /// A lock ends here; `None` = it does not end by itself.
+    /// End of a lock; `None` for a rule that does not end by itself.
     pub until: Option<UnixSeconds>,
 }
 
 impl Rule {
-    /// The rule of a target. A lock has no cut-off and other kinds have no end: the argument is not used there.
+    /// Makes the rule of a target. `cutoff` is ignored for a lock, `until` for any other kind.
     #[must_use]
     pub fn new(
         salt: &FeedSalt,
@@ -207,7 +249,7 @@ impl Rule {
         }
     }
 
-    /// The stronger of two rules about one target: later cut-off, permanent above all, later end.
+    /// Merges two rules about one target into the stronger one: later cut-off, permanent above all, later end.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let until = match (self.until, other.until) {
@@ -222,7 +264,8 @@ impl Rule {
         }
     }
 
-    /// Does it deny a token that carries `rev`, at wall-clock `now`, when clocks may differ by `skew_seconds`?
+    /// True when a token that carries `rev` is denied at wall-clock `now`, with clocks that may differ by
+    /// `skew_seconds`.
     #[must_use]
     pub fn denies(&self, rev: Option<Revision>, now: UnixSeconds, skew_seconds: u64) -> bool {
         let lasts = self
@@ -231,7 +274,7 @@ impl Rule {
         lasts && self.cutoff.denies(rev)
     }
 
-    /// Canonical bytes; 18 for a permanent rule about a token.
+    /// Canonical bytes; 18 of them for a permanent rule about a token.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(RULE_BYTES_MAX);
@@ -239,10 +282,10 @@ impl Rule {
         bytes
     }
 
-    /// Strict inverse of [`Self::to_bytes`].
+    /// Reads the bytes that [`Self::to_bytes`] makes, and no others.
     ///
     /// # Errors
-    /// [`DecodeError::Unknown`] for a field of a newer cluster, the other kinds for bytes that no cluster makes.
+    /// [`DecodeError::Unknown`] for a field of a newer cluster; the other kinds for bytes that no cluster makes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let rule = Self::read(&mut reader)?;
@@ -250,7 +293,7 @@ impl Rule {
         Ok(rule)
     }
 
-    /// The order of rules in a leaf of the hash tree.
+    /// Sort key of rules in a leaf of the hash tree.
     pub(crate) fn order(&self) -> (u8, Digest) {
         (self.kind.number(), self.digest)
     }

@@ -1,7 +1,7 @@
-//! All rules at one revision: which tokens they cover, and the root that says which rules they are.
+//! Rule set: all rules at one revision, the tokens they cover, and the root over them.
 //!
-//! A check hashes the names a token shows and looks the digests up; no rule is ever walked through. It asks *does any
-//! rule deny*, so the order of the questions decides only which rule is named when several do.
+//! A check hashes the names that a token shows and looks the digests up; no list of rules is walked. It asks *does any
+//! rule deny*, so the order of the look-ups decides only which rule is named when several deny.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ mod tree;
 
 use tree::{Bucket, Node, Tree, empty_bucket_root, leaf_number};
 
-/// Buckets of a set, by the first byte of the digest.
+/// Number of buckets of a set; a rule's bucket is the first byte of its digest.
 pub const BUCKETS: usize = 256;
 
-/// The rules of one revision, with their hash tree.
+/// Rules of one revision, with their hash tree.
 ///
 /// Cheap to clone: clones share everything until they change.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct RevocationSet {
     salt: FeedSalt,
     tree: Tree,
     size: usize,
-    /// How many rules descend from each depth, 1 to 16, by kind.
+    /// Number of rules at each depth, 1 to 16, by kind.
     subtree_depths: Depths,
     lock_depths: Depths,
     /// Rules of unknown kinds: while there is one, everything is denied.
@@ -34,7 +34,7 @@ pub struct RevocationSet {
 }
 
 impl RevocationSet {
-    /// No rules.
+    /// Empty set.
     #[must_use]
     pub fn new(salt: FeedSalt) -> Self {
         Self {
@@ -47,13 +47,13 @@ impl RevocationSet {
         }
     }
 
-    /// The feed's salt.
+    /// Salt of the feed.
     #[must_use]
     pub fn salt(&self) -> &FeedSalt {
         &self.salt
     }
 
-    /// Puts a rule as it is, replacing what stood under its kind and digest.
+    /// Puts a rule in the place of the one with its kind and digest.
     pub fn put(&mut self, rule: Rule) {
         let replaced = self
             .tree
@@ -64,7 +64,7 @@ impl RevocationSet {
         self.remember(&rule);
     }
 
-    /// Removes a rule; `None` when there was none.
+    /// Removes a rule and returns it; `None` when there was none.
     pub fn remove(&mut self, kind: RuleKind, digest: &Digest) -> Option<Rule> {
         let order = (kind.number(), *digest);
         // Asked first, so that removing nothing does not make nodes.
@@ -76,7 +76,7 @@ impl RevocationSet {
         Some(removed)
     }
 
-    /// The rule about one target.
+    /// Rule about one target.
     #[must_use]
     pub fn rule(&self, kind: RuleKind, digest: &Digest) -> Option<Rule> {
         self.tree
@@ -85,9 +85,9 @@ impl RevocationSet {
             .copied()
     }
 
-    /// First rule that denies; `None` = no rule covers it. Does not allocate.
+    /// Finds the first rule that denies; `None` when no rule covers the token. Does not allocate.
     ///
-    /// A rule of an unknown kind denies everything: what a newer cluster meant by it cannot be known here.
+    /// A rule of an unknown kind denies everything, because its meaning is not known here.
     #[must_use]
     pub fn check(&self, query: &Query<'_>) -> Option<Denial> {
         self.unknown_rule()
@@ -123,7 +123,7 @@ impl RevocationSet {
             .map(|rule| Denial { rule })
     }
 
-    /// A rule of a kind that a newer cluster made, if there is one: while it stands, everything is denied.
+    /// Rule of a kind that a newer cluster made, if there is one: while it stands, everything is denied.
     #[must_use]
     pub fn unknown_rule(&self) -> Option<Rule> {
         self.unknown.values().next().copied()
@@ -135,7 +135,7 @@ impl RevocationSet {
         self.size
     }
 
-    /// No rule at all.
+    /// True when there is no rule.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.size == 0
@@ -154,7 +154,8 @@ impl RevocationSet {
         self.tree.hash()
     }
 
-    /// The 256 roots below [`Self::root`], by first digest byte: what two holders compare.
+    /// The 256 roots below [`Self::root`], by first digest byte: two holders compare them to find the buckets that
+    /// differ.
     #[must_use]
     pub fn bucket_roots(&self) -> Vec<Hash> {
         let root = |number| {
@@ -174,7 +175,7 @@ impl RevocationSet {
         bytes
     }
 
-    /// Replaces whole buckets by the rules given: what [`Self::bucket`] of each returned, concatenated.
+    /// Replaces whole buckets by the rules given: the concatenated bytes of [`Self::bucket`] of each.
     ///
     /// # Errors
     /// [`DecodeError`] when `numbers` or the rules are not strictly ascending, or a rule belongs to none of the
@@ -265,12 +266,12 @@ impl RevocationSet {
     }
 }
 
-/// What a token shows to the rules; every part that [`RevocationSet::check`] must look at.
+/// Names and ids that a token shows to the rules: all that [`RevocationSet::check`] looks at.
 #[derive(Clone, Debug, Default)]
 pub struct Query<'a> {
     /// Actor, base subject, and every `right` subject.
     pub identities: &'a [Identity],
-    /// The actor alone: `exact` rules match it only.
+    /// Actor: `exact` rules match it only.
     pub actor: Option<&'a Identity>,
     /// Every block id and every recorded ancestor id.
     pub token_ids: &'a [TokenId],
@@ -284,18 +285,18 @@ pub struct Query<'a> {
     pub rev: Option<Revision>,
     /// Wall clock, for locks.
     pub now: UnixSeconds,
-    /// How far clocks may differ: a lock lasts so much longer.
+    /// Tolerated difference of clocks: a lock lasts so much longer.
     pub skew_seconds: u64,
 }
 
-/// Which rule denied.
+/// Denial, with the rule that denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// As the verifier holds it.
+    /// Rule, as the verifier holds it.
     pub rule: Rule,
 }
 
-/// How many rules stand at each depth, and a mask of the depths that occur.
+/// Number of rules at each depth, and a mask of the depths that occur.
 #[derive(Clone, Debug, Default)]
 struct Depths {
     counts: [u32; 17],

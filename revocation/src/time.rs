@@ -1,4 +1,4 @@
-//! What "before" means: revisions order everything; clocks only bound how old knowledge may be.
+//! Revisions, epochs and instants. Revisions order everything; clocks only bound how old knowledge may be.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ number! {
     Revision
 }
 number! {
-    /// Which history of a feed: rises when a backup is restored. The first is 1.
+    /// Number of a feed's history: rises when a backup is restored. The first is 1.
     Epoch
 }
 number! {
@@ -35,7 +35,7 @@ number! {
 }
 
 impl Revision {
-    /// The revision after this one.
+    /// Revision after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -43,7 +43,7 @@ impl Revision {
 }
 
 impl UnixMillis {
-    /// The whole seconds of this instant.
+    /// Instant in whole seconds.
     #[must_use]
     pub fn seconds(self) -> UnixSeconds {
         UnixSeconds(self.0 / 1000)
@@ -52,7 +52,7 @@ impl UnixMillis {
 
 /// Monotonic time since an arbitrary start of the process that measures it, in milliseconds.
 ///
-/// Two of them compare only when one process made both.
+/// Comparable only with instants of the same process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Monotonic(pub u64);
 
@@ -64,7 +64,7 @@ impl Monotonic {
     }
 }
 
-/// Identifies one feed, which is also the cluster: 16 random bytes chosen when the cluster was started.
+/// Id of a feed, which is also the cluster's: 16 random bytes chosen when the cluster was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId(pub [u8; 16]);
 

@@ -1,4 +1,4 @@
-//! What a feed has said up to one revision.
+//! View: the content of a feed up to one revision.
 //!
 //! The authority's state and every verifier hold one, changed only by [`View::apply`], so equal revisions have equal
 //! roots. A verifier may instead take a whole view from a carrier, [`View::from_snapshot`], and believes it only when
@@ -9,38 +9,39 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::Reader;
+use crate::checkpoint::VERSION;
 use crate::merkle::Frontier;
 use crate::{
     Change, Checkpoint, DecodeError, Epoch, FeedEntry, FeedId, FeedSalt, Hash, KeyPurpose,
-    KeyState, PublicKeyRecord, Revision, RevocationSet,
+    KeyState, PublicKeyRecord, Revision, RevocationSet, UnixMillis,
 };
 
-/// First bytes of what `state_root` is the hash of.
+/// Domain of `state_root`: the first bytes that are hashed.
 const STATE_DOMAIN: &[u8] = b"hessra state v1\n";
 
 /// Set, keys and position. Cheap to clone: rules are shared.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The feed.
+    /// Id of the feed.
     pub feed_id: FeedId,
-    /// Which history of the feed.
+    /// Number of the feed's history.
     pub epoch: Epoch,
-    /// Applied through this revision.
+    /// Newest revision that was applied.
     pub revision: Revision,
-    /// Every rule.
+    /// All rules.
     pub set: RevocationSet,
-    /// Every key that is not forgotten, by id.
+    /// All keys that are not forgotten, by id.
     pub keys: BTreeMap<u32, PublicKeyRecord>,
-    /// +1 for every key entry.
+    /// Version of the key set: +1 for every key entry.
     pub keyset_version: u64,
-    /// The policy in force; zeros before the first.
+    /// Digest of the policy in force; zeros before the first.
     pub policy_digest: Hash,
     /// Right frontier over all entries; its size is the revision.
     pub log: Frontier,
 }
 
 impl View {
-    /// Revision 0.
+    /// Empty view, at revision 0.
     #[must_use]
     pub fn new(feed_id: FeedId, epoch: Epoch, salt: FeedSalt) -> Self {
         Self {
@@ -55,9 +56,9 @@ impl View {
         }
     }
 
-    /// A view from parts that some carrier brought, if they are what the checkpoint is about.
+    /// Makes a view from parts that a carrier brought, if they are the ones that the checkpoint names.
     ///
-    /// The checkpoint must be verified by the caller: its roots are what the parts are compared with.
+    /// The caller must have verified the checkpoint: its roots are compared with those of the parts.
     ///
     /// # Errors
     /// [`ViewError::Root`] when a root differs.
@@ -125,7 +126,7 @@ impl View {
         Ok(())
     }
 
-    /// Root over everything in the view but the log: what a snapshot from any carrier is checked against.
+    /// Root over everything in the view but the log. A snapshot from any carrier is checked against it.
     ///
     /// `SHA-256("hessra state v1\n", feed id, salt, epoch, revision, root of the rules, keyset version, policy digest,
     /// canonical key set)`, numbers big-endian; only the last part has no fixed length.
@@ -159,7 +160,7 @@ impl View {
         bytes
     }
 
-    /// Public feed keys whose checkpoints are to be believed: all but the revoked ones.
+    /// Public feed keys whose checkpoints may be believed: all but the revoked ones.
     #[must_use]
     pub fn feed_keys(&self) -> BTreeMap<u32, [u8; 32]> {
         self.keys
@@ -170,7 +171,36 @@ impl View {
     }
 }
 
-/// Strict inverse of [`View::keys_bytes`].
+/// Here and not beside the struct, which need not know what a view is.
+impl Checkpoint {
+    /// Makes the statement about a view.
+    #[must_use]
+    pub fn of(
+        view: &View,
+        floor: Revision,
+        issued_at: UnixMillis,
+        tick_ms: u64,
+        fresh_for_ms: u32,
+        node: u64,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            feed_id: view.feed_id,
+            epoch: view.epoch,
+            revision: view.revision,
+            log_root: view.log_root(),
+            state_root: view.state_root(),
+            keyset_version: view.keyset_version,
+            floor_revision: floor,
+            issued_at,
+            tick_ms,
+            fresh_for_ms,
+            node,
+        }
+    }
+}
+
+/// Reads the bytes that [`View::keys_bytes`] makes, and no others.
 ///
 /// # Errors
 /// [`DecodeError`] when the bytes are not a canonical key set, [`DecodeError::Unknown`] when a newer cluster made it.

@@ -70,7 +70,7 @@ fn request(
         .map(|text| duration::parse_until(text, clock::unix_seconds()));
     Ok(RevokeRequest {
         request_id: request_id.0.to_vec(),
-        targets: vec![target.wire.clone()],
+        targets: vec![target.wire()],
         permanent: arguments.permanent,
         until: until
             .transpose()
@@ -190,8 +190,8 @@ impl Committed {
             "id": self.item.id,
             "revision": self.item.revision,
             "already": self.item.already,
-            "scope": if arguments.until.is_some() { "lock" } else { self.target.scope },
-            "target": self.target.text,
+            "scope": if arguments.until.is_some() { "lock" } else { self.target.target.kind().as_str() },
+            "target": self.target.target.to_string(),
             "committed_at": timestamp(self.answer.committed_at_ms),
             "nodes": self.answer.nodes_applied,
             "nodes_total": self.answer.nodes,

@@ -1,7 +1,7 @@
 //! `hessra status`: is the cluster healthy, and who does what.
 
-use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{NodeStatus, StatusResponse};
+use hessra_sdk_rust::{Authority, NodeState};
 use serde_json::{Value, json};
 
 use crate::context::{self, Context};
@@ -38,7 +38,7 @@ fn degraded(status: &StatusResponse) -> Failure {
     let troubled = status
         .nodes
         .iter()
-        .filter(|node| !node.reachable || node.state != "ready");
+        .filter(|node| !node.reachable || !node.is_ready());
     let names: Vec<String> = troubled
         .map(|node| format!("node {} ({})", node.id, node_state(node)))
         .collect();
@@ -55,7 +55,7 @@ fn node_state(node: &NodeStatus) -> String {
     if node.reachable {
         node.state.clone()
     } else {
-        "unreachable".to_owned()
+        NodeState::Unreachable.into()
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
             id,
             public_address: format!("127.0.0.1:740{id}"),
             role: "follower".to_owned(),
-            state: "ready".to_owned(),
+            state: NodeState::Ready.into(),
             version: "0.1.0".to_owned(),
             reachable,
             ..NodeStatus::default()

@@ -283,14 +283,14 @@ fn key_state(state: KeyState) -> &'static str {
 }
 
 fn revocable(target: &Revocable) -> Target {
-    let mut record = named(scope(target), String::new());
+    let mut record = named(target.kind().as_str(), String::new());
     match target {
-        Revocable::Subtree(identity) | Revocable::Exact(identity) | Revocable::Lock(identity) => {
-            record.subject = identity.to_string();
-        }
-        Revocable::Token(id) => record.token_ids = vec![HEXLOWER.encode(id.as_bytes())],
-        Revocable::Certificate(digest) => record.subject = HEXLOWER.encode(digest),
+        Revocable::Token(id) => record.token_ids = vec![id.to_string()],
         Revocable::Key(id) => record.subject = format!("key {id}"),
+        Revocable::Subtree(_)
+        | Revocable::Exact(_)
+        | Revocable::Lock(_)
+        | Revocable::Certificate(_) => record.subject = target.to_string(),
     }
     record
 }
@@ -309,15 +309,4 @@ fn revocation_id(state: &State, revision: Revision) -> String {
         revision,
     }
     .to_string()
-}
-
-fn scope(target: &Revocable) -> &'static str {
-    match target {
-        Revocable::Token(_) => "token",
-        Revocable::Subtree(_) => "subtree",
-        Revocable::Exact(_) => "exact",
-        Revocable::Key(_) => "key",
-        Revocable::Certificate(_) => "certificate",
-        Revocable::Lock(_) => "lock",
-    }
 }

@@ -77,9 +77,7 @@ impl<W: World> Consensus<W> {
         };
         let has_room = |id: u64| {
             let heard = self.inner.neighbours.last_heard();
-            let is_ready = heard
-                .get(&id)
-                .is_some_and(|known| known.status.state == "ready");
+            let is_ready = heard.get(&id).is_some_and(|known| known.status.is_ready());
             self.is_alive(id) && is_ready
         };
         let Some(heir) = self.inner.raft.heir(has_room) else {

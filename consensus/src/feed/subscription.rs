@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::stream::unfold;
 use futures::{Stream, StreamExt as _};
 use hessra_proto::status::{Failure, Reason};
-use hessra_proto::{ConvertError, Greeting, Said};
+use hessra_proto::{ConvertError, Greeting, VerifierMessage};
 use hessra_revocation::follower::Event;
 use hessra_revocation::publisher::{Plan, ResetReason};
 use hessra_revocation::{Monotonic, Revision, SignedCheckpoint};
@@ -35,9 +35,15 @@ const CHUNK_BYTES: usize = 128 * 1024;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The verifier's half of a stream: its messages, as far as they can be read. The end of it is the end of the stream.
-pub trait Upstream: Stream<Item = Result<Said, ConvertError>> + Send + Unpin + 'static {}
+pub trait Upstream:
+    Stream<Item = Result<VerifierMessage, ConvertError>> + Send + Unpin + 'static
+{
+}
 
-impl<S: Stream<Item = Result<Said, ConvertError>> + Send + Unpin + 'static> Upstream for S {}
+impl<S: Stream<Item = Result<VerifierMessage, ConvertError>> + Send + Unpin + 'static> Upstream
+    for S
+{
+}
 
 /// Serves one verifier: the node's half of its stream, encoded messages.
 ///
@@ -149,8 +155,8 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         // INVARIANT: read after the hello arrived, so it is not before the instant at which the verifier sent it.
         let tick = self.hub.world().monotonic();
         Some(match message {
-            Ok(Said::Hello(greeting)) => self.welcome(&greeting, tick, permit),
-            Ok(Said::Ack(_)) => Err(refuse(
+            Ok(VerifierMessage::Hello(greeting)) => self.welcome(&greeting, tick, permit),
+            Ok(VerifierMessage::Ack(_)) => Err(refuse(
                 Reason::InvalidArgument,
                 "a stream begins with a hello",
             )),
@@ -323,10 +329,10 @@ impl<W: World, S: Upstream> Subscription<W, S> {
     fn acknowledged(
         &self,
         connection: &Connection,
-        message: Result<Said, ConvertError>,
+        message: Result<VerifierMessage, ConvertError>,
     ) -> Option<()> {
         match message {
-            Ok(Said::Ack(ack)) => {
+            Ok(VerifierMessage::Ack(ack)) => {
                 let published = self.hub.published(ack.revision);
                 let subscribers = self.hub.subscribers();
                 let known = subscribers.differs(connection);
@@ -337,7 +343,7 @@ impl<W: World, S: Upstream> Subscription<W, S> {
                 }
                 Some(())
             }
-            Ok(Said::Hello(_)) => None,
+            Ok(VerifierMessage::Hello(_)) => None,
             Err(error) => {
                 tracing::debug!(verifier = connection.verifier().as_str(), %error, "a verifier sent a malformed message");
                 None

@@ -1,8 +1,6 @@
 //! The writes that wait to be proposed, and how a batch is taken from them.
 
-use hessra_sled::codec;
 use hessra_state::{Command, PendingAction, Stamped};
-use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -34,11 +32,6 @@ pub(super) fn lane_of(commands: &[Stamped]) -> Lane {
         true => Lane::Revocations,
         false => Lane::Others,
     }
-}
-
-/// The bytes of a command in the log.
-pub(super) fn size(stamped: &Stamped) -> usize {
-    codec::encode_stamped(stamped).encoded_len()
 }
 
 /// Where a write came from.

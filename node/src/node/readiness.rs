@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hessra_consensus::NodeFacts;
+use hessra_proto::NodeState;
 use hessra_sled::{Engine as _, SledEngine};
 
 use crate::ops::{NotReady, Readiness};
@@ -32,29 +33,29 @@ impl Facts {
         let mut reasons = Vec::new();
         let mut add = |reason, message: String| reasons.push(NotReady { reason, message });
         if self.stopping.load(Ordering::Acquire) {
-            add("stopping", "this node is stopping".to_owned());
+            add(NodeState::Stopping, "this node is stopping".to_owned());
         }
         if let Some((reason, message)) = self.consensus() {
             add(reason, message);
         }
         if let Some(message) = self.keys.sealed() {
-            add("keys_sealed", message);
+            add(NodeState::KeysSealed, message);
         }
         if let Err(low) = self.store.writable() {
-            add("disk_low", low.to_string());
+            add(NodeState::DiskLow, low.to_string());
         }
         let failing = self.consensus.audit().written().borrow().failing.clone();
         if let Some(error) = failing {
-            add("audit_failing", error.to_string());
+            add(NodeState::AuditFailing, error.to_string());
         }
         reasons
     }
 
     /// The first thing that is missing: what comes after follows from it.
-    fn consensus(&self) -> Option<(&'static str, String)> {
+    fn consensus(&self) -> Option<(NodeState, String)> {
         let status = self.consensus.raft().status();
         if let Some(reason) = status.stopped {
-            return Some(("stopped", reason.to_string()));
+            return Some((NodeState::Stopped, reason.to_string()));
         }
         let no_members = self
             .consensus
@@ -66,25 +67,25 @@ impl Facts {
         if self.waits_to_be_added && no_members {
             let message =
                 "waiting to be added to a cluster: run `hessra cluster add` at one of its members";
-            return Some(("waiting_to_be_added", message.to_owned()));
+            return Some((NodeState::WaitingToBeAdded, message.to_owned()));
         }
         if status.leader.is_none() {
             return Some((
-                "no_leader",
+                NodeState::NoLeader,
                 "no leader is known: fewer than a quorum of the members reach each other"
                     .to_owned(),
             ));
         }
         if !self.consensus.state().is_initialized() {
             return Some((
-                "not_initialized",
+                NodeState::NotInitialized,
                 "the cluster has no keys and no policy yet".to_owned(),
             ));
         }
         match self.consensus.freshness() {
             Some(age) if age <= self.stale_max => None,
             _ => Some((
-                "not_fresh",
+                NodeState::NotFresh,
                 "this node has not heard of its quorum for too long".to_owned(),
             )),
         }
@@ -92,10 +93,9 @@ impl Facts {
 }
 
 impl NodeFacts for Facts {
-    fn readiness(&self) -> String {
-        self.reasons()
-            .first()
-            .map_or_else(|| "ready".to_owned(), |first| first.reason.to_owned())
+    fn readiness(&self) -> NodeState {
+        let first = self.reasons().into_iter().next();
+        first.map_or(NodeState::Ready, |first| first.reason)
     }
 
     fn keks(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signature, VerifyingKey};
 use hessra_proto::v1;
 use hessra_proto::v1::feed::feed_client::FeedClient;
-use hessra_proto::{Acknowledgement, Greeting, Said, VerifierId};
+use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::follower::{Action, Event};
 use hessra_revocation::{Follower, Identity, Revision, Target, VerifySignature};
 use tokio::sync::mpsc;
@@ -73,7 +73,9 @@ impl Verifier {
                 capabilities: Vec::new(),
                 client: "test".into(),
             };
-            said.send(Said::Hello(greeting).into()).await.unwrap();
+            said.send(VerifierMessage::Hello(greeting).into())
+                .await
+                .unwrap();
         }
         let stream = client
             .follow(ReceiverStream::new(upstream))
@@ -101,7 +103,7 @@ impl Verifier {
                     revision,
                     state_root,
                 } if self.acks => {
-                    let ack = Said::Ack(Acknowledgement {
+                    let ack = VerifierMessage::Ack(Acknowledgement {
                         revision,
                         state_root,
                     });
@@ -387,7 +389,7 @@ async fn ten_thousand_rules_of_one_request_arrive_in_one_delta_or_in_many_chunks
 async fn a_stream_that_does_not_begin_with_a_hello_ends_with_a_sentence() {
     let cluster = Cluster::three().await;
     let mut client = FeedClient::new(cluster.nodes[&1].channel().await);
-    let ack = Said::Ack(Acknowledgement {
+    let ack = VerifierMessage::Ack(Acknowledgement {
         revision: Revision(1),
         state_root: [0; 32],
     });

@@ -12,6 +12,7 @@ use hessra_consensus::feed::{CheckpointSigner, FeedSettings, SigningError};
 use hessra_consensus::{
     Asked, ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteError, WriteGuard,
 };
+use hessra_proto::NodeState;
 use hessra_proto::v1;
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, UnixMillis,
@@ -94,8 +95,8 @@ impl WriteGuard for Disk {
 struct Ready;
 
 impl NodeFacts for Ready {
-    fn readiness(&self) -> String {
-        "ready".to_owned()
+    fn readiness(&self) -> NodeState {
+        NodeState::Ready
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -371,7 +372,7 @@ impl Cluster {
         let mut digests = self
             .nodes
             .values()
-            .map(|node| node.consensus.raft().remembered().moment().machine.digest());
+            .map(|node| node.consensus.raft().remembered().image().machine.digest());
         let first = digests.next().unwrap();
         assert!(
             digests.all(|digest| digest == first),

@@ -1,22 +1,23 @@
-//! What a node says on a verifier's stream, as the events that the follower takes.
+//! Messages of a node on a verifier's stream, as the events that the follower takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use feed::downstream::Message;
+use hessra_revocation::follower::{Mode, Welcome};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, ResetReason};
+use hessra_revocation::{Epoch, Event, FeedId, FeedSalt, Hash, Revision, SignedCheckpoint};
 
-use super::{
-    ConvertError, Duration, Epoch, Event, FEED_KEYS_MAX, FeedId, FeedSalt, Hash, Mode, ResetReason,
-    Revision, SignedCheckpoint, Welcome, array, at_most, feed, hashes,
-};
+use super::error::{ConvertError, array, at_most, hashes};
+use crate::v1::feed::{self, downstream::Message};
 
-/// Peaks of an RFC 6962 frontier: one per bit of a u64.
+/// Most peaks of an RFC 6962 frontier: one per bit of a u64.
 const PEAKS_MAX: usize = 64;
-/// Buckets of a rule set.
+/// Most buckets of a rule set.
 const BUCKETS_MAX: usize = 256;
-/// A node asks nobody to stay away longer than five minutes.
+/// Longest time that a node may send a verifier away for: five minutes.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// The message of an event; `None` for what a driver tells itself, which nobody sends: [`Event::Connected`],
+/// Message of an event; `None` for events that a driver tells itself and no node sends: [`Event::Connected`],
 /// [`Event::Disconnected`], [`Event::Malformed`].
 #[must_use]
 pub fn to_downstream(event: Event) -> Option<feed::Downstream> {

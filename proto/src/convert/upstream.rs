@@ -1,19 +1,21 @@
-//! What a verifier says on its stream: once hello, then acknowledgements.
+//! Messages of a verifier on its stream: one hello, then acknowledgements.
 
 use std::fmt;
 
-use super::{
-    ConvertError, Epoch, FEED_KEYS_MAX, FeedId, Hash, Hello, Revision, array, at_most, feed, hashes,
-};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello};
+use hessra_revocation::{Epoch, FeedId, Hash, Revision};
 
-/// Bucket roots in a hello: all or none.
+use super::error::{ConvertError, array, at_most, hashes};
+use crate::v1::feed;
+
+/// Number of bucket roots in a hello, if it has any.
 const BUCKETS: usize = 256;
-/// Capabilities a verifier may announce: there is one now.
+/// Most capabilities that a verifier may announce: there is one now.
 const CAPABILITIES_MAX: usize = 16;
-/// Bytes of one capability, and of the client's name and version.
+/// Most bytes of one capability, and of the client's name and version.
 const WORD_BYTES_MAX: usize = 128;
 
-/// Capability of a stream that only looks: nobody waits for it to enforce anything, so it does not enrol.
+/// Capability of a stream that only observes: it does not enrol, so no revocation waits for its acknowledgement.
 pub const OBSERVER: &str = "observer";
 
 /// Name of a verifier: 1 to 64 of `[A-Za-z0-9._-]`.
@@ -21,7 +23,7 @@ pub const OBSERVER: &str = "observer";
 pub struct VerifierId(String);
 
 impl VerifierId {
-    /// Accepts the grammar only.
+    /// Reads a name of that grammar.
     ///
     /// # Errors
     /// [`ConvertError::Rule`] with the grammar.
@@ -37,7 +39,7 @@ impl VerifierId {
         })
     }
 
-    /// As it was spelled.
+    /// Name as it was spelled.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,21 +52,21 @@ impl fmt::Display for VerifierId {
     }
 }
 
-/// A hello with who says it.
+/// Hello, with the verifier that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// What the verifier holds.
+    /// Position and keys of the verifier.
     pub hello: Hello,
-    /// Its name.
+    /// Name of the verifier.
     pub verifier_id: VerifierId,
-    /// What it can do beyond version 1 of the protocol.
+    /// Capabilities of the verifier beyond version 1 of the protocol.
     pub capabilities: Vec<String>,
     /// Name and version of the program, for people.
     pub client: String,
 }
 
 impl Greeting {
-    /// Does it only look?
+    /// True for a stream that only observes.
     #[must_use]
     pub fn is_observer(&self) -> bool {
         self.capabilities.iter().any(|word| word == OBSERVER)
@@ -142,12 +144,12 @@ fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
     })
 }
 
-/// A verifier's proof that it holds a revision.
+/// Proof of a verifier that it holds a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// Everything through this revision denies.
+    /// Revision up to which everything denies.
     pub revision: Revision,
-    /// Root over what it holds: proves content, not a number.
+    /// Root over the verifier's rules: proves content, not a number.
     pub state_root: Hash,
 }
 
@@ -172,21 +174,21 @@ impl TryFrom<feed::Ack> for Acknowledgement {
     }
 }
 
-/// One message of a verifier.
+/// Message of a verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// First, once.
+pub enum VerifierMessage {
+    /// Hello: the first message, once.
     Hello(Greeting),
-    /// From then on.
+    /// Acknowledgement: every later message.
     Ack(Acknowledgement),
 }
 
-impl From<Said> for feed::Upstream {
-    fn from(said: Said) -> Self {
+impl From<VerifierMessage> for feed::Upstream {
+    fn from(message: VerifierMessage) -> Self {
         use feed::upstream::Message;
-        let message = match said {
-            Said::Hello(greeting) => Message::Hello(greeting.into()),
-            Said::Ack(ack) => Message::Ack(ack.into()),
+        let message = match message {
+            VerifierMessage::Hello(greeting) => Message::Hello(greeting.into()),
+            VerifierMessage::Ack(ack) => Message::Ack(ack.into()),
         };
         Self {
             message: Some(message),
@@ -194,7 +196,7 @@ impl From<Said> for feed::Upstream {
     }
 }
 
-impl TryFrom<feed::Upstream> for Said {
+impl TryFrom<feed::Upstream> for VerifierMessage {
     type Error = ConvertError;
 
     fn try_from(wire: feed::Upstream) -> Result<Self, ConvertError> {

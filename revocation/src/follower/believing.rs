@@ -1,22 +1,35 @@
-//! Which checkpoints are believed, and what they must agree with.
+//! Trust in checkpoints: the keys that are believed, and the roots that a checkpoint must agree with.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use super::messages::{Action, Alarm, Welcome};
 use super::trouble::{Trouble, fork_at, unreadable};
-use super::{Action, Alarm, Follower, Stream, VerifySignature, Welcome};
 use crate::publisher::FEED_KEYS_MAX;
 use crate::{Checkpoint, KeyState, SignedCheckpoint, Target, View};
 
-impl<V: VerifySignature> Follower<V> {
-    /// The checkpoint, if it is signed by a key that we believe and is about the feed of this stream.
+/// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
+pub trait VerifySignature {
+    /// True when `signature` is by `public_key` over `message`. Verification must be strict.
+    fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// Grounds on which a follower believes a checkpoint: pinned keys, and the view that it holds.
+pub(super) struct Trust<'a, V> {
+    pub(super) verify: &'a V,
+    pub(super) pinned: &'a BTreeMap<u32, [u8; 32]>,
+    pub(super) view: Option<&'a View>,
+}
+
+impl<V: VerifySignature> Trust<'_, V> {
+    /// Reads a checkpoint, if it is signed by a key that is believed and is about the feed of the welcome.
     pub(super) fn believe(
         &self,
-        stream: &Stream,
+        welcome: &Welcome,
         signed: &SignedCheckpoint,
     ) -> Result<Checkpoint, Trouble> {
         let key_id = signed.key_id;
-        let keys = self.trusted_keys(&stream.welcome);
+        let keys = self.trusted_keys(welcome);
         let key = keys
             .get(&key_id)
             .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
@@ -24,15 +37,15 @@ impl<V: VerifySignature> Follower<V> {
             return Err(Trouble::Alarm(Alarm::Forged { key_id }));
         }
         let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
-        if checkpoint.feed_id != stream.welcome.feed_id {
-            let (expected, got) = (stream.welcome.feed_id, checkpoint.feed_id);
+        if checkpoint.feed_id != welcome.feed_id {
+            let (expected, got) = (welcome.feed_id, checkpoint.feed_id);
             return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
         }
         Ok(checkpoint)
     }
 
-    /// Pinned keys, and what the feed itself says of its keys once we have followed it; the welcome's only when there
-    /// is nothing else. A key that the feed revoked is not believed even if it is pinned.
+    /// Keys to verify with: the pinned ones, and the feed's own keys once it has been followed; the welcome's only when
+    /// there is nothing else. A key that the feed revoked is not believed even if it is pinned.
     fn trusted_keys(&self, welcome: &Welcome) -> BTreeMap<u32, [u8; 32]> {
         if self.view.is_none() && self.pinned.is_empty() {
             return welcome.feed_keys.clone();
@@ -40,19 +53,19 @@ impl<V: VerifySignature> Follower<V> {
         self.introduced_keys()
     }
 
-    /// For the hello: a node that has rotated since signs with one of these first, and so introduces the newer ones.
-    /// Empty = whatever the welcome says.
+    /// Ids of believed keys, for the hello: a node that has rotated since signs with one of these first, and so
+    /// introduces the newer ones. Empty = the welcome's keys are believed.
     pub(super) fn believed_keys(&self) -> Vec<u32> {
         let ids: Vec<u32> = self.introduced_keys().into_keys().collect();
         ids[ids.len().saturating_sub(FEED_KEYS_MAX)..].to_vec()
     }
 
     fn introduced_keys(&self) -> BTreeMap<u32, [u8; 32]> {
-        let Some(view) = &self.view else {
+        let Some(view) = self.view else {
             return self.pinned.clone();
         };
         let mut keys = view.feed_keys();
-        keys.extend(&self.pinned);
+        keys.extend(self.pinned);
         keys.retain(|id, _| {
             let is_revoked_by_rule = || {
                 let target = Target::Key(*id);
@@ -69,7 +82,7 @@ impl<V: VerifySignature> Follower<V> {
     }
 
     pub(super) fn refuse_the_past(&self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
-        let Some(view) = &self.view else {
+        let Some(view) = self.view else {
             return Ok(());
         };
         let (epoch, revision) = (checkpoint.epoch, checkpoint.revision);
@@ -81,7 +94,7 @@ impl<V: VerifySignature> Follower<V> {
     }
 }
 
-/// The view is what the checkpoint is about; then this is how to say so.
+/// Checks that the checkpoint is about this view, and returns the acknowledgement to send.
 pub(super) fn check_roots(view: &View, checkpoint: &Checkpoint) -> Result<Action, Trouble> {
     let state_root = view.state_root();
     if view.log_root() != checkpoint.log_root || state_root != checkpoint.state_root {

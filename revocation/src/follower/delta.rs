@@ -1,12 +1,12 @@
-//! New revisions: applied all, or none of them.
+//! Delta: new revisions, applied all or none.
 
-use super::Alarm;
 use super::believing::check_roots;
+use super::messages::Alarm;
 use super::trouble::{Trouble, fork_at};
 use crate::publisher::DELTA_ENTRIES_MAX;
 use crate::{Checkpoint, DecodeError, FeedEntry, Revision, View};
 
-/// What a delta brings, beside its checkpoint.
+/// Entries of a delta, beside its checkpoint.
 pub(super) struct Entries<'a> {
     pub(super) from: Revision,
     pub(super) to: Revision,
@@ -14,7 +14,7 @@ pub(super) struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    /// The next revision first, and one entry for each.
+    /// Checks that the next revision comes first, with one entry for each.
     pub(super) fn check_range(&self, view: &View) -> Result<(), Trouble> {
         let count = self.bytes.len();
         let last = self
@@ -32,8 +32,9 @@ impl Entries<'_> {
         }
     }
 
-    /// The view after all of them, or nothing. The log root is compared before anything is read, so that what cannot
-    /// be understood is known to be the cluster's own and not the carrier's invention.
+    /// Applies all entries and returns the new view, or an error and no view. The log root is compared before anything
+    /// is read, so that an entry that cannot be understood is known to be the cluster's own and not the carrier's
+    /// invention.
     pub(super) fn apply_to(&self, view: &View, checkpoint: &Checkpoint) -> Result<View, Trouble> {
         let mut log = view.log.clone();
         self.bytes.iter().for_each(|entry| log.append(entry));

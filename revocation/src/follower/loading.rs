@@ -1,4 +1,4 @@
-//! A snapshot while it arrives: not yet believed, and bounded.
+//! Snapshot while it arrives: not yet believed, and bounded.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use crate::{PublicKeyRecord, RevocationSet};
 /// above the ten million that the product is measured with.
 pub const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// What has arrived of a snapshot.
+/// Parts of a snapshot that have arrived.
 #[derive(Debug)]
 pub(super) struct Loading {
     set: RevocationSet,
     keys: BTreeMap<u32, PublicKeyRecord>,
-    /// By bucket: each may come once, so that a carrier cannot make us work without end.
+    /// Buckets that have come: each may come once, so that a carrier cannot make us work without end.
     seen: [bool; 256],
-    /// A first chunk has come.
+    /// True once a first chunk has come.
     begun: bool,
     bytes: usize,
 }
 
 impl Loading {
-    /// Chunks replace buckets of this set.
+    /// Begins with a set whose buckets the chunks replace.
     pub(super) fn on_top_of(set: RevocationSet) -> Self {
         Self {
             set,

@@ -1,36 +1,37 @@
-//! Why a stream is given up, and what follows from it.
+//! Trouble with a stream: the reasons to give it up, and the consequence of each.
 
 use std::time::Duration;
 
-use super::Alarm;
+use super::messages::Alarm;
 use crate::publisher::ResetReason;
 use crate::{DecodeError, Revision, View};
 
-/// Longest wait a node may ask for; more is not believed.
+/// Longest wait that a node may ask for; longer ones are cut to it.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// Why a stream is given up.
+/// Reason to give a stream up.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Nobody need know.
+    /// Reconnect; no alarm.
     Again { elsewhere: bool, after: Duration },
-    /// Somebody must.
+    /// Raise an alarm.
     Alarm(Alarm),
 }
 
 impl Trouble {
-    /// This node or the way to it is of no use now: above all when it does not keep to the protocol.
+    /// Reconnect elsewhere: this node or the way to it is of no use now, above all when it does not keep to the
+    /// protocol.
     pub(super) const ELSEWHERE: Self = Self::Again {
         elsewhere: true,
         after: Duration::ZERO,
     };
-    /// Something is missing; a new hello makes up for it.
+    /// Reconnect here: something is missing, and a new hello makes up for it.
     pub(super) const RESUME: Self = Self::Again {
         elsewhere: false,
         after: Duration::ZERO,
     };
 
-    /// What a reset by the node means for a verifier that holds `view`.
+    /// Trouble that follows from a reset by the node, for a verifier that holds `view`.
     pub(super) fn of_reset(
         reason: ResetReason,
         retry_after: Duration,
@@ -55,7 +56,7 @@ pub(super) fn fork_at(revision: Revision) -> Trouble {
     Trouble::Alarm(Alarm::Fork { revision })
 }
 
-/// Bytes that a trusted key stands for, and that are not understood.
+/// Trouble that follows from signed bytes that are not understood.
 pub(super) fn unreadable(error: DecodeError) -> Trouble {
     match error {
         DecodeError::Unknown(variant) => Trouble::Alarm(Alarm::Upgrade { variant }),

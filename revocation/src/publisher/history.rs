@@ -1,8 +1,8 @@
-//! The retained entries of a feed: what a verifier that was away is caught up from.
+//! History: the retained entries of a feed, from which a verifier that was away catches up.
 //!
-//! Part of the replicated state, so everything here is deterministic. Entries are kept as canonical bytes, chunk by chunk,
-//! with the log's frontier before each chunk: so the log root at any retained revision, which answers "is your past
-//! mine?", costs at most one chunk of hashes to whoever asks, and nothing to whoever writes.
+//! Part of the replicated state, so everything here is deterministic. Entries are kept as canonical bytes, chunk by
+//! chunk, with the log's frontier before each chunk: so the log root at any retained revision, which answers "is your
+//! past mine?", costs the reader at most one chunk of hashes, and the writer nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use std::sync::Arc;
 use crate::merkle::Frontier;
 use crate::{DecodeError, FeedEntry, Hash, Revision};
 
-/// Entries that share an allocation: a clone copies one pointer for so many. 256 of them are about 25 KiB, which is
-/// what a push after a clone copies at most.
+/// Entries that share an allocation: a clone copies one pointer for so many. 256 of them are about 25 KiB, the most
+/// that a push after a clone copies.
 const CHUNK: usize = 256;
 
-/// The retained entries of a feed. Cheap to clone.
+/// Retained entries of a feed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct History {
     floor: Revision,
-    /// All full but the last.
+    /// Chunks of entries; all full but the last.
     chunks: VecDeque<Arc<Chunk>>,
-    /// Entries at the front of the first chunk that are no longer retained.
+    /// Number of entries at the front of the first chunk that are no longer retained.
     dropped: usize,
     len: usize,
-    /// Of the log before the next chunk.
+    /// Frontier of the log before the next chunk.
     next: Frontier,
 }
 
-/// Consecutive entries, one after the other.
+/// Chunk: consecutive entries, one after the other.
 #[derive(Clone, Debug)]
 struct Chunk {
-    /// Of the log before the first of them.
+    /// Frontier of the log before the first of them.
     before: Frontier,
     bytes: Vec<u8>,
-    /// Where each of them ends.
+    /// End of each entry in the bytes.
     ends: Vec<usize>,
 }
 
@@ -61,7 +61,7 @@ impl Chunk {
         self.bytes.get(start..end)
     }
 
-    /// Of the log after the first `count` entries.
+    /// Frontier of the log after the first `count` entries.
     fn frontier_after(&self, count: usize) -> Frontier {
         let mut log = self.before.clone();
         let entries = (0..count).filter_map(|at| self.get(at));
@@ -71,7 +71,7 @@ impl Chunk {
 }
 
 impl History {
-    /// Starts after `floor` (nothing retained); `at_floor` is the frontier of the log through it.
+    /// Empty history after `floor`; `at_floor` is the frontier of the log through it.
     #[must_use]
     pub fn new(floor: Revision, at_floor: Frontier) -> Self {
         Self {
@@ -83,7 +83,8 @@ impl History {
         }
     }
 
-    /// A history from its stored parts: the floor, the frontier there, and the canonical entries above it, in order.
+    /// Rebuilds a history from its stored parts: the floor, the frontier there, and the canonical entries above it, in
+    /// order.
     ///
     /// # Errors
     /// [`HistoryError::Entry`] when one cannot be read, [`HistoryError::Hole`] when one does not follow the one before.
@@ -129,13 +130,13 @@ impl History {
         dropped
     }
 
-    /// Entries above this revision are retained.
+    /// Floor: entries above this revision are retained.
     #[must_use]
     pub fn floor(&self) -> Revision {
         self.floor
     }
 
-    /// Frontier of the log through the floor: with the entries above it, the whole log's frontier can be made again.
+    /// Frontier of the log through the floor. With the entries above it, the whole log's frontier can be made again.
     #[must_use]
     pub fn floor_frontier(&self) -> Frontier {
         self.frontier_after(0)
@@ -153,7 +154,7 @@ impl History {
         self.len
     }
 
-    /// Nothing is retained.
+    /// True when nothing is retained.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -166,7 +167,7 @@ impl History {
         (above_floor <= self.len).then(|| self.frontier_after(above_floor).root())
     }
 
-    /// Canonical bytes of the entry that is a retained revision.
+    /// Canonical bytes of the entry of a retained revision.
     #[must_use]
     pub fn entry(&self, revision: Revision) -> Option<&[u8]> {
         let above_floor = revision.0.checked_sub(self.floor.0)?.checked_sub(1)?;
@@ -190,7 +191,7 @@ impl History {
         )
     }
 
-    /// Of the log through the first `count` retained entries.
+    /// Frontier of the log through the first `count` retained entries.
     fn frontier_after(&self, count: usize) -> Frontier {
         let at = self.dropped + count;
         match self.chunks.get(at / CHUNK) {
@@ -228,15 +229,15 @@ impl History {
     }
 }
 
-/// Why stored entries are not a history.
+/// Error of stored entries that do not make a history.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
     /// Bytes that are not an entry.
     #[error("entry {revision} of the feed cannot be read")]
     Entry {
-        /// Which it should have been.
+        /// Revision that it should have had.
         revision: Revision,
-        /// What is wrong with it.
+        /// Error of reading it.
         source: DecodeError,
     },
     /// An entry is missing or there twice.
@@ -244,9 +245,9 @@ pub enum HistoryError {
         "entry {expected} of the feed is missing, revision {got} is in its place: restore this node from another"
     )]
     Hole {
-        /// What should be there.
+        /// Revision that was expected.
         expected: Revision,
-        /// What is there.
+        /// Revision that was found.
         got: Revision,
     },
 }

@@ -1,13 +1,17 @@
-//! The id of a token's block: its signature, in the one form that cannot be varied by a holder.
+//! Token id: the signature of a token's block, in the one form that a holder cannot vary.
 //!
 //! An ECDSA signature is malleable: `(r, s)` and `(r, n - s)` both verify, so a holder of a token with a P-256 block
 //! could make a twin with another id and escape a rule about the first. Ids are therefore taken in low-s form.
 //! Ed25519 signatures are 64 plain bytes and stay as they are.
 
+use std::fmt;
+
+use crate::bytes::write_hex;
+
 /// Most bytes of an id. Origin: the largest signature Biscuit makes, a P-256 one in DER, has 72; the rest is room.
 pub const TOKEN_ID_BYTES_MAX: usize = 256;
 
-/// A block's revocation id: the signature bytes (64 for Ed25519; DER for P-256, normalised to low-s).
+/// Revocation id of a block: its signature bytes (64 for Ed25519; DER for P-256, normalised to low-s).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(Box<[u8]>);
 
@@ -30,7 +34,14 @@ impl TokenId {
     }
 }
 
-/// Why bytes are not a token id.
+/// Lowercase hexadecimal digits.
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+/// Error of bytes that are not a token id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenIdError {
     /// Empty, or above [`TOKEN_ID_BYTES_MAX`].
@@ -48,7 +59,7 @@ const ORDER: Scalar = [
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
-/// The low-s form of a DER signature whose s is high; `None` when it is low already or the bytes are not a signature.
+/// Low-s form of a DER signature whose s is high; `None` when s is low already or the bytes are not a signature.
 fn low_s_twin(bytes: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = from_der(bytes)?;
     if s >= ORDER {
@@ -58,7 +69,7 @@ fn low_s_twin(bytes: &[u8]) -> Option<Vec<u8>> {
     (twin < s).then(|| to_der(&r, &twin))
 }
 
-/// Strict DER (X.690 §8.3, §10.1) of `SEQUENCE { r INTEGER, s INTEGER }`, both positive and of at most 32 bytes.
+/// Reads strict DER (X.690 §8.3, §10.1) of `SEQUENCE { r INTEGER, s INTEGER }`, both positive and of at most 32 bytes.
 fn from_der(bytes: &[u8]) -> Option<(Scalar, Scalar)> {
     let [0x30, length, body @ ..] = bytes else {
         return None;
@@ -146,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_strict_signature_stays_as_it_is() {
+    fn bytes_that_are_no_strict_signature_stay_as_they_are() {
         let good = to_der(&scalar(0x11), &subtract(&ORDER, &scalar(0x22)));
         let mut trailing = good.clone();
         trailing.push(0);

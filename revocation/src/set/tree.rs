@@ -1,8 +1,8 @@
-//! The hash tree over the rules: where they are kept and how their root is computed.
+//! Hash tree over the rules: their storage, and their root.
 //!
 //! The root is the RFC 6962 Merkle tree hash over 65,536 leaves. Leaf `n` is the canonical bytes of all rules whose
-//! digest begins with the 16 bits `n`, in order. It depends on the content alone, and whoever holds the rules of one
-//! leaf can prove them with 16 hashes.
+//! digest begins with the 16 bits `n`, in order. It depends on the content alone, and a holder of the rules of one leaf
+//! can prove them with 16 hashes.
 //!
 //! In memory the tree is four branches deep, sixteen children each, behind `Arc`s: a clone is one look at sixteen
 //! pointers, a change copies the five nodes above it, and each node remembers its hash until something below changes.
@@ -13,9 +13,9 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use crate::merkle::{leaf_hash, node_hash};
 use crate::{Digest, Hash, Rule};
 
-/// Every rule.
+/// Tree of all rules.
 pub(super) type Tree = Branch<Branch<Bucket>>;
-/// Rules whose digests share the first byte.
+/// Bucket: the rules whose digests share the first byte.
 pub(super) type Bucket = Branch<Branch<Leaf>>;
 
 const FANOUT: usize = 16;
@@ -36,14 +36,14 @@ pub(super) fn empty_bucket_root() -> Hash {
     EMPTY[Bucket::HEIGHT * 4]
 }
 
-/// The leaf a digest belongs to.
+/// Number of the leaf that a digest belongs to.
 pub(super) fn leaf_number(digest: &Digest) -> u16 {
     u16::from_be_bytes([digest.0[0], digest.0[1]])
 }
 
-/// Part of the tree.
+/// Subtree.
 pub(super) trait Node: Clone + Default + Send + Sync {
-    /// Branches below.
+    /// Levels of branches below.
     const HEIGHT: usize;
 
     /// Root of the subtree.
@@ -56,7 +56,7 @@ pub(super) trait Node: Clone + Default + Send + Sync {
     fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + Send + '_>;
 }
 
-/// Sixteen subtrees.
+/// Branch: sixteen subtrees.
 #[derive(Clone, Debug)]
 pub(super) struct Branch<C> {
     children: [Option<Arc<C>>; FANOUT],
@@ -148,7 +148,7 @@ impl<C: Node> Node for Branch<C> {
     }
 }
 
-/// Rules whose digests share the first 16 bits, sorted by kind number and digest.
+/// Leaf: the rules whose digests share the first 16 bits, sorted by kind number and digest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leaf {
     rules: Vec<Rule>,
@@ -164,7 +164,7 @@ impl Leaf {
         self.position(order).ok().map(|at| &self.rules[at])
     }
 
-    /// Puts a rule; returns the one that stood in its place.
+    /// Puts a rule and returns the one that it replaces.
     pub(super) fn put(&mut self, rule: Rule) -> Option<Rule> {
         self.hash = OnceLock::new();
         match self.position(rule.order()) {

@@ -1,4 +1,4 @@
-//! A small authority for tests: appends entries, remembers every view, signs, and says what a node would say.
+//! A small node of an authority for tests: appends entries, remembers every view, signs, and answers as a node would.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub fn public_key(id: u32) -> [u8; 32] {
 }
 
 #[derive(Clone)]
-pub struct Authority {
+pub struct FeedNode {
     /// By revision, from 0.
     pub views: Vec<View>,
     pub history: History,
@@ -57,7 +57,7 @@ pub struct Authority {
     pub key_id: u32,
 }
 
-impl Authority {
+impl FeedNode {
     /// At revision 1: the feed key.
     pub fn new() -> Self {
         let view = View::new(FEED, Epoch(1), SALT);
@@ -215,7 +215,7 @@ impl Authority {
         vec![chunk, self.snapshot_end()]
     }
 
-    /// Everything that a node answers a hello with.
+    /// Messages with which a node answers a hello.
     pub fn answer(&self, hello: &Hello) -> Vec<Event> {
         match plan(self.view(), &self.history, hello) {
             Plan::Refuse(reason) => vec![Event::Reset {
@@ -235,7 +235,7 @@ impl Authority {
     }
 }
 
-impl Authority {
+impl FeedNode {
     /// The same node with its past only: what a disk set back to a copy would serve.
     pub fn rewound_to(&self, revision: Revision) -> Self {
         let mut past = Self {

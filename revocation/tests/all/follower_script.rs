@@ -13,7 +13,7 @@ use hessra_revocation::{
     KeyState, Monotonic, Query, Revision, Rule, RuleKind, SignedCheckpoint,
 };
 
-use crate::authority::{Authority, FEED_KEY, StandIn, public_key};
+use crate::authority::{FEED_KEY, FeedNode, StandIn, public_key};
 use crate::words::{self, Outcome, hex};
 
 #[derive(goldenscript::Command)]
@@ -83,12 +83,12 @@ enum Command {
     Malformed,
     /// Does the verifier deny this name?
     Denies(String),
-    /// What the verifier knows.
+    /// Shows the verifier's knowledge.
     Status,
 }
 
 struct Scene {
-    nodes: BTreeMap<String, Authority>,
+    nodes: BTreeMap<String, FeedNode>,
     node: String,
     follower: Follower<StandIn>,
     now: u64,
@@ -98,7 +98,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let nodes = BTreeMap::from([("one".to_owned(), Authority::new())]);
+        let nodes = BTreeMap::from([("one".to_owned(), FeedNode::new())]);
         let follower = Follower::new(StandIn, BTreeMap::new());
         Self {
             nodes,
@@ -110,7 +110,7 @@ impl Scene {
         }
     }
 
-    fn node(&mut self) -> &mut Authority {
+    fn node(&mut self) -> &mut FeedNode {
         self.nodes.get_mut(&self.node).unwrap()
     }
 
@@ -225,7 +225,7 @@ impl Scene {
 }
 
 fn resigned(
-    node: &Authority,
+    node: &FeedNode,
     checkpoint: &Checkpoint,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> SignedCheckpoint {
@@ -268,7 +268,7 @@ impl Runner for Scene {
         let event = match command {
             Command::Node(name) => {
                 if !self.nodes.contains_key(name) {
-                    let copy = Authority {
+                    let copy = FeedNode {
                         node: self.nodes.len() as u64 + 1,
                         ..self.node().clone()
                     };
@@ -450,7 +450,7 @@ fn knowledge_ages_by_the_verifiers_own_clock() {
 }
 
 #[test]
-fn what_is_forged_or_forked_changes_nothing() {
+fn forged_and_forked_messages_change_nothing() {
     run("forgery");
 }
 
@@ -465,7 +465,7 @@ fn feed_keys_are_believed_as_the_feed_says() {
 }
 
 #[test]
-fn what_is_not_understood_is_never_skipped() {
+fn unknown_entries_are_never_skipped() {
     run("upgrade");
 }
 
@@ -476,7 +476,7 @@ fn messages_out_of_turn_end_the_stream() {
 
 #[test]
 fn a_checkpoint_has_one_encoding_and_one_version() {
-    let authority = Authority::new();
+    let authority = FeedNode::new();
     let checkpoint = authority.checkpoint_at(authority.head());
     let bytes = checkpoint.to_bytes();
     assert!(bytes.starts_with(b"hessra checkpoint v1\n"));

@@ -1,4 +1,4 @@
-//! Whatever arrives, in whatever order: no panic, and never backwards.
+//! Fuzzing: any bytes in any order cause no panic, and a verifier never goes backwards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use hessra_revocation::{
 };
 use proptest::prelude::*;
 
-use crate::authority::{Authority, StandIn};
+use crate::authority::{FeedNode, StandIn};
 use crate::words;
 
 /// Twelve revisions, and another node that went its own way after the sixth.
-fn nodes() -> [Authority; 2] {
-    let mut one = Authority::new();
+fn nodes() -> [FeedNode; 2] {
+    let mut one = FeedNode::new();
     for number in 0..5 {
         one.put(
             &words::target("token", &number.to_string()).unwrap(),
             Cutoff::Permanent,
         );
     }
-    let mut two = Authority {
+    let mut two = FeedNode {
         node: 2,
         ..one.clone()
     };
@@ -89,7 +89,7 @@ fn damaged(signed: SignedCheckpoint, damage: Option<(usize, u8)>) -> SignedCheck
     }
 }
 
-fn event(node: &Authority, step: &Step) -> Vec<Event> {
+fn event(node: &FeedNode, step: &Step) -> Vec<Event> {
     let revision = Revision(step.revision.min(node.head().0));
     let last = Revision((revision.0 + step.length).min(node.head().0));
     let signed = damaged(node.sign(&node.checkpoint_at(last)), step.damage);

@@ -1,4 +1,4 @@
-//! Scripts about how a hello is answered and what a subscriber gets next.
+//! Scripts about the answer to a hello and the next step of a subscriber.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use goldenscript::{Context, Runner};
 use hessra_revocation::publisher::{Cursor, Frame, Hello, Plan, Step, plan};
 use hessra_revocation::{Cutoff, Epoch, FeedId, Hash, Publisher, Revision};
 
-use crate::authority::{Authority, FEED};
+use crate::authority::{FEED, FeedNode};
 use crate::words::{self, Outcome};
 
 #[derive(goldenscript::Command)]
@@ -17,7 +17,7 @@ enum Command {
     Keep(usize),
     /// The node restores a backup: another epoch.
     Restore(u64),
-    /// What a verifier's hello is answered with.
+    /// Shows the answer to a verifier's hello.
     Hello {
         #[arg(key)]
         from: u64,
@@ -43,12 +43,12 @@ enum Command {
     Subscribe { name: String, sent: u64 },
     /// A subscriber was caught up alone.
     CaughtUp { name: String, sent: u64 },
-    /// Everything that a subscriber gets now.
+    /// Shows all steps of a subscriber now.
     Next(String),
 }
 
 struct Node {
-    authority: Authority,
+    authority: FeedNode,
     publisher: Publisher<String>,
     cursors: std::collections::BTreeMap<String, Cursor>,
 }
@@ -189,7 +189,7 @@ fn run(script: &str) {
     // Three frames or thirty bytes: small enough for a script to reach both limits.
     let publisher = Publisher::new(Revision(10), 3, 30);
     let mut node = Node {
-        authority: Authority::new(),
+        authority: FeedNode::new(),
         publisher,
         cursors: Default::default(),
     };
@@ -197,7 +197,7 @@ fn run(script: &str) {
 }
 
 #[test]
-fn a_hello_is_answered_by_what_is_missing() {
+fn a_hello_is_answered_with_the_missing_parts() {
     run("plan");
 }
 

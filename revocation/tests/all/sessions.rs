@@ -8,7 +8,7 @@ use hessra_revocation::publisher::{Cursor, Frame, Step};
 use hessra_revocation::{Action, Cutoff, Event, Follower, Monotonic, Publisher, Revision};
 use proptest::prelude::*;
 
-use crate::authority::{Authority, StandIn};
+use crate::authority::{FeedNode, StandIn};
 use crate::words;
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 struct Session {
-    node: Authority,
+    node: FeedNode,
     publisher: Publisher<Event>,
     follower: Follower<StandIn>,
     now: u64,
@@ -54,7 +54,7 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
-        let node = Authority::new();
+        let node = FeedNode::new();
         // Two frames only, so that catching up happens.
         let publisher = Publisher::new(node.head(), 2, 1_000);
         let follower = Follower::new(StandIn, BTreeMap::new());

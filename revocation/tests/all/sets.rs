@@ -16,7 +16,7 @@ struct Made {
     until: Option<UnixSeconds>,
 }
 
-/// What a token shows.
+/// Token as it is shown to the rules.
 #[derive(Clone, Debug)]
 struct Shown {
     actor: Identity,

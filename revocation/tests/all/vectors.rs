@@ -16,7 +16,7 @@ mod cases;
 
 use cases::{Case, SEVENTEEN, cases, p256_signature, rule};
 
-use crate::authority::{Authority, FEED, SALT, StandIn};
+use crate::authority::{FEED, FeedNode, SALT, StandIn};
 use crate::words::{self, hex, unhex};
 
 const FILE: &str = concat!(
@@ -176,7 +176,7 @@ fn the_vectors_on_disk_are_the_ones_made_here() {
     );
 }
 
-/// What the file holds: through its text, as another language reads it.
+/// Content of the file: through its text, as another language reads it.
 fn read() -> Value {
     serde_json::from_str(&document().to_string()).unwrap()
 }
@@ -260,9 +260,9 @@ fn every_conformance_case_ends_as_it_must() {
 fn knowledge_is_fresh_up_to_its_bound() {
     for case in list(&read(), "freshness") {
         let number = |name: &str| case[name].as_u64().unwrap();
-        let mut node = Authority {
+        let mut node = FeedNode {
             tick_ms: number("welcome_tick_ms"),
-            ..Authority::new()
+            ..FeedNode::new()
         };
         let mut follower = Follower::new(StandIn, BTreeMap::new());
         follower.handle(Event::Connected, Monotonic(number("hello_sent_ms")));

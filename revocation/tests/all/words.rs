@@ -1,4 +1,4 @@
-//! How scripts and vectors spell targets, rules and bytes.
+//! Spelling of targets, rules and bytes in scripts and vectors.
 
 use std::error::Error;
 
@@ -43,13 +43,8 @@ pub fn target(kind: &str, name: &str) -> Outcome<Target> {
 
 pub fn kind(kind: RuleKind) -> String {
     match kind {
-        RuleKind::Token => "token".into(),
-        RuleKind::Subtree => "subtree".into(),
-        RuleKind::Exact => "exact".into(),
-        RuleKind::Key => "key".into(),
-        RuleKind::Certificate => "certificate".into(),
-        RuleKind::Lock => "lock".into(),
-        RuleKind::Unknown(number) => format!("unknown {number}"),
+        RuleKind::Unknown(number) => format!("{} {number}", kind.as_str()),
+        known => known.as_str().to_owned(),
     }
 }
 

@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         wall: NOW,
         monotonic: Monotonic(1),
     };
-    let verifier = Verifier::default();
+    let verifier = TokenVerifier::default();
     let Verdict::Allow(verified) = verifier.verify(&token, &Request::bearer(), &knowledge, now)
     else {
         return Err("the token of this example must verify".into());

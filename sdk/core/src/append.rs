@@ -1,8 +1,8 @@
-//! A third-party block whose signature comes from a [`Signer`].
+//! Third-party block whose signature comes from a [`Signer`].
 //!
 //! The Biscuit library signs such a block only with a private key that it holds. So it builds the block under a
-//! throw-away key, and what leaves here carries the signer's signature over the same payload. The payloads are those of
-//! the Biscuit specification, `SPECIFICATIONS.md`, "Signature (third party blocks)", version 1.
+//! throw-away key, and then the signer's signature over the same payload takes the place of that key's. The payloads
+//! are those of the Biscuit specification, `SPECIFICATIONS.md`, "Signature (third party blocks)", version 1.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::format::schema;
@@ -10,10 +10,11 @@ use biscuit_auth::{BlockBuilder, KeyPair, PrivateKey, UnverifiedBiscuit};
 use prost_biscuit::Message;
 use rand::{CryptoRng, RngCore};
 
+use crate::AttestError;
+use crate::signer::Signer;
 use crate::token::to_text;
-use crate::{AttestError, Signer};
 
-/// The text form of the token with one block more.
+/// Appends a block, and returns the text form of the token.
 pub(crate) fn append_signed(
     biscuit: &UnverifiedBiscuit,
     signer: &impl Signer,
@@ -34,7 +35,7 @@ pub(crate) fn append_signed(
     Ok(to_text(&envelope.encode_to_vec()))
 }
 
-/// The encoded block, as the library writes blocks of third parties.
+/// Encodes the block, as the library writes blocks of third parties.
 fn content(
     biscuit: &UnverifiedBiscuit,
     block: BlockBuilder,
@@ -75,7 +76,7 @@ fn sign_content(
     })
 }
 
-/// The secret that lets a holder append, which the token carries until it is sealed.
+/// Secret that lets a holder append; the token carries it until it is sealed.
 fn current_key(
     envelope: &schema::Biscuit,
     last: &schema::SignedBlock,

@@ -1,5 +1,5 @@
-//! What others add to an authorization: a service that it was there, a party that it agrees, an attestor which prefix
-//! it is good for.
+//! Attestation: blocks that others add to an authorization. A service attests that it was there, a party that it
+//! agrees, an attestor the prefix that the token is good for.
 //!
 //! Each is a block signed with a key that the authority named when it minted. Nothing is appended that the token does
 //! not ask for, and a token that does not verify is not signed: a signature over a stranger's token is a gift to them.
@@ -76,7 +76,7 @@ pub fn attest_service(
     append(&token, signer, block!("service({resource});"), rng)
 }
 
-/// Restricts a stub to what lies under a prefix, and so makes it usable.
+/// Restricts a stub to a prefix, and so makes it usable.
 ///
 /// Verifiers of ours compare segment by segment; published ones take the prefix itself as the object.
 ///
@@ -104,7 +104,7 @@ pub fn attest_prefix(
     append(&token, signer, restriction, rng)
 }
 
-/// A token that verifies and has not ended.
+/// Opens a token that verifies and has not ended.
 pub(crate) fn open(text: &str, keyring: &Keyring, now: UnixSeconds) -> Result<Token, AttestError> {
     let refuse = |reason: DenyReason| AttestError::Refused(reason.to_string());
     let token = Token::parse(text, &Limits::default()).map_err(|error| refuse(error.into()))?;
@@ -116,7 +116,7 @@ pub(crate) fn open(text: &str, keyring: &Keyring, now: UnixSeconds) -> Result<To
     Ok(token)
 }
 
-/// The token with one block more, if it still is one.
+/// Appends a block to a token, and checks that the result still is one.
 pub(crate) fn append(
     token: &Token,
     signer: &impl Signer,
@@ -134,7 +134,7 @@ pub(crate) fn key_of(signer: &impl Signer) -> Result<ThirdPartyKey, AttestError>
     key.map_err(|error| AttestError::Biscuit(error.to_string()))
 }
 
-/// The services of a chain, in order; empty when it is no chain.
+/// Services of a chain, in order; empty when it is no chain.
 pub(crate) fn chain_nodes(authority: &Block) -> Vec<ServiceNode> {
     let nodes = authority.rules.iter().filter_map(|rule| match rule {
         RuleShape::ChainNode { component, key } => Some(ServiceNode {
@@ -146,7 +146,7 @@ pub(crate) fn chain_nodes(authority: &Block) -> Vec<ServiceNode> {
     nodes.collect()
 }
 
-/// How many services have attested: the first so many, each once, in order.
+/// Number of services that have attested: the first so many, each once, in order.
 pub(crate) fn attested_services(
     token: &Token,
     nodes: &[ServiceNode],

@@ -1,7 +1,7 @@
-//! What holders and activators do with a capability: narrow it, activate it, say what it is about.
+//! Steps after minting a capability: a holder narrows it, an activator activates it, an attestor says what it is about.
 //!
 //! Narrowing needs no key and can only take away. Activating and attesting are signed with the key that the capability
-//! names; verifiers look for that signature, and nobody's word stands for it.
+//! names; verifiers look for that signature, and no claim of a caller stands for it.
 
 use biscuit_auth::KeyPair;
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
@@ -13,24 +13,23 @@ use hessra_revocation::UnixSeconds;
 use crate::attest::{append, key_of, open};
 use crate::mint::{DESIGNATIONS_MAX, check_designation, check_name, said_by, shown_by_verifier};
 use crate::token::{CheckShape, to_text};
-use crate::verifier::Designation;
-use crate::{AttestError, Keyring, Limits, MintError, Signer, Token};
+use crate::{AttestError, Designation, Keyring, Limits, MintError, Signer, Token};
 
-/// How a holder narrows a capability.
+/// Terms of narrowing a capability.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Narrowing {
-    /// What the verifier must show of its request from now on.
+    /// Designations that the verifier must show of its request from now on.
     pub designations: Vec<Designation>,
-    /// From this instant on it is refused; `None` = as before.
+    /// Instant from which on it is refused; `None` = as before.
     pub expires_at: Option<UnixSeconds>,
 }
 
-/// How an activator activates a latent capability.
+/// Terms of activating a latent capability.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActivationTerms {
-    /// From this instant on it is refused; `None` = as long as the latent one.
+    /// Instant from which on it is refused; `None` = as long as the latent one.
     pub expires_at: Option<UnixSeconds>,
-    /// Good once: which use in the cluster's ledger. Unique among the activations of the capability.
+    /// Facet of a single use, in the cluster's ledger. Unique among the activations of the capability.
     pub facet: Option<String>,
 }
 
@@ -56,7 +55,7 @@ pub fn narrow(
         .verify(&token)
         .map_err(|reason| AttestError::Refused(reason.to_string()))?;
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let narrowed = signed.biscuit.append_with_keypair(&next, block);
+    let narrowed = signed.biscuit().append_with_keypair(&next, block);
     let bytes = narrowed
         .map_err(|_| AttestError::Sealed)?
         .to_vec()
@@ -97,7 +96,7 @@ pub fn activate(
     append(&token, signer, block, rng)
 }
 
-/// Says what a capability is about, where it waits for the signer's word.
+/// Attests what a capability is about, where it waits for the signer's word.
 ///
 /// # Errors
 /// [`AttestError::NotAsked`] when it waits for none of the designations under the signer's key; else [`AttestError`].

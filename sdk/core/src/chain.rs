@@ -1,16 +1,15 @@
-//! Who acts with an identity token: derived from its structure, never from its text.
+//! Chain of an identity token: the actor, derived from structure, never from text.
 //!
 //! The authority block names one subject. Each later block either narrows to a name at or below the one before, or only
-//! bounds the time, or (if the caller says so) holds further checks. Anything else is refused: text inspection is what
-//! lets `alice` become `bob`.
+//! bounds the time, or (if the caller says so) holds further checks. Anything else is refused: a verifier that inspects
+//! text lets `alice` become `bob`.
 
 use hessra_revocation::{Identity, IdentityError};
 
-use crate::token::{Block, CheckShape, RuleShape};
-use crate::verifier::PolicyChecks;
+use crate::token::{Block, CheckShape, PolicyChecks, RuleShape};
 use crate::{Limits, Token, TokenFacts};
 
-/// The names of an identity token: subject first, then every delegation.
+/// Names of an identity token: subject first, then every delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     identities: Vec<Identity>,
@@ -46,7 +45,7 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Base subject.
+    /// Subject of the authority block.
     #[must_use]
     pub fn subject(&self) -> &Identity {
         self.identities
@@ -54,7 +53,7 @@ impl Chain {
             .expect("a chain starts with its subject")
     }
 
-    /// Who acts when nobody names an actor: the last delegation, else the subject.
+    /// Actor when no actor is named: the last delegation, else the subject.
     #[must_use]
     pub fn actor(&self) -> &Identity {
         self.identities
@@ -62,30 +61,30 @@ impl Chain {
             .expect("a chain starts with its subject")
     }
 
-    /// Subject first, derived actor last.
+    /// All names: subject first, derived actor last.
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
-    /// May the derived actor delegate, and stand for names below it?
+    /// True when the derived actor may delegate, and stand for names below it.
     #[must_use]
     pub fn is_delegable(&self) -> bool {
         self.delegable
     }
 
-    /// The domain that the identity is restricted to.
+    /// Domain that the identity is restricted to.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
     }
 
-    /// Does a later block hold checks of its holder's own making?
+    /// True when a later block holds checks of its holder's own making.
     pub(crate) fn has_policy_checks(&self) -> bool {
         self.policy_checks
     }
 
-    /// May the token be used as `actor`: the derived one, or one below it where that is allowed?
+    /// True when the token may be used as `actor`: the derived one, or one below it where that is allowed.
     #[must_use]
     pub fn permits(&self, actor: &Identity) -> bool {
         actor == self.actor() || (self.delegable && is_below(actor, self.actor()))
@@ -108,7 +107,7 @@ impl Chain {
         })
     }
 
-    /// The name that a later block narrows to, if it is a delegation.
+    /// Name that a later block narrows to, if it is a delegation.
     fn read_later<'a>(
         &mut self,
         block: &'a Block,
@@ -157,7 +156,7 @@ impl Chain {
     }
 }
 
-/// Exactly one check on the actor, about the subject, and else only time.
+/// Checks that there is exactly one check on the actor, about the subject, and else only time.
 fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError> {
     let mut guard = None;
     for check in &authority.checks {
@@ -176,7 +175,8 @@ fn authority_guard(authority: &Block, subject: &str) -> Result<bool, ChainError>
     guard.ok_or(ChainError::Shape("it does not bind its actor"))
 }
 
-/// The published restriction: one check on the domain, and the rule that tells verifiers the subject is in it.
+/// Domain of the published restriction: one check on the domain, and the rule that tells verifiers the subject is in
+/// it.
 fn domain_of(authority: &Block) -> Result<Option<String>, ChainError> {
     let domains: Vec<&String> = authority.checks.iter().filter_map(domain_check).collect();
     match (
@@ -197,7 +197,7 @@ fn domain_check(check: &CheckShape) -> Option<&String> {
     }
 }
 
-/// Strictly below, byte for byte: as Biscuit's own check sees it.
+/// True when `child` is strictly below `parent`, byte for byte, as Biscuit's own check sees it.
 pub(crate) fn is_below(child: &Identity, parent: &Identity) -> bool {
     let rest = child.as_str().strip_prefix(parent.as_str());
     rest.is_some_and(|rest| rest.starts_with(':'))
@@ -207,39 +207,39 @@ fn parse(name: &str) -> Result<Identity, ChainError> {
     Ok(Identity::parse(name)?)
 }
 
-/// Why a token is not an identity.
+/// Error of a token that is not an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// Not the published shape.
+    /// Token of another shape than the published one.
     #[error("the token is not an identity that this version understands: {0}")]
     Shape(&'static str),
-    /// It is restricted to a domain that the caller does not confirm.
+    /// Identity that is restricted to a domain which the caller does not confirm.
     #[error(
         "the token is restricted to a domain that is not confirmed here: use it in its domain, or an unrestricted one"
     )]
     DomainRequired,
-    /// A name in it is not canonical.
+    /// Name that is not canonical.
     #[error("a name in the token is not an identity: {0}")]
     Identity(#[from] IdentityError),
-    /// A delegation is not at or below the one before.
+    /// Delegation that is not at or below the one before.
     #[error("`{child}` is not below `{parent}`, from which it was delegated")]
     Sideways {
-        /// The delegation.
+        /// Name of the delegation.
         child: Identity,
-        /// What it stands under.
+        /// Name that it should be below.
         parent: Identity,
     },
-    /// A delegation of an identity that was issued without that right.
+    /// Delegation of an identity that was issued without that right.
     #[error("`{parent}` was issued without the right to delegate")]
     NotDelegable {
-        /// What was delegated.
+        /// Name that was delegated.
         parent: Identity,
     },
-    /// Above [`Limits::delegation_depth_max`].
+    /// More delegations than [`Limits::delegation_depth_max`].
     #[error("the identity was delegated more than {limit} times")]
     TooDeep {
-        /// The limit.
+        /// Most delegations.
         limit: usize,
     },
 }

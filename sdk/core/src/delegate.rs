@@ -1,7 +1,7 @@
-//! A child identity, made offline by the holder of its parent; or the same identity, for less.
+//! Delegation: a child identity, made offline by the holder of its parent; or the same identity, for less.
 //!
 //! The published form: a third-party block signed by a throw-away key, which nobody trusts; it is only a way to append.
-//! What makes it safe is that the child's name lies below the parent's, so the result is checked before it leaves.
+//! It is safe because the child's name lies below the parent's, so the result is checked before it leaves.
 
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::error::Token as BiscuitError;
@@ -12,11 +12,11 @@ use rand::{CryptoRng, RngCore};
 use hessra_revocation::{Identity, UnixSeconds};
 
 use crate::chain::is_below;
-use crate::keyring::Signed;
 use crate::token::to_text;
+use crate::verifier::Established;
 use crate::{
-    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, Verdict, Verified,
-    Verifier, VerifierConfig,
+    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, TokenVerifier, Verdict,
+    VerifierConfig,
 };
 
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
@@ -25,27 +25,27 @@ pub const POLICY_BYTES_MAX: usize = 2048;
 /// Most further checks of one delegation. Origin: each is evaluated on every use.
 pub const POLICY_CHECKS_MAX: usize = 8;
 
-/// What to make of an identity.
+/// Terms of a delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation<'a> {
-    /// Who may act with it: strictly below the current actor.
+    /// Name of the child: strictly below the current actor.
     pub child: Identity,
-    /// From this instant on it is refused; never later than its parent, whatever is asked for.
+    /// Instant from which on it is refused; never later than its parent, whatever is asked for.
     pub expires_at: UnixSeconds,
-    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of what it is used for: at most
+    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of the use: at most
     /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], without loops and with few joins, so that evaluating is cheap.
     /// Verifiers evaluate them only where their configuration says so, and refuse the token elsewhere.
     pub checks: Option<&'a str>,
 }
 
-/// A fresh delegated identity.
+/// Identity that was delegated.
 #[derive(Clone)]
 pub struct Delegated {
     /// Text form: padded URL-safe base64, no line end.
     pub token: String,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// Subject first, then every delegation; the child last.
+    /// Names: subject first, then every delegation; the child last.
     pub chain: Vec<Identity>,
 }
 
@@ -70,32 +70,32 @@ pub fn delegate(
     now: UnixSeconds,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Delegated, DelegateError> {
-    let (signed, parent) = established(token, &Request::bearer(), keyring, now)?;
+    let parent = established(token, &Request::bearer(), keyring, now)?;
     let expires_at = check_delegation(&parent, delegation, now)?;
     let block = delegation_block(&delegation.child, expires_at, delegation.checks)?;
-    let token = to_text(&append(&signed.biscuit, block, rng)?);
+    let token = to_text(&append(parent.biscuit(), block, rng)?);
     let expected = Request::identity(delegation.child.clone());
-    let (_, child) = established(&token, &expected, keyring, now)?;
+    let child = established(&token, &expected, keyring, now)?;
     if child.reusable {
         confirm(&token, &expected, keyring, now)?;
     }
     Ok(Delegated {
         token,
         expires_at,
-        chain: child.chain,
+        chain: child.chain.clone(),
     })
 }
 
-/// What a holder gives up of its own identity, without another name.
+/// Terms of restricting an identity without another name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restriction<'a> {
-    /// From this instant on it is refused; `None` = as before, and never later.
+    /// Instant from which on it is refused; `None` = as before, and never later.
     pub expires_at: Option<UnixSeconds>,
-    /// As [`Delegation::checks`].
+    /// Further checks, as [`Delegation::checks`].
     pub checks: Option<&'a str>,
 }
 
-/// Restricts an identity token, for good: whoever gets the result acts under the same name, for less.
+/// Restricts an identity token, for good: the result acts under the same name, for less.
 ///
 /// Works for every identity, also one that cannot be delegated. Needs no key.
 ///
@@ -109,7 +109,7 @@ pub fn restrict(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Delegated, DelegateError> {
     let request = Request::bearer().in_domain(DomainClaim::OfToken);
-    let (signed, before) = established(token, &request, keyring, now)?;
+    let before = established(token, &request, keyring, now)?;
     let wanted = restriction.expires_at.unwrap_or(before.expires_at);
     let expires_at = check_lifetime(wanted.min(before.expires_at), now)?;
     let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
@@ -117,51 +117,51 @@ pub fn restrict(
     if let Some(checks) = restriction.checks {
         block = block.merge(further_checks(checks)?);
     }
-    let token = to_text(&append(&signed.biscuit, block, rng)?);
-    let (_, restricted) = established(&token, &request, keyring, now)?;
+    let token = to_text(&append(before.biscuit(), block, rng)?);
+    let restricted = established(&token, &request, keyring, now)?;
     Ok(Delegated {
         token,
         expires_at,
-        chain: restricted.chain,
+        chain: restricted.chain.clone(),
     })
 }
 
-/// Signatures, structure and end. Checks of a holder's own making are not run: what they ask for is known only where
-/// the token is used.
+/// Establishes an identity: signatures, structure and end. Checks of a holder's own making are not run: the facts that
+/// they ask for are known only where the token is used.
 fn established(
     token: &str,
     request: &Request,
     keyring: &Keyring,
     now: UnixSeconds,
-) -> Result<(Signed, Verified), DelegateError> {
+) -> Result<Established, DelegateError> {
     let lenient = VerifierConfig {
         policy_checks: PolicyChecks::Evaluate,
         ..VerifierConfig::default()
     };
-    let established = Verifier::new(lenient).read_unexpired(token, request, keyring, now);
+    let established = Established::read_unexpired(token, request, keyring, &lenient, now);
     established.map_err(|reason| match reason {
         DenyReason::TooDeep { limit } => DelegateError::TooDeep { limit },
         other => DelegateError::Refused(other.to_string()),
     })
 }
 
-/// The whole check with the child as actor, as every verifier will run it.
+/// Runs the whole check with the child as actor, as every verifier will.
 fn confirm(
     token: &str,
     expected: &Request,
     keyring: &Keyring,
     now: UnixSeconds,
 ) -> Result<(), DelegateError> {
-    match Verifier::default().verify_offline(token, expected, keyring, now) {
+    match TokenVerifier::default().verify_offline(token, expected, keyring, now) {
         Verdict::Allow(_) => Ok(()),
         Verdict::Deny(reason) => Err(DelegateError::Refused(reason.to_string())),
         Verdict::Unknown(reason) => Err(DelegateError::Refused(reason.to_string())),
     }
 }
 
-/// The instant at which the child ends.
+/// Checks the terms, and returns the instant at which the child ends.
 fn check_delegation(
-    parent: &Verified,
+    parent: &Established,
     delegation: &Delegation<'_>,
     now: UnixSeconds,
 ) -> Result<UnixSeconds, DelegateError> {
@@ -202,7 +202,7 @@ fn delegation_block(
     }
 }
 
-/// Parses what a person wrote, and sees that it restricts and does nothing else.
+/// Parses the text of a person, and checks that it restricts and does nothing else.
 fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
     if source.len() > POLICY_BYTES_MAX {
         let why = format!(

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 
 use hessra_revocation::VerifySignature;
 
-/// Is `signature` an Ed25519 signature (RFC 8032) by `public_key` over `message`?
+/// True when `signature` is an Ed25519 signature (RFC 8032) by `public_key` over `message`.
 ///
 /// Strict: refuses keys of small order and non-canonical encodings, so that one message and one key have one signature
 /// that every verifier agrees about.

@@ -1,70 +1,70 @@
-//! What a token says, for people. Nothing is verified, and nothing here may decide anything.
+//! Inspection: the content of a token, for people. It verifies nothing, and must not decide anything.
 
 use hessra_revocation::{TokenId, UnixSeconds};
 
 use crate::token::{Block, CheckShape};
 use crate::{Chain, Limits, PolicyChecks, Right, Token, TokenClass, TokenError, TokenFacts};
 
-/// A token in words.
+/// Description of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// What it seems to be for; `None` when it is of no class, or of two.
+    /// Class that the token seems to be of; `None` when it is of none, or of two.
     pub class: Option<TokenClass>,
     /// Subject and delegations of an identity, in order, as written; empty for other classes.
     pub chain: Vec<String>,
-    /// May its holder delegate? Of an identity of the published shape.
+    /// True when an identity of the published shape may be delegated by its holder.
     pub delegable: bool,
-    /// Why an identity would be refused by structure alone.
+    /// Reason why an identity would be refused by structure alone.
     pub problem: Option<String>,
-    /// Rights that it grants.
+    /// Rights that the token grants.
     pub rights: Vec<Right>,
-    /// The least bound of its time checks.
+    /// Least bound of its time checks.
     pub expires_at: Option<UnixSeconds>,
-    /// Key that it says it was signed with.
+    /// Id of the key that it says it was signed with.
     pub root_key_id: Option<u32>,
-    /// Facts of the authority block; `None` when one has another shape than ours.
+    /// Facts of the authority block; `None` when one is malformed.
     pub facts: Option<TokenFacts>,
-    /// Every block, authority first.
+    /// All blocks, authority first.
     pub blocks: Vec<BlockDescription>,
 }
 
-/// One block in words.
+/// Description of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockDescription {
-    /// What it is for.
+    /// Role of the block.
     pub role: BlockRole,
-    /// Revokes this block and all that was appended after it.
+    /// Id that revokes this block and all that was appended after it.
     pub revocation_id: TokenId,
     /// Key of a third-party block: algorithm number (4 bytes, big-endian; 0 = Ed25519, 1 = P-256), then the key.
     pub external_key: Option<Vec<u8>>,
-    /// The least bound of its own time checks.
+    /// Least bound of its own time checks.
     pub expires_at: Option<UnixSeconds>,
     /// Datalog as Biscuit prints it; strings are not escaped, so never read it back.
     pub source: String,
 }
 
-/// What a block is for.
+/// Role of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlockRole {
-    /// Written by the authority.
+    /// Authority block.
     Authority,
-    /// Narrows the identity to a name.
+    /// Delegation, which narrows the identity to a name.
     Delegation {
-        /// As written.
+        /// Name, as written.
         to: String,
     },
-    /// Only bounds the time.
+    /// Bound in time, and nothing else.
     TimeOnly,
-    /// Binds a capability further: to designations, a prefix or a domain.
+    /// Narrowing of a capability: to designations, a prefix or a domain.
     Narrowing,
-    /// Says, under a third party's key, what the token waits for.
+    /// Attestation, signed by a third party.
     Attestation {
         /// Names of its facts, such as `service`, `namespace`, `prefix_added`, `activation`, `exposed_label`.
         facts: Vec<String>,
     },
-    /// Only checks, of its writer's own making.
+    /// Checks of the holder's own making, and nothing else.
     Policy,
-    /// Anything else.
+    /// Any other block.
     Other,
 }
 

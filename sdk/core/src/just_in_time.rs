@@ -1,4 +1,5 @@
-//! Limits a token to a few seconds before it is sent, so that who reads it on the way or in a log cannot use it for long.
+//! Just-in-time limit: a token lives for a few seconds once it is sent, so that a reader on the way or in a log cannot
+//! use it for long.
 //!
 //! The published clients do the same, but send the long-lived token as it is when they do not know the server's key.
 //! Appending needs no key, so here it always happens: a token that cannot be limited is not sent.
@@ -13,10 +14,10 @@ use hessra_revocation::UnixSeconds;
 use crate::token::to_text;
 use crate::{DelegateError, Limits, Token};
 
-/// How long a token lives once it was limited, seconds; as in the published clients.
+/// Seconds that a token lives once it was limited; as in the published clients.
 pub const JUST_IN_TIME_SECONDS: u64 = 5;
 
-/// The token with one more block: `check if time($time), $time < now + 5`, signed by a key that is thrown away.
+/// Appends a block `check if time($time), $time < now + 5`, signed by a key that is thrown away.
 ///
 /// # Errors
 /// [`DelegateError::Refused`] when it is no token, or one block more is too many; [`DelegateError::Sealed`].
@@ -44,7 +45,7 @@ pub fn limit_just_in_time(
         .and_then(|limited| limited.to_vec())
         .map_err(|error| DelegateError::Biscuit(error.to_string()))?;
     let text = to_text(&limited);
-    // What verifiers would refuse for its size is not sent either: the error says why.
+    // A token that verifiers would refuse for its size is not sent either: the error says why.
     Token::parse(&text, &limits).map_err(refused)?;
     Ok(text)
 }

@@ -1,7 +1,7 @@
-//! The public keys that a verifier believes, and which of them a token was signed with.
+//! Keyring: the public keys that a verifier believes, and the search for the one that signed a token.
 //!
 //! Prepared, active and retired keys verify; revoked ones do not. The key id in a token is not covered by a signature:
-//! a holder can change or remove it. It says where to look first, and what decides is which key verifies.
+//! a holder can change or remove it. It says where to look first; the key that verifies decides.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use biscuit_auth::{Biscuit, PublicKey};
 
 use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, View};
 
-use crate::verdict::DenyReason;
+use crate::reason::DenyReason;
 use crate::{KeyError, Token};
 
 /// Most keys that are tried for a token without a key id. Origin: one active, one prepared and the retired ones whose
@@ -31,7 +31,7 @@ struct Held {
 }
 
 impl Keyring {
-    /// The token keys that a feed told of. A key of which any entry is revoked is revoked under all its ids.
+    /// Token keys of a feed. A key of which any entry is revoked is revoked under all its ids.
     #[must_use]
     pub fn from_view(view: &View) -> Self {
         Self::from_records(view.keys.values())
@@ -65,7 +65,7 @@ impl Keyring {
         Self { keys, pinned: None }
     }
 
-    /// One key for every token, whatever id it names: what `/public_key` serves, an SPKI document in PEM form.
+    /// One key for every token, whatever id it names: an SPKI document in PEM form, as `/public_key` serves it.
     ///
     /// # Errors
     /// [`KeyError::Pem`] unless it is of an Ed25519 key.
@@ -89,7 +89,7 @@ impl Keyring {
         }
     }
 
-    /// No key: every token is refused.
+    /// True when there is no key: every token is refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.pinned.is_none()
@@ -132,16 +132,30 @@ impl Keyring {
     }
 }
 
-/// A token whose signatures were verified.
+/// Proof that every signature of a token verifies, and with which key. Made by [`Keyring::verify`] only.
 pub(crate) struct Signed {
-    pub biscuit: Biscuit,
-    pub key: [u8; 32],
-    pub key_id: Option<u32>,
+    biscuit: Biscuit,
+    key: [u8; 32],
+    key_id: Option<u32>,
 }
 
 impl Signed {
+    pub(crate) fn biscuit(&self) -> &Biscuit {
+        &self.biscuit
+    }
+
+    /// Public half of the root key.
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// Id under which the keyring holds the key; of a pinned key the one that the token names.
+    pub(crate) fn key_id(&self) -> Option<u32> {
+        self.key_id
+    }
+
     /// Id under which a feed knows the key; the one that the token names when the feed does not know it.
-    pub fn id_in(&self, view: &View) -> Option<u32> {
+    pub(crate) fn id_in(&self, view: &View) -> Option<u32> {
         let mut known = view.keys.values();
         known
             .find(|record| record.purpose == KeyPurpose::Token && record.public_key == self.key)
@@ -164,7 +178,7 @@ fn parse(key: &[u8; 32]) -> Result<PublicKey, KeyError> {
     PublicKey::from_bytes(key, Algorithm::Ed25519).map_err(|_| KeyError::Bytes)
 }
 
-/// SPKI document in PEM form of an Ed25519 public key: what `/public_key` serves.
+/// SPKI document in PEM form of an Ed25519 public key, as `/public_key` serves it.
 ///
 /// # Errors
 /// [`KeyError::Bytes`] when the bytes are not a key.
@@ -172,7 +186,7 @@ pub fn public_key_to_pem(key: &[u8; 32]) -> Result<String, KeyError> {
     parse(key)?.to_pem().map_err(|_| KeyError::Bytes)
 }
 
-/// The 32 bytes of an Ed25519 public key in SPKI PEM form.
+/// Bytes of an Ed25519 public key in SPKI PEM form.
 ///
 /// # Errors
 /// [`KeyError::Pem`].

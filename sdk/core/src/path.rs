@@ -1,4 +1,4 @@
-//! Does a prefix cover a path? Segment by segment, and only for paths that have one reading.
+//! Paths and prefixes, compared segment by segment; only paths that have one reading are accepted.
 //!
 //! `a/b` covers `a/b` and `a/b/c`, never `a/bc`. A path that someone else could resolve to another place, as
 //! `a/b/../c`, is not a path.
@@ -6,7 +6,7 @@
 /// Most bytes of a path or prefix. Origin: longest key of common object stores.
 pub(crate) const PATH_BYTES_MAX: usize = 1024;
 
-/// Is the path below the prefix, or the prefix itself?
+/// True when the path is the prefix or below it.
 pub(crate) fn covers(prefix: &str, path: &str) -> bool {
     if !is_canonical(prefix) || !is_canonical(path) {
         return false;
@@ -16,7 +16,8 @@ pub(crate) fn covers(prefix: &str, path: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Has it one reading: no empty, `.` or `..` segment in the middle, nothing percent-encoded, no other separator?
+/// True when a path has one reading: no empty, `.` or `..` segment in the middle, nothing percent-encoded, no other
+/// separator.
 pub(crate) fn is_canonical(path: &str) -> bool {
     let plain = |character: char| !character.is_control() && !"\"\\%".contains(character);
     if path.is_empty() || path == "/" || path.len() > PATH_BYTES_MAX || !path.chars().all(plain) {

@@ -1,12 +1,11 @@
-//! Which designations an operation on a target must be bound by.
+//! Schema: the designations that an operation on a target must be bound by.
 //!
-//! A capability that is not bound to a tenant is good for every tenant. The schema says for which operations that must
+//! A capability that is not bound to a tenant is good for every tenant. The schema names the operations where that must
 //! not be: minting refuses to issue such a capability, and a verifier refuses to accept one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::verifier::Designation;
-use crate::{SchemaError, mint};
+use crate::{Designation, SchemaError, mint};
 
 /// Most targets, operations of a target, and labels of an operation.
 const ENTRIES_MAX: usize = 1024;
@@ -18,7 +17,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Nothing is known.
+    /// Empty schema.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

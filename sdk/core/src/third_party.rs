@@ -12,9 +12,10 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::{KeyError, Signer, SignerError};
+use crate::key_error::KeyError;
+use crate::signer::{Signer, SignerError};
 
-/// Public key of whoever signs a third-party block: a point of its curve, in the one form that counts.
+/// Public key of a third-party block's signer: a point of its curve, in the one form that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThirdPartyKey {
     curve: Curve,
@@ -29,7 +30,7 @@ enum Curve {
 }
 
 impl ThirdPartyKey {
-    /// An Ed25519 key, as 32 bytes.
+    /// Key from 32 bytes of Ed25519.
     ///
     /// # Errors
     /// [`KeyError::Bytes`].
@@ -39,7 +40,7 @@ impl ThirdPartyKey {
             .map_err(|_| KeyError::Bytes)
     }
 
-    /// The bytes that rules about keys are digested from: algorithm number (4 bytes, big-endian), then the key.
+    /// Bytes that rules about keys are digested from: algorithm number (4 bytes, big-endian), then the key.
     ///
     /// A P-256 point has two encodings; the compressed one counts, whichever a token carries.
     #[must_use]
@@ -115,12 +116,12 @@ impl fmt::Display for ThirdPartyKey {
     }
 }
 
-/// A component and the key with which it signs: one service of a chain, or one party.
+/// Component and the key with which it signs: one service of a chain, or one party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceNode {
     /// Name of the component.
     pub component: String,
-    /// Its key.
+    /// Key of the component.
     pub key: ThirdPartyKey,
 }
 
@@ -128,7 +129,7 @@ pub struct ServiceNode {
 pub struct ServiceKey(SigningKey);
 
 impl ServiceKey {
-    /// An Ed25519 key as a PKCS#8 document in PEM form, as the published tools write it.
+    /// Key from a PKCS#8 document in PEM form of Ed25519, as the published tools write it.
     ///
     /// # Errors
     /// [`KeyError::PrivatePem`]; the text is not repeated in it.
@@ -138,7 +139,7 @@ impl ServiceKey {
             .map_err(|_| KeyError::PrivatePem)
     }
 
-    /// Its public half, as the authority's configuration names it.
+    /// Public half, as the authority's configuration names it.
     #[must_use]
     pub fn public(&self) -> ThirdPartyKey {
         ThirdPartyKey::ed25519(&self.0.verifying_key().to_bytes())

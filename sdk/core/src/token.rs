@@ -1,7 +1,7 @@
-//! A token taken apart: its blocks, ids and facts. Parsed, not verified: nothing here may be believed.
+//! Token, taken apart: its blocks, ids and facts. Parsed, not verified: nothing here may be believed.
 //!
 //! The text is padded URL-safe base64 of a Biscuit in its one canonical encoding. Anything else is refused, because a
-//! second spelling of a token is a way around whoever remembers the first.
+//! second spelling of a token is a way around a filter that remembers the first.
 
 use std::fmt;
 
@@ -16,43 +16,18 @@ use crate::TokenError;
 
 pub(crate) mod block;
 mod facts;
+mod limits;
 pub(crate) mod shape;
 
 pub(crate) use block::Block;
-pub use facts::{Right, TokenClass, TokenFacts};
+use block::malformed;
+pub use facts::{Refreshed, Right, Session, TokenClass, TokenFacts};
+pub use limits::Limits;
+pub(crate) use limits::{ANCESTORS_MAX, ROLES_MAX};
+pub use shape::PolicyChecks;
 pub(crate) use shape::{CheckShape, RuleShape};
 
-/// Bounds on what a holder can make a verifier do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of the text. Default 16 KiB: what HTTP servers take as a header.
-    pub text_bytes_max: usize,
-    /// Most blocks, the authority block included. Default 16: ten delegations and room for time blocks.
-    pub blocks_max: usize,
-    /// Most delegation blocks. Default 10.
-    pub delegation_depth_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            text_bytes_max: 16 * 1024,
-            blocks_max: BLOCKS_MAX,
-            delegation_depth_max: 10,
-        }
-    }
-}
-
-/// Default most blocks of a token.
-pub(crate) const BLOCKS_MAX: usize = 16;
-
-/// Most ancestor ids that a token records. Origin: the blocks of one token, and as many that it recorded itself.
-pub(crate) const ANCESTORS_MAX: usize = 32;
-
-/// Most roles that an identity carries.
-pub(crate) const ROLES_MAX: usize = 16;
-
-/// A well-formed token, unverified.
+/// Token that is well-formed and unverified.
 #[derive(Clone)]
 pub struct Token {
     biscuit: UnverifiedBiscuit,
@@ -102,7 +77,7 @@ impl Token {
         })
     }
 
-    /// How many blocks, the authority block included.
+    /// Number of blocks, the authority block included.
     #[must_use]
     pub fn block_count(&self) -> usize {
         self.blocks.len()
@@ -114,7 +89,7 @@ impl Token {
         &self.ids
     }
 
-    /// Which key the token says it was signed with. Not covered by any signature.
+    /// Id of the key that the token says it was signed with. Not covered by any signature.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {
         self.biscuit.root_key_id()
@@ -132,12 +107,12 @@ impl Token {
     /// Facts of the authority block.
     ///
     /// # Errors
-    /// [`TokenError::Format`] when one of our facts has another shape than ours, or comes twice.
+    /// [`TokenError::Format`] when one of our facts is malformed, or comes twice.
     pub fn facts(&self) -> Result<TokenFacts, TokenError> {
         TokenFacts::read(self.authority())
     }
 
-    /// As it was read.
+    /// Text as it was read.
     pub(crate) fn to_text(&self) -> String {
         to_text(&self.bytes)
     }
@@ -154,14 +129,14 @@ impl Token {
         &self.biscuit
     }
 
-    /// The instant from which on the token is refused: the least bound of its time checks, Unix seconds.
+    /// Instant from which on the token is refused: the least bound of its time checks, Unix seconds.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.blocks.iter().filter_map(Block::expires_at).min()
     }
 }
 
-/// Never shows the token: who reads a log must not be able to use what is in it.
+/// Never shows the token: a reader of a log must not be able to use it.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
@@ -173,8 +148,4 @@ impl fmt::Debug for Token {
 /// The text form of a Biscuit: padded URL-safe base64, no line end.
 pub(crate) fn to_text(bytes: &[u8]) -> String {
     BASE64URL.encode(bytes)
-}
-
-fn malformed(error: impl fmt::Display) -> TokenError {
-    TokenError::Format(error.to_string())
 }

@@ -32,7 +32,7 @@ pub mod verifier;
 /// Token operations: parse, verify, delegate, inspect. They need no server.
 pub use hessra_sdk_core as token;
 
-pub use hessra_proto::v1;
+pub use hessra_proto::{NodeState, v1};
 pub use hessra_revocation as revocation;
 
 pub use admin::{Authority, RequestId};

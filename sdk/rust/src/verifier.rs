@@ -57,7 +57,7 @@ impl Drop for Background {
 /// Checks tokens against what the feed has said. Cheap to clone; clones share one stream.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    core: Arc<core::Verifier>,
+    core: Arc<core::TokenVerifier>,
     published: Arc<Published>,
     background: Arc<Background>,
 }

@@ -1,13 +1,13 @@
-//! Bytes in a block of LZ4: `plain length u32 big-endian · LZ4 block`. Format of the block:
+//! Block: bytes compressed with LZ4, as `plain length u32 big-endian · LZ4 block`. Format of the block:
 //! <https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md>.
 
-/// What one byte of a block can unpack to, at most (same page): a length that claims more is not even tried.
+/// Most bytes that one byte of a block can unpack to (same page): a length that claims more is not even tried.
 const RATIO_MAX: usize = 255;
 
-/// Longest plain text: twice what a message between members may have, which no entry and no record is larger than.
+/// Most bytes of a plain text: twice a message between members, and no entry and no record is larger than that.
 const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The block of some bytes.
+/// Packs bytes into a block.
 pub(crate) fn pack(plain: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(plain);
     let mut block = Vec::with_capacity(4 + packed.len());
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block_is_refused_before_memory_is_taken_for_it() {
+    fn invalid_blocks_are_refused_before_memory_is_allocated() {
         let block = pack(&[7; 1_000]);
         let mut large = block.clone();
         large[..4].fill(0xff);

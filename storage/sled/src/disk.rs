@@ -14,24 +14,25 @@
 //! alone acknowledged data was gone after 28 of 28 power cuts on ext4, with the `fdatasync` after 0 of 68. After it the
 //! number goes to `MARK` with a plain `pwrite64`.
 //!
-//! **Why `MARK`.** sled takes a damaged message for the end of its file and starts from there, without a word. Whatever
-//! was behind it is gone *consistently*: no chain inside of sled can tell. `MARK` lies outside, so a start with a
-//! lower number than it names is refused. It is only written, not fsynced, with every flush, because a second fsync would
-//! double the price; it is fsynced once a second. A power cut can thus make it older, never newer, than the data:
-//! it may miss bit rot in the last second before a power cut, and never accuses a good file.
+//! **Why `MARK`.** sled takes a damaged message for the end of its file and starts from there, without a word. All data
+//! behind it is gone *consistently*: no chain inside of sled can tell. `MARK` lies outside, so a start with a lower
+//! number than it names is refused. It is only written, not fsynced, with every flush, because a second fsync would
+//! double the price; it is fsynced once a second. A power cut can thus make it older, never newer, than the data: it
+//! may miss bit rot in the last second before a power cut, and never accuses a good file.
 //!
 //! **Pieces.** sled writes a page that is larger than a quarter of a segment into a file under `blobs/` and never
 //! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
 //!
 //! **A disk that fails, is full or does not finish a flush** ends the engine (`waiting`): every later call answers the
-//! first error and the node stops. Before that point a node asks [`SledEngine::writable`] and refuses new commands while
-//! less than `free_min` is left, so that what it has acknowledged, its votes and its reads go on.
+//! first error and the node stops. Before that point a node asks [`SledEngine::writable`] and refuses new commands
+//! while less than `free_min` is left, so that acknowledged data, votes and reads go on.
 //!
 //! sled panics on some damage. Panics are caught at this seam and become [`StoreError::Corrupt`].
 
+mod database;
 mod directory;
-mod failure;
+mod first_error;
 mod flusher;
 mod high_water;
 mod pieces;
@@ -42,25 +43,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sled::transaction::{ConflictableTransactionError, TransactionError};
-use sled::{Transactional, Tree};
-
 use crate::engine::{Batch, Done, Engine, Pair};
 use crate::{Space, StoreError};
 
 pub use directory::Identity;
 
-use directory::Directory;
-use failure::Failure;
+use database::{Database, decode_sequence};
+use directory::{DATA_FILE, Directory};
+use first_error::FirstError;
 use flusher::Flusher;
 use high_water::HighWater;
 
-/// sled's unit of allocation. With 2 MiB a page may have 512 KiB before it becomes a blob, see `pieces`.
-const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
-/// sled's own name of its data file.
-const DATA_FILE: &str = "db";
-
-/// How a directory is opened.
+/// Options of opening a directory.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Bytes of pages that sled keeps in memory. Default 64 MiB.
@@ -70,7 +64,7 @@ pub struct OpenOptions {
     pub free_min: u64,
     /// A flush that takes longer ends the engine. Default 10 s.
     pub flush_max: Duration,
-    /// Whose directory it is. Stored at the first start, compared at every later one. None = not checked, for tools.
+    /// Owner of the directory. Stored at the first start, compared at every later one. None = not checked, for tools.
     pub identity: Option<Identity>,
 }
 
@@ -85,7 +79,7 @@ impl Default for OpenOptions {
     }
 }
 
-/// Too little room on the disk to take on more.
+/// Error of a disk with too little room to take on more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "only {free} bytes are free where {path} is, {needed} are needed. Make room, or set storage.free_min lower"
@@ -99,26 +93,17 @@ pub struct LowSpace {
     pub needed: u64,
 }
 
-/// An engine over sled in one directory. Clones are handles on the same; the last one closes it.
+/// Engine over sled in one directory. Clones are handles on the same; the last one closes it.
 #[derive(Clone)]
 pub struct SledEngine(Arc<Inner>);
 
 struct Inner {
-    // In the order in which they must end: who flushes, what is flushed, who else may open it.
+    // In the order in which they must end: the flusher, the database, the directory that others may then open.
     flusher: Option<Flusher>,
     database: Option<Database>,
-    failure: Failure,
+    failure: FirstError,
     free_min: u64,
     directory: Arc<Directory>,
-}
-
-/// sled's handles.
-#[derive(Clone)]
-struct Database {
-    db: sled::Db,
-    spaces: [Tree; Space::ALL.len()],
-    /// Holds the number of the last flush.
-    engine: Tree,
 }
 
 impl SledEngine {
@@ -130,13 +115,13 @@ impl SledEngine {
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::take(path, options.identity.as_ref())?);
         let file = directory.sled_path().join(DATA_FILE).display().to_string();
-        let failure = Failure {
+        let failure = FirstError {
             first: Arc::default(),
             file: file.into(),
         };
         let database =
             failure.guard(|| Database::open(&directory.sled_path(), options.cache_bytes))?;
-        // What survived a killed process may still be in the page cache only; from now on it counts as stored.
+        // Data of a killed process may still be in the page cache only; from now on it counts as stored.
         directory.make_durable()?;
         let sequence = failure.guard(|| database.sequence())?;
         let high_water = HighWater::open(&directory, decode_sequence(sequence, &failure)?)?;
@@ -164,11 +149,11 @@ impl SledEngine {
         self.0.directory.free_space()
     }
 
-    /// Is there room to take on new commands?
+    /// Checks that there is room to take on new commands.
     ///
     /// # Errors
-    /// [`LowSpace`] when not. Not an end: it is asked again for every command, and votes, reads and what was acknowledged
-    /// need it not.
+    /// [`LowSpace`] when not. It does not end the engine: it is asked again for every command, and votes, reads and
+    /// acknowledged data do not need it.
     pub fn writable(&self) -> Result<(), LowSpace> {
         let (path, needed) = (self.0.directory.path().to_owned(), self.0.free_min);
         match self.free_space() {
@@ -182,7 +167,7 @@ impl SledEngine {
         }
     }
 
-    /// Why the engine failed, if it has.
+    /// Error that ended the engine, if it has failed.
     #[must_use]
     pub fn failure(&self) -> Option<StoreError> {
         self.0.failure.first.get().cloned()
@@ -239,107 +224,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.flusher.take();
         let database = self.database.take();
-        // sled flushes when it is dropped and panics when the disk fails then: nothing is lost by that that was
-        // acknowledged, and a panic in a drop would end the process.
+        // sled flushes when it is dropped and panics when the disk fails then: no acknowledged data is lost by that,
+        // and a panic in a drop would end the process.
         if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
             tracing::warn!(path = %self.directory.path().display(), "sled could not be closed cleanly");
         }
     }
-}
-
-impl Database {
-    fn open(path: &Path, cache_bytes: u64) -> sled::Result<Self> {
-        let config = sled::Config::new()
-            .path(path)
-            .flush_every_ms(None)
-            .cache_capacity(cache_bytes)
-            .segment_size(SEGMENT_BYTES)
-            .mode(sled::Mode::HighThroughput);
-        let db = config.open()?;
-        let [marks, log, snapshots, copies] = Space::ALL.map(|space| db.open_tree(space.name()));
-        let spaces = [marks?, log?, snapshots?, copies?];
-        let engine = db.open_tree("engine")?;
-        Ok(Self { db, spaces, engine })
-    }
-
-    fn tree(&self, space: Space) -> &Tree {
-        &self.spaces[space as usize]
-    }
-
-    /// One change is atomic by itself. Several in one tree are sled's batch; over several trees they are a transaction,
-    /// which recovers as one too. Both of these make sled close its write buffer twice, and every buffer wakes all of its
-    /// seven threads: appends of single changes make a quarter of the writes (`bench revoke`).
-    fn write(&self, batch: Batch) -> sled::Result<()> {
-        let mut by_space: [Vec<pieces::Change>; Space::ALL.len()] = Default::default();
-        for (space, key, value) in batch.into_changes() {
-            let changes = &mut by_space[space as usize];
-            pieces::put(self.tree(space), &key, value.as_deref(), changes)?;
-        }
-        let changed: Vec<(&Tree, &[pieces::Change])> = self
-            .spaces
-            .iter()
-            .zip(by_space.iter().map(Vec::as_slice))
-            .filter(|(_, changes)| !changes.is_empty())
-            .collect();
-        match changed.as_slice() {
-            [] => Ok(()),
-            [(tree, [(key, Some(value))])] => tree.insert(key, value.as_slice()).map(drop),
-            [(tree, [(key, None)])] => tree.remove(key).map(drop),
-            [(tree, changes)] => tree.apply_batch(sled_batch(changes)),
-            several => together(several),
-        }
-    }
-
-    fn sequence(&self) -> sled::Result<Option<sled::IVec>> {
-        self.engine.get(SEQUENCE)
-    }
-
-    /// Writes everything to the file. Does not survive a power cut by itself.
-    fn flush(&self, sequence: u64) -> sled::Result<()> {
-        self.engine
-            .insert(SEQUENCE, &encode_sequence(sequence)[..])?;
-        self.db.flush().map(drop)
-    }
-}
-
-fn sled_batch(changes: &[pieces::Change]) -> sled::Batch {
-    let mut batch = sled::Batch::default();
-    for (key, value) in changes {
-        match value {
-            Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-            None => batch.remove(key.as_slice()),
-        }
-    }
-    batch
-}
-
-fn together(changed: &[(&Tree, &[pieces::Change])]) -> sled::Result<()> {
-    let trees: Vec<Tree> = changed.iter().map(|(tree, _)| (*tree).clone()).collect();
-    let batches: Vec<sled::Batch> = changed
-        .iter()
-        .map(|(_, changes)| sled_batch(changes))
-        .collect();
-    let outcome = trees.as_slice().transaction(|views| {
-        for (view, batch) in views.iter().zip(&batches) {
-            view.apply_batch(batch)?;
-        }
-        Ok::<(), ConflictableTransactionError<()>>(())
-    });
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(TransactionError::Storage(error)) => Err(error),
-        Err(TransactionError::Abort(())) => unreachable!("the closure above never aborts"),
-    }
-}
-
-const SEQUENCE: &[u8] = b"sequence";
-
-fn encode_sequence(sequence: u64) -> [u8; 24] {
-    high_water::sealed(sequence)
-}
-
-fn decode_sequence(stored: Option<sled::IVec>, failure: &Failure) -> Result<u64, StoreError> {
-    let Some(bytes) = stored else { return Ok(0) };
-    let corrupt = || StoreError::corrupt(&*failure.file, "sequence", "its checksum does not match");
-    high_water::opened(&bytes).ok_or_else(corrupt)
 }

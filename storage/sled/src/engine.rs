@@ -1,6 +1,6 @@
-//! The seam between the store and what keeps bytes: ordered keys in a few spaces, atomic batches, explicit durability.
+//! Engine, the seam between the store and a disk: ordered keys in a few spaces, atomic batches, explicit durability.
 //!
-//! The contract that everything above relies on, and that every engine's tests check:
+//! Contract that everything above relies on, and that every engine's tests check:
 //! 1. a written batch is visible at once, wholly;
 //! 2. after a crash the batches that were written before a [`Engine::sync`] whose `done(Ok)` ran are all there;
 //! 3. of the batches after it a *prefix* in the order of writing is there, each wholly or not at all. A single
@@ -12,18 +12,18 @@ use std::fmt;
 
 use crate::{Space, StoreError};
 
-/// Runs once, when everything written before the call is on disk, or never will be.
+/// Callback that runs once, when everything written before the call is on disk, or never will be.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 
-/// A key and its value.
+/// Key and value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// Space, key and new value; `None` deletes.
 pub type Write = (Space, Vec<u8>, Option<Vec<u8>>);
 
-/// Something that keeps bytes. Clones are handles on the same.
+/// Ordered, transactional storage of bytes. Clones are handles on the same.
 pub trait Engine: Clone + Send + Sync + 'static {
-    /// The value under a key.
+    /// Value under a key.
     ///
     /// # Errors
     /// When the engine has failed, now or earlier.
@@ -49,13 +49,13 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// Makes durable what was written before this call, then runs `done`, possibly on another thread. Returns at once.
     fn sync(&self, done: Done);
 
-    /// Bytes that all files take.
+    /// Number of bytes that all files take.
     ///
     /// # Errors
     /// When they cannot be measured.
     fn size_on_disk(&self) -> Result<u64, StoreError>;
 
-    /// The file or directory that a person must look at, for messages.
+    /// File or directory that a person must look at, for messages.
     fn location(&self) -> String;
 }
 
@@ -76,13 +76,13 @@ impl Batch {
         self.changes.push((space, key.into(), None));
     }
 
-    /// What it changes, in the order of writing.
+    /// Changes, in the order of writing.
     #[must_use]
     pub fn changes(&self) -> &[Write] {
         &self.changes
     }
 
-    /// The same by value.
+    /// Changes, by value.
     #[must_use]
     pub fn into_changes(self) -> Vec<Write> {
         self.changes
@@ -94,7 +94,7 @@ impl Batch {
         self.changes.len()
     }
 
-    /// True when it changes nothing.
+    /// True when there is no change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -114,11 +114,11 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// [`Engine::sync`] for those who can wait.
+/// Awaits [`Engine::sync`].
 pub(crate) async fn synced<E: Engine>(engine: &E) -> Result<(), StoreError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     engine.sync(Box::new(move |outcome| {
-        // Nobody listens any more when the waiting task was ended; the disk does not care.
+        // The waiting task may have ended; the disk does not care.
         let _ = tell.send(outcome);
     }));
     told.await.unwrap_or_else(|_| {

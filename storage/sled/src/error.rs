@@ -1,4 +1,4 @@
-//! Why the store cannot go on, by what the operator can do about it.
+//! Errors of the store, by what the operator can do about them.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use openraft::{ErrorSubject, ErrorVerb, StorageError, StorageIOError};
 use crate::Space;
 use crate::codec::CodecError;
 
-/// Why the store cannot be opened, or cannot go on. Cloneable, because one failed flush answers many waiters.
+/// Error of opening the store, or of its going on. Cloneable, because one failed flush answers many waiters.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the directory.
+    /// Directory that another process has.
     #[error(
         "data directory {path} is in use by process {process}. Stop that node, or set storage.path"
     )]
     InUse {
         /// The data directory.
         path: PathBuf,
-        /// Its process id as it wrote it; `unknown` when it has not yet.
+        /// Process id as that process wrote it; `unknown` when it has not yet.
         process: String,
     },
-    /// The directory belongs to somebody else.
+    /// Directory of another node or cluster.
     #[error(
         "data directory {path} belongs to {found}, this is {expected}. Set storage.path to this node's own directory"
     )]
@@ -34,27 +34,27 @@ pub enum StoreError {
         /// Cluster and node of the configuration.
         expected: String,
     },
-    /// Something is on disk that was not written so, or is not there although it was.
+    /// Record that was not written so, or is gone although it was written.
     #[error(
         "damaged data in {file}, {key}: {what}. This node must not vote: remove it from the cluster and add it again under a new id with an empty data directory"
     )]
     Corrupt {
         /// File or directory.
         file: String,
-        /// Which record.
+        /// Name of the record.
         key: String,
-        /// What is wrong with it.
+        /// Kind of the damage.
         what: String,
     },
-    /// Something is on disk that only a newer binary knows.
+    /// Record that only a newer binary knows.
     #[error("{what} in {file} was written by a newer version: upgrade hessra-node on this machine")]
     Upgrade {
         /// File or directory.
         file: String,
-        /// What is not known here.
+        /// Name of what is not known here.
         what: String,
     },
-    /// Something is on disk in a form that this version does not read any more.
+    /// Record in a form that this version does not read any more.
     #[error(
         "{what} in {file} was written by a version before the first release, which this one does not read: keep that \
          version, or begin again with empty data directories"
@@ -62,10 +62,10 @@ pub enum StoreError {
     Outdated {
         /// File or directory.
         file: String,
-        /// What is not read here.
+        /// Name of what is not read here.
         what: String,
     },
-    /// The log, applied again, makes another history than it had made.
+    /// Log that, applied again, makes another history than before.
     #[error(
         "applying the log of {file} again up to entry {index} made another history than before. If this version of \
          hessra-node is new here, go back to the one before it and report this: the data is whole, delete nothing. If \
@@ -74,23 +74,23 @@ pub enum StoreError {
     Diverged {
         /// File or directory.
         file: String,
-        /// The last entry that was applied again.
+        /// Index of the last entry that was applied again.
         index: u64,
     },
-    /// The system refused.
+    /// System call that failed.
     #[error(
         "cannot {action} {path}. Make sure that the disk works, has room, and belongs to the user of this process"
     )]
     Io {
-        /// What was tried.
+        /// Action that was tried.
         action: &'static str,
-        /// On what.
+        /// File or directory.
         path: String,
-        /// Why not.
+        /// Error of the system.
         #[source]
         source: Arc<io::Error>,
     },
-    /// The system does not answer.
+    /// Flush that does not end.
     #[error(
         "the disk has not finished a flush of {file} for {seconds} s. What was acknowledged is on it, what waits may be. \
          Look at the disk and at the kernel's log, then start this node again; a disk that needs longer at times needs a \
@@ -99,16 +99,16 @@ pub enum StoreError {
     Stuck {
         /// sled's data file.
         file: String,
-        /// How long it was waited for.
+        /// Time for which it was waited.
         seconds: f64,
     },
-    /// An earlier error made the store useless.
+    /// Store that an earlier error made useless.
     #[error("the store has stopped: {0}. Restart the node once the cause is gone")]
     Stopped(String),
 }
 
 impl StoreError {
-    /// A failed system call.
+    /// Error of a failed system call.
     pub(crate) fn io(action: &'static str, path: impl Into<String>, source: io::Error) -> Self {
         Self::Io {
             action,
@@ -117,12 +117,12 @@ impl StoreError {
         }
     }
 
-    /// After the first error.
+    /// Error of every call after the first failure.
     pub(crate) fn stopped(why: impl Into<String>) -> Self {
         Self::Stopped(why.into())
     }
 
-    /// A damaged record.
+    /// Error of a damaged record.
     pub(crate) fn corrupt(
         file: impl Into<String>,
         key: impl Into<String>,
@@ -135,7 +135,8 @@ impl StoreError {
         }
     }
 
-    /// Bytes whose checksum is right and that are still not understood: a newer binary wrote them, or ours is broken.
+    /// Error of bytes whose checksum is right and that are still not understood: a newer binary wrote them, or ours is
+    /// broken.
     pub(crate) fn undecodable(file: String, key: String, error: &CodecError) -> Self {
         match error {
             CodecError::Unknown(_) => Self::Upgrade { file, what: key },
@@ -153,7 +154,7 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }
 
-    /// The error as openraft wants it: it stops on any.
+    /// Converts the error for openraft, which stops on any.
     pub(crate) fn raft(self, subject: ErrorSubject<u64>, verb: ErrorVerb) -> StorageError<u64> {
         StorageIOError::new(subject, verb, &io::Error::from(self)).into()
     }
@@ -170,7 +171,7 @@ impl From<StoreError> for io::Error {
     }
 }
 
-/// The error with its sources on one line: openraft keeps only a text.
+/// Joins the error with its sources on one line: openraft keeps only a text.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -181,7 +182,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A record's name for people.
+/// Name of a record, for people.
 pub(crate) fn name(space: Space, key: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = format!("{space} record ");

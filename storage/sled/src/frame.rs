@@ -1,4 +1,4 @@
-//! The wrapping of every record: a format number and a checksum over the record *and its name*.
+//! Frame of every record: a format number and a checksum over the record *and its name*.
 //!
 //! `format u8 · checksum 16 · body`, checksum = the first half of `SHA-256("hessra record\0", space, key length, key,
 //! format, body)`. The name is in it, so that a good record under another key is found too. SHA-256 because its whole
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::name;
 use crate::{Space, StoreError};
 
-/// Of all records. 1 had packs that were not compressed.
+/// Format of all records. 1 had packs that were not compressed.
 const FORMAT: u8 = 2;
 const CHECKSUM_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + CHECKSUM_BYTES;
@@ -20,7 +20,7 @@ const HEAD_BYTES: usize = 1 + CHECKSUM_BYTES;
 /// SHA-256 of a record with its name.
 pub(crate) type RecordHash = [u8; 32];
 
-/// A body wrapped, and its hash.
+/// Wraps a body, and returns its hash too.
 pub(crate) fn wrap(space: Space, key: &[u8], body: &[u8]) -> (Vec<u8>, RecordHash) {
     let hash = hash(FORMAT, space, key, body);
     let mut value = Vec::with_capacity(HEAD_BYTES + body.len());
@@ -30,10 +30,10 @@ pub(crate) fn wrap(space: Space, key: &[u8], body: &[u8]) -> (Vec<u8>, RecordHas
     (value, hash)
 }
 
-/// The body of a value as stored, and its hash.
+/// Unwraps a stored value into its body, and returns its hash too.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] with the record's name when the value is not what was written under this key;
+/// [`StoreError::Corrupt`] with the record's name when the value is not the one written under this key;
 /// [`StoreError::Upgrade`] when its format is newer, [`StoreError::Outdated`] when it is older.
 pub(crate) fn unwrap<'a>(
     engine: &impl Engine,
@@ -53,7 +53,7 @@ pub(crate) fn unwrap<'a>(
     Ok((body, hash))
 }
 
-/// Is it the one format that this version reads?
+/// Checks that the format is the one that this version reads.
 pub(crate) fn check_format(
     found: u8,
     known: u8,
@@ -92,7 +92,7 @@ mod tests {
         unwrap(&engine, Space::Marks, b"vote", &value).map(|(body, _)| body.len())
     }
 
-    /// Neither is damage: nobody is told to throw a healthy node away.
+    /// Neither is damage: no healthy node may be thrown away for it.
     #[test]
     fn a_record_of_another_version_says_which_way_to_go() {
         assert!(matches!(read(FORMAT), Ok(4)));

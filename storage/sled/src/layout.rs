@@ -1,4 +1,4 @@
-//! Where everything is: spaces and the names of records in them.
+//! Layout of the disk: spaces, and the names of records in them.
 //!
 //! | space | key | value |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-/// Records that are kept apart, because some are small and hot and others large.
+/// Space of records. They are kept apart, because some are small and hot and others large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Space {
     /// Small records that change often.
@@ -20,12 +20,12 @@ pub enum Space {
     Log,
     /// Chunks of snapshots.
     Snapshots,
-    /// Second copies of what must not go back in time.
+    /// Second copies of records that must not go back in time.
     Copies,
 }
 
 impl Space {
-    /// All of them.
+    /// All spaces.
     pub const ALL: [Self; 4] = [Self::Marks, Self::Log, Self::Snapshots, Self::Copies];
 
     /// Stable name.
@@ -48,13 +48,13 @@ impl fmt::Display for Space {
 
 /// Names in [`Space::Marks`].
 pub mod mark {
-    /// The vote.
+    /// Vote.
     pub const VOTE: &[u8] = b"vote";
-    /// Where the log's chain begins and ends.
+    /// Both ends of the log's chain.
     pub const ENDS: &[u8] = b"ends";
-    /// How far the state is applied, and what its history is then.
+    /// Index up to which the state is applied, and its history there.
     pub const APPLIED: &[u8] = b"applied";
-    /// The current snapshot.
+    /// Current snapshot.
     pub const SNAPSHOT: &[u8] = b"snapshot";
 }
 

@@ -1,4 +1,4 @@
-//! openraft's log and vote, packed and chained.
+//! Log and vote of openraft, packed and chained.
 //!
 //! One append is a `pack` per some tens of KiB of entries, and then the mark `ends`, each a write of its own. One pack
 //! per append instead of one record per entry makes the append cheap; the chain makes it trustworthy:
@@ -22,12 +22,12 @@
 //! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
 //!
 //! Purging deletes whole packs only, a bounded number per call, and only once a durable snapshot goes up to there:
-//! openraft purges *before* an installed snapshot is stored, and the log above the snapshot is what the state is made of
-//! at the next start. What is left of the purged range is invisible.
+//! openraft purges *before* an installed snapshot is stored, and at the next start the state is made from the log above
+//! the snapshot. The rest of the purged range is invisible.
 //!
 //! `save_committed` is not implemented, on purpose: how far the state was applied is stored itself (`machine`), so a
-//! restart falls back by what was applied since the last flush at most, which is applied again once a leader says that it
-//! is committed. A stored commit index would save that and nothing else.
+//! restart falls back by the entries applied since the last flush at most, which are applied again once a leader says
+//! that they are committed. A stored commit index would save that and nothing else.
 
 mod cache;
 mod chain;
@@ -39,7 +39,7 @@ mod walk;
 
 use std::fmt::Debug;
 use std::ops::RangeBounds;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
@@ -48,8 +48,8 @@ use openraft::{
 };
 
 use crate::engine::{Engine, synced};
-use crate::machine::Keeper;
 use crate::plant::{Plant, is_planted};
+use crate::settled::Settled;
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
 pub use reader::LogReader;
@@ -63,15 +63,15 @@ const PACKS_PURGED_MAX: usize = 2048;
 /// Packs deleted by one batch: about 2 ms of sled's time, the longest that a purge delays an append of another task.
 const PACKS_PER_BATCH: usize = 256;
 
-/// openraft's log and vote.
+/// Log store of openraft, with the vote.
 pub struct LogStore<E: Engine, R: AsyncRuntime = TokioRuntime> {
     reader: LogReader<E, R>,
-    keeper: Arc<Keeper<E>>,
+    settled: Settled,
 }
 
 impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
-    pub(crate) fn new(reader: LogReader<E, R>, keeper: Arc<Keeper<E>>) -> Self {
-        Self { reader, keeper }
+    pub(crate) fn new(reader: LogReader<E, R>, settled: Settled) -> Self {
+        Self { reader, settled }
     }
 
     fn engine(&self) -> &E {
@@ -85,7 +85,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
     fn write_entries(&self, entries: impl Iterator<Item = Entry<R>>) -> Result<(), StoreError> {
         let purged = self.memory().chain.purged().map(|id| id.index);
         let encoded: Vec<(Vec<u8>, Entry<R>)> = entries
-            // What was purged was applied: appending it once more changes nothing.
+            // Purged entries were applied: appending one once more changes nothing.
             .filter(|entry| Some(entry.log_id.index) > purged)
             .map(|entry| (codec::encode_entry(&entry), entry))
             .collect();
@@ -133,10 +133,10 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         Ok(())
     }
 
-    /// True when there may be more. What no durable snapshot holds is kept, hidden or not.
+    /// Deletes some hidden packs, but none that no durable snapshot holds; true when there may be more.
     fn delete_some_hidden(&self) -> Result<bool, StoreError> {
         let mut memory = self.memory();
-        if memory.chain.purged() > self.keeper.settled() {
+        if memory.chain.purged() > self.settled.upto() {
             return Ok(false);
         }
         let Some((batch, purged)) = memory.chain.purge(PACKS_PER_BATCH) else {
@@ -146,8 +146,9 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         Ok(memory.chain.drop_packs(purged))
     }
 
-    /// openraft hides a range before the snapshot that replaces it is installed. What is appended beyond a hole must
-    /// not be acknowledged before the snapshot is durable: after a crash it would be a log with a hole.
+    /// Waits for the snapshot that replaces a hidden range. openraft hides the range before it installs the snapshot,
+    /// and an append beyond the hole must not be acknowledged before the snapshot is durable: after a crash it would be
+    /// a log with a hole.
     async fn finish_purge(&self) -> Result<(), StoreError> {
         let (pending, hole) = {
             let memory = self.memory();
@@ -155,7 +156,7 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         };
         let Some(upto) = pending else { return Ok(()) };
         if hole {
-            self.keeper.settled_through(upto).await?;
+            self.settled.through(upto).await?;
         }
         self.delete_hidden().await
     }

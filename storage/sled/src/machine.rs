@@ -1,4 +1,4 @@
-//! openraft's state machine: applies in memory, publishes, and keeps snapshots.
+//! State machine of openraft: applies in memory, publishes, and keeps snapshots.
 //!
 //! ```text
 //! apply ──▶ Machine in memory ──▶ its state published to readers (a clone, once per applied batch)
@@ -10,15 +10,17 @@
 //! a prefix of what was written: so the log has every entry that the mark speaks of. Checksum, chain and mark are
 //! against accidents, not against somebody who writes to the disk.
 //!
-//! Nothing that is still needed is ever deleted: the log is purged up to a durable snapshot only. An installed snapshot
-//! becomes current in one batch with the mark.
+//! No record that is still needed is ever deleted: the log is purged up to a durable snapshot only. An installed
+//! snapshot becomes current in one batch with the mark.
 
 mod keeper;
+mod mark;
+mod memory;
 mod opening;
+mod readers;
 
 use std::sync::Arc;
 
-use hessra_state::{Applied, Frozen, RequestId, State};
 use openraft::storage::RaftStateMachine;
 use openraft::{
     AsyncRuntime, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot,
@@ -27,75 +29,44 @@ use openraft::{
 use tokio::sync::watch;
 
 use crate::engine::Engine;
-use crate::snapshot::{Shelf, SnapshotImage};
+use crate::image::SnapshotImage;
+use crate::snapshot::{self, SnapshotStore};
 use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, Types};
 
 pub(crate) use keeper::Keeper;
-use keeper::believe;
+pub use readers::{MachineImage, Published, Remembered};
 
-/// The state as it is after an applied batch. Readers that want to know what changed compare revisions with
-/// [`State::history`].
-#[derive(Clone, Debug, Default)]
-pub struct Published {
-    /// The entry up to which it was applied; none before the first.
-    pub applied: Option<LogId>,
-    /// The last membership among the applied entries.
-    pub membership: StoredMembership,
-    /// What readers see.
-    pub state: Arc<State>,
-}
-
-/// The state machine as it is, for a snapshot.
-#[derive(Clone, Debug)]
-pub struct Moment {
-    /// The entry up to which it is applied; none before the first.
-    pub applied: Option<LogId>,
-    /// The last membership among the applied entries.
-    pub membership: StoredMembership,
-    /// Everything.
-    pub machine: Frozen,
-}
-
-/// What the state machine knows and does not publish.
-pub trait Remembered: Send + Sync {
-    /// What was answered to each of the requests, in their order, while it is remembered.
-    fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>>;
-
-    /// Everything as of the newest applied batch.
-    fn moment(&self) -> Moment;
-}
-
-/// openraft's state machine.
+/// State machine of openraft.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
     keeper: Arc<Keeper<E>>,
-    shelf: Arc<Shelf<E>>,
+    snapshots: Arc<SnapshotStore<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
-/// Builds one snapshot of the state as it was when the builder was asked for.
+/// Builder of one snapshot, of the state as it was when the builder was asked for.
 pub struct SnapshotBuilder<E: Engine, R: AsyncRuntime = TokioRuntime> {
-    moment: Moment,
-    shelf: Arc<Shelf<E>>,
+    frozen: MachineImage,
+    snapshots: Arc<SnapshotStore<E>>,
     keeper: Arc<Keeper<E>>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
 impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
-    pub(crate) fn new(keeper: Arc<Keeper<E>>, shelf: Arc<Shelf<E>>) -> Self {
+    pub(crate) fn new(keeper: Arc<Keeper<E>>, snapshots: Arc<SnapshotStore<E>>) -> Self {
         Self {
             keeper,
-            shelf,
+            snapshots,
             runtime: std::marker::PhantomData,
         }
     }
 
-    /// The state after every applied batch, the newest at once.
+    /// Watches the state after every applied batch; the newest at once.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.keeper.watch()
     }
 
-    /// What is not published, also once openraft owns the state machine.
+    /// Handle on the unpublished part, also once openraft owns the state machine.
     #[must_use]
     pub fn remembered(&self) -> Arc<dyn Remembered> {
         Arc::clone(&self.keeper) as Arc<dyn Remembered>
@@ -124,8 +95,8 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         SnapshotBuilder {
-            moment: self.keeper.moment(),
-            shelf: Arc::clone(&self.shelf),
+            frozen: self.keeper.image(),
+            snapshots: Arc::clone(&self.snapshots),
             keeper: Arc::clone(&self.keeper),
             runtime: std::marker::PhantomData,
         }
@@ -140,7 +111,7 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
         meta: &SnapshotMeta,
         snapshot: Box<SnapshotImage>,
     ) -> Result<(), StorageError<u64>> {
-        let installed = self.keeper.install(&self.shelf, meta, &snapshot).await;
+        let installed = self.keeper.install(&self.snapshots, meta, &snapshot).await;
         installed.map_err(|error| {
             error.raft(
                 ErrorSubject::Snapshot(Some(meta.signature())),
@@ -152,10 +123,12 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<Snapshot<Types<R>>>, StorageError<u64>> {
+        // Not `Snapshot(None)` with `Read`: openraft says that pair itself when the stream to a member is closed, which is
+        // no failure of a disk and must not be taken for one, nor the other way round.
         let loaded = self
-            .shelf
+            .snapshots
             .load()
-            .map_err(|error| error.raft(ErrorSubject::Snapshot(None), ErrorVerb::Read))?;
+            .map_err(|error| error.raft(ErrorSubject::Store, ErrorVerb::Read))?;
         Ok(loaded.map(|(stored, image)| Snapshot {
             meta: stored.meta,
             snapshot: Box::new(image),
@@ -165,27 +138,27 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
 
 impl<E: Engine, R: AsyncRuntime> SnapshotBuilder<E, R> {
     async fn build(&self) -> Result<(SnapshotMeta, SnapshotImage), StoreError> {
-        let meta = meta_of(&self.moment);
-        let image = SnapshotImage::build(&meta, &self.moment.machine).await;
-        let stored = self.shelf.put(&meta, &image).await?;
-        // It is not beyond the mark: that was written with the batch that made this state.
-        self.shelf
+        let meta = meta_of(&self.frozen);
+        let image = snapshot::build(&meta, &self.frozen.machine).await;
+        let stored = self.snapshots.put(&meta, &image).await?;
+        // It is not beyond the mark, which was written with the batch that made this state.
+        self.snapshots
             .make_current(stored, crate::Batch::default())
             .await?;
-        self.keeper.settle(meta.last_log_id);
+        self.keeper.settled().settle(meta.last_log_id);
         Ok((meta, image))
     }
 }
 
-/// Equal states have equal snapshot ids: which node built it does not matter.
-fn meta_of(moment: &Moment) -> SnapshotMeta {
-    let snapshot_id = moment.applied.map_or_else(
+/// Metadata of a snapshot. Equal states have equal snapshot ids: which node built it does not matter.
+fn meta_of(frozen: &MachineImage) -> SnapshotMeta {
+    let snapshot_id = frozen.applied.map_or_else(
         || "empty".to_owned(),
         |id| format!("{}-{}", id.leader_id.term, id.index),
     );
     SnapshotMeta {
-        last_log_id: moment.applied,
-        last_membership: moment.membership.clone(),
+        last_log_id: frozen.applied,
+        last_membership: frozen.membership.clone(),
         snapshot_id,
     }
 }

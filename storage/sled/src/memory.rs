@@ -1,7 +1,7 @@
-//! An engine that keeps pending and durable apart, for tests and the simulation: its power can be cut.
+//! Memory engine, for tests and the simulation: it keeps pending and durable content apart, and its power can be cut.
 //!
-//! Everything it does follows from its seed and from what it is told; it has no clock and no thread. A sync completes at
-//! once, or when the simulation lets it ([`MemoryEngine::deferring`]).
+//! It is deterministic: it has a seed, and no clock and no thread. A sync completes at once, or when the simulation
+//! lets it ([`MemoryEngine::deferring`]).
 //!
 //! ```
 //! use hessra_sled::{Batch, Engine, MemoryEngine, Space, memory::Survival};
@@ -22,14 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::engine::{Batch, Done, Engine, Pair};
 use crate::{Space, StoreError};
 
-/// Finishes one sync when it is called.
+/// Callback that finishes one sync.
 pub type Completion = Box<dyn FnOnce() + Send + 'static>;
 
-/// Every record of a disk.
+/// Content of a disk: every record.
 pub type Content = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 type Defer = Arc<dyn Fn(Completion) + Send + Sync>;
 
-/// A simulated disk with one life of a process on it. Clones are handles of the same life.
+/// Simulated disk with one life of a process on it. Clones are handles of the same life.
 #[derive(Clone)]
 pub struct MemoryEngine {
     disk: Arc<Mutex<Disk>>,
@@ -37,18 +37,18 @@ pub struct MemoryEngine {
     defer: Defer,
 }
 
-/// What of the unsynced batches is there after a crash.
+/// Part of the unsynced batches that is there after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
-    /// None of them: the harshest that a disk may do.
+    /// No batch: the harshest that a disk may do.
     Nothing,
-    /// All of them, as after `kill -9`.
+    /// Every batch, as after `kill -9`.
     Everything,
     /// A prefix, chosen by the seed.
     Chance,
 }
 
-/// What goes wrong next. All but [`Fault::SyncLies`] are what a real disk may do.
+/// Fault that is injected. A real disk may do each but [`Fault::SyncLies`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The next write fails with an IO error, and with it everything after.
@@ -57,13 +57,13 @@ pub enum Fault {
     DiskFull,
     /// The next sync fails, and with it everything after.
     SyncFails,
-    /// After so many more writes the process is as dead: every later call fails, nothing more is written.
+    /// After so many more writes the process is as dead: every later call fails, and no more is written.
     DiesAfter(u64),
     /// From now on a sync says "durable" and does nothing: a planted bug.
     SyncLies,
 }
 
-/// How stored data rots.
+/// Kind of damage to stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rot {
     /// One bit of one value flips.
@@ -79,7 +79,7 @@ pub enum Rot {
 struct Disk {
     durable: Content,
     visible: Content,
-    /// The newest values that were overwritten or deleted, for [`Rot::OldRecord`].
+    /// Newest values that were overwritten or deleted, for [`Rot::OldRecord`].
     old: Content,
     /// Batches that are visible and not durable.
     pending: VecDeque<Batch>,
@@ -120,7 +120,8 @@ impl MemoryEngine {
         self
     }
 
-    /// Ends this life: every later call on its handles fails. Returns a handle of the next life, with what survived.
+    /// Ends this life: every later call on its handles fails. Returns a handle of the next life, with the content that
+    /// survived.
     #[must_use]
     pub fn crash(&self, survival: Survival) -> Self {
         let mut disk = self.disk();
@@ -156,12 +157,12 @@ impl MemoryEngine {
         fork
     }
 
-    /// Lets something go wrong.
+    /// Injects a fault.
     pub fn inject(&self, fault: Fault) {
         self.disk().faults.push(fault);
     }
 
-    /// Damages one stored record; returns which one, or `None` when there is none. `choice` picks it.
+    /// Damages one stored record; returns its name, or `None` when there is no record. `choice` picks it.
     pub fn rot(&self, rot: Rot, choice: u64) -> Option<(Space, Vec<u8>)> {
         let mut disk = self.disk();
         let place = (choice % disk.visible.len().max(1) as u64) as usize;
@@ -174,7 +175,7 @@ impl MemoryEngine {
         Some(name)
     }
 
-    /// Every record that is visible, for comparison.
+    /// Content that is visible, for comparison.
     #[must_use]
     pub fn content(&self) -> Content {
         self.disk().visible.clone()

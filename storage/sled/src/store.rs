@@ -1,4 +1,4 @@
-//! Opening everything, in the order in which the parts depend on each other.
+//! Opening of the store, in the order in which its parts depend on each other.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::StoreError;
 use crate::engine::Engine;
 use crate::log::{LogReader, LogStore, read_vote};
 use crate::machine::{Keeper, StateMachine};
-use crate::snapshot::Shelf;
+use crate::snapshot::SnapshotStore;
 
-/// Log, vote, state and snapshots over one engine.
+/// Store: log, vote, state and snapshots over one engine.
 pub struct Store;
 
-/// What openraft is given.
+/// Parts of the store that openraft is given.
 pub type Parts<E, R> = (LogStore<E, R>, StateMachine<E, R>);
 
 impl Store {
@@ -34,12 +34,12 @@ impl Store {
     /// [`StoreError::Upgrade`] when a newer version wrote it; [`StoreError::Io`] when the disk does not answer.
     pub fn open<E: Engine, R: AsyncRuntime>(engine: E) -> Result<Parts<E, R>, StoreError> {
         read_vote(&engine)?;
-        let shelf = Arc::new(Shelf::open(engine.clone())?);
+        let snapshots = Arc::new(SnapshotStore::open(engine.clone())?);
         let log = LogReader::open(engine.clone())?;
-        let keeper = Arc::new(Keeper::open(engine, &shelf, &log)?);
+        let keeper = Arc::new(Keeper::open(engine, &snapshots, &log)?);
         // A crash came between an installed snapshot and the purge below it.
-        log.hide_below(keeper.settled());
-        let store = LogStore::new(log, Arc::clone(&keeper));
-        Ok((store, StateMachine::new(keeper, shelf)))
+        log.hide_below(keeper.settled().upto());
+        let store = LogStore::new(log, keeper.settled().clone());
+        Ok((store, StateMachine::new(keeper, snapshots)))
     }
 }

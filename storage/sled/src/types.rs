@@ -1,4 +1,4 @@
-//! The types with which openraft is told what this cluster replicates.
+//! Types with which openraft is told what this cluster replicates.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,12 +9,12 @@ use hessra_state::{Applied, Stamped};
 use openraft::impls::OneshotResponder;
 use openraft::{AsyncRuntime, RaftTypeConfig, TokioRuntime};
 
-use crate::SnapshotImage;
+use crate::image::SnapshotImage;
 
 /// Raft types of the cluster, generic over the runtime so that the simulation can seed openraft's randomness.
 pub struct Types<R = TokioRuntime>(PhantomData<fn() -> R>);
 
-/// The types that a node uses.
+/// Raft types of a node.
 pub type TokioTypes = Types<TokioRuntime>;
 
 /// Concurrent commands, coalesced by the leader into one log entry. Clones share them: an entry is read to be sent to
@@ -28,11 +28,11 @@ impl From<Vec<Stamped>> for Proposal {
     }
 }
 
-/// What the state machine answered, in the order of the proposal's commands. Empty for entries without commands.
+/// Answers of the state machine, in the order of the proposal's commands. Empty for entries without commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers(pub Vec<Applied>);
 
-/// Where a member of the cluster is reached.
+/// Addresses of a member of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// `host:port` for the other members.

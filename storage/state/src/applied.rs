@@ -1,133 +1,83 @@
-//! What the state machine answers. Answers are remembered for retries and travel in the log's format, so their shapes
-//! and numbers are stable.
+//! Answers of the state machine. They are remembered for retries and travel in the log's format, so their shapes and
+//! numbers are stable.
 
 use hessra_revocation::{KeyState, Revision, UnixMillis};
 
-use crate::pending::PendingId;
+use crate::command::PendingId;
+use crate::refusal::Refusal;
 
-/// The outcome of one command, equal on every node.
+/// Outcome of one command, equal on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// A Raft entry without a command.
+    /// Outcome of a Raft entry without a command.
     Nothing,
-    /// The cluster began.
+    /// Cluster was initialized.
     Initialized {
-        /// The last revision that the initialization made.
+        /// Last revision that the initialization made.
         revision: Revision,
     },
-    /// In the order of the targets.
+    /// Targets were revoked; in the order of the targets.
     Revoked(Vec<Revoked>),
-    /// A revocation was lifted.
+    /// Revocation was lifted.
     Lifted {
-        /// The revision of the lift.
+        /// Revision of the lift.
         revision: Revision,
-        /// Somebody had lifted it before; `revision` is that lift's.
+        /// It was lifted before; `revision` is that lift's.
         already: bool,
     },
-    /// The policy stands.
+    /// Policy stands.
     PolicyApplied {
-        /// The revision of the policy that stands now.
+        /// Revision of the policy that stands now.
         revision: Revision,
     },
-    /// A key has this state now.
+    /// Key has this state now.
     KeyChanged {
-        /// Which key.
+        /// Id of the key.
         id: u32,
-        /// Its state.
+        /// State of the key.
         state: KeyState,
-        /// The revision at which it got this state.
+        /// Revision at which it got this state.
         revision: Revision,
     },
     /// Keys have other envelopes.
     Rewrapped {
-        /// How many.
+        /// Number of keys.
         keys: u64,
     },
-    /// Nothing is done yet: another operator must approve it.
+    /// Action waits: nothing is done until another operator approves it.
     Pending {
-        /// Its name.
+        /// Name of the pending action.
         id: PendingId,
-        /// The state's clock until which it can be approved.
+        /// Clock of the state until which it can be approved.
         until: UnixMillis,
-        /// The same was asked before; `id` is that one's.
+        /// The same action waited before; `id` is that one's.
         already: bool,
     },
-    /// A pending action will not be done.
+    /// Pending action was cancelled.
     Cancelled {
-        /// Its name.
+        /// Name of the pending action.
         id: PendingId,
     },
-    /// The facet was used, by this request and no other.
+    /// Facet was used, by this request and no other.
     Spent,
-    /// The context of the session has this version now.
+    /// Context of the session has this version now.
     ContextAt(u64),
-    /// What had ended was removed: locks, retired keys, pending actions, spent facets, sessions.
+    /// Ended entries were removed: locks, retired keys, pending actions, spent facets, sessions.
     Collected {
-        /// How many. [`crate::limits::COLLECTED_MAX`] means that there may be more.
+        /// Number of them. [`crate::limits::COLLECTED_MAX`] means that there may be more.
         removed: u64,
     },
-    /// The state machine has this version.
+    /// State machine has this version.
     VersionRaised(u32),
-    /// Nothing changed, and why.
+    /// Command was refused and changed nothing.
     Refused(Refusal),
 }
 
-/// One target's answer.
+/// Answer about one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// The revision of the rule that stands.
+    /// Revision of the rule that stands.
     pub revision: Revision,
     /// An equal or stronger rule stood; `revision` is that rule's.
     pub already: bool,
-}
-
-/// Why a command had no effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// For programs.
-    pub code: RefusalCode,
-    /// For people: lower case, ends with what to do.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal with its sentence.
-    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(RefusalCode::Invalid, message)
-    }
-}
-
-/// The kinds of refusal. Numbers are stable: they are in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RefusalCode {
-    /// The cluster has not begun.
-    NotInitialized = 1,
-    /// The cluster has begun already.
-    AlreadyInitialized = 2,
-    /// The command contradicts itself or the state.
-    Invalid = 3,
-    /// What it names does not exist.
-    NotFound = 4,
-    /// Somebody else was first: read again, decide again.
-    Conflict = 5,
-    /// This revocation cannot be undone.
-    NotLiftable = 6,
-    /// The key's state does not allow it.
-    KeyState = 7,
-    /// Too much or too long.
-    Limit = 8,
-    /// Who asked for it cannot be the one who approves it.
-    SecondPerson = 40,
-    /// It may be used once, and was.
-    AlreadySpent = 70,
-    /// Not the latest version of the session's context.
-    ContextOutdated = 71,
 }

@@ -1,14 +1,15 @@
-//! What must hold between the records of one state. See [`crate::rebuild`] for when it is asked.
+//! Checks between the records of one state. [`crate::rebuild`] runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hessra_revocation::{
-    Change as FeedChange, Digest, Epoch, KeyPurpose, KeyState, Revision, RuleKind, UnixSeconds,
+    Change as FeedChange, Digest, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, RuleKind,
+    UnixSeconds,
 };
 use imbl::OrdMap;
 
+use crate::invalid::{InvalidRecords, invalid, require};
 use crate::limits::{CONTEXTS_MAX, KEYS_MAX, LEDGER_MAX};
-use crate::rebuild::{InvalidRecords, decode, invalid, require};
 use crate::version::NEWEST;
 use crate::{Meta, PolicyVersions, SealedKey, State};
 
@@ -122,8 +123,8 @@ pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), Inv
     Ok(())
 }
 
-/// Each rule is what its revocations imply, and each target that is revoked has its rule. Only a lock that ended may
-/// have lost its rule, to a collection.
+/// Checks that each rule is what its revocations imply, and that each revoked target has its rule. Only a lock that
+/// ended may have lost its rule, to a collection.
 pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
     let salt = state.view.set.salt();
     let mut standing = 0;
@@ -150,7 +151,7 @@ pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
     })
 }
 
-/// What the retained entries said last about a rule, a key or the policy is what stands.
+/// Checks that the last retained entry about a rule, a key or the policy agrees with the state.
 pub(crate) fn recent(
     state: &State,
     entries: &BTreeMap<Revision, Vec<u8>>,
@@ -191,7 +192,7 @@ pub(crate) fn recent(
     Ok(())
 }
 
-/// The ledger and the contexts: within their limits, and nothing in them from the future.
+/// Checks that the ledger and the contexts are within their limits and hold nothing from the future.
 pub(crate) fn timed(state: &State) -> Result<(), InvalidRecords> {
     let within = state.ledger.len() <= LEDGER_MAX && state.contexts.len() <= CONTEXTS_MAX;
     require(within, || {
@@ -211,6 +212,15 @@ pub(crate) fn timed(state: &State) -> Result<(), InvalidRecords> {
         .iter()
         .all(|(_, context)| context.version > 0);
     require(counted, || "a session never began".to_owned())
+}
+
+fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, InvalidRecords> {
+    let entry = FeedEntry::from_bytes(bytes)
+        .map_err(|error| invalid(format!("feed entry {revision}: {error}")))?;
+    require(entry.revision == revision, || {
+        format!("feed entry {revision} says that it is {}", entry.revision)
+    })?;
+    Ok(entry)
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -1,42 +1,27 @@
-//! The latest version of every context: a session's record of what its holder was exposed to.
+//! Contexts: the latest version of every session's record of exposures.
 //!
-//! A context token grows: each version knows of every exposure of the one before. Whoever kept an old version would like
-//! to have forgotten, so only the latest is accepted: a step names the version that it was made from, the log orders the
-//! steps, and one that starts from an older version is refused. No node can be shown an old version for longer than its
-//! own state may lag.
+//! A context token grows: each version knows of every exposure of the one before. A holder of an old version could hide
+//! the newer exposures with it, so only the latest is accepted: a step names the version that it was made from, the log
+//! orders the steps, and one that starts from an older version is refused. No node can be shown an old version for
+//! longer than its own state may lag.
 //!
 //! Like the ledger, an entry is the first answer of its latest step: a retry of that step gets the same version.
 
-use hessra_revocation::UnixSeconds;
+use hessra_revocation::{UnixMillis, UnixSeconds};
 
-use crate::applied::{Refusal, RefusalCode};
+use crate::command::{ContextStep, RequestId, SessionId};
 use crate::limits::{CONTEXT_SECONDS_MAX, CONTEXTS_MAX};
-use crate::timed::Ends;
-use crate::{Applied, RequestId, State};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::timed::{Ends, Timed, check_end};
 
-/// Names one session; random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub [u8; 16]);
-
-/// From one version of a context to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContextStep {
-    /// Which session.
-    pub session: SessionId,
-    /// The version that the step was made from; 0 begins the session.
-    pub from: u64,
-    /// End of the session. The same in all its steps.
-    pub expires_at: UnixSeconds,
-}
-
-/// Where a session is.
+/// Latest version of a session's context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextVersion {
-    /// The only version that is accepted; from 1.
+    /// Version; no other is accepted. From 1.
     pub version: u64,
-    /// Who made it: a retry of the same request is told so again.
+    /// Request that made it: a retry of it gets the same answer.
     pub request: RequestId,
-    /// The session ends then, and is kept until then.
+    /// End of the session; it is kept until then.
     pub until: UnixSeconds,
 }
 
@@ -46,35 +31,25 @@ impl Ends for ContextVersion {
     }
 }
 
-impl State {
-    /// The latest version of a session's context, while it is remembered.
-    #[must_use]
-    pub fn context(&self, session: &SessionId) -> Option<&ContextVersion> {
-        self.contexts.find(session)
-    }
-
-    /// Sessions that are remembered.
-    #[must_use]
-    pub fn context_count(&self) -> usize {
-        self.contexts.len()
-    }
-
-    pub(crate) fn step_context(
+impl Timed<SessionId, ContextVersion> {
+    /// Moves a session to its next version, or finds that this very request did before; the version.
+    pub(crate) fn step(
         &mut self,
         step: &ContextStep,
         request: RequestId,
-    ) -> Result<Applied, Refusal> {
-        let latest = self.contexts.find(&step.session).copied();
+        clock: UnixMillis,
+    ) -> Result<u64, Refusal> {
+        let latest = self.find(&step.session).copied();
         if let Some(latest) = latest.filter(|latest| latest.request == request) {
-            return Ok(Applied::ContextAt(latest.version));
+            return Ok(latest.version);
         }
         let version = latest.map_or(0, |latest| latest.version);
         if step.from != version {
             return Err(outdated(step.from, version));
         }
         let until = latest.map_or(step.expires_at, |latest| latest.until);
-        self.check_end(until, CONTEXT_SECONDS_MAX)?;
-        if latest.is_none() && self.contexts.len() >= CONTEXTS_MAX {
+        check_end(clock, until, CONTEXT_SECONDS_MAX)?;
+        if latest.is_none() && self.len() >= CONTEXTS_MAX {
             let message = format!(
                 "the cluster remembers {CONTEXTS_MAX} sessions that have not ended, the most it can; try again when some have"
             );
@@ -86,8 +61,8 @@ impl State {
             request,
             until,
         };
-        self.contexts.put(step.session, entry);
-        Ok(Applied::ContextAt(version))
+        self.put(step.session, entry);
+        Ok(version)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One hash of everything: two nodes that applied the same entries compare it, and a difference is an alarm.
+//! Digest of the whole state: two nodes that applied the same entries compare it, and a difference is an alarm.
 //!
 //! The bytes that are hashed are written here and nowhere else, not by protobuf: the digest must not move when a wire
 //! format gains a field. Every record is a tag and its fields in order; numbers are 8 bytes big-endian, texts come after
@@ -13,7 +13,7 @@ use crate::{
     Record, Revocation, SealedKey,
 };
 
-/// Separates these hashes from all others made by this product.
+/// Domain of these hashes, which separates them from all others of this product.
 const DOMAIN: &[u8] = b"hessra authority state v1\n";
 
 impl Frozen {

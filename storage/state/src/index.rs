@@ -1,4 +1,4 @@
-//! From a digest to the revisions that are about it: an index that only grows.
+//! Index from a digest to the revisions about it; it only grows.
 //!
 //! Sorted runs, each at least twice as long as the one after it; a run that grew too long for its place is merged into the
 //! one before (the logarithmic method of J. L. Bentley and J. B. Saxe, *Decomposable searching problems I*, 1980). Runs
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hessra_revocation::{Digest, Revision};
 
-/// Entries of the run that is still written: what an insertion after a clone copies at most, 12 KiB.
+/// Entries of the run that is still written: the most that an insertion after a clone copies, 12 KiB.
 const OPEN_MAX: usize = 512;
 
 type Entry = (Digest, Revision);
@@ -16,14 +16,14 @@ type Entry = (Digest, Revision);
 /// Revisions by digest. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    /// Sorted, long ones first.
+    /// Full runs, sorted, long ones first.
     runs: Vec<Arc<Vec<Entry>>>,
-    /// Sorted, the newest entries.
+    /// Newest entries, sorted.
     open: Arc<Vec<Entry>>,
 }
 
 impl Index {
-    /// Adds an entry that is not there.
+    /// Adds an entry that is not there yet.
     pub(crate) fn insert(&mut self, digest: Digest, revision: Revision) {
         let entry = (digest, revision);
         let open = Arc::make_mut(&mut self.open);

@@ -10,21 +10,18 @@
 //! has been published for as long as the command demands, measured on the state's clock, so that no verifier meets a
 //! signature by a key that it has not heard of; only a command that says so skips that wait.
 
-mod sealed_key;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
 use imbl::OrdMap;
 
-pub use sealed_key::SealedKey;
-
-use crate::applied::{Refusal, RefusalCode};
 use crate::command::{Envelope, KeyCommand};
 use crate::limits::{KEY_ID_SKIP_MAX, KEYS_MAX, PREPARED_KEYS_MAX, SEALED_BYTES_MAX};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::sealed_key::SealedKey;
 
-/// May `to` follow `from`? The only place that knows.
+/// True when `to` may follow `from`. Nothing else decides it.
 #[must_use]
 pub fn may_follow(from: KeyState, to: KeyState) -> bool {
     use KeyState::{Active, Prepared, Retired, Revoked};
@@ -35,17 +32,18 @@ pub fn may_follow(from: KeyState, to: KeyState) -> bool {
     }
 }
 
-/// The keys of a state, and what decisions about them depend on.
+/// Keys of a state, with the clock and the next id that decisions need.
 pub(crate) struct Keys<'a> {
     pub keys: &'a OrdMap<u32, SealedKey>,
-    /// Every id below was used.
+    /// Next key id: every id below was used.
     pub next_id: u32,
     pub clock: UnixMillis,
 }
 
 impl Keys<'_> {
-    /// The keys as they must become, in the order of their feed entries. Empty: the key already has that state.
-    pub fn decide(&self, command: &KeyCommand) -> Result<Vec<SealedKey>, Refusal> {
+    /// Decides a command: the keys as they must become, in the order of their feed entries. Empty: the key already has
+    /// that state.
+    pub(crate) fn decide(&self, command: &KeyCommand) -> Result<Vec<SealedKey>, Refusal> {
         match command {
             KeyCommand::Prepare(key) => self.prepare(key),
             KeyCommand::Activate {
@@ -107,7 +105,7 @@ impl Keys<'_> {
         }
     }
 
-    /// An id names one key for ever: tokens and people remember it for longer than the state does.
+    /// Checks a new id. An id names one key for ever: tokens and people remember it for longer than the state does.
     fn check_id(&self, id: u32) -> Result<(), Refusal> {
         if id < self.next_id {
             let message = format!("key id {id} is taken; choose an unused one");
@@ -122,8 +120,8 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// The one place that knows how long a key must have been published before it signs: as long as the command
-    /// demands, which is the bound beyond which no verifier relies on what it knows.
+    /// Checks that a key has been published for long enough to sign: as long as the command demands, which is the bound
+    /// beyond which no verifier relies on its knowledge. Nothing else decides it.
     fn check_published(&self, id: u32, min: Option<Duration>) -> Result<(), Refusal> {
         let (Some(key), Some(min)) = (self.keys.get(&id), min) else {
             return Ok(());
@@ -142,7 +140,7 @@ impl Keys<'_> {
         Err(Refusal::new(RefusalCode::KeyState, message))
     }
 
-    /// Other envelopes around the same private halves: nothing that verifiers know changes.
+    /// Puts other envelopes around the same private halves; verifiers notice nothing.
     fn rewrap(&self, envelopes: &[Envelope]) -> Result<Vec<SealedKey>, Refusal> {
         let ids: BTreeSet<u32> = envelopes.iter().map(|envelope| envelope.id).collect();
         if ids.len() != envelopes.len() || ids.is_empty() {
@@ -205,7 +203,7 @@ impl Keys<'_> {
     }
 }
 
-/// The key a command is about; `None` when it is about several.
+/// Id of the key that a command is about; `None` when it is about several.
 pub(crate) fn id_of(command: &KeyCommand) -> Option<u32> {
     match command {
         KeyCommand::Prepare(key) => Some(key.id),
@@ -216,8 +214,8 @@ pub(crate) fn id_of(command: &KeyCommand) -> Option<u32> {
     }
 }
 
-/// The keys of a new cluster: one active for tokens, one for the feed, at most one for the audit trail, no id or public
-/// key twice, further keys prepared.
+/// Checks the keys of a new cluster: one active for tokens, one for the feed, at most one for the audit trail, no id or
+/// public key twice, further keys prepared.
 pub(crate) fn check_first(keys: &[SealedKey]) -> Result<(), Refusal> {
     for purpose in [KeyPurpose::Token, KeyPurpose::Feed] {
         let active = keys
@@ -268,7 +266,7 @@ fn active(keys: &OrdMap<u32, SealedKey>, purpose: KeyPurpose) -> Option<&SealedK
         .find(|key| key.purpose == purpose && key.state == KeyState::Active)
 }
 
-/// Would nobody be left who signs for this purpose, or could after an activation?
+/// True when no other key of this purpose could sign, now or after an activation.
 fn is_last(keys: &OrdMap<u32, SealedKey>, key: &SealedKey) -> bool {
     let can_sign = |key: &SealedKey| matches!(key.state, KeyState::Active | KeyState::Prepared);
     let is_other = |other: &SealedKey| other.purpose == key.purpose && other.id != key.id;
@@ -294,8 +292,8 @@ fn refuse_step(key: &SealedKey, to: KeyState) -> Refusal {
     Refusal::new(RefusalCode::KeyState, message)
 }
 
-/// Without an active or at least a prepared key nobody could sign, and for a feed key every verifier would go stale.
-/// Preparing one takes a second, also in an emergency.
+/// Refuses to remove the last key of a purpose. Without an active or at least a prepared key nothing could be signed,
+/// and without a feed key every verifier would go stale. Preparing one takes a second, also in an emergency.
 fn refuse_last(key: &SealedKey, to: KeyState) -> Refusal {
     let purpose = key.purpose.word();
     let next = match to {

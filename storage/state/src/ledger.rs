@@ -1,4 +1,4 @@
-//! The ledger of what may be used once.
+//! Ledger: the uses of single-use capabilities.
 //!
 //! The first [`Spend`] of a facet that is applied wins, on every node, and any other is refused: the log orders them. An
 //! entry is kept until its facet has ended on the state's clock, which never goes back, and a facet that has ended
@@ -8,33 +8,19 @@
 
 use hessra_revocation::{UnixMillis, UnixSeconds};
 
-use crate::applied::{Refusal, RefusalCode};
+use crate::command::{FacetId, RequestId, Spend};
 use crate::limits::{LEDGER_MAX, LEDGER_SECONDS_MAX};
-use crate::timed::Ends;
-use crate::{Applied, RequestId, State};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::timed::{Ends, Timed, check_end};
 
-/// Names one thing that may be used once: a digest that whoever verified the token made of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FacetId(pub [u8; 32]);
-
-/// Uses a facet up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spend {
-    /// Which.
-    pub facet: FacetId,
-    /// From this instant on nobody accepts it. The same in every request about one facet: that of the authority block,
-    /// which no holder can shorten.
-    pub expires_at: UnixSeconds,
-}
-
-/// A facet that was used.
+/// Facet that was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Who won: a retry of the same request is told so again.
+    /// Request that won: a retry of it gets the same answer.
     pub request: RequestId,
-    /// When, on the state's clock.
+    /// Time of the use, on the state's clock.
     pub at: UnixMillis,
-    /// It is kept until then.
+    /// Instant until which the entry is kept.
     pub until: UnixSeconds,
 }
 
@@ -44,54 +30,32 @@ impl Ends for Spent {
     }
 }
 
-impl State {
-    /// The use of a facet, while it is remembered.
-    #[must_use]
-    pub fn spent(&self, facet: &FacetId) -> Option<&Spent> {
-        self.ledger.find(facet)
-    }
-
-    /// Facets in the ledger.
-    #[must_use]
-    pub fn spent_count(&self) -> usize {
-        self.ledger.len()
-    }
-
-    pub(crate) fn spend(&mut self, spend: &Spend, request: RequestId) -> Result<Applied, Refusal> {
-        if let Some(spent) = self.ledger.find(&spend.facet) {
+impl Timed<FacetId, Spent> {
+    /// Books the use of a facet, or finds that this very request did before.
+    pub(crate) fn spend(
+        &mut self,
+        spend: &Spend,
+        request: RequestId,
+        clock: UnixMillis,
+    ) -> Result<(), Refusal> {
+        if let Some(spent) = self.find(&spend.facet) {
             return if spent.request == request {
-                Ok(Applied::Spent)
+                Ok(())
             } else {
                 let message =
                     "the capability may be used once and was used before; ask for a new one";
                 Err(Refusal::new(RefusalCode::AlreadySpent, message))
             };
         }
-        self.check_end(spend.expires_at, LEDGER_SECONDS_MAX)?;
-        if self.ledger.len() >= LEDGER_MAX {
+        check_end(clock, spend.expires_at, LEDGER_SECONDS_MAX)?;
+        if self.len() >= LEDGER_MAX {
             let message = format!(
                 "the ledger holds {LEDGER_MAX} facets that have not ended, the most it can; try again when some have"
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
-        let (at, until) = (self.clock, spend.expires_at);
-        self.ledger.put(spend.facet, Spent { request, at, until });
-        Ok(Applied::Spent)
-    }
-
-    /// An end that is still to come, and not so far away that the entry would never be collected.
-    pub(crate) fn check_end(&self, end: UnixSeconds, seconds_max: u64) -> Result<(), Refusal> {
-        let now = self.clock.seconds();
-        if end <= now {
-            let message = format!("it ended at {end} (unix seconds); ask for a new one");
-            return Err(Refusal::invalid(message));
-        }
-        if end.0 - now.0 > seconds_max {
-            let message = format!(
-                "it lives for more than {seconds_max} seconds; ask for one that ends earlier"
-            );
-            return Err(Refusal::new(RefusalCode::Limit, message));
-        }
+        let (at, until) = (clock, spend.expires_at);
+        self.put(spend.facet, Spent { request, at, until });
         Ok(())
     }
 }

@@ -4,10 +4,10 @@
 //! the same on every node. Everything `apply` depends on is in the entry.
 //!
 //! ```text
-//! Stamped { at, by, request, command } ──▶ Machine::apply ──▶ Applied      what the caller is told
+//! Stamped { at, by, request, command } ──▶ Machine::apply ──▶ Applied      answer to the caller
 //!                                               │
-//!                                               ├─ a clone ──▶ State         what readers see
-//!                                               └─ records ──▶ Record        what a snapshot is made of
+//!                                               ├─ a clone ──▶ State         for readers
+//!                                               └─ records ──▶ Record        for a snapshot
 //! ```
 //!
 //! ```
@@ -23,29 +23,32 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | [`command`] | what can be asked, with its time and author inside |
-//! | [`applied`] | what is answered, refusals among it |
-//! | [`machine`] | the one way to change anything |
-//! | [`state`] | the state: what readers see |
+//! | [`command`] | every write, with its time and author inside |
+//! | [`applied`] | answers of the state machine |
+//! | [`refusal`] | reasons why a command had no effect |
+//! | [`machine`] | the state machine: the one way to change anything |
+//! | [`state`] | the state, as readers see it |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
 //! | [`keys`] | keys and the one table of their states |
-//! | [`pending`] | what waits for a second person |
+//! | [`pending`] | actions that wait for a second person |
 //! | [`policy`] | the policy that stands, and its earlier versions |
-//! | [`ledger`] | what may be used once, and was |
+//! | [`ledger`] | uses of single-use capabilities |
 //! | [`contexts`] | the latest version of every session's context |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for snapshots |
 //! | [`limits`] | every number that bounds something |
 //! | [`version`] | state machine versions |
 //!
-//! What a policy means, who may ask for what, and how keys are sealed is the node's business, not decided here.
+//! The meaning of a policy, rights, and the sealing of keys are the node's business and not decided here.
 
 pub mod applied;
+mod approvals;
 mod check;
 pub mod command;
 pub mod contexts;
 mod digest;
 mod index;
+mod invalid;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -56,23 +59,29 @@ mod pieces;
 pub mod policy;
 mod rebuild;
 pub mod record;
+pub mod refusal;
 pub mod requests;
 pub mod revocations;
 mod revoke;
+mod sealed_key;
 pub mod state;
 mod timed;
 pub mod version;
 
-pub use applied::{Applied, Refusal, RefusalCode, Revoked};
-pub use command::{Command, Envelope, Init, KeyCommand, Lift, RequestId, Revoke, Stamped};
-pub use contexts::{ContextStep, ContextVersion, SessionId};
-pub use keys::SealedKey;
-pub use ledger::{FacetId, Spend, Spent};
+pub use applied::{Applied, Revoked};
+pub use command::{
+    Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingAction, PendingId,
+    PendingIdError, RequestId, Revoke, SessionId, Spend, Stamped,
+};
+pub use contexts::ContextVersion;
+pub use invalid::InvalidRecords;
+pub use ledger::Spent;
 pub use machine::{Frozen, Machine};
-pub use pending::{Pending, PendingAction, PendingId, Pendings};
+pub use pending::{Pending, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
-pub use rebuild::InvalidRecords;
 pub use record::{Meta, Record, RecordKey};
+pub use refusal::{Refusal, RefusalCode};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
+pub use sealed_key::SealedKey;
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};

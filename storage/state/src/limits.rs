@@ -1,5 +1,5 @@
-//! Every number that bounds something in the state. Nobody can choose them well per cluster, and replicas must agree on
-//! them: they are constants, and changing one needs a state machine version.
+//! Limits of the state. No operator can choose them well, and replicas must agree on them: they are constants, and
+//! changing one needs a state machine version.
 
 /// Targets of one revoke: the design's bulk case, about 5 MiB of longest identities, below the log entry limit.
 pub const TARGETS_MAX: usize = 10_000;
@@ -19,24 +19,24 @@ pub const POLICY_VERSIONS_MAX: usize = 100;
 pub const POLICY_HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a sealed private key: an Ed25519 seed, its envelope, and room for a KMS's wrapped data key.
 pub const SEALED_BYTES_MAX: usize = 4096;
-/// Keys at one time. Retired ones are forgotten, so what fills it is revoked keys, which are remembered for ever: 4,096
-/// is 11 years of a revoked key a day, and 152 KiB in a verifier's snapshot.
+/// Keys at one time. Retired ones are forgotten, so revoked keys fill it, which are remembered for ever: 4,096 is 11
+/// years of a revoked key a day, and 152 KiB in a verifier's snapshot.
 pub const KEYS_MAX: usize = 4096;
 /// Prepared keys of one purpose. One is enough for a rotation; more are spares.
 pub const PREPARED_KEYS_MAX: usize = 16;
-/// Key ids that a new key may leave out, so that nobody uses up all of them at once.
+/// Key ids that a new key may leave out, so that no command uses up all of them at once.
 pub const KEY_ID_SKIP_MAX: u32 = 1000;
 /// A retired key is forgotten after 31 days: tokens live for 30 at most, and a day covers clocks and late nodes.
 pub const RETIRED_KEPT_MILLIS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Actions that wait for a second person at one time.
 pub const PENDING_MAX: usize = 100;
-/// Targets of a revocation that waits for a second person: who approves must be able to read them. All that can wait is
-/// about 5 MiB.
+/// Targets of a revocation that waits for a second person: the approver must be able to read them. All pending actions
+/// together are about 5 MiB at most.
 pub const PENDING_TARGETS_MAX: usize = 100;
 /// A pending action can be approved for a day: the other operator may be asleep.
 pub const PENDING_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Feed entries kept for resuming verifiers: 2^16 is eleven minutes at 100 revocations a second, and about 5 MiB.
-/// Who was away for longer gets the buckets that differ.
+/// Feed entries kept for resuming verifiers: 2^16 is eleven minutes at 100 revocations a second, and about 5 MiB. A
+/// verifier that was away for longer gets the buckets that differ.
 pub const HISTORY_MAX: usize = 65_536;
 /// First answers kept: a day at one write a second, about 20 MiB.
 pub const REQUESTS_MAX: usize = 100_000;
@@ -44,7 +44,7 @@ pub const REQUESTS_MAX: usize = 100_000;
 pub const REQUEST_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Facets in the ledger that have not ended: 200,000 take about 30 MiB, and are 660 a second that live for 5 minutes.
 pub const LEDGER_MAX: usize = 200_000;
-/// Seconds that a facet may live for: a day. What may be used once is used soon.
+/// Seconds that a facet may live for: a day. Single-use capabilities are used soon.
 pub const LEDGER_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Sessions with a context that have not ended, about 10 MiB.
 pub const CONTEXTS_MAX: usize = 100_000;

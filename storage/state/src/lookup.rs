@@ -1,4 +1,4 @@
-//! What stands about a target, and whether an identity may be issued anything.
+//! Look-ups: the rule that stands about a target, and whether an identity may be issued anything.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use hessra_revocation::{Cutoff, Identity, Revision, Rule, Target, UnixMillis, Un
 use crate::{Revocation, SealedKey, State};
 
 impl State {
-    /// The rule that stands about a target, and the revision it comes from: that of the revocation, or of the lift that
+    /// Rule that stands about a target, and the revision it comes from: that of the revocation, or of the lift that
     /// left a cut-off.
     #[must_use]
     pub fn find(&self, target: &Target) -> Option<(Revision, Rule)> {
@@ -22,8 +22,8 @@ impl State {
         Some((revision, rule))
     }
 
-    /// The revocation that forbids to issue anything to `identity` at `now`: a permanent rule at or above it, a
-    /// permanent rule about exactly it, or a lock at or above it that has not ended.
+    /// Revocation that forbids to issue anything to `identity` at `now`: a permanent rule at or above it, a permanent
+    /// rule about exactly it, or a lock at or above it that has not ended.
     ///
     /// Cut-offs forbid nothing here: a fresh token carries a later revision. `None` = may be issued.
     #[must_use]
@@ -36,8 +36,8 @@ impl State {
             .find_map(|target| self.forbids(&target, now))
     }
 
-    /// True when something ended before `now`, so that a collection would remove it: a lock, a retired key, a pending
-    /// action, a spent facet, a session.
+    /// True when a collection at `now` would remove something: a lock, a retired key, a pending action, a spent facet,
+    /// a session.
     #[must_use]
     pub fn has_ended(&self, now: UnixMillis) -> bool {
         let locks = || self.locks.get_min();

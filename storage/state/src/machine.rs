@@ -1,16 +1,16 @@
-//! The state machine: the state, the answers that retries get, and the one way to change both.
+//! State machine: the state, the answers that retries get, and the one way to change both.
 //!
 //! Readers get a clone of the state after each applied batch. While such a clone lives, every later change copies what it
 //! touches; so what only applying needs is kept apart from the state, and is changed in place.
 
 use std::ops::Deref;
 
-use crate::applied::Refusal;
 use crate::limits::HISTORY_MAX;
+use crate::refusal::Refusal;
 use crate::requests::{Answers, Requests};
 use crate::{Applied, Command, Stamped, State};
 
-/// A state, and what is needed to apply the next command to it.
+/// State, and the answers that are needed to apply the next command to it.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     pub(crate) state: State,
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Before [`Command::Init`].
+    /// Machine before [`Command::Init`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -40,7 +40,7 @@ impl Machine {
             return first.applied.clone();
         }
         let applied = self.state.decide(stamped).unwrap_or_else(Applied::Refused);
-        // A use or a step is its own first answer; beside the others they would be remembered for too short a time.
+        // A spend or a step is its own first answer; beside the others it would be remembered for too short a time.
         if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
             self.requests
                 .remember(stamped.request, clock, applied.clone());
@@ -50,13 +50,13 @@ impl Machine {
         applied
     }
 
-    /// What readers see.
+    /// State, for readers.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Everything as it is now, made in microseconds: a snapshot is built from it while writes go on.
+    /// Freezes the machine as it is now, in microseconds: a snapshot is built from the copy while writes go on.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
         Frozen {
@@ -65,14 +65,14 @@ impl Machine {
         }
     }
 
-    /// First answers, for those who wait for a request that was applied before.
+    /// First answers, for waiters of a request that was applied before.
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.requests
     }
 }
 
-/// A machine as it was.
+/// Frozen copy of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Frozen {
     pub(crate) state: State,
@@ -80,7 +80,7 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// What readers see.
+    /// State, for readers.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state

@@ -1,4 +1,4 @@
-//! The state machine in pieces, for a snapshot.
+//! Records of the state machine, for a snapshot.
 
 use hessra_revocation::Revision;
 
@@ -7,8 +7,8 @@ use crate::requests::{Answers, FirstAnswer};
 use crate::{Machine, Meta, Record, RequestId, State};
 
 impl Frozen {
-    /// All records in canonical order: a snapshot. By kind of record, then by key; rules in the order of their set, answers
-    /// in that of their arrival.
+    /// All records in canonical order: by kind of record, then by key; rules in the order of their set, answers in that
+    /// of their arrival.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.state.records(&self.answers)
     }

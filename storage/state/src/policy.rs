@@ -1,5 +1,4 @@
-//! The policy as replicated: the version that stands, and those that stood before it. What it means is the node's
-//! business.
+//! Policy as replicated: the version that stands, and those that stood before it. Its meaning is the node's business.
 //!
 //! Every version is kept with its author, its time and why it came about, until [`POLICY_VERSIONS_MAX`] or
 //! [`POLICY_HISTORY_BYTES_MAX`] make room for newer ones; the one that stands is never dropped. Going back is applying an
@@ -11,25 +10,25 @@ use hessra_revocation::{Hash, Revision, UnixMillis};
 use imbl::OrdMap;
 use sha2::{Digest as _, Sha256};
 
-use crate::applied::{Applied, Refusal, RefusalCode};
 use crate::limits::{
     MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX, POLICY_VERSIONS_MAX,
     TICKET_BYTES_MAX,
 };
+use crate::refusal::{Refusal, RefusalCode};
 
-/// Both policy texts under one digest.
+/// Texts of a policy under one digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// SHA-256 over both texts, each after its length in bytes (8 bytes, big-endian).
     pub digest: Hash,
-    /// The clients file.
+    /// Text of the clients file.
     pub clients_toml: String,
-    /// The resources file.
+    /// Text of the resources file.
     pub resources_toml: String,
 }
 
 impl Policy {
-    /// Both texts with their digest.
+    /// Policy of both texts, with their digest.
     #[must_use]
     pub fn new(clients_toml: String, resources_toml: String) -> Self {
         let digest = digest(&clients_toml, &resources_toml);
@@ -40,7 +39,7 @@ impl Policy {
         }
     }
 
-    /// Refuses what is too long, and a digest that is not that of the texts: verifiers are told the digest alone.
+    /// Refuses texts that are too long, and a digest that is not theirs: verifiers are told the digest alone.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         for (name, text) in [
             ("clients", &self.clients_toml),
@@ -60,43 +59,43 @@ impl Policy {
     }
 }
 
-/// Why a policy came about, beside who and when.
+/// Reason of a change of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// Where its text comes from.
+    /// Origin of the text.
     pub origin: PolicyOrigin,
-    /// For people, at most [`MESSAGE_BYTES_MAX`] bytes.
+    /// Message for people, at most [`MESSAGE_BYTES_MAX`] bytes.
     pub message: String,
-    /// Where the story is told, at most [`TICKET_BYTES_MAX`] bytes.
+    /// Ticket that tells the story, at most [`TICKET_BYTES_MAX`] bytes.
     pub ticket: String,
 }
 
-/// Where the text of a policy comes from.
+/// Origin of a policy's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PolicyOrigin {
-    /// The files that a new cluster starts with.
+    /// Files that a new cluster starts with.
     Start,
-    /// An operator's files.
+    /// Files of an operator.
     #[default]
     Operator,
-    /// An earlier version, applied anew.
+    /// Earlier version, applied anew.
     Rollback(Revision),
-    /// A commit of a followed repository: its full id in lower-case hexadecimal, 40 or 64 digits.
+    /// Commit of a followed repository: its full id in lower-case hexadecimal, 40 or 64 digits.
     Git(String),
 }
 
-/// One version: a policy that stands or stood.
+/// Version of the policy: one that stands or stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyVersion {
-    /// The revision that put it there.
+    /// Revision that put it there.
     pub revision: Revision,
-    /// Its texts.
+    /// Texts of the version.
     pub policy: Policy,
-    /// When, on the state's clock.
+    /// Time of the change, on the state's clock.
     pub at: UnixMillis,
-    /// Who asked.
+    /// Author of the change.
     pub by: String,
-    /// Why.
+    /// Reason of the change.
     pub change: PolicyChange,
 }
 
@@ -107,7 +106,7 @@ impl PolicyVersion {
 }
 
 impl PolicyChange {
-    /// Refuses what is too long, and a rollback to what is not there or is another text.
+    /// Refuses texts that are too long, and a rollback to a version that is gone or has another text.
     fn check(&self, policy: &Policy, versions: &PolicyVersions) -> Result<(), Refusal> {
         for (name, text, most) in [
             ("message", &self.message, MESSAGE_BYTES_MAX),
@@ -156,7 +155,7 @@ fn check_commit(commit: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The version that stands and those before it. Cheap to clone.
+/// Version that stands, and those before it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyVersions {
     by_revision: OrdMap<Revision, Arc<PolicyVersion>>,
@@ -164,36 +163,36 @@ pub struct PolicyVersions {
 }
 
 impl PolicyVersions {
-    /// The one that stands; `None` before the cluster began.
+    /// Version that stands; `None` before the cluster began.
     #[must_use]
     pub fn newest(&self) -> Option<&Arc<PolicyVersion>> {
         self.by_revision.get_max().map(|(_, version)| version)
     }
 
-    /// The version that this revision put there, if it is still kept.
+    /// Version that this revision put there, if it is still kept.
     #[must_use]
     pub fn find(&self, revision: Revision) -> Option<&Arc<PolicyVersion>> {
         self.by_revision.get(&revision)
     }
 
-    /// Oldest first.
+    /// Versions, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<PolicyVersion>> {
         self.by_revision.values()
     }
 
-    /// How many are kept, at most [`POLICY_VERSIONS_MAX`].
+    /// Number of versions that are kept, at most [`POLICY_VERSIONS_MAX`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_revision.len()
     }
 
-    /// Before the cluster began.
+    /// True before the cluster began.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_revision.is_empty()
     }
 
-    /// Keeps a version that is newer than all, in the place of the oldest ones if need be.
+    /// Keeps a version that is newer than all, and drops the oldest ones if need be.
     pub(crate) fn push(&mut self, version: PolicyVersion) {
         self.put(version);
         while self.len() > 1
@@ -207,7 +206,7 @@ impl PolicyVersions {
         }
     }
 
-    /// False when there was one of that revision.
+    /// Puts a stored version; false when there was one of that revision.
     pub(crate) fn put(&mut self, version: PolicyVersion) -> bool {
         self.bytes += version.bytes();
         let revision = version.revision;
@@ -222,20 +221,20 @@ impl PolicyVersions {
     }
 }
 
-/// What there is before the cluster began.
+/// Policy before the cluster began.
 pub(crate) static NO_POLICY: Policy = Policy {
     digest: [0; 32],
     clients_toml: String::new(),
     resources_toml: String::new(),
 };
 
-/// What applying `policy` over the one that stands answers without any effect; `None` = go on and replace it.
-pub(crate) fn standing_answer(
+/// Revision of the policy that stands, if `policy` is that one already; `None` = go on and replace it.
+pub(crate) fn standing_revision(
     versions: &PolicyVersions,
     based_on: Revision,
     policy: &Policy,
     change: &PolicyChange,
-) -> Result<Option<Applied>, Refusal> {
+) -> Result<Option<Revision>, Refusal> {
     change.check(policy, versions)?;
     let standing = versions.newest();
     let (revision, standing) = standing.map_or((Revision(0), &NO_POLICY), |version| {
@@ -243,7 +242,7 @@ pub(crate) fn standing_answer(
     });
     // The same content needs no comparison of revisions: what was asked for already stands.
     if policy.digest == standing.digest {
-        return Ok(Some(Applied::PolicyApplied { revision }));
+        return Ok(Some(revision));
     }
     if based_on == revision {
         return Ok(None);

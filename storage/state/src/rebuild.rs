@@ -1,49 +1,31 @@
-//! A state machine from its records: after a restart, and from another node's snapshot.
+//! Rebuilding a state machine from its records: after a restart, and from another node's snapshot.
 //!
 //! A checksum tells that bytes are as they were written, not that they were all written, nor that they belong together.
-//! So everything that can be checked is: there is one of what there must be one of, nothing is there twice, retained feed
-//! entries have no hole and agree with what stands, and the rules are exactly what the revocations imply.
+//! So the records are compared with each other: there is one of what must be there once, nothing is there twice,
+//! retained feed entries have no hole and agree with the state, and the rules are exactly what the revocations imply.
 
 use std::collections::BTreeMap;
 
 use hessra_revocation::merkle::Frontier;
 use hessra_revocation::publisher::HistoryError;
-use hessra_revocation::{Digest, FeedEntry, History, Revision, Rule, RuleKind, UnixSeconds, View};
+use hessra_revocation::{Digest, History, Revision, Rule, RuleKind, UnixSeconds, View};
 use imbl::{OrdMap, OrdSet};
 
+use crate::invalid::{InvalidRecords, invalid, require};
 use crate::limits::HISTORY_MAX;
 use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
 use crate::timed::Timed;
-use crate::version::NEWEST;
 use crate::{
     ContextVersion, FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId,
     Revocation, SealedKey, SessionId, Spent, State, check,
 };
 
-/// Why records do not make a state.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRecords {
-    /// They contradict each other.
-    #[error(
-        "the stored state contradicts itself: {0}; restore this node from another node's snapshot"
-    )]
-    Invalid(String),
-    /// They come from a newer binary.
-    #[error(
-        "the stored state has version {found}, this binary knows {NEWEST}: upgrade hessra-node on this machine"
-    )]
-    Upgrade {
-        /// Version or epoch format that is not known here.
-        found: u32,
-    },
-}
-
 impl Machine {
     /// Rebuilds a state machine from its records, in any order. The result has the digest of the one they came from.
     ///
     /// # Errors
-    /// [`InvalidRecords::Invalid`] with what contradicts what; [`InvalidRecords::Upgrade`] for records of a newer version.
+    /// [`InvalidRecords::Invalid`] with the contradiction; [`InvalidRecords::Upgrade`] for records of a newer version.
     pub fn from_records(records: impl IntoIterator<Item = Record>) -> Result<Self, InvalidRecords> {
         let mut parts = Parts::default();
         records
@@ -53,7 +35,7 @@ impl Machine {
     }
 }
 
-/// Records by kind, before anything is believed about them.
+/// Records by kind, not yet checked.
 #[derive(Default)]
 struct Parts {
     meta: Option<Meta>,
@@ -107,8 +89,9 @@ impl Parts {
             .ok_or_else(|| invalid("its meta record is missing"))?;
         check::meta(&meta)?;
         let requests = Requests::rebuild(self.requests, meta.next_sequence, meta.clock)
-            .map_err(InvalidRecords::Invalid)?;
-        let pending = Pendings::rebuild(self.pending, &meta).map_err(InvalidRecords::Invalid)?;
+            .map_err(|error| invalid(error.to_string()))?;
+        let pending = Pendings::rebuild(self.pending, meta.next_pending, meta.pending, meta.clock)
+            .map_err(|error| invalid(error.to_string()))?;
         check::policies(&meta, &self.policies)?;
         check::keys(&meta, &self.keys)?;
         let mut view = view(&meta, &self.keys, self.rules)?;
@@ -152,7 +135,7 @@ fn view(
     Ok(view)
 }
 
-/// The history on top of its floor, and the view's frontier with it.
+/// Replays the history on top of its floor, and the view's frontier with it.
 fn replay(
     meta: &Meta,
     entries: &BTreeMap<Revision, Vec<u8>>,
@@ -186,15 +169,6 @@ fn unreadable(error: HistoryError) -> InvalidRecords {
     }
 }
 
-pub(crate) fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, InvalidRecords> {
-    let entry = FeedEntry::from_bytes(bytes)
-        .map_err(|error| invalid(format!("feed entry {revision}: {error}")))?;
-    require(entry.revision == revision, || {
-        format!("feed entry {revision} says that it is {}", entry.revision)
-    })?;
-    Ok(entry)
-}
-
 fn revocations(meta: &Meta, stored: Vec<Revocation>) -> Result<Revocations, InvalidRecords> {
     for revocation in &stored {
         let revision = revocation.revision;
@@ -218,23 +192,8 @@ fn locks(view: &View) -> OrdSet<(UnixSeconds, Digest)> {
         .collect()
 }
 
-/// Collects what is checked for duplicates later, where it is indexed.
+/// Collects a record whose duplicates are found later, where it is indexed.
 fn push<T>(list: &mut Vec<T>, item: T) -> bool {
     list.push(item);
     false
-}
-
-pub(crate) fn require(
-    holds: bool,
-    otherwise: impl FnOnce() -> String,
-) -> Result<(), InvalidRecords> {
-    if holds {
-        Ok(())
-    } else {
-        Err(InvalidRecords::Invalid(otherwise()))
-    }
-}
-
-pub(crate) fn invalid(message: impl Into<String>) -> InvalidRecords {
-    InvalidRecords::Invalid(message.into())
 }

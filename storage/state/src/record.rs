@@ -1,4 +1,4 @@
-//! The state as records: what a snapshot is made of.
+//! Records: the state in pieces, for snapshots.
 
 use hessra_revocation::{
     Digest, Epoch, FeedId, FeedSalt, Hash, Revision, Rule, RuleKind, UnixMillis,
@@ -9,98 +9,98 @@ use crate::{
     SealedKey, SessionId, Spent,
 };
 
-/// One piece of the state.
+/// Piece of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Everything small; there is exactly one.
+    /// Counters and positions; there is exactly one.
     Meta(Meta),
-    /// A rule as verifiers hold it.
+    /// Rule as verifiers hold it.
     Rule(Rule),
-    /// A revocation as people see it.
+    /// Revocation as people see it.
     Revocation(Revocation),
-    /// A key.
+    /// Key.
     Key(SealedKey),
-    /// A version of the policy; the newest stands.
+    /// Version of the policy; the newest stands.
     Policy(PolicyVersion),
-    /// The first answer to a request.
+    /// First answer to a request.
     Request {
-        /// The request.
+        /// Id of the request.
         id: RequestId,
-        /// When, on the state's clock.
+        /// Time of the answer, on the state's clock.
         at: UnixMillis,
-        /// The answer.
+        /// Answer.
         applied: Applied,
         /// Order of arrival.
         sequence: u64,
     },
-    /// What waits for a second person.
+    /// Action that waits for a second person.
     Pending(Pending),
-    /// A retained feed entry.
+    /// Retained entry of the feed.
     FeedEntry {
-        /// Its revision.
+        /// Revision of the entry.
         revision: Revision,
         /// Canonical bytes of a [`hessra_revocation::FeedEntry`].
         bytes: Vec<u8>,
     },
-    /// A facet that was used.
+    /// Facet that was used.
     Spent(FacetId, Spent),
-    /// The latest version of a session's context.
+    /// Latest version of a session's context.
     Context(SessionId, ContextVersion),
 }
 
-/// Everything small.
+/// Counters and positions of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Version of the state machine.
     pub version: u32,
-    /// Names feed and cluster; zero before the cluster began.
+    /// Id of the feed and of the cluster; zero before the cluster began.
     pub feed_id: FeedId,
     /// Salt of the rules' digests.
     pub salt: FeedSalt,
-    /// Which history.
+    /// Number of the feed's history.
     pub epoch: Epoch,
     /// Newest revision.
     pub revision: Revision,
-    /// The latest of all stamps.
+    /// Clock of the state: the latest of all stamps.
     pub clock: UnixMillis,
-    /// +1 for every key entry.
+    /// Version of the key set: +1 for every key entry.
     pub keyset_version: u64,
     /// SHA-256 of the policy.
     pub policy_digest: Hash,
     /// Revision of the policy.
     pub policy_revision: Revision,
-    /// Versions of the policy that are kept.
+    /// Number of versions of the policy that are kept.
     pub policy_versions: u64,
-    /// Feed entries above it are retained.
+    /// Floor of the feed: entries above it are retained.
     pub floor: Revision,
     /// RFC 6962 frontier of the feed log at the floor: retained entries are replayed on top of it.
     pub floor_frontier: Vec<Hash>,
     /// Sequence of the next request.
     pub next_sequence: u64,
-    /// Every key id below was used.
+    /// Next key id: every id below was used.
     pub next_key_id: u32,
     /// Number of the next pending action.
     pub next_pending: u64,
-    /// How many actions are pending: one that is lost must be noticed.
+    /// Number of pending actions: one that is lost must be noticed.
     pub pending: u64,
 }
 
-/// Names a record.
+/// Name of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
     /// The only [`Meta`].
     Meta,
     /// By kind and digest.
     Rule(RuleKind, Digest),
-    /// By the revision that made it.
+    /// By the revision that made the revocation.
     Revocation(Revision),
     /// By key id.
     Key(u32),
-    /// By the revision that put it there.
+    /// By the revision that put the version there.
     Policy(Revision),
     /// By request id.
     Request(RequestId),
-    /// By its number.
+    /// By the number of the pending action.
     Pending(PendingId),
     /// By revision.
     FeedEntry(Revision),
@@ -111,7 +111,7 @@ pub enum RecordKey {
 }
 
 impl Record {
-    /// Its name.
+    /// Name of the record.
     #[must_use]
     pub fn key(&self) -> RecordKey {
         match self {

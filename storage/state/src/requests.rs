@@ -16,45 +16,45 @@ use crate::{Applied, RequestId};
 /// Answers that share an allocation: a clone of all of them copies one pointer for so many.
 const CHUNK: usize = 256;
 
-/// The first answer to a request.
+/// First answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstAnswer {
-    /// When, on the state's clock.
+    /// Time of the answer, on the state's clock.
     pub at: UnixMillis,
-    /// What was answered.
+    /// Answer.
     pub applied: Applied,
     /// Order of arrival, dense.
     pub sequence: u64,
 }
 
-/// The answers that are remembered, findable by request.
+/// Answers that are remembered, findable by request.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     answers: Answers,
-    /// Never part of a snapshot, so it need not be cheap to clone: changed in place.
+    /// Sequence of each request. Never part of a snapshot, so it need not be cheap to clone: changed in place.
     sequences: BTreeMap<RequestId, u64>,
 }
 
 /// Answers in the order of their arrival. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// All full but the last.
+    /// Chunks of answers; all full but the last.
     chunks: VecDeque<Arc<Vec<(RequestId, FirstAnswer)>>>,
-    /// Answers at the front of the first chunk that are forgotten.
+    /// Number of answers at the front of the first chunk that are forgotten.
     forgotten: usize,
     len: usize,
     next_sequence: u64,
 }
 
 impl Requests {
-    /// The first answer to a request, while it is remembered.
+    /// First answer to a request, while it is remembered.
     #[must_use]
     pub fn answer(&self, request: &RequestId) -> Option<&FirstAnswer> {
         let sequence = self.sequences.get(request)?;
         self.answers.get(*sequence).map(|(_, answer)| answer)
     }
 
-    /// All of them, the oldest first.
+    /// All answers, the oldest first.
     #[must_use]
     pub fn answers(&self) -> &Answers {
         &self.answers
@@ -72,7 +72,7 @@ impl Requests {
         self.answers.push(request, answer);
     }
 
-    /// Forgets what is too old or too many.
+    /// Forgets answers that are too old or too many.
     pub(crate) fn forget(&mut self, clock: UnixMillis) {
         while let Some(request) = self.answers.oldest_expired(clock) {
             self.sequences.remove(&request);
@@ -80,24 +80,25 @@ impl Requests {
         }
     }
 
-    /// From stored answers, in any order.
+    /// Rebuilds the answers from stored ones, in any order.
     ///
     /// # Errors
-    /// A sentence, when two answers share an id or a sequence, one is missing between others or at the end, or a later
-    /// one has an earlier time or one after `clock`.
+    /// [`StoredAnswersError`]: two answers share an id or a sequence, one is missing between others or at the end, or a
+    /// later one has an earlier time or one after `clock`.
     pub(crate) fn rebuild(
         mut stored: Vec<(RequestId, FirstAnswer)>,
         next_sequence: u64,
         clock: UnixMillis,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, StoredAnswersError> {
         if stored.len() > REQUESTS_MAX {
-            return Err(format!(
-                "{} answers, at most {REQUESTS_MAX} are kept",
-                stored.len()
-            ));
+            return Err(StoredAnswersError::TooMany {
+                count: stored.len(),
+            });
         }
         if stored.is_empty() && next_sequence > 0 {
-            return Err(format!("no answer, {next_sequence} were given"));
+            return Err(StoredAnswersError::None {
+                given: next_sequence,
+            });
         }
         stored.sort_by_key(|(_, answer)| answer.sequence);
         // Answers are forgotten from the oldest on, and the newest never, so what is left has no gap.
@@ -110,29 +111,49 @@ impl Requests {
             let (expected, sequence, at) =
                 (requests.answers.next_sequence, answer.sequence, answer.at);
             if sequence >= next_sequence || at > clock {
-                return Err(format!("answer {sequence} is from the future"));
+                return Err(StoredAnswersError::Future(sequence));
             }
             if at < before {
-                return Err(format!("answer {sequence} has the time of another one"));
+                return Err(StoredAnswersError::Time(sequence));
             }
             before = at;
             let twice = requests.sequences.insert(request, sequence).is_some();
             match sequence.cmp(&expected) {
                 Ordering::Equal if !twice => requests.answers.push(request, answer),
-                Ordering::Greater => return Err(format!("answer {expected} is missing")),
+                Ordering::Greater => return Err(StoredAnswersError::Missing(expected)),
                 Ordering::Less | Ordering::Equal => {
-                    return Err(format!("answer {sequence} or its request is there twice"));
+                    return Err(StoredAnswersError::Twice(sequence));
                 }
             }
         }
         let given = requests.answers.next_sequence;
         if given != next_sequence {
-            return Err(format!(
-                "answers go up to {given}, {next_sequence} were given"
-            ));
+            return Err(StoredAnswersError::End {
+                found: given,
+                given: next_sequence,
+            });
         }
         Ok(requests)
     }
+}
+
+/// Error of stored answers that are not those of one state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoredAnswersError {
+    #[error("{count} answers, at most {REQUESTS_MAX} are kept")]
+    TooMany { count: usize },
+    #[error("no answer, {given} were given")]
+    None { given: u64 },
+    #[error("answer {0} is from the future")]
+    Future(u64),
+    #[error("answer {0} has the time of another one")]
+    Time(u64),
+    #[error("answer {0} is missing")]
+    Missing(u64),
+    #[error("answer {0} or its request is there twice")]
+    Twice(u64),
+    #[error("answers go up to {found}, {given} were given")]
+    End { found: u64, given: u64 },
 }
 
 impl Answers {
@@ -149,7 +170,7 @@ impl Answers {
         self.len
     }
 
-    /// Nothing is remembered.
+    /// True when no answer is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -1,7 +1,7 @@
 //! Revocations as people see them, and the rule that all revocations of one target imply together.
 //!
 //! The data plane has one [`Rule`] per target; people have every revocation that was ever made of it, also the lifted
-//! ones. `implied` is the only way from these to that, so a lift cannot forget what else was revoked.
+//! ones. Only `implied` makes the rule from the revocations, so a lift cannot forget what else was revoked.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,40 +15,40 @@ use imbl::OrdMap;
 
 use crate::index::Index;
 
-/// One revocation of one target.
+/// Revocation of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// The revision that made it.
+    /// Revision that made it.
     pub revision: Revision,
-    /// What was revoked.
+    /// Target that was revoked.
     pub target: Target,
-    /// From when on tokens escape.
+    /// Cut-off: tokens from this revision on escape.
     pub cutoff: Cutoff,
     /// End of a lock.
     pub until: Option<UnixSeconds>,
-    /// When, on the state's clock.
+    /// Time of the revocation, on the state's clock.
     pub at: UnixMillis,
-    /// By whom and why: the revocations of one incident share it.
+    /// Author and reason: the revocations of one incident share them.
     pub why: Arc<Why>,
-    /// Set once somebody lifted it.
+    /// Lift, once there is one.
     pub lifted: Option<Lifted>,
 }
 
-/// By whom something was revoked, and why.
+/// Author and reason of a revocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Why {
-    /// Who revoked.
+    /// Operator who revoked.
     pub by: String,
-    /// A short code.
+    /// Short code of the reason.
     pub reason: String,
-    /// Where the story is told.
+    /// Ticket that tells the story.
     pub ticket: String,
-    /// For those who are denied.
+    /// Message for people who are denied.
     pub message: String,
 }
 
 impl Revocation {
-    /// How people name it.
+    /// Name of the revocation, for people.
     #[must_use]
     pub fn id(&self, epoch: Epoch) -> RevocationId {
         RevocationId {
@@ -63,40 +63,40 @@ impl Revocation {
         self.until.is_some_and(|until| until < now)
     }
 
-    /// What this revocation alone says to verifiers, and the revision that says it; `None` for a lifted lock, and
-    /// for what was lifted with everything restored.
+    /// Rule that this revocation alone implies, and the revision that it comes from; `None` for a lifted lock, and for
+    /// a lift that restored everything.
     fn effect(&self) -> Option<(Revision, Cutoff)> {
         match &self.lifted {
             None => Some((self.revision, self.cutoff)),
             Some(_) if self.until.is_some() => None,
             Some(lifted) if lifted.restored => None,
-            // Undo never deletes: what was issued before the lift stays dead.
+            // Undo never deletes: tokens issued before the lift stay dead.
             Some(lifted) => Some((lifted.revision, Cutoff::Before(lifted.revision))),
         }
     }
 }
 
-/// Who lifted a revocation, and when in the order of things.
+/// Lift of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lifted {
     /// Revision of the lift.
     pub revision: Revision,
-    /// Who.
+    /// Operator who lifted it.
     pub by: String,
-    /// Tokens issued before live again.
+    /// True when tokens issued before live again.
     pub restored: bool,
 }
 
-/// The name of a revocation: `rv_17`, or `rv_2.17` in the history that began with the first restore from a backup.
+/// Name of a revocation: `rv_17`, or `rv_2.17` in the history that began with the first restore from a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevocationId {
-    /// The history it belongs to.
+    /// Number of the history that it belongs to.
     pub epoch: Epoch,
-    /// The revision that made it.
+    /// Revision that made it.
     pub revision: Revision,
 }
 
-/// Why a text is not the name of a revocation.
+/// Error of a text that is not the name of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a revocation; it looks like `rv_17` or `rv_2.17`, copy it from the list of revocations"
@@ -118,7 +118,7 @@ impl fmt::Display for RevocationId {
 impl FromStr for RevocationId {
     type Err = RevocationIdError;
 
-    /// Accepts exactly what [`fmt::Display`] writes, so that one revocation has one name.
+    /// Reads exactly the texts that [`fmt::Display`] writes, so that one revocation has one name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = |number: &str| number.parse::<u64>().ok();
         let numbers = text.strip_prefix("rv_").unwrap_or_default();
@@ -139,31 +139,31 @@ impl FromStr for RevocationId {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Revocations {
     by_revision: OrdMap<Revision, Arc<Revocation>>,
-    /// By the digest of the target, which covers its kind.
+    /// Revisions by the digest of the target, which covers its kind.
     by_digest: Index,
 }
 
 impl Revocations {
-    pub fn by_revision(&self) -> &OrdMap<Revision, Arc<Revocation>> {
+    pub(crate) fn by_revision(&self) -> &OrdMap<Revision, Arc<Revocation>> {
         &self.by_revision
     }
 
-    pub fn find(&self, revision: Revision) -> Option<&Arc<Revocation>> {
+    pub(crate) fn find(&self, revision: Revision) -> Option<&Arc<Revocation>> {
         self.by_revision.get(&revision)
     }
 
-    /// The one of the newest revocation when that says the same.
-    pub fn share(&self, why: Why) -> Arc<Why> {
+    /// Shares author and reason with the newest revocation, if they are equal.
+    pub(crate) fn share(&self, why: Why) -> Arc<Why> {
         let newest = self.by_revision.get_max();
         let same = newest.filter(|(_, newest)| *newest.why == why);
         same.map_or_else(|| Arc::new(why), |(_, newest)| Arc::clone(&newest.why))
     }
 
-    /// From stored revocations, in any order.
+    /// Rebuilds the revocations from stored ones, in any order.
     ///
     /// # Errors
     /// The revision that is there twice.
-    pub fn rebuild(salt: &FeedSalt, mut stored: Vec<Revocation>) -> Result<Self, Revision> {
+    pub(crate) fn rebuild(salt: &FeedSalt, mut stored: Vec<Revocation>) -> Result<Self, Revision> {
         let mut by_revision = OrdMap::new();
         stored.sort_by_key(|revocation| revocation.revision);
         let mut why: Arc<Why> = Arc::default();
@@ -187,7 +187,7 @@ impl Revocations {
     }
 
     /// Puts a revocation, in the place of one of the same revision.
-    pub fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
+    pub(crate) fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
         let (revision, digest) = (revocation.revision, revocation.target.digest(salt));
         let before = self.by_revision.insert(revision, Arc::new(revocation));
         if before.is_none() {
@@ -196,7 +196,7 @@ impl Revocations {
     }
 
     /// All revocations of one target, oldest first.
-    pub fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
+    pub(crate) fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
         let revisions = self.by_digest.revisions(digest).into_iter();
         let found = revisions.filter_map(|revision| self.by_revision.get(&revision));
         // A digest is of one kind only.
@@ -205,17 +205,17 @@ impl Revocations {
             .inspect(move |found| debug_assert_eq!(found.target.kind(), kind))
     }
 
-    /// Every target once.
-    pub fn targets(&self, salt: &FeedSalt) -> BTreeSet<(RuleKind, Digest)> {
+    /// All targets, each once.
+    pub(crate) fn targets(&self, salt: &FeedSalt) -> BTreeSet<(RuleKind, Digest)> {
         let revocations = self.by_revision.values();
         revocations
             .map(|revocation| (revocation.target.kind(), revocation.target.digest(salt)))
             .collect()
     }
 
-    /// The rule that the revocations of one target imply together, with the revision it comes from. Locks that ended
-    /// before `now` imply nothing.
-    pub fn implied(
+    /// Rule that the revocations of one target imply together, with the revision it comes from. Locks that ended before
+    /// `now` imply nothing.
+    pub(crate) fn implied(
         &self,
         salt: &FeedSalt,
         (kind, digest): (RuleKind, Digest),
@@ -229,7 +229,7 @@ impl Revocations {
     }
 }
 
-/// The strongest of several revocations of one target; of equally strong ones the oldest.
+/// Strongest of several revocations of one target; of equally strong ones the oldest.
 fn implied<'a>(
     salt: &FeedSalt,
     revocations: impl Iterator<Item = &'a Revocation>,

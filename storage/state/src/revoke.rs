@@ -6,8 +6,8 @@
 //! may have been issued between the two, at the very revision of the first cut-off, and the second means them too. It
 //! gets a revision of its own and makes the cut-off later.
 //!
-//! **Lifting** never deletes history. What remains is what the other revocations of the target imply, and for a
-//! permanent rule the cut-off at the lift: what was issued before stays dead. A lock that is lifted early is gone. A
+//! **Lifting** never deletes history. The rule that remains is what the other revocations of the target imply, and for
+//! a permanent rule the cut-off at the lift: tokens issued before stay dead. A lock that is lifted early is gone. A
 //! cut-off cannot be lifted, because all it ever denied is old tokens.
 //!
 //! **Lifting with restore** leaves nothing of the one revocation: tokens issued before live again, unless another
@@ -17,13 +17,14 @@ use std::sync::Arc;
 
 use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
 
-use crate::applied::{Refusal, RefusalCode, Revoked};
+use crate::applied::{Applied, Revoked};
 use crate::command::{Lift, Revoke};
 use crate::limits::{
     COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
+use crate::refusal::{Refusal, RefusalCode};
 use crate::revocations::{Lifted, Revocation, Why};
-use crate::{Applied, State};
+use crate::state::State;
 
 impl State {
     /// Revokes all targets or none.
@@ -84,9 +85,9 @@ impl State {
         })
     }
 
-    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, what nobody approved, spent
-    /// facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end
-    /// early because one node's clock runs ahead.
+    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, pending actions that nobody
+    /// approved, spent facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end early
+    /// because one node's clock runs ahead.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
         let end = now.min(self.clock.seconds());
         let ended: Vec<_> = self
@@ -103,13 +104,13 @@ impl State {
         let removed = ended.len()
             + self.collect_timed(end, room)
             + self.forget_keys()
-            + self.collect_pending();
+            + self.pending.collect(self.clock);
         Applied::Collected {
             removed: removed as u64,
         }
     }
 
-    /// Facets and sessions that ended before `end`, at most `room` of them; how many.
+    /// Removes facets and sessions that ended before `end`, at most `room` of them, and returns their number.
     fn collect_timed(&mut self, end: UnixSeconds, room: usize) -> usize {
         let facets = self.ledger.ended(end, room);
         for facet in &facets {
@@ -160,7 +161,7 @@ impl State {
         }
     }
 
-    /// Makes the rule of a target what its revocations imply, also when that is what it was: a lift has a revision.
+    /// Makes the rule of a target what its revocations imply, also when it does not change: a lift has a revision.
     fn follow_revocations(&mut self, target: &Target) {
         let salt = *self.view.set.salt();
         let (kind, digest) = (target.kind(), target.digest(&salt));
@@ -198,7 +199,7 @@ impl State {
 
     fn check_liftable(&self, revocation: &Revocation, restore: bool) -> Result<(), Refusal> {
         let because = match (&revocation.target, revocation.cutoff) {
-            // Who stole a key writes any revision into a token: no cut-off could keep old forgeries dead.
+            // A thief of a key writes any revision into a token: no cut-off could keep old forgeries dead.
             (Target::Key(_), _) => "a revoked key stays revoked; use a new one",
             (Target::Lock(_), _) if revocation.has_ended(self.clock.seconds()) => {
                 "this lock ended by itself; there is nothing to lift"
@@ -230,7 +231,7 @@ fn is_permanent(target: &Target, revoke: &Revoke) -> bool {
     }
 }
 
-/// Does `standing` already deny all that `rule` would? `before` is the revision at which this command began: a cut-off
+/// True when `standing` denies all that `rule` would. `before` is the revision at which this command began: a cut-off
 /// that it made itself is as late as any that it could still make.
 fn adds_nothing(rule: &Rule, standing: &Rule, before: Revision) -> bool {
     match (standing.cutoff, rule.cutoff) {

@@ -1,8 +1,8 @@
-//! The state, and how a command changes it.
+//! State, and how a command changes it.
 //!
-//! A command is first decided, without touching anything, then it changes: what is refused has moved the clock, nothing
-//! else. Every change of what verifiers must know goes through one private `append`, which gives it the next revision; so
-//! revisions have no holes, and the view is what the feed says.
+//! A command is first decided, without touching anything, then it changes the state: a refused one has moved the clock
+//! and nothing else. Every change that verifiers must know of goes through one private `append`, which gives it the
+//! next revision; so revisions have no holes, and the view is what the feed says.
 //!
 //! A clone costs microseconds whatever the size: readers get one after each applied batch.
 
@@ -15,11 +15,11 @@ use hessra_revocation::{
 };
 use imbl::{OrdMap, OrdSet};
 
-use crate::applied::{Refusal, RefusalCode};
 use crate::command::Init;
 use crate::keys::Keys;
 use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX};
 use crate::policy::NO_POLICY;
+use crate::refusal::{Refusal, RefusalCode};
 use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
@@ -29,7 +29,7 @@ use crate::{
     keys, policy,
 };
 
-/// What readers see. Equal logs make equal states, on every node.
+/// State, as readers see it. Equal logs make equal states, on every node.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) view: View,
@@ -40,7 +40,7 @@ pub struct State {
     pub(crate) keys: OrdMap<u32, SealedKey>,
     pub(crate) policies: PolicyVersions,
     pub(crate) pending: Pendings,
-    /// Every key id below was used.
+    /// Next key id: every id below was used.
     pub(crate) next_key_id: u32,
     pub(crate) ledger: Timed<FacetId, Spent>,
     pub(crate) contexts: Timed<SessionId, ContextVersion>,
@@ -49,7 +49,7 @@ pub struct State {
 }
 
 impl State {
-    /// Before [`Command::Init`].
+    /// State before [`Command::Init`].
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -68,13 +68,13 @@ impl State {
         }
     }
 
-    /// [`Command::Init`] was applied.
+    /// True once [`Command::Init`] was applied.
     #[must_use]
     pub fn is_initialized(&self) -> bool {
         self.view.revision > Revision(0)
     }
 
-    /// What the feed says; cheap to clone. Revision 0 and a zero feed id before [`Command::Init`].
+    /// View: the content of the feed; cheap to clone. Revision 0 and a zero feed id before [`Command::Init`].
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
@@ -110,7 +110,7 @@ impl State {
         &self.keys
     }
 
-    /// An id for a new key: one that was never used, nor revoked as the id of somebody else's key.
+    /// Unused id for a new key: never used, nor revoked as the id of somebody else's key.
     #[must_use]
     pub fn unused_key_id(&self) -> u32 {
         // INVARIANT: as many ids as that are not revoked by rule in a cluster that means well; a refusal says the rest.
@@ -119,13 +119,13 @@ impl State {
         ids.into_iter().find(unused).unwrap_or(self.next_key_id)
     }
 
-    /// What waits for a second person.
+    /// Actions that wait for a second person.
     #[must_use]
     pub fn pending(&self) -> &Pendings {
         &self.pending
     }
 
-    /// The policy and the revision that put it there.
+    /// Policy that stands, and the revision that put it there.
     #[must_use]
     pub fn policy(&self) -> (Revision, &Policy) {
         let standing = self.policies.newest();
@@ -134,14 +134,38 @@ impl State {
         })
     }
 
-    /// Every version of the policy that is kept, the one that stands among them.
+    /// All versions of the policy that are kept, also the one that stands.
     #[must_use]
     pub fn policies(&self) -> &PolicyVersions {
         &self.policies
     }
+
+    /// Use of a facet, while it is remembered.
+    #[must_use]
+    pub fn spent(&self, facet: &FacetId) -> Option<&Spent> {
+        self.ledger.find(facet)
+    }
+
+    /// Number of facets in the ledger.
+    #[must_use]
+    pub fn spent_count(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// Latest version of a session's context, while it is remembered.
+    #[must_use]
+    pub fn context(&self, session: &SessionId) -> Option<&ContextVersion> {
+        self.contexts.find(session)
+    }
+
+    /// Number of sessions that are remembered.
+    #[must_use]
+    pub fn context_count(&self) -> usize {
+        self.contexts.len()
+    }
 }
 
-/// Deciding, and the changes that follow.
+/// Decisions, and the changes that follow.
 impl State {
     pub(crate) fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
         if stamped.by.len() > AUTHOR_BYTES_MAX {
@@ -178,8 +202,14 @@ impl State {
             (Command::Approve(id), true) => self.approve(*id, &stamped.by),
             (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
-            (Command::Spend(spend), true) => self.spend(spend, stamped.request),
-            (Command::Context(step), true) => self.step_context(step, stamped.request),
+            (Command::Spend(spend), true) => self
+                .ledger
+                .spend(spend, stamped.request, self.clock)
+                .map(|()| Applied::Spent),
+            (Command::Context(step), true) => self
+                .contexts
+                .step(step, stamped.request, self.clock)
+                .map(Applied::ContextAt),
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
     }
@@ -212,10 +242,10 @@ impl State {
         by: &str,
     ) -> Result<Applied, Refusal> {
         policy.check()?;
-        let answer = policy::standing_answer(&self.policies, based_on, policy, change)?;
-        Ok(answer.unwrap_or_else(|| Applied::PolicyApplied {
-            revision: self.put_policy(policy, change, by),
-        }))
+        let standing = policy::standing_revision(&self.policies, based_on, policy, change)?;
+        Ok(Applied::PolicyApplied {
+            revision: standing.unwrap_or_else(|| self.put_policy(policy, change, by)),
+        })
     }
 
     pub(crate) fn change_key(&mut self, command: &KeyCommand) -> Result<Applied, Refusal> {
@@ -254,7 +284,7 @@ impl State {
         }
     }
 
-    /// Verifiers know nothing of envelopes: no revision.
+    /// Replaces envelopes. No revision: verifiers know nothing of envelopes.
     fn rewrap(&mut self, keys: Vec<SealedKey>) -> Applied {
         let count = keys.len() as u64;
         for key in keys {
@@ -263,7 +293,7 @@ impl State {
         Applied::Rewrapped { keys: count }
     }
 
-    /// Retired keys whose tokens have all expired are forgotten, here and by verifiers; how many.
+    /// Forgets retired keys whose tokens have all expired, here and at verifiers, and returns their number.
     pub(crate) fn forget_keys(&mut self) -> usize {
         let clock = self.clock;
         let has_ended = |key: &&SealedKey| key.forgotten_from().is_some_and(|from| from < clock);
@@ -324,7 +354,7 @@ impl State {
         revision
     }
 
-    /// Puts a rule as it is to be from now on; the revision that says so.
+    /// Puts a rule, and returns the revision of the change.
     pub(crate) fn put_rule(&mut self, rule: Rule) -> Revision {
         self.forget_lock(rule.kind, rule.digest);
         if let (RuleKind::Lock, Some(until)) = (rule.kind, rule.until) {
@@ -333,7 +363,7 @@ impl State {
         self.append(FeedChange::Put(rule))
     }
 
-    /// Removes a rule that stands; the revision that says so.
+    /// Removes a rule that stands, and returns the revision of the change.
     pub(crate) fn remove_rule(&mut self, kind: RuleKind, digest: Digest) -> Revision {
         self.forget_lock(kind, digest);
         self.append(FeedChange::Remove { kind, digest })
@@ -354,7 +384,7 @@ impl State {
         }
     }
 
-    /// The only way a revision comes about.
+    /// Appends a change to the feed under the next revision. Nothing else makes revisions.
     fn append(&mut self, change: FeedChange) -> Revision {
         let revision = self.view.revision.next();
         let entry = FeedEntry {

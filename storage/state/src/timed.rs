@@ -1,11 +1,13 @@
-//! Entries that are kept until they end, and found by how soon they do.
+//! Entries that are kept until they end, findable by name and by end.
 
-use hessra_revocation::UnixSeconds;
+use hessra_revocation::{UnixMillis, UnixSeconds};
 use imbl::{OrdMap, OrdSet};
 
-/// What has an end.
+use crate::refusal::{Refusal, RefusalCode};
+
+/// Entry with an end.
 pub(crate) trait Ends {
-    /// It may be forgotten once the clock is beyond this instant.
+    /// Instant beyond which it may be forgotten.
     fn until(&self) -> UnixSeconds;
 }
 
@@ -43,7 +45,7 @@ impl<K: Ord + Copy, V: Ends + Clone> Timed<K, V> {
         Some(former)
     }
 
-    /// Those that ended before `end`, the earliest first, at most `max`.
+    /// Names of entries that ended before `end`, the earliest first, at most `max`.
     pub(crate) fn ended(&self, end: UnixSeconds, max: usize) -> Vec<K> {
         let before = self.ends.iter().take_while(|(until, _)| *until < end);
         before.take(max).map(|(_, name)| *name).collect()
@@ -70,4 +72,23 @@ impl<K: Ord + Copy, V: Clone> Default for Timed<K, V> {
             ends: OrdSet::new(),
         }
     }
+}
+
+/// Refuses an end that has passed on the state's clock, or so far away that the entry would never be collected.
+pub(crate) fn check_end(
+    clock: UnixMillis,
+    end: UnixSeconds,
+    seconds_max: u64,
+) -> Result<(), Refusal> {
+    let now = clock.seconds();
+    if end <= now {
+        let message = format!("it ended at {end} (unix seconds); ask for a new one");
+        return Err(Refusal::invalid(message));
+    }
+    if end.0 - now.0 > seconds_max {
+        let message =
+            format!("it lives for more than {seconds_max} seconds; ask for one that ends earlier");
+        return Err(Refusal::new(RefusalCode::Limit, message));
+    }
+    Ok(())
 }

@@ -3,20 +3,20 @@
 
 use crate::{Command, Stamped};
 
-/// Newest version this binary can apply. A new state starts at version 1.
+/// Newest version that this binary can apply. A new state starts at version 1.
 pub const NEWEST: u32 = 1;
 
-/// The log holds something that only a newer binary can apply.
+/// Error of a log that only a newer binary can apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the log raises the state machine to version {needed}, this binary knows {NEWEST}: upgrade hessra-node on this machine"
 )]
 pub struct UpgradeNeeded {
-    /// The version the log asks for.
+    /// Version that the log asks for.
     pub needed: u32,
 }
 
-/// Can this binary apply a command that is *committed*?
+/// Checks that this binary can apply a command that is *committed*.
 ///
 /// The store asks before [`crate::Machine::apply`] and stops the node when not. A refusal would be no answer there: a
 /// newer binary applies the same entry, and the replicas would differ from then on.

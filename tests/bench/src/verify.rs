@@ -15,8 +15,8 @@ use hessra_revocation::{
     PublicKeyRecord, Revision, Rule, Target, UnixSeconds, View,
 };
 use hessra_sdk_core::{
-    Delegation, IdentityParameters, Keyring, Knowledge, Now, Request, Signer, SignerError, Verdict,
-    Verified, Verifier, VerifierConfig, delegate, mint_identity, verify_ed25519,
+    Delegation, IdentityParameters, Keyring, Knowledge, Now, Request, Signer, SignerError,
+    TokenVerifier, Verdict, Verified, VerifierConfig, delegate, mint_identity, verify_ed25519,
 };
 use rand::rngs::OsRng;
 
@@ -72,7 +72,7 @@ struct Bench {
     key: PublicKey,
     signatures: usize,
     signed: ([u8; 32], Vec<u8>, [u8; 64]),
-    verifier: Verifier,
+    verifier: TokenVerifier,
     keyring: Keyring,
     no_rules: View,
     many_rules: View,
@@ -133,7 +133,7 @@ impl Bench {
         };
         let keyring = Keyring::from_records([&record]);
         let (token, actor) = token(&key, &keyring, delegations)?;
-        let verifier = Verifier::new(VerifierConfig::default());
+        let verifier = TokenVerifier::new(VerifierConfig::default());
         let (no_rules, many_rules) = (view(record, 0)?, view(record, RULES)?);
         let verified = allowed(verifier.verify(
             &token,

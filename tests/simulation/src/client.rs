@@ -35,7 +35,7 @@ struct Wanted {
 }
 
 /// What one try said.
-enum Said {
+enum Answer {
     Done(Applied),
     /// Nothing was written.
     Refused,
@@ -147,7 +147,7 @@ impl Client {
         let mut may_be_written = !is_first;
         for _ in 0..ATTEMPTS_MAX {
             match timeout(ANSWER_MAX, self.ask(wanted)).await {
-                Ok(Said::Done(applied)) => {
+                Ok(Answer::Done(applied)) => {
                     self.shared.count(|counts| counts.acknowledged += 1);
                     match (&wanted.command, is_first) {
                         (Command::Revoke(revoke), true) => oracle.revoke_was_acknowledged(
@@ -160,8 +160,8 @@ impl Client {
                     }
                     return true;
                 }
-                Ok(Said::Refused) => {}
-                Ok(Said::Unknown) | Err(_) => may_be_written = true,
+                Ok(Answer::Refused) => {}
+                Ok(Answer::Unknown) | Err(_) => may_be_written = true,
             }
             tokio::time::sleep(Duration::from_millis(random().gen_range(20..200))).await;
         }
@@ -174,10 +174,10 @@ impl Client {
         false
     }
 
-    async fn ask(&self, wanted: &Wanted) -> Said {
+    async fn ask(&self, wanted: &Wanted) -> Answer {
         let node = self.shared.any_node();
         let Some(life) = node.life() else {
-            return Said::Unknown;
+            return Answer::Unknown;
         };
         let by = format!("urn:client:{}", self.id);
         let Wanted { request, command } = wanted.clone();
@@ -188,17 +188,17 @@ impl Client {
             })
             .await;
         match answered {
-            Some(Ok(committed)) => Said::Done(committed.applied),
+            Some(Ok(committed)) => Answer::Done(committed.applied),
             Some(Err(
                 WriteError::NoLeader
                 | WriteError::NoRoom(_)
                 | WriteError::Overloaded
                 | WriteError::Unaudited(_),
-            )) => Said::Refused,
+            )) => Answer::Refused,
             Some(Err(
                 WriteError::Unknown | WriteError::CommittedUnaudited(_) | WriteError::Stopped(_),
             ))
-            | None => Said::Unknown,
+            | None => Answer::Unknown,
         }
     }
 

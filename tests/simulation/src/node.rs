@@ -14,9 +14,9 @@ use hessra_consensus::{
 };
 use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
-use hessra_proto::{ConvertError, Said};
+use hessra_proto::{ConvertError, NodeState, VerifierMessage};
 use hessra_revocation::{Event, Monotonic, UnixMillis};
-use hessra_sled::{Moment, Store, StoreError};
+use hessra_sled::{MachineImage, Store, StoreError};
 use hessra_state::{Command, RequestId, State};
 use prost::Message as _;
 use rand::{Rng, RngCore as _};
@@ -81,10 +81,10 @@ impl World for SimWorld {
 struct Facts(Arc<Disk>);
 
 impl NodeFacts for Facts {
-    fn readiness(&self) -> String {
+    fn readiness(&self) -> NodeState {
         match self.0.is_low() {
-            true => "disk_low".to_owned(),
-            false => "ready".to_owned(),
+            true => NodeState::DiskLow,
+            false => NodeState::Ready,
         }
     }
 
@@ -190,9 +190,9 @@ impl Node {
     }
 
     /// Its state machine, if it lives.
-    pub fn moment(&self) -> Option<Moment> {
+    pub fn image(&self) -> Option<MachineImage> {
         self.life()
-            .map(|life| life.consensus.raft().remembered().moment())
+            .map(|life| life.consensus.raft().remembered().image())
     }
 
     /// Starts a life on the disks as they are, unless there is one or the node is retired. Disks that a crash leaves
@@ -464,11 +464,11 @@ impl Life {
         loop {
             let shown = published.borrow_and_update().clone();
             shared.oracle.node_shows(id, &shown.state);
-            let moment = raft.remembered().moment();
-            if let Some(applied) = moment.applied {
+            let image = raft.remembered().image();
+            if let Some(applied) = image.applied {
                 shared
                     .oracle
-                    .node_applied(id, applied.index, &moment.machine);
+                    .node_applied(id, applied.index, &image.machine);
                 shared.trace(|| format!("node {id} applied {}", applied.index));
             }
             if let Some(age) = self.consensus.freshness() {
@@ -495,13 +495,13 @@ pub struct Stream {
     pub taken: mpsc::Receiver<Result<Vec<u8>, hessra_proto::status::Failure>>,
 }
 
-fn decoded(bytes: &[u8]) -> Result<Said, ConvertError> {
+fn decoded(bytes: &[u8]) -> Result<VerifierMessage, ConvertError> {
     let message = Upstream::decode(bytes).expect("the simulated network damages nothing");
-    Said::try_from(message)
+    VerifierMessage::try_from(message)
 }
 
 /// What a verifier says, as bytes.
-pub fn encoded(said: Said) -> Vec<u8> {
+pub fn encoded(said: VerifierMessage) -> Vec<u8> {
     Upstream::from(said).encode_to_vec()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hessra_proto::{Acknowledgement, Greeting, Said, VerifierId};
+use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::follower::Mode;
 use hessra_revocation::{Action, Checkpoint, Event, Follower, Revision, View};
 use rand::Rng;
@@ -39,7 +39,7 @@ pub struct Verifier {
 /// One stream, and what came over it so far.
 struct Following {
     node: u64,
-    said: mpsc::Sender<Said>,
+    said: mpsc::Sender<VerifierMessage>,
     /// The newest revision that was sent on this stream; `None` before the first.
     sent: Option<Revision>,
 }
@@ -137,7 +137,9 @@ impl Verifier {
             client: "simulation".to_owned(),
         };
         let Stream { said, mut taken } = life.subscribe(self.id);
-        let _ = said.send(node::encoded(Said::Hello(greeting))).await;
+        let _ = said
+            .send(node::encoded(VerifierMessage::Hello(greeting)))
+            .await;
         let mut following = Following {
             node: node.id,
             said: self.speak(node.id, said, process),
@@ -166,7 +168,7 @@ impl Verifier {
         node: u64,
         stream: mpsc::Sender<Vec<u8>>,
         process: Process,
-    ) -> mpsc::Sender<Said> {
+    ) -> mpsc::Sender<VerifierMessage> {
         let (said, mut heard) = mpsc::channel(64);
         let (network, id) = (self.shared.network.clone(), self.id);
         process.spawn(async move {
@@ -243,7 +245,7 @@ impl Verifier {
         &self,
         follower: &Follower<Signatures>,
         actions: Vec<Action>,
-        said: Option<&mpsc::Sender<Said>>,
+        said: Option<&mpsc::Sender<VerifierMessage>>,
     ) -> Option<Duration> {
         let mut pause = None;
         for action in actions {
@@ -262,7 +264,7 @@ impl Verifier {
                     revision,
                     state_root,
                 } => {
-                    let ack = Said::Ack(Acknowledgement {
+                    let ack = VerifierMessage::Ack(Acknowledgement {
                         revision,
                         state_root,
                     });

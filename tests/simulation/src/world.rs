@@ -461,7 +461,7 @@ impl World {
     async fn until_equal(&self) {
         loop {
             let nodes = self.shared.nodes();
-            let digest = |node: &Arc<Node>| Some(node.moment()?.machine.digest());
+            let digest = |node: &Arc<Node>| Some(node.image()?.machine.digest());
             let digests: Vec<_> = nodes.iter().map(digest).collect();
             let first = digests.first().copied().flatten();
             if first.is_some() && digests.iter().all(|digest| *digest == first) {

@@ -1,8 +1,8 @@
-//! What is to be revoked: from an option to what goes over the wire, with what people must know about it.
+//! Target of a revocation, read from the options, with the warnings that belong to it.
 
-use data_encoding::HEXLOWER;
 use data_encoding::HEXLOWER_PERMISSIVE;
-use hessra_sdk_rust::v1::{Target, target::Kind};
+use hessra_sdk_rust::revocation::{Target, TokenId};
+use hessra_sdk_rust::{Reason, v1};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
@@ -10,20 +10,17 @@ use sha2::{Digest, Sha256};
 use super::super::revocations::confirmation_word;
 use crate::args::{StoredTokenArguments, TargetArguments};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{files, sdk, tokens};
 
 /// A leaf can be made anew by whoever holds its parent.
 const LEAF: &str = "Whoever holds the token it was made from can make another one";
 
-/// What is to be revoked.
+/// Target of a revocation, as this command confirms and sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RevocationTarget {
-    pub wire: Target,
-    /// `subtree`, `exact`, `token` or `certificate`.
-    pub scope: &'static str,
-    /// An identity, or hex.
-    pub text: String,
+    pub target: Target,
     /// What has to be typed to confirm.
     pub word: String,
     /// What a person must know before.
@@ -45,20 +42,12 @@ pub fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Revocatio
         certificate,
     } = arguments;
     if let Some(text) = subtree.as_ref().or(positional.as_ref()) {
-        let identity = sdk::identity(text)?;
-        return Ok(RevocationTarget::new(
-            "subtree",
-            text,
-            Kind::Subtree(identity.as_str().to_owned()),
-        ));
+        let target = Target::Subtree(sdk::identity(text)?);
+        return Ok(RevocationTarget::new(target));
     }
     if let Some(text) = identity {
-        let identity = sdk::identity(text)?;
-        return Ok(RevocationTarget::new(
-            "exact",
-            text,
-            Kind::Exact(identity.as_str().to_owned()),
-        ));
+        let target = Target::Exact(sdk::identity(text)?);
+        return Ok(RevocationTarget::new(target));
     }
     if let Some(hex) = token_id {
         return of_token_id(hex);
@@ -74,19 +63,17 @@ pub fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Revocatio
 }
 
 impl RevocationTarget {
-    fn new(scope: &'static str, text: &str, kind: Kind) -> Self {
-        let wire = Target { kind: Some(kind) };
+    fn new(target: Target) -> Self {
         Self {
-            wire,
-            scope,
-            text: text.to_owned(),
-            word: confirmation_word(text),
+            word: confirmation_word(&target.to_string()),
+            target,
             warnings: Vec::new(),
         }
     }
 
-    fn token(id: Vec<u8>) -> Self {
-        Self::new("token", &HEXLOWER.encode(&id), Kind::TokenId(id))
+    /// As requests name it.
+    pub fn wire(&self) -> v1::Target {
+        (&self.target).into()
     }
 }
 
@@ -102,9 +89,17 @@ fn of_token_id(hex: &str) -> Outcome<RevocationTarget> {
     let warning = format!(
         "If this is the last block of a delegated token: {LEAF}. Revoke the parent id or the subtree."
     );
+    let id = TokenId::new(&id).map_err(|error| {
+        // The reason that the cluster gives for it.
+        Failure::new(
+            Exit::Usage,
+            Reason::InvalidArgument.as_str(),
+            error.to_string(),
+        )
+    })?;
     Ok(RevocationTarget {
         warnings: vec![warning],
-        ..RevocationTarget::token(id)
+        ..RevocationTarget::new(Target::Token(id))
     })
 }
 
@@ -114,15 +109,12 @@ fn of_token(text: &str) -> Outcome<RevocationTarget> {
         .revocation_ids()
         .split_last()
         .ok_or_else(|| Failure::usage("this token has no block"))?;
-    let warning = before.last().map(|parent| {
-        format!(
-            "{LEAF}. To end that too: --token-id {} or --subtree ID.",
-            HEXLOWER.encode(parent.as_bytes())
-        )
-    });
+    let warning = before
+        .last()
+        .map(|parent| format!("{LEAF}. To end that too: --token-id {parent} or --subtree ID."));
     Ok(RevocationTarget {
         warnings: warning.into_iter().collect(),
-        ..RevocationTarget::token(last.as_bytes().to_vec())
+        ..RevocationTarget::new(Target::Token(last.clone()))
     })
 }
 
@@ -135,12 +127,8 @@ fn of_certificate(bytes: &[u8]) -> Outcome<RevocationTarget> {
     if !der.starts_with(&[0x30, 0x82]) {
         return Err(Failure::usage("the file holds no certificate").hint("Give a PEM or DER file."));
     }
-    let fingerprint = Sha256::digest(&der).to_vec();
-    Ok(RevocationTarget::new(
-        "certificate",
-        &HEXLOWER.encode(&fingerprint),
-        Kind::Certificate(fingerprint),
-    ))
+    let fingerprint = Sha256::digest(&der).into();
+    Ok(RevocationTarget::new(Target::Certificate(fingerprint)))
 }
 
 #[cfg(test)]
@@ -150,9 +138,18 @@ mod tests {
     #[test]
     fn a_token_id_is_hex_of_either_case() {
         let target = of_token_id("00FFaa").expect("hex");
-        assert_eq!((target.scope, target.text.as_str()), ("token", "00ffaa"));
-        assert_eq!(target.wire.kind, Some(Kind::TokenId(vec![0, 255, 170])));
+        assert_eq!(target.target.kind().as_str(), "token");
+        assert_eq!(target.target.to_string(), "00ffaa");
+        let kind = v1::target::Kind::TokenId(vec![0, 255, 170]);
+        assert_eq!(target.wire().kind, Some(kind));
         assert!(of_token_id("xyz").is_err() && of_token_id("").is_err());
+    }
+
+    #[test]
+    fn a_token_id_that_is_too_long_gets_the_reason_of_the_cluster() {
+        let failure = of_token_id(&"ab".repeat(257)).expect_err("too long");
+        assert_eq!(failure.exit, Exit::Usage);
+        assert_eq!(failure.reason, "invalid_argument");
     }
 
     #[test]

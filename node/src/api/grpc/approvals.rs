@@ -13,7 +13,7 @@ use hessra_state::{
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::target::{identity, other_request, refused, request_id, text};
+use super::target::{other_request, refused, request_id};
 use super::{Answer, AuthorityService};
 use crate::policy::Right;
 
@@ -207,7 +207,7 @@ impl AuthorityService {
 fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
     let id: PendingId = name
         .parse()
-        .map_err(|error: hessra_state::pending::PendingIdError| {
+        .map_err(|error: hessra_state::PendingIdError| {
             Failure::new(Reason::InvalidArgument, error.to_string())
         })?;
     state.pending().find(id).ok_or_else(|| {
@@ -225,10 +225,10 @@ fn may(caller: &Caller, state: &State, action: &PendingAction) -> Result<(), Fai
         PendingAction::Revoke(revoke) => revoke
             .targets
             .iter()
-            .try_for_each(|target| caller.may(Right::Revoke, identity(target))),
+            .try_for_each(|target| caller.may(Right::Revoke, target.identity())),
         PendingAction::Lift(lift) => {
             let revocation = state.revocations().get(&lift.revision);
-            let under = revocation.and_then(|revocation| identity(&revocation.target));
+            let under = revocation.and_then(|revocation| revocation.target.identity());
             caller.may(Right::Lift, under)
         }
         PendingAction::RevokeKey(_) => caller.may(Right::Keys, None),
@@ -248,7 +248,7 @@ fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
     match &pending.action {
         PendingAction::Revoke(revoke) => {
             (info.kind, info.right) = ("revoke".into(), Right::Revoke.name().into());
-            info.targets = revoke.targets.iter().map(text).collect();
+            info.targets = revoke.targets.iter().map(ToString::to_string).collect();
             info.reason.clone_from(&revoke.reason);
             info.ticket.clone_from(&revoke.ticket);
             info.message.clone_from(&revoke.message);
@@ -274,14 +274,15 @@ fn what(state: &State, action: &PendingAction) -> String {
             } else {
                 "revokes"
             };
-            let first = revoke.targets.first().map(text).unwrap_or_default();
+            let first = revoke.targets.first().map(ToString::to_string);
+            let first = first.unwrap_or_default();
             match revoke.targets.len() {
                 0 | 1 => format!("{kind} `{first}`"),
                 count => format!("{kind} `{first}` and {} others", count - 1),
             }
         }
         PendingAction::Lift(lift) => {
-            let of = |revocation: &Revocation| format!(" of `{}`", text(&revocation.target));
+            let of = |revocation: &Revocation| format!(" of `{}`", revocation.target);
             let target = state.revocations().get(&lift.revision);
             format!(
                 "lifts {}{}, and tokens issued before it live again",

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use hessra_consensus::feed::subscription::follow;
-use hessra_proto::Said;
+use hessra_proto::VerifierMessage;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::feed::{CheckpointRequest, CheckpointResponse, Upstream};
 use prost::Message as _;
@@ -101,7 +101,7 @@ impl StreamingService<Upstream> for Follow {
         let said = request
             .into_inner()
             .take_while(|message| std::future::ready(message.is_ok()))
-            .filter_map(|message| std::future::ready(message.ok().map(Said::try_from)));
+            .filter_map(|message| std::future::ready(message.ok().map(VerifierMessage::try_from)));
         let downstream = follow(self.0.clone(), said, owner)
             .map(|item| item.map_err(Status::from))
             .boxed();

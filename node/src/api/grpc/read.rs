@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 
 use super::AuthorityService;
 use super::revoke::find;
-use super::target::{parse, scope, text};
+use super::target::parse;
 use crate::policy::Right;
 
 /// Revocations on one page: with the longest texts below 4 MiB.
@@ -191,8 +191,8 @@ fn info(state: &State, revocation: &Revocation) -> v1::RevocationInfo {
         }
         .to_string(),
         revision: revocation.revision.0,
-        scope: scope(&revocation.target).to_owned(),
-        target: text(&revocation.target),
+        scope: revocation.target.kind().as_str().to_owned(),
+        target: revocation.target.to_string(),
         permanent: revocation.cutoff == Cutoff::Permanent && revocation.until.is_none(),
         cutoff,
         until: revocation.until.map_or(0, |until| until.0),

@@ -13,7 +13,7 @@ use tonic::{Request, Status};
 
 use super::AuthorityService;
 use super::caller::Caller;
-use super::target::{command, identity, other_request, refused, request_id, scope, text};
+use super::target::{command, other_request, refused, request_id};
 use crate::policy::Right;
 
 /// Names shown per list of a preview; a realm may have a million members.
@@ -71,7 +71,7 @@ impl AuthorityService {
 
     fn count(&self, caller: &Caller, targets: &[Target], items: &[Revoked]) {
         for (target, _) in targets.iter().zip(items).filter(|(_, item)| !item.already) {
-            let label = KeyValue::new("scope", scope(target));
+            let label = KeyValue::new("scope", target.kind().as_str());
             self.metrics.revocations_committed.add(1, &[label]);
         }
         let (first, last) = (
@@ -144,7 +144,7 @@ impl AuthorityService {
             .map_err(Failure::from)?;
         let state = self.consensus.state();
         let revocation = find(&state, &request.get_ref().id)?;
-        caller.may(Right::Lift, identity(&revocation.target))?;
+        caller.may(Right::Lift, revocation.target.identity())?;
         let revision = revocation.revision;
         let epoch = state.view().epoch;
         let lift = Lift {
@@ -202,8 +202,11 @@ fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Approval, Fai
     let minimum = caller.policy.min_revocation_depth();
     let mut approval = Approval::None;
     for target in &revoke.targets {
-        caller.may(Right::Revoke, identity(target))?;
-        let Some(shallow) = identity(target).filter(|identity| identity.depth() < minimum) else {
+        caller.may(Right::Revoke, target.identity())?;
+        let Some(shallow) = target
+            .identity()
+            .filter(|identity| identity.depth() < minimum)
+        else {
             continue;
         };
         if !force {
@@ -250,8 +253,8 @@ fn preview_item(
         rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
     };
     v1::PreviewItem {
-        scope: scope(target).to_owned(),
-        target: text(target),
+        scope: target.kind().as_str().to_owned(),
+        target: target.to_string(),
         known_below: below
             .iter()
             .take(NAMES_MAX)

@@ -2,7 +2,7 @@
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Identity, Target, UnixSeconds};
+use hessra_revocation::{Target, UnixSeconds};
 use hessra_state::limits::TARGETS_MAX;
 use hessra_state::{Refusal, RefusalCode, RequestId, Revoke};
 
@@ -42,7 +42,7 @@ pub(super) fn command(request: &v1::RevokeRequest) -> Result<Revoke, Failure> {
 
 /// One target; a subtree with an end is a lock.
 pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure> {
-    let target = Target::try_from(wire.clone()).map_err(|error| {
+    let target = Target::try_from(wire).map_err(|error| {
         Failure::new(Reason::InvalidArgument, error.to_string())
             .hint("Identities are written exactly as the policy and the tokens spell them.")
     })?;
@@ -52,47 +52,11 @@ pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure>
         target => Err(Failure::new(
             Reason::InvalidArgument,
             format!(
-                "{} `{}` cannot be revoked until a time",
-                scope(&target),
-                text(&target)
+                "{} `{target}` cannot be revoked until a time",
+                target.kind().as_str()
             ),
         )
         .hint("Only a subtree can be locked with --until.")),
-    }
-}
-
-/// The identity a target is about; `None` for tokens, keys and certificates.
-pub(super) fn identity(target: &Target) -> Option<&Identity> {
-    match target {
-        Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
-            Some(identity)
-        }
-        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => None,
-    }
-}
-
-/// As listings say it.
-pub(crate) fn scope(target: &Target) -> &'static str {
-    match target {
-        Target::Token(_) => "token",
-        Target::Subtree(_) => "subtree",
-        Target::Exact(_) => "exact",
-        Target::Key(_) => "key",
-        Target::Certificate(_) => "certificate",
-        Target::Lock(_) => "lock",
-    }
-}
-
-/// As listings say it: identities as spelled, bytes as hexadecimal digits.
-pub(super) fn text(target: &Target) -> String {
-    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
-    match target {
-        Target::Token(id) => hex(id.as_bytes()),
-        Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
-            identity.to_string()
-        }
-        Target::Key(id) => id.to_string(),
-        Target::Certificate(fingerprint) => hex(fingerprint),
     }
 }
 
@@ -164,14 +128,14 @@ mod tests {
             assert_eq!(failure.reason, Reason::InvalidArgument, "{wrong}");
         }
         let accepted = command(&request(vec![subtree("urn:hessra:alice:agent")])).unwrap();
-        assert_eq!(text(&accepted.targets[0]), "urn:hessra:alice:agent");
+        assert_eq!(accepted.targets[0].to_string(), "urn:hessra:alice:agent");
     }
 
     #[test]
     fn a_subtree_with_an_end_is_a_lock_and_nothing_else_may_have_one() {
         let mut lock = request(vec![subtree("urn:hessra:alice")]);
         lock.until = 99;
-        assert_eq!(scope(&command(&lock).unwrap().targets[0]), "lock");
+        assert_eq!(command(&lock).unwrap().targets[0].kind().as_str(), "lock");
         lock.permanent = true;
         assert_eq!(command(&lock).unwrap_err().reason, Reason::InvalidArgument);
         let mut exact = request(vec![v1::Target {

@@ -1,4 +1,4 @@
-//! What must be allowed and what denied, by hand.
+//! Cases of the vectors, written by hand: allowed and denied.
 
 use hessra_revocation::{Digest, Rule, RuleKind, TokenId, UnixSeconds};
 use serde_json::{Value, json};

@@ -1,13 +1,14 @@
-//! A token whose authority block is signed by a [`Signer`].
+//! Token whose authority block is signed by a [`Signer`].
 //!
 //! The Biscuit library signs only with private keys that it holds. A signer that has its key in this process hands it
 //! over. For any other the token is built under a throw-away root key, and then the throw-away signature is replaced by
-//! the signer's over the same payload. The payload is that of the Biscuit specification, `SPECIFICATIONS.md`, "Signature
-//! (one block)", versions 0 and 1. What was put together so is verified before it leaves: a mistake here must not become
-//! a token that nobody accepts.
+//! the signer's over the same payload. The payload is that of the Biscuit specification, `SPECIFICATIONS.md`,
+//! "Signature (one block)", versions 0 and 1. A token put together so is verified before it leaves: a mistake here must
+//! not become a token that nobody accepts.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::datalog::SymbolTable;
+use biscuit_auth::error::Token as BiscuitError;
 use biscuit_auth::format::schema;
 use biscuit_auth::{Biscuit, BiscuitBuilder, BlockBuilder, KeyPair, PublicKey};
 use prost_biscuit::Message;
@@ -15,11 +16,11 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::TokenId;
 
-use super::{LocalKey, Signer, refused};
 use crate::MintError;
+use crate::signer::{LocalKey, Signer};
 use crate::token::to_text;
 
-/// The text form of the signed token, and the id of its authority block.
+/// Builds the signed token, and returns its text form and the id of its authority block.
 pub(super) fn build(
     signer: &impl Signer,
     block: BlockBuilder,
@@ -40,7 +41,7 @@ fn build_locally(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<(String, TokenId), MintError> {
     let biscuit = builder
-        .build_with_rng(&key.0, SymbolTable::new(), rng)
+        .build_with_rng(key.key_pair(), SymbolTable::new(), rng)
         .map_err(refused)?;
     let envelope = biscuit.container().to_proto();
     let id = TokenId::new(&envelope.authority.signature).expect("a signature has 64 bytes");
@@ -75,7 +76,7 @@ fn verify(bytes: &[u8], signer: &impl Signer) -> Result<(), MintError> {
     }
 }
 
-/// What the signature of an authority block is over.
+/// Payload of the signature of an authority block.
 fn payload(block: &schema::SignedBlock) -> Result<Vec<u8>, MintError> {
     let algorithm = block.next_key.algorithm.to_le_bytes();
     match block.version.unwrap_or_default() {
@@ -95,4 +96,8 @@ fn payload(block: &schema::SignedBlock) -> Result<Vec<u8>, MintError> {
             "signature version {other} is not known"
         ))),
     }
+}
+
+pub(super) fn refused(error: BiscuitError) -> MintError {
+    MintError::Biscuit(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Authorizations: one right, and whose signatures it waits for.
+//! Authorizations: one right, and the signatures that it waits for.
 
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::macros::{block, check, rule};
@@ -6,24 +6,26 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number, refused};
+use super::authority::refused;
+use super::issue::{Issue, Minted, check_name, number};
+use crate::signer::Signer;
 use crate::{MintError, ServiceNode, ThirdPartyKey, TokenClass};
 
 /// Most services of a chain, and most parties. Origin: each appends a block, and sixteen is the limit of those.
-pub const NODES_MAX: usize = 12;
+pub(super) const NODES_MAX: usize = 12;
 
-/// What an authorization token says.
+/// Parameters of an authorization token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationParameters {
-    /// To whom it is granted.
+    /// Identity that the right is granted to.
     pub subject: Identity,
-    /// On what.
+    /// Resource of the right.
     pub resource: String,
-    /// What may be done.
+    /// Operation of the right.
     pub operation: String,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,
@@ -31,11 +33,11 @@ pub struct AuthorizationParameters {
     pub parents: Vec<TokenId>,
     /// SHA-256 of the client certificate that it is issued over.
     pub cert: Option<[u8; 32]>,
-    /// For which published verifiers.
+    /// Published verifiers that it serves.
     pub shape: TokenShape,
 }
 
-/// Which published verifiers an authorization serves. The words are those of the configuration.
+/// Shape of an authorization, by the published verifiers that it serves. The words are those of the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TokenShape {
     /// `universal`: all of them, with the subject bound wherever it is asked for.
@@ -50,7 +52,7 @@ pub enum TokenShape {
 /// Mints an authorization token.
 ///
 /// # Errors
-/// As [`mint_identity`], and [`MintError::Name`], [`MintError::TooManyParents`].
+/// As [`mint_identity`](super::mint_identity), and [`MintError::Name`], [`MintError::TooManyParents`].
 pub fn mint_authorization(
     signer: &impl Signer,
     parameters: &AuthorizationParameters,
@@ -79,7 +81,7 @@ pub fn mint_service_chain(
     mint_with(signer, parameters, demands, rng)
 }
 
-/// Mints an authorization that is of no use until every party has signed it, in any order.
+/// Mints an authorization that is useless until every party has signed it, in any order.
 ///
 /// # Errors
 /// As [`mint_service_chain`].
@@ -99,7 +101,7 @@ pub fn mint_multi_party(
     mint_with(signer, parameters, demands, rng)
 }
 
-/// Mints an authorization that is of no use until the attestor has restricted it to a prefix of what the resource holds.
+/// Mints an authorization that is useless until the attestor has restricted it to a prefix of the resource's paths.
 ///
 /// # Errors
 /// As [`mint_authorization`].
@@ -114,14 +116,14 @@ pub fn mint_stub(
     mint_with(signer, parameters, demands, rng)
 }
 
-/// The head of the parameters' shape, then further demands.
+/// Mints the head of the parameters' shape, then further demands.
 pub(super) fn mint_with(
     signer: &impl Signer,
     parameters: &AuthorizationParameters,
     demands: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Authorization,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,
@@ -160,7 +162,8 @@ fn authorization_block(parameters: &AuthorizationParameters) -> Result<BlockBuil
     })
 }
 
-/// Some, not too many, each once: a component that comes twice could be satisfied by one signature.
+/// Checks that there are some, not too many, each once: a component that comes twice could be satisfied by one
+/// signature.
 fn check_nodes(nodes: &[ServiceNode]) -> Result<(), MintError> {
     if nodes.len() > NODES_MAX {
         return Err(MintError::TooMany {

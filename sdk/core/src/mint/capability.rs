@@ -5,33 +5,35 @@ use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::macros::check;
 use rand::{CryptoRng, RngCore};
 
+use super::authority::refused;
 use super::authorization::mint_with;
-use super::{Minted, Signer, check_name, refused};
-use crate::verifier::Designation;
+use super::issue::{Minted, check_name};
+use crate::designation::Designation;
+use crate::signer::Signer;
 use crate::{AuthorizationParameters, MintError, ThirdPartyKey};
 
 /// Most designations of a capability. Origin: as many dimensions as a resource is described by, with room.
 pub const DESIGNATIONS_MAX: usize = 16;
 
-/// What a capability asks for beyond its right.
+/// Demands of a capability beyond its right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapabilityDemands {
-    /// What the verifier must show of its request.
+    /// Designations that the verifier must show of its request.
     pub designations: Vec<Designation>,
-    /// What the holder of a key must say.
+    /// Designations that the holder of a key must attest.
     pub attested: Vec<(Designation, ThirdPartyKey)>,
-    /// The one verifier that it is for.
+    /// Verifier that it is for, and no other.
     pub anchor: Option<String>,
-    /// Inert until the holder of this key activates it.
+    /// Key of the activator: the capability is inert until its holder activates it.
     pub activator: Option<ThirdPartyKey>,
-    /// Good once: which use in the cluster's ledger. Unique among the capability's uses, and worth nothing to guess.
+    /// Facet of a single use, in the cluster's ledger. Unique among the capability's uses, and worth nothing to guess.
     pub facet: Option<String>,
     /// Labels that the schema requires of this operation; refused without.
     pub required: Vec<String>,
 }
 
 impl CapabilityDemands {
-    /// Designations that a verifier must show, the anchor among them.
+    /// Designations that a verifier must show, also the anchor.
     fn shown(&self) -> Vec<Designation> {
         let named = |(label, value): (&str, &Option<String>)| {
             value.clone().map(|value| Designation::new(label, value))
@@ -95,7 +97,7 @@ pub fn mint_capability(
     mint_with(signer, parameters, block, rng)
 }
 
-/// A label and a value that can be printed, and a label that a holder may use.
+/// Checks that label and value can be printed, and that a holder may use the label.
 pub(crate) fn check_designation(designation: &Designation) -> Result<(), MintError> {
     check_name(&designation.label)?;
     check_name(&designation.value)?;

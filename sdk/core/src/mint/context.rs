@@ -1,8 +1,8 @@
-//! Contexts: what a session has been exposed to. Exposures only grow.
+//! Contexts: the exposures of a session. They only grow.
 //!
-//! A context says which session it is of and how new it is. Whoever keeps the latest version of every session can refuse
-//! an older one: a holder cannot go back to what it was before it saw something. The published shape comes with guards,
-//! because every other published verifier would take it for anything.
+//! A context names its session and its version. A keeper of the latest version of every session can refuse an older
+//! one: a holder cannot go back to what it was before it saw something. The published shape comes with guards, because
+//! every other published verifier would take it for anything.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,26 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number};
-use crate::verdict::Session;
+use super::issue::{Issue, Minted, check_name, number};
+use crate::signer::Signer;
+use crate::token::Session;
 use crate::{MintError, TokenClass, Verified};
 
 /// Most exposures of a session. Origin: three facts and a check each, in half of a token's bytes.
 pub const EXPOSURES_MAX: usize = 64;
 
-/// What a context token says.
+/// Parameters of a context token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextParameters {
-    /// Whose session.
+    /// Subject of the session.
     pub subject: Identity,
-    /// Which session, and how new.
+    /// Session and version.
     pub session: Session,
-    /// What it has been exposed to, and by what: label to source.
+    /// Exposures: label to source.
     pub exposures: BTreeMap<String, String>,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,
@@ -39,7 +40,7 @@ pub struct ContextParameters {
 }
 
 impl ContextParameters {
-    /// The next version of a session: everything it was exposed to, and `labels` from `source`.
+    /// Next version of a session: all its exposures, and `labels` from `source`.
     ///
     /// `None` when `before` is not a context with a session of ours.
     #[must_use]
@@ -88,7 +89,7 @@ pub fn mint_context(
     parameters: &ContextParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Context,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,

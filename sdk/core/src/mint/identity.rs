@@ -1,4 +1,4 @@
-//! Identities: who acts, and whose name it lies under.
+//! Identities, and identities restricted to a domain.
 
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::macros::{block, fact};
@@ -6,21 +6,23 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds};
 
-use super::{Common, Minted, Signer, check_name, number, refused};
+use super::authority::refused;
+use super::issue::{Issue, Minted, check_name, number};
 use crate::chain::is_below;
-use crate::token::ROLES_MAX;
+use crate::signer::Signer;
+use crate::token::{ROLES_MAX, Refreshed};
 use crate::{MintError, TokenClass};
 
-/// What an identity token says.
+/// Parameters of an identity token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityParameters {
-    /// Whose identity.
+    /// Identity of the holder.
     pub subject: Identity,
-    /// May its holder delegate?
+    /// True when its holder may delegate.
     pub delegatable: bool,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,
@@ -29,31 +31,22 @@ pub struct IdentityParameters {
     pub parents: Vec<TokenId>,
     /// SHA-256 of the client certificate that it is issued over.
     pub cert: Option<[u8; 32]>,
-    /// How often it was refreshed; `None` when it is new.
+    /// Refresh history; `None` when it is new.
     pub refreshed: Option<Refreshed>,
 }
 
-/// What a refreshed identity says of its past, so that refreshing ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refreshed {
-    /// How many refreshes lie between the first token and this one.
-    pub count: u32,
-    /// When the first token was issued.
-    pub first_issued_at: UnixSeconds,
-}
-
-/// What an identity token that is restricted to a domain says.
+/// Parameters of an identity token that is restricted to a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainIdentityParameters {
     /// Identity of the realm that mints.
     pub domain: Identity,
-    /// Whose identity; below the domain.
+    /// Identity of the holder; below the domain.
     pub subject: Identity,
     /// Roles of the subject in the domain when it is minted. Policy may have changed since; both must permit.
     pub roles: Vec<String>,
-    /// From this instant on it is refused.
+    /// Instant from which on it is refused.
     pub expires_at: UnixSeconds,
-    /// When it is issued.
+    /// Instant of its issue.
     pub issued_at: UnixSeconds,
     /// Revision that the minting node has applied.
     pub rev: Revision,
@@ -72,7 +65,7 @@ pub fn mint_identity(
     parameters: &IdentityParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Identity,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,
@@ -97,7 +90,7 @@ pub fn mint_domain_identity(
     parameters: &DomainIdentityParameters,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Minted, MintError> {
-    let common = Common {
+    let common = Issue {
         class: TokenClass::Identity,
         issued_at: parameters.issued_at,
         expires_at: parameters.expires_at,

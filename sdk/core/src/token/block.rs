@@ -1,4 +1,6 @@
-//! One block, decoded: its facts, and its rules and checks by meaning.
+//! Block, decoded: its facts, and its rules and checks by meaning.
+
+use std::fmt;
 
 use biscuit_auth::PublicKey;
 use biscuit_auth::builder::{Check, Convert, Fact, Predicate, Rule, Term};
@@ -9,20 +11,20 @@ use biscuit_auth::format::convert::{
 use biscuit_auth::format::schema;
 use prost_biscuit::Message;
 
-use super::{CheckShape, RuleShape, malformed};
+use super::shape::{CheckShape, RuleShape};
 use crate::TokenError;
 use crate::third_party::ThirdPartyKey;
 
-/// A block, decoded.
+/// Block, decoded.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// Every fact.
+    /// All facts.
     pub facts: Vec<Predicate>,
-    /// Every rule, by meaning.
+    /// All rules, by meaning.
     pub rules: Vec<RuleShape>,
-    /// The block as a whole names whom it trusts.
+    /// True when the block as a whole names whom it trusts.
     pub scoped: bool,
-    /// Every check, by meaning.
+    /// All checks, by meaning.
     pub checks: Vec<CheckShape>,
     /// Key of a third-party block.
     pub external_key: Option<ThirdPartyKey>,
@@ -30,7 +32,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// Least bound of the time checks, Unix seconds.
-    pub fn expires_at(&self) -> Option<u64> {
+    pub(crate) fn expires_at(&self) -> Option<u64> {
         let bounds = self.checks.iter().filter_map(|check| match check {
             CheckShape::Before(bound) => Some(*bound),
             _ => None,
@@ -39,7 +41,7 @@ impl Block {
     }
 
     /// Text of its one fact `name("..")`; `None` when it has none such, or more.
-    pub fn fact_text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn fact_text(&self, name: &str) -> Option<&str> {
         let mut named = self.facts.iter().filter(|fact| fact.name == name);
         match (named.next().map(|fact| fact.terms.as_slice()), named.next()) {
             (Some([Term::Str(text)]), None) => Some(text),
@@ -47,18 +49,18 @@ impl Block {
         }
     }
 
-    /// Is it signed with the key, and says `name("text")`?
-    pub fn says(&self, key: &ThirdPartyKey, name: &str, text: &str) -> bool {
+    /// True when the block is signed with the key, and says `name("text")`.
+    pub(crate) fn says(&self, key: &ThirdPartyKey, name: &str, text: &str) -> bool {
         self.external_key.as_ref() == Some(key) && self.fact_text(name) == Some(text)
     }
 
-    /// Has it a fact of that name?
-    pub fn has_fact(&self, name: &str) -> bool {
+    /// True when the block has a fact of that name.
+    pub(crate) fn has_fact(&self, name: &str) -> bool {
         self.facts.iter().any(|fact| fact.name == name)
     }
 
-    /// Does it say `designation("label", "value")`?
-    pub fn designates(&self, label: &str, value: &str) -> bool {
+    /// True when the block says `designation("label", "value")`.
+    pub(crate) fn designates(&self, label: &str, value: &str) -> bool {
         let mut facts = self.facts.iter();
         facts.any(|fact| match fact.terms.as_slice() {
             [Term::Str(of), Term::Str(is)] => {
@@ -68,13 +70,13 @@ impl Block {
         })
     }
 
-    /// Has nothing but checks.
-    pub fn only_restricts(&self) -> bool {
+    /// True when the block has nothing but checks.
+    pub(crate) fn only_restricts(&self) -> bool {
         self.facts.is_empty() && self.rules.is_empty() && !self.scoped
     }
 }
 
-/// Reads every block of a token.
+/// Reads all blocks of a token.
 pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenError> {
     let mut symbols = SymbolTable::new();
     let mut blocks = Vec::with_capacity(1 + envelope.blocks.len());
@@ -141,4 +143,8 @@ fn read_check(
     let check = proto_check_to_token_check(check, version).map_err(malformed)?;
     let check = Check::convert_from(&check, symbols).map_err(malformed)?;
     Ok(CheckShape::of(&check))
+}
+
+pub(super) fn malformed(error: impl fmt::Display) -> TokenError {
+    TokenError::Format(error.to_string())
 }

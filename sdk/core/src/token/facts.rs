@@ -1,4 +1,4 @@
-//! What the authority block says of itself: the published facts and ours.
+//! Facts of the authority block: the published ones and ours.
 //!
 //! Only the authority block is read: later blocks are written by holders.
 
@@ -6,24 +6,23 @@ use biscuit_auth::builder::{Predicate, Term};
 
 use hessra_revocation::{Revision, TokenId, UnixSeconds};
 
-use super::{ANCESTORS_MAX, Block, ROLES_MAX};
+use super::block::Block;
+use super::limits::{ANCESTORS_MAX, ROLES_MAX};
 use crate::TokenError;
-use crate::mint::Refreshed;
-use crate::verdict::Session;
 
-/// What a token is for; none passes for another.
+/// Class of a token; none passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TokenClass {
-    /// Proves who acts.
+    /// Identity: proves who acts.
     Identity,
-    /// Grants an operation on a resource to a subject.
+    /// Authorization: grants an operation on a resource to a subject.
     Authorization,
-    /// Says what a session has been exposed to.
+    /// Context: names the exposures of a session.
     Context,
 }
 
 impl TokenClass {
-    /// As in the `hessra_class` fact.
+    /// Word of the `hessra_class` fact.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +32,7 @@ impl TokenClass {
         }
     }
 
-    /// In a sentence.
+    /// Word with its article, for a sentence.
     pub(crate) fn with_article(self) -> &'static str {
         match self {
             Self::Identity => "an identity",
@@ -49,15 +48,33 @@ impl std::fmt::Display for TokenClass {
     }
 }
 
-/// `right(subject, resource, operation)`.
+/// Right: `right(subject, resource, operation)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// To whom.
+    /// Identity that it is granted to.
     pub subject: String,
-    /// On what.
+    /// Resource.
     pub resource: String,
-    /// What may be done.
+    /// Operation that is permitted.
     pub operation: String,
+}
+
+/// Refresh history of an identity, so that refreshing ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Number of refreshes between the first token and this one.
+    pub count: u32,
+    /// Instant at which the first token was issued.
+    pub first_issued_at: UnixSeconds,
+}
+
+/// Session of a context token, and its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// Id of the session.
+    pub id: [u8; 16],
+    /// Version: grows with every context issued for the session; only the latest may be used.
+    pub version: u64,
 }
 
 /// Facts of an authority block, as written.
@@ -81,11 +98,11 @@ pub struct TokenFacts {
     pub certificate: Option<[u8; 32]>,
     /// `hessra_role(name)`: roles in its domain when it was minted.
     pub roles: Vec<String>,
-    /// `hessra_refreshed(count, first)`: its past, if it was refreshed.
+    /// `hessra_refreshed(count, first)`: its refresh history, if it was refreshed.
     pub refreshed: Option<Refreshed>,
     /// `context(subject)`, every one.
     pub contexts: Vec<String>,
-    /// `hessra_session(id, version)`: which session a context is of.
+    /// `hessra_session(id, version)`: session of a context.
     pub session: Option<Session>,
 }
 
@@ -104,10 +121,10 @@ impl TokenFacts {
         Ok(facts)
     }
 
-    /// The class that the facts make: a subject an identity, a right an authorization, a context a context.
+    /// Class that the facts make: a subject an identity, a right an authorization, a context a context.
     ///
     /// # Errors
-    /// What it is instead, in words: two of them make nothing, and neither does none.
+    /// Description of the token in words: two classes make none, and neither do no facts.
     pub(crate) fn structural_class(&self) -> Result<TokenClass, &'static str> {
         let has = (
             !self.subjects.is_empty(),

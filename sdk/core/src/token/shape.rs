@@ -1,7 +1,7 @@
-//! What a check or a rule means.
+//! Shapes: the meaning of checks and rules.
 //!
 //! Meaning is read from the decoded Datalog, never from printed text: Biscuit prints strings without escaping them, so
-//! text of one shape can be the print of another. What is none of the published shapes is `Other`.
+//! text of one shape can be the print of another. Any shape that is not published is `Other`.
 
 use biscuit_auth::builder::{
     Binary, Check, CheckKind, Expression, Op, Predicate, Rule, Scope, Term,
@@ -9,7 +9,7 @@ use biscuit_auth::builder::{
 
 use crate::third_party::ThirdPartyKey;
 
-/// What a check demands. Datalog as in the published formats.
+/// Demand of a check. Datalog as in the published formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CheckShape {
     /// `check if actor($a), $a == "name"`, and with `delegable` `|| $a.starts_with("name" + ":")`.
@@ -49,7 +49,17 @@ pub(crate) enum CheckShape {
     Other { tame: bool },
 }
 
-/// What a rule concludes. Datalog as in the published formats.
+/// Treatment of checks in later blocks that are neither a delegation nor a bound in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyChecks {
+    /// Refuse the token.
+    #[default]
+    Refuse,
+    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
+    Evaluate,
+}
+
+/// Conclusion of a rule. Datalog as in the published formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RuleShape {
     /// `subject($d, $s) <- domain($d), subject($s)`.
@@ -64,7 +74,7 @@ pub(crate) enum RuleShape {
 }
 
 impl RuleShape {
-    pub fn of(rule: &Rule) -> Self {
+    pub(crate) fn of(rule: &Rule) -> Self {
         Self::known(rule).unwrap_or(Self::Other)
     }
 
@@ -95,7 +105,7 @@ impl RuleShape {
 }
 
 impl CheckShape {
-    pub fn of(check: &Check) -> Self {
+    pub(crate) fn of(check: &Check) -> Self {
         match check.queries.as_slice() {
             [query] => Self::of_query(&check.kind, query),
             _ => None,
@@ -109,7 +119,7 @@ impl CheckShape {
         match query.scopes.as_slice() {
             [] => Self::untrusting(kind, query),
             [Scope::PublicKey(key)] => Self::trusting(kind, query, (*key).into()),
-            // Who a check trusts is part of its meaning, and no shape known here names more than one key.
+            // The trusted keys of a check are part of its meaning, and no shape known here names more than one.
             _ => None,
         }
     }
@@ -261,8 +271,8 @@ fn is_right_of(body: &[(&str, &[Term])], of: Option<&Term>) -> bool {
         && of.is_none_or(|of| of == subject)
 }
 
-/// Can a check of a holder's making be evaluated? It must not speak about who acts, trust others than every check does,
-/// nor cost more than it is long.
+/// True when a check of a holder's making can be evaluated: it must not speak about who acts, trust others than every
+/// check does, nor cost more than it is long.
 ///
 /// Biscuit's time limit does not reach into one query: loops within loops, and joins of many predicates, are bounded
 /// here.

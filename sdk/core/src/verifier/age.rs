@@ -1,18 +1,19 @@
-//! Is the knowledge young enough to permit?
+//! Age of the knowledge: is it young enough to permit?
 
 use std::time::Duration;
 
-use hessra_revocation::{Monotonic, UnixSeconds};
+use hessra_revocation::{Monotonic, Revision, UnixSeconds};
 
-use super::{Knowledge, StalenessPolicy};
-use crate::{UnknownReason, Verified};
+use super::config::StalenessPolicy;
+use super::knowledge::Knowledge;
+use crate::UnknownReason;
 
 /// Age of the knowledge; `None` = not known.
 pub(super) fn of(knowledge: &Knowledge<'_>, now: Monotonic) -> Option<Duration> {
     knowledge.freshness?.age(now)
 }
 
-/// What speaks against relying on the knowledge.
+/// Reason not to rely on the knowledge, if there is one.
 pub(super) fn doubt(
     knowledge: &Knowledge<'_>,
     policy: StalenessPolicy,
@@ -31,30 +32,31 @@ pub(super) fn doubt(
     (age > age_max).then_some(UnknownReason::Stale { age, age_max })
 }
 
-/// A token from a later revision proves that something is missing here, however young the knowledge seems.
-pub(super) fn behind(verified: &Verified) -> Option<UnknownReason> {
-    let (token, verifier) = (verified.rev?, verified.checked_at?);
+/// Reason not to rely on the knowledge for this token: a token from a later revision proves that something is missing
+/// here, however young the knowledge seems.
+pub(super) fn behind(token: Option<Revision>, verifier: Revision) -> Option<UnknownReason> {
+    let token = token?;
     (token > verifier).then_some(UnknownReason::Behind { token, verifier })
 }
 
-/// Does the policy permit in spite of the reason?
+/// True when the policy permits in spite of the reason.
 pub(super) fn tolerates(
     policy: StalenessPolicy,
     reason: &UnknownReason,
-    verified: &Verified,
+    expires_at: UnixSeconds,
     now: UnixSeconds,
 ) -> bool {
     match (policy, reason) {
         (StalenessPolicy::BestEffort, _) => true,
         (StalenessPolicy::Bounded { token_life_max, .. }, UnknownReason::Stale { .. }) => {
-            let life = verified.expires_at.0.saturating_sub(now.0);
+            let life = expires_at.0.saturating_sub(now.0);
             Duration::from_secs(life) <= token_life_max
         }
         _ => false,
     }
 }
 
-/// The strictest bound that applies. A `fresh_for` of zero is one that was never said.
+/// Strictest bound that applies. A `fresh_for` of zero is one that was never said.
 fn age_max(policy: StalenessPolicy, fresh_for: Option<Duration>) -> Duration {
     let own = match policy {
         StalenessPolicy::Strict { max } | StalenessPolicy::Bounded { max, .. } => max,

@@ -1,4 +1,4 @@
-//! Runs the checks in the token: Biscuit's authorizer with the facts of the request.
+//! Checks in the token: Biscuit's authorizer with the facts of the request.
 //!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed, however
 //! few checks it has.
@@ -11,16 +11,18 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 
 use hessra_revocation::UnixSeconds;
 
-use super::{Designation, DomainClaim, Evidence, Purpose, Request, grant};
-use crate::verdict::Refusal;
-use crate::{DenyReason, Token, UnknownReason, Verified};
+use super::claims::Claims;
+use super::grant;
+use super::request::{DomainClaim, Evidence, Purpose, Request};
+use crate::reason::Refusal;
+use crate::{DenyReason, Designation, Token, UnknownReason};
 
 /// Most facts. Origin: 16 KiB of token hold some hundreds.
 const FACTS_MAX: u64 = 1000;
 /// Most rounds of rule evaluation. A chain has one rule per service, and needs two.
 const ITERATIONS_MAX: u64 = 100;
 
-/// Do the checks hold?
+/// Runs the checks in the token.
 pub(super) fn run(
     biscuit: &Biscuit,
     facts: Result<AuthorizerBuilder, BiscuitError>,
@@ -42,25 +44,25 @@ pub(super) fn run(
     }
 }
 
-/// What the request is about, for Datalog.
+/// Facts of the request, for Datalog.
 pub(super) fn facts(
     token: &Token,
     request: &Request,
-    verified: &Verified,
+    claims: &Claims,
     now: UnixSeconds,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
-    // No token ends later than what Datalog's numbers hold.
+    // No token ends later than the largest of Datalog's numbers.
     let time = i64::try_from(now.0).unwrap_or(i64::MAX);
-    let subject = verified.subject.as_str();
+    let subject = claims.subject.as_str();
     match request {
         Request::Identity {
             purpose, domain, ..
         } => {
-            let actor = verified.actor.as_str();
+            let actor = claims.actor.as_str();
             let builder = authorizer!(
                 r#"time({time}); actor({actor}); allow if subject({subject}), actor({actor});"#
             );
-            about_identity(builder, purpose.as_ref(), domain, verified)
+            about_identity(builder, purpose.as_ref(), domain, claims)
         }
         Request::Authorization {
             resource,
@@ -73,7 +75,7 @@ pub(super) fn facts(
                 r#"time({time}); subject({subject}); resource({resource}); operation({operation});
                    allow if right({subject}, {resource}, {operation});"#
             );
-            about_grant(builder, token, evidence, verified)
+            about_grant(builder, token, evidence, claims)
         }
         Request::Context { excluded } => {
             let mut builder = authorizer!("time({time}); allow if context({subject});");
@@ -89,7 +91,7 @@ fn about_identity(
     mut builder: AuthorizerBuilder,
     purpose: Option<&Purpose>,
     claim: &DomainClaim,
-    verified: &Verified,
+    claims: &Claims,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
     if let Some(Purpose {
         resource,
@@ -102,7 +104,7 @@ fn about_identity(
     }
     let domain = match claim {
         DomainClaim::Confirmed(domain) | DomainClaim::Required(domain) => Some(domain.as_str()),
-        DomainClaim::OfToken => verified.domain(),
+        DomainClaim::OfToken => claims.domain.as_deref(),
         DomainClaim::Unconfirmed => None,
     };
     match domain {
@@ -111,12 +113,13 @@ fn about_identity(
     }
 }
 
-/// Only what the demands were met with: prefixes that cover the path, facets that the caller will spend.
+/// Adds facts of an authorization, and only those that met its demands: prefixes that cover the path, facets that the
+/// caller will spend.
 fn about_grant(
     mut builder: AuthorizerBuilder,
     token: &Token,
     evidence: &Evidence,
-    verified: &Verified,
+    claims: &Claims,
 ) -> Result<AuthorizerBuilder, BiscuitError> {
     if let Some(domain) = &evidence.domain {
         builder = builder.fact(fact!("domain({domain})", domain = domain.as_str()))?;
@@ -126,7 +129,7 @@ fn about_grant(
     }
     let known = evidence.designations.iter();
     let known = known.map(|one| (one.label.as_str(), one.value.as_str()));
-    let facets = verified.spends.iter();
+    let facets = claims.spends.iter();
     let facets = facets.map(|spend| (Designation::FACET, spend.facet.as_str()));
     for (label, value) in known.chain(facets) {
         builder = builder.fact(fact!("designation({label}, {value})"))?;

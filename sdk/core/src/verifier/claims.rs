@@ -1,17 +1,134 @@
-//! What a signed token claims, for one request: class, actor, and every name and id that a rule can be about.
+//! Claims of a signed token, for one request: class, actor, and every name and id that a rule can be about.
 
-use hessra_revocation::{Identity, UnixSeconds};
+use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds, View};
 
-use crate::verdict::Spend;
-use crate::verifier::{DomainClaim, Request, VerifierConfig};
-use crate::{Chain, ChainError, DenyReason, Session, Token, TokenClass, TokenFacts, Verified};
-
+use super::config::VerifierConfig;
+use super::request::{DomainClaim, Request};
+use super::spend::Spend;
 use super::{exposure, grant};
+use crate::keyring::Signed;
+use crate::{Chain, ChainError, DenyReason, Refreshed, Session, Token, TokenClass, TokenFacts};
 
-/// Facts of a token together with who acts.
-pub(super) struct Claims {
-    class: TokenClass,
-    facts: TokenFacts,
+/// Claims of a token about its holder, for one request. Whether they may be believed is not said here.
+#[derive(Clone, Debug)]
+pub(crate) struct Claims {
+    pub class: TokenClass,
+    pub actor: Identity,
+    pub subject: Identity,
+    pub chain: Vec<Identity>,
+    /// Names that a rule can be about.
+    pub identities: Vec<Identity>,
+    pub delegable: bool,
+    pub domain: Option<String>,
+    pub roles: Vec<String>,
+    pub refreshed: Option<Refreshed>,
+    pub issued_at: Option<UnixSeconds>,
+    pub attested: Vec<String>,
+    pub spends: Vec<Spend>,
+    pub exposures: Vec<String>,
+    pub session: Option<Session>,
+    pub expires_at: UnixSeconds,
+    pub rev: Option<Revision>,
+    pub token_ids: Vec<TokenId>,
+    pub ancestor_ids: Vec<TokenId>,
+    /// Own ids and those of ancestors.
+    pub all_ids: Vec<TokenId>,
+    pub root_key: [u8; 32],
+    /// Id of the root key as the feed knows it, or else the keyring.
+    pub root_key_id: Option<u32>,
+    pub third_party_keys: Vec<Vec<u8>>,
+    pub certificate: Option<[u8; 32]>,
+    /// True when a check of the same request may be repeated without signatures and Datalog.
+    pub reusable: bool,
+}
+
+impl Claims {
+    /// Reads the claims of a signed token. `view` names the root key, if the feed knows it.
+    pub(crate) fn of(
+        token: &Token,
+        signed: &Signed,
+        request: &Request,
+        view: Option<&View>,
+        config: &VerifierConfig,
+    ) -> Result<Self, DenyReason> {
+        let facts = token.facts()?;
+        check_class(&facts, class_for(request))?;
+        let holder = match request {
+            Request::Identity {
+                expected, domain, ..
+            } => Holder::of_identity(token, &facts, expected.as_ref(), domain, config)?,
+            Request::Authorization {
+                subject,
+                resource,
+                operation,
+                evidence,
+            } => {
+                let subject = granted_subject(&facts, subject.as_ref(), resource, operation)?;
+                let grant = grant::read(token, resource, evidence, config.policy_checks)?;
+                Holder {
+                    attested: grant.attested,
+                    spends: grant.spends,
+                    policy_checks: grant.policy_checks,
+                    ..Holder::plain(subject)
+                }
+            }
+            Request::Context { excluded } => {
+                let exposures = exposure::read(token, &facts, signed.key())?;
+                exposure::check(&exposures, excluded)?;
+                Holder {
+                    exposures,
+                    session: facts.session,
+                    ..Holder::plain(exposure::subject(&facts)?)
+                }
+            }
+        };
+        let token_ids = token.revocation_ids().to_vec();
+        // A bound of the checks and the recorded one are the same in tokens that we mint; the earlier one decides.
+        let ends = [token.expires_at(), facts.expires_at.map(|at| at.0)];
+        let third_party_keys = token.blocks().iter().filter_map(|block| block.external_key);
+        Ok(Self {
+            class: class_for(request),
+            identities: holder.identities(&facts),
+            // Earlier uses and a holder's own checks are asked each time.
+            reusable: !holder.policy_checks && holder.spends.is_empty(),
+            subject: holder.chain.first().unwrap_or(&holder.actor).clone(),
+            actor: holder.actor,
+            chain: holder.chain,
+            delegable: holder.delegable,
+            domain: holder.domain,
+            roles: facts.roles,
+            refreshed: facts.refreshed,
+            issued_at: facts.issued_at,
+            attested: holder.attested,
+            spends: holder.spends,
+            exposures: holder.exposures,
+            session: holder.session,
+            expires_at: UnixSeconds(ends.into_iter().flatten().min().unwrap_or(0)),
+            rev: facts.rev,
+            all_ids: [token_ids.as_slice(), &facts.parents].concat(),
+            token_ids,
+            ancestor_ids: facts.parents,
+            root_key: *signed.key(),
+            root_key_id: view.map_or(signed.key_id(), |view| signed.id_in(view)),
+            third_party_keys: third_party_keys.map(|key| key.to_bytes()).collect(),
+            certificate: facts.certificate,
+        })
+    }
+
+    /// Denies a token that has ended at `now`.
+    pub(crate) fn check_end(&self, now: UnixSeconds) -> Result<(), DenyReason> {
+        if now < self.expires_at {
+            Ok(())
+        } else {
+            Err(DenyReason::Expired {
+                at: self.expires_at,
+            })
+        }
+    }
+}
+
+/// Claims about the holder that a token of one class makes beyond the facts that all classes share.
+struct Holder {
     actor: Identity,
     chain: Vec<Identity>,
     delegable: bool,
@@ -23,51 +140,9 @@ pub(super) struct Claims {
     policy_checks: bool,
 }
 
-impl Claims {
-    pub fn of(
-        token: &Token,
-        request: &Request,
-        root_key: &[u8; 32],
-        config: &VerifierConfig,
-    ) -> Result<Self, DenyReason> {
-        let facts = token.facts()?;
-        check_class(&facts, class_for(request))?;
-        match request {
-            Request::Identity {
-                expected, domain, ..
-            } => Self::of_identity(token, facts, expected.as_ref(), domain, config),
-            Request::Authorization {
-                subject,
-                resource,
-                operation,
-                evidence,
-            } => {
-                let subject = granted_subject(&facts, subject.as_ref(), resource, operation)?;
-                let grant = grant::read(token, resource, evidence, config.policy_checks)?;
-                Ok(Self {
-                    attested: grant.attested,
-                    spends: grant.spends,
-                    policy_checks: grant.policy_checks,
-                    ..Self::plain(TokenClass::Authorization, facts, subject)
-                })
-            }
-            Request::Context { excluded } => {
-                let exposures = exposure::read(token, &facts, root_key)?;
-                exposure::check(&exposures, excluded)?;
-                let subject = exposure::subject(&facts)?;
-                Ok(Self {
-                    exposures,
-                    session: facts.session,
-                    ..Self::plain(TokenClass::Context, facts, subject)
-                })
-            }
-        }
-    }
-
-    fn plain(class: TokenClass, facts: TokenFacts, subject: Identity) -> Self {
+impl Holder {
+    fn plain(subject: Identity) -> Self {
         Self {
-            class,
-            facts,
             actor: subject.clone(),
             chain: vec![subject],
             delegable: false,
@@ -82,12 +157,12 @@ impl Claims {
 
     fn of_identity(
         token: &Token,
-        facts: TokenFacts,
+        facts: &TokenFacts,
         expected: Option<&Identity>,
         domain: &DomainClaim,
         config: &VerifierConfig,
     ) -> Result<Self, DenyReason> {
-        let chain = Chain::derive(token, &facts, &config.limits, config.policy_checks)?;
+        let chain = Chain::derive(token, facts, &config.limits, config.policy_checks)?;
         check_domain(chain.domain(), domain)?;
         let actor = expected.unwrap_or(chain.actor());
         if !chain.permits(actor) {
@@ -97,60 +172,17 @@ impl Claims {
             });
         }
         Ok(Self {
-            actor: actor.clone(),
             delegable: chain.is_delegable(),
             domain: chain.domain().map(str::to_owned),
             policy_checks: chain.has_policy_checks(),
             chain: chain.identities().to_vec(),
-            ..Self::plain(TokenClass::Identity, facts, actor.clone())
+            ..Self::plain(actor.clone())
         })
     }
 
-    /// Together with the key that signed the token.
-    pub fn into_verified(self, token: &Token, key: &[u8; 32], key_id: Option<u32>) -> Verified {
-        let token_ids = token.revocation_ids().to_vec();
-        let subject = self.chain.first().unwrap_or(&self.actor).clone();
-        // A bound of the checks and the recorded one are the same in what we mint; the earlier one decides.
-        let ends = [token.expires_at(), self.facts.expires_at.map(|at| at.0)];
-        Verified {
-            class: self.class,
-            identities: self.identities(),
-            // Whether it was used already is asked each time, and so is what a holder's checks say.
-            reusable: !self.policy_checks && self.spends.is_empty(),
-            actor: self.actor,
-            subject,
-            chain: self.chain,
-            delegable: self.delegable,
-            domain: self.domain,
-            roles: self.facts.roles,
-            refreshed: self.facts.refreshed,
-            issued_at: self.facts.issued_at,
-            attested: self.attested,
-            spends: self.spends,
-            exposures: self.exposures,
-            session: self.session,
-            expires_at: UnixSeconds(ends.into_iter().flatten().min().unwrap_or(0)),
-            rev: self.facts.rev,
-            all_ids: [token_ids.as_slice(), &self.facts.parents].concat(),
-            token_ids,
-            ancestor_ids: self.facts.parents,
-            root_key: *key,
-            root_key_id: key_id,
-            third_party_keys: token
-                .blocks()
-                .iter()
-                .filter_map(|block| Some(block.external_key?.to_bytes()))
-                .collect(),
-            certificate: self.facts.certificate,
-            checked_at: None,
-            age: None,
-            stale: false,
-        }
-    }
-
-    /// Actor, subject, every delegation, every subject of a right.
-    fn identities(&self) -> Vec<Identity> {
-        let rights = self.facts.rights.iter();
+    /// Names that a rule can be about: actor, subject, every delegation, every subject of a right.
+    fn identities(&self, facts: &TokenFacts) -> Vec<Identity> {
+        let rights = facts.rights.iter();
         let rights = rights.filter_map(|right| Identity::parse(&right.subject).ok());
         let mut names: Vec<_> = self.chain.iter().cloned().chain(rights).collect();
         names.push(self.actor.clone());
@@ -171,7 +203,8 @@ fn class_for(request: &Request) -> TokenClass {
     }
 }
 
-/// No class passes for another, and a token that says it is of another class than it is passes for none.
+/// Denies a token of another class: no class passes for another, and a token that says it is of another class than it
+/// is passes for none.
 fn check_class(facts: &TokenFacts, wanted: TokenClass) -> Result<(), DenyReason> {
     let named = |class: TokenClass| {
         facts
@@ -209,7 +242,7 @@ fn check_domain(domain: Option<&str>, claim: &DomainClaim) -> Result<(), DenyRea
     }
 }
 
-/// The subject of the right that fits; all subjects must be canonical, because rules are asked about all.
+/// Subject of the right that fits. All subjects must be canonical, because rules are asked about all.
 fn granted_subject(
     facts: &TokenFacts,
     subject: Option<&Identity>,

@@ -1,10 +1,11 @@
-//! How a verifier decides, where the caller may choose.
+//! Configuration of a verifier.
 
 use std::time::Duration;
 
-use crate::Limits;
+use crate::{Limits, PolicyChecks};
 
-/// How old knowledge may be. Bounds never exceed the cluster's own `fresh_for`: the strictest that applies wins.
+/// Policy about the age of knowledge. Bounds never exceed the cluster's own `fresh_for`: the strictest that applies
+/// wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StalenessPolicy {
     /// Permits only while the knowledge is at most `max` old.
@@ -19,7 +20,8 @@ pub enum StalenessPolicy {
         /// Longest remaining life of a token that is permitted with older knowledge.
         token_life_max: Duration,
     },
-    /// Permits with knowledge of any age, also for tokens that are newer than it, and says so in [`Verified::is_stale`].
+    /// Permits with knowledge of any age, also for tokens that are newer than it, and says so in
+    /// [`Verified::is_stale`](crate::Verified::is_stale).
     BestEffort,
 }
 
@@ -32,24 +34,14 @@ impl Default for StalenessPolicy {
     }
 }
 
-/// What to do with checks in later blocks that are neither a delegation nor a bound in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyChecks {
-    /// Refuse the token.
-    #[default]
-    Refuse,
-    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
-    Evaluate,
-}
-
-/// How a verifier decides.
+/// Configuration of a verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifierConfig {
-    /// How far clocks may differ; a lock lasts so much longer. Default 5 s. Tokens end without tolerance.
+    /// Tolerated difference of clocks; a lock lasts so much longer. Default 5 s. Tokens end without tolerance.
     pub skew_seconds: u64,
     /// Size limits.
     pub limits: Limits,
-    /// How old knowledge may be.
+    /// Policy about the age of knowledge.
     pub staleness: StalenessPolicy,
     /// Checks of a holder's own making.
     pub policy_checks: PolicyChecks,

@@ -1,7 +1,7 @@
-//! What the session of a context token has been exposed to.
+//! Exposures of the session of a context token.
 //!
-//! The authority says it in the authority block, or later in a block signed with the same key. A holder can add what
-//! must be rejected, and take nothing away; facts in a block of anybody else are refused.
+//! The authority writes them in the authority block, or later in a block signed with the same key. A holder can add
+//! labels to reject, and take nothing away; facts in a block of anybody else are refused.
 
 use biscuit_auth::builder::{Predicate, Term};
 
@@ -31,7 +31,7 @@ pub(super) fn read(
     Ok(labels)
 }
 
-/// Is the session free of all of them?
+/// Denies a session that has one of the excluded exposures.
 pub(super) fn check(exposures: &[String], excluded: &[String]) -> Result<(), DenyReason> {
     match excluded.iter().find(|label| exposures.contains(label)) {
         None => Ok(()),
@@ -41,7 +41,7 @@ pub(super) fn check(exposures: &[String], excluded: &[String]) -> Result<(), Den
     }
 }
 
-/// Whose session.
+/// Subject of the session.
 pub(super) fn subject(facts: &TokenFacts) -> Result<Identity, DenyReason> {
     let name = facts.contexts.first().map_or("", String::as_str);
     Identity::parse(name).map_err(DenyReason::MalformedIdentity)

@@ -1,26 +1,28 @@
-//! What an authorization waits for, and whether it has come.
+//! Grant: the demands of an authorization, and whether they are met.
 //!
-//! Demands are read from checks and rules, and each is met either by what the caller knows or by a block signed with the
-//! key that the demand names. Biscuit would count the caller's word for a demand on somebody's signature: facts of the
-//! authorizer are always trusted. So signatures are looked for here, and Datalog runs after as a second opinion.
+//! Demands are read from checks and rules, and each is met either by evidence of the caller or by a block signed with
+//! the key that the demand names. Biscuit would count the caller's word for a demand on somebody's signature: facts of
+//! the authorizer are always trusted. So signatures are looked for here, and Datalog runs after as a second opinion.
 //!
-//! A later block holds nothing but restrictions, or facts that a demand waits for under the key it waits for. Facts that
-//! nobody asked for are refused, because someone else could read them.
+//! A later block holds nothing but restrictions, or facts that a demand waits for under the key it waits for. Other
+//! facts are refused, because someone else could read them.
 
+use super::request::{Evidence, SingleUse};
+use super::spend::Spend;
 use crate::attest::{attested_services, chain_nodes};
 use crate::token::{Block, CheckShape, RuleShape};
-use crate::verdict::Spend;
-use crate::verifier::{Designation, Evidence, PolicyChecks, SingleUse};
-use crate::{ChainError, DenyReason, ServiceNode, ThirdPartyKey, Token, path};
+use crate::{
+    ChainError, DenyReason, Designation, PolicyChecks, ServiceNode, ThirdPartyKey, Token, path,
+};
 
-/// What is known of an authorization once everything that it waits for has come.
+/// Result of an authorization whose demands are all met.
 #[derive(Debug, Default)]
 pub(super) struct Grant {
     /// Components that attested or signed, in the order of their blocks.
     pub attested: Vec<String>,
     /// Facets that a single use uses up.
     pub spends: Vec<Spend>,
-    /// It holds checks of a holder's own making.
+    /// True when it holds checks of a holder's own making.
     pub policy_checks: bool,
 }
 
@@ -48,7 +50,7 @@ pub(super) fn read(
     Ok(grant)
 }
 
-/// Prefixes that a token was restricted to: what Datalog is told of a path that lies under all of them.
+/// Prefixes that a token was restricted to. Datalog is told all of them for a path that lies under all of them.
 pub(super) fn prefixes(token: &Token) -> impl Iterator<Item = &str> {
     let checks = token.blocks().iter().flat_map(|block| &block.checks);
     checks.filter_map(|check| match check {
@@ -57,7 +59,7 @@ pub(super) fn prefixes(token: &Token) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Everything that a token waits for.
+/// Demands of a token.
 #[derive(Default)]
 struct Demands {
     nodes: Vec<ServiceNode>,
@@ -72,7 +74,7 @@ struct Demands {
 
 struct Demanded {
     designation: Designation,
-    /// Whose word counts; `None` = the caller's.
+    /// Key whose word counts; `None` = the caller's.
     attestor: Option<ThirdPartyKey>,
 }
 
@@ -175,7 +177,7 @@ impl Demands {
             return Err(later("has facts"));
         };
         let awaited = block.facts.iter().all(|fact| match fact.name.as_str() {
-            // In turn or not is asked later; here it matters that nobody else says so.
+            // The order is checked later; here it matters that nobody else attests.
             "service" => self.nodes.iter().any(|node| node.key == key),
             "namespace" => self.signoffs.iter().any(|party| party.key == key),
             "prefix_added" => self.attestors.contains(&key),
@@ -230,7 +232,7 @@ impl Demands {
         }
     }
 
-    /// How many services must have attested before `component`.
+    /// Number of services that must have attested before `component`.
     fn needed(&self, component: Option<&str>) -> Result<usize, DenyReason> {
         let Some(component) = component else {
             return Ok(self.nodes.len());
@@ -333,7 +335,7 @@ impl Demanded {
     fn is_met(&self, token: &Token, evidence: &Evidence) -> bool {
         let Designation { label, value } = &self.designation;
         match self.attestor {
-            // A facet is used up, not known: a caller's word for it would be good for ever.
+            // A facet is spent, not known: a caller's word for it would be good for ever.
             None if label == Designation::FACET => false,
             None => evidence.designations.contains(&self.designation),
             Some(key) => {

@@ -1,52 +1,52 @@
-//! What is asked of a token, and what the caller knows that the token may ask for.
+//! Request: the question about a token, and the evidence that the caller has for the token's demands.
 
 use hessra_revocation::Identity;
 
-use crate::ServiceNode;
+use crate::{Designation, ServiceNode};
 
-/// What is asked of a token.
+/// Question about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Does it prove who acts?
+    /// Identity: does the token prove who acts?
     Identity {
-        /// The actor as the caller names it; `None` = the one derived from the token.
+        /// Actor that the caller names; `None` = the one derived from the token.
         expected: Option<Identity>,
-        /// What the identity is used for; policy checks in delegations may ask for it.
+        /// Purpose of the identity; policy checks in delegations may ask for it.
         purpose: Option<Purpose>,
-        /// What the caller says about domains.
+        /// Claim of the caller about domains.
         domain: DomainClaim,
     },
-    /// Does it grant an operation?
+    /// Authorization: does the token grant an operation?
     Authorization {
-        /// Who asks; `None` = the subject that the token was issued to (whoever holds it).
+        /// Subject that asks; `None` = the one that the token was issued to (whoever holds it).
         subject: Option<Identity>,
-        /// On what.
+        /// Resource.
         resource: String,
-        /// What is to be done.
+        /// Operation.
         operation: String,
-        /// What else the caller knows; a token that asks for more is refused.
+        /// Evidence of the caller; a token that asks for more is refused.
         evidence: Evidence,
     },
-    /// Is its session free of these exposures?
+    /// Context: is the session free of these exposures?
     Context {
-        /// Labels that must not have been met.
+        /// Labels that the session must not have met.
         excluded: Vec<String>,
     },
 }
 
-/// What an identity is used for.
+/// Purpose of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purpose {
-    /// On what.
+    /// Resource.
     pub resource: String,
-    /// What is to be done.
+    /// Operation.
     pub operation: String,
 }
 
-/// What the caller says about the domain that an identity may be restricted to.
+/// Claim of the caller about the domain that an identity may be restricted to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DomainClaim {
-    /// Nothing: a restricted identity is refused.
+    /// No claim: a restricted identity is refused.
     #[default]
     Unconfirmed,
     /// This is the domain. Identities without a restriction pass too.
@@ -57,65 +57,41 @@ pub enum DomainClaim {
     OfToken,
 }
 
-/// What the caller of a check knows beyond who, what and how.
+/// Evidence of the caller, beyond subject, resource and operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The domain that this verifier stands in.
+    /// Domain of this verifier.
     pub domain: Option<String>,
-    /// Which service of a chain asks: those before it must have attested. `None` = all must.
+    /// Service of a chain that asks: those before it must have attested. `None` = all must.
     pub component: Option<String>,
-    /// The chain as it is configured here, which must be that of the token. `None` = the token's, which is signed.
+    /// Chain as it is configured here, which must be that of the token. `None` = the token's, which is signed.
     pub nodes: Option<Vec<ServiceNode>>,
-    /// Which object of the resource; must lie under every prefix that the token was restricted to.
+    /// Path of the object; must lie under every prefix that the token was restricted to.
     pub path: Option<String>,
-    /// What this request is about, label by label. A verifier names itself as `anchor`.
+    /// Designations of this request, label by label. A verifier names itself as `anchor`.
     pub designations: Vec<Designation>,
     /// Labels that the token must be bound by.
     pub required: Vec<String>,
-    /// What becomes of a token that is good once.
+    /// Treatment of a single-use token.
     pub single_use: SingleUse,
 }
 
 impl Evidence {
-    /// That the request is about `value` in the dimension `label`.
+    /// Adds that the request is about `value` in the dimension `label`.
     #[must_use]
     pub fn designation(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
         self.designations.push(Designation::new(label, value));
         self
     }
 
-    /// That this verifier is `name`.
+    /// Adds that this verifier is `name`.
     #[must_use]
     pub fn anchor(self, name: impl Into<String>) -> Self {
         self.designation(Designation::ANCHOR, name)
     }
 }
 
-/// One dimension of what a capability is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Designation {
-    /// Which dimension, such as `tenant`.
-    pub label: String,
-    /// Which one.
-    pub value: String,
-}
-
-impl Designation {
-    /// Label of the verifier that a capability is for.
-    pub const ANCHOR: &str = "anchor";
-    /// Label of what is used up by a single use.
-    pub const FACET: &str = "facet";
-
-    /// A value in a dimension.
-    pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            value: value.into(),
-        }
-    }
-}
-
-/// What becomes of a token that is good once.
+/// Treatment of a single-use token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SingleUse {
     /// Refused: a verifier without the cluster's ledger cannot know whether it was used.
@@ -127,7 +103,7 @@ pub enum SingleUse {
 }
 
 impl Request {
-    /// Whoever the token says acts.
+    /// Request for the identity of the bearer, whoever it is.
     #[must_use]
     pub fn bearer() -> Self {
         Self::Identity {
@@ -137,7 +113,7 @@ impl Request {
         }
     }
 
-    /// The actor named, exactly.
+    /// Request for the identity of the named actor, exactly.
     #[must_use]
     pub fn identity(actor: Identity) -> Self {
         Self::Identity {
@@ -147,7 +123,7 @@ impl Request {
         }
     }
 
-    /// An operation on a resource by a subject.
+    /// Request for an operation on a resource by a subject.
     #[must_use]
     pub fn authorization(
         subject: Identity,
@@ -162,7 +138,7 @@ impl Request {
         }
     }
 
-    /// An operation on a resource by whoever holds the token.
+    /// Request for an operation on a resource by the holder of the token, whoever it is.
     #[must_use]
     pub fn capability(resource: impl Into<String>, operation: impl Into<String>) -> Self {
         Self::Authorization {
@@ -173,7 +149,7 @@ impl Request {
         }
     }
 
-    /// The same with what the caller knows. Of other requests than authorizations: unchanged.
+    /// Sets the evidence. Requests other than authorizations stay unchanged.
     #[must_use]
     pub fn with(mut self, known: Evidence) -> Self {
         if let Self::Authorization { evidence, .. } = &mut self {
@@ -182,7 +158,7 @@ impl Request {
         self
     }
 
-    /// The same with a claim about the domain. Of other requests than identities: unchanged.
+    /// Sets the claim about the domain. Requests other than identities stay unchanged.
     #[must_use]
     pub fn in_domain(mut self, claim: DomainClaim) -> Self {
         if let Self::Identity { domain, .. } = &mut self {

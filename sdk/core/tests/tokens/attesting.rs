@@ -1,4 +1,4 @@
-//! What services, parties and attestors add; read back with what published verifiers run.
+//! Blocks of services, parties and attestors, read back with the code that published verifiers run.
 
 use biscuit_auth::macros::{authorizer, check, fact};
 use biscuit_auth::{AuthorizerBuilder, Biscuit, PublicKey};
@@ -13,7 +13,7 @@ fn with_biscuit(token: &str) -> Biscuit {
     Biscuit::from_base64(token, key).unwrap()
 }
 
-/// What `hessra-token-authz` 0.6 runs for alice, the ledger and reading.
+/// Authorizer of `hessra-token-authz` 0.6, for alice, the ledger and reading.
 fn published() -> AuthorizerBuilder {
     let time = 1_800_000_001i64;
     authorizer!(
@@ -183,7 +183,7 @@ fn a_domain_identity_verifies_where_its_domain_is_confirmed() {
 }
 
 #[test]
-fn what_an_identity_says_of_its_past_is_read_back() {
+fn the_refresh_history_of_an_identity_is_read_back() {
     let refreshed = Refreshed {
         count: 3,
         first_issued_at: UnixSeconds(1_700_000_000),

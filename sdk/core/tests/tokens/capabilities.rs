@@ -1,4 +1,4 @@
-//! Capabilities: what they are about, who activates them, and that a single use is one.
+//! Capabilities: designations, activation, and single use.
 
 use biscuit_auth::macros::block;
 use biscuit_auth::{Biscuit, KeyPair, PrivateKey, PublicKey};
@@ -111,7 +111,7 @@ fn a_holder_can_narrow_and_never_widen() {
 }
 
 #[test]
-fn nobodys_word_stands_for_a_signature() {
+fn no_claim_stands_for_a_signature() {
     let token = mint(&CapabilityDemands {
         attested: vec![(tenant("t-1"), node("", 52).key)],
         ..CapabilityDemands::default()
@@ -175,7 +175,7 @@ fn a_latent_capability_is_inert_until_its_activator_activates_it() {
 }
 
 #[test]
-fn what_is_good_once_is_refused_by_whoever_cannot_spend_it() {
+fn a_single_use_capability_is_refused_by_verifiers_that_cannot_spend_it() {
     let token = mint(&CapabilityDemands {
         facet: Some("use-1".into()),
         ..CapabilityDemands::default()
@@ -263,7 +263,7 @@ fn a_capability_that_must_be_spent_is_never_permitted_from_memory() {
         panic!("refused")
     };
     assert!(
-        Verifier::default()
+        TokenVerifier::default()
             .recheck(&verified, &knowledge, now())
             .is_none()
     );

@@ -1,4 +1,4 @@
-//! The conformance vectors of revocation, with real tokens in place of what a token shows.
+//! The conformance vectors of revocation, run with real tokens.
 //!
 //! Ids and third-party keys in the vectors are made up, and no token can have them: those cases are in `revoked`.
 
@@ -94,7 +94,7 @@ fn verdict(case: &Case, salt: FeedSalt) -> String {
         view: Some(&view),
         freshness,
     };
-    let verifier = Verifier::new(VerifierConfig {
+    let verifier = TokenVerifier::new(VerifierConfig {
         skew_seconds: case.query.skew_seconds,
         ..VerifierConfig::default()
     });

@@ -128,7 +128,7 @@ fn a_sealed_token_verifies_and_is_not_delegated() {
 }
 
 #[test]
-fn only_what_restricts_may_be_appended() {
+fn only_restrictions_may_be_appended() {
     let (feed, token) = (Feed::new(), identity("urn:h:alice"));
     let code = |block| {
         feed.verify(&append(&token, block), &Request::bearer())

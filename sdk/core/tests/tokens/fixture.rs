@@ -140,7 +140,7 @@ impl Feed {
             view: Some(&self.view),
             freshness,
         };
-        Verifier::new(config).verify(token, request, &knowledge, now)
+        TokenVerifier::new(config).verify(token, request, &knowledge, now)
     }
 }
 

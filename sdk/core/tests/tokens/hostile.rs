@@ -231,7 +231,8 @@ fn statement() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever is appended, an identity acts as nobody who is not at or below its subject, and no waiting token passes.
+    /// With any block appended, an identity acts as nobody who is not at or below its subject, and no waiting token
+    /// passes.
     #[test]
     fn no_appended_block_widens_a_token(statements in proptest::collection::vec(statement(), 1..4), signed in any::<bool>(), evaluate in any::<bool>()) {
         let config = VerifierConfig {

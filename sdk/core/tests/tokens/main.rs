@@ -1,4 +1,4 @@
-//! The door of this crate, walked through with real tokens.
+//! Tests of the crate through its public door, with real tokens.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -13,5 +13,6 @@ mod hostile;
 mod minting;
 mod properties;
 mod published;
+mod reasons;
 mod revoked;
 mod staleness;

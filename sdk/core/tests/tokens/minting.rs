@@ -1,4 +1,4 @@
-//! What we mint is what published verifiers read, and says what ours need.
+//! Minted tokens: published verifiers read them, and ours find the facts that they need.
 
 use biscuit_auth::macros::authorizer;
 use biscuit_auth::{Biscuit, PublicKey};
@@ -96,7 +96,7 @@ fn a_minted_token_is_padded_and_has_no_line_end() {
 }
 
 #[test]
-fn what_is_minted_is_what_is_verified() {
+fn a_minted_token_verifies_with_its_parameters() {
     let parent = ids(&identity("urn:h:alice"));
     let parameters = AuthorizationParameters {
         parents: parent.clone(),
@@ -184,7 +184,7 @@ fn a_token_ends_at_its_end() {
 }
 
 #[test]
-fn what_could_mislead_a_reader_of_the_print_is_not_minted() {
+fn names_that_mislead_readers_of_the_print_are_not_minted() {
     for resource in ["", "a\"b", "a\nb", "a\\b", &"x".repeat(257)] {
         let parameters = AuthorizationParameters {
             resource: resource.into(),

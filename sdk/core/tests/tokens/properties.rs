@@ -1,4 +1,4 @@
-//! What must hold of any bytes and any names.
+//! Properties of any bytes and any names.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_minted_and_delegated_verifies_as_the_last_name(subject in path(4), children in proptest::collection::vec(segment(), 0..5)) {
+    fn a_delegated_identity_verifies_as_the_last_name(subject in path(4), children in proptest::collection::vec(segment(), 0..5)) {
         let (mut token, mut actor) = (identity(&subject), subject.clone());
         for child in children {
             actor = format!("{actor}:{child}");

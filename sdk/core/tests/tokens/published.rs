@@ -150,7 +150,12 @@ fn the_actor_of_a_bearer_is_derived_from_structure() {
             .find(|key| key.name == vector.root_key)
             .unwrap();
         let keyring = Keyring::from_pem(&key.public_pem).unwrap();
-        match Verifier::default().verify_offline(&vector.token, &Request::bearer(), &keyring, NOW) {
+        match TokenVerifier::default().verify_offline(
+            &vector.token,
+            &Request::bearer(),
+            &keyring,
+            NOW,
+        ) {
             Verdict::Allow(verified) => verified.actor().to_string(),
             other => other.code().to_owned(),
         }
@@ -222,7 +227,7 @@ fn run(vector: &Vector, case: &Case, keys: &BTreeMap<&str, &Key>) -> Result<Verd
         return delegated(vector, case, &keyring);
     }
     let request = request(vector, case).ok_or("no such request")?;
-    Ok(Verifier::default().verify_offline(&vector.token, &request, &keyring, now))
+    Ok(TokenVerifier::default().verify_offline(&vector.token, &request, &keyring, now))
 }
 
 /// The published library call that must fail: our own must fail too.
@@ -236,7 +241,7 @@ fn delegated(vector: &Vector, case: &Case, keyring: &Keyring) -> Result<Verdict,
     let mut rng = rand::rngs::OsRng;
     let made = delegate(&vector.token, keyring, &delegation, NOW, &mut rng);
     let token = made.map_err(|error| error.to_string())?.token;
-    Ok(Verifier::default().verify_offline(&token, &Request::bearer(), keyring, NOW))
+    Ok(TokenVerifier::default().verify_offline(&token, &Request::bearer(), keyring, NOW))
 }
 
 fn request(vector: &Vector, case: &Case) -> Option<Request> {

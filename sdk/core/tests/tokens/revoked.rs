@@ -303,7 +303,7 @@ fn a_revoked_key_is_revoked_under_every_id_and_for_pinned_verifiers() {
         freshness: None,
     };
     assert_eq!(
-        Verifier::default()
+        TokenVerifier::default()
             .verify(&token, &Request::bearer(), &knowledge, now())
             .code(),
         "key_revoked"

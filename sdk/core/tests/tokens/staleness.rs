@@ -156,7 +156,7 @@ fn an_unknown_key_is_denied_by_who_is_up_to_date_and_unknown_to_who_is_not() {
 #[test]
 fn without_a_feed_a_good_token_is_unknown_unless_offline_is_asked_for_by_name() {
     let (keyring, token) = (keyring(), identity("urn:h:alice"));
-    let verifier = Verifier::new(with(StalenessPolicy::BestEffort));
+    let verifier = TokenVerifier::new(with(StalenessPolicy::BestEffort));
     let verdict = verifier.verify(
         &token,
         &Request::bearer(),
@@ -177,7 +177,7 @@ fn rechecking_sees_new_rules_the_end_and_the_age() {
     let Verdict::Allow(verified) = feed.verify(&token, &Request::bearer()) else {
         panic!("refused")
     };
-    let verifier = Verifier::default();
+    let verifier = TokenVerifier::default();
     let recheck = |feed: &Feed, age: u64, wall| {
         let keyring = Keyring::from_view(&feed.view);
         let as_of = Some(Monotonic(now().monotonic.0 - age));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hessra_proto::v1::feed;
-use hessra_proto::{Acknowledgement, Greeting, Said};
+use hessra_proto::{Acknowledgement, Greeting, VerifierMessage};
 use hessra_revocation::publisher::Hello;
 use hessra_revocation::{Action, Alarm, Event, FeedEntry, Revision, View};
 use hessra_sdk_core::Keyring;
@@ -48,14 +48,14 @@ impl Driver {
     fn act(&mut self, action: Action, acks: &mpsc::Sender<feed::Upstream>) -> Option<Ended> {
         match action {
             Action::Publish => {}
-            Action::SendHello(hello) => say(acks, Said::Hello(self.greeting(hello))),
+            Action::SendHello(hello) => say(acks, VerifierMessage::Hello(self.greeting(hello))),
             Action::SendAck {
                 revision,
                 state_root,
             } => {
                 say(
                     acks,
-                    Said::Ack(Acknowledgement {
+                    VerifierMessage::Ack(Acknowledgement {
                         revision,
                         state_root,
                     }),
@@ -198,8 +198,8 @@ fn entries(event: &Event) -> Option<Vec<FeedEntry>> {
 }
 
 /// A full queue means that the node is not reading; the next ack says everything that this one would have.
-fn say(acks: &mpsc::Sender<feed::Upstream>, said: Said) {
-    if acks.try_send(said.into()).is_err() {
+fn say(acks: &mpsc::Sender<feed::Upstream>, message: VerifierMessage) {
+    if acks.try_send(message.into()).is_err() {
         debug!("an acknowledgement was left out: the node is not reading");
     }
 }

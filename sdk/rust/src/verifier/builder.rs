@@ -193,7 +193,7 @@ impl VerifierBuilder {
         let (plan, snapshots) = self.plan(connection, found, &published);
         let background = start(plan, directory, snapshots, Arc::clone(&published));
         Ok(Verifier {
-            core: Arc::new(core::Verifier::new(self.config)),
+            core: Arc::new(core::TokenVerifier::new(self.config)),
             published,
             background: Arc::new(background),
         })

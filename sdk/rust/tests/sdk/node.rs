@@ -10,7 +10,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use futures::Stream;
 use hessra_proto::v1::feed::feed_server::{Feed, FeedServer};
 use hessra_proto::v1::feed::{CheckpointRequest, CheckpointResponse, Downstream, Upstream};
-use hessra_proto::{Greeting, Said, to_downstream};
+use hessra_proto::{Greeting, VerifierMessage, to_downstream};
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::publisher::{Frame, Plan, ResetReason, Step, plan};
 use hessra_revocation::{
@@ -371,7 +371,7 @@ impl Feed for Service {
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("no hello"))?;
-        let Ok(Said::Hello(greeting)) = Said::try_from(first) else {
+        let Ok(VerifierMessage::Hello(greeting)) = VerifierMessage::try_from(first) else {
             return Err(Status::invalid_argument("hello first"));
         };
         let (sender, receiver) = mpsc::channel(4);
@@ -379,7 +379,7 @@ impl Feed for Service {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(message)) = upstream.message().await {
-                if let Ok(Said::Ack(ack)) = Said::try_from(message) {
+                if let Ok(VerifierMessage::Ack(ack)) = VerifierMessage::try_from(message) {
                     let _ = inner.seen.send((
                         greeting.clone(),
                         Seen::Ack {

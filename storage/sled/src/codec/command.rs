@@ -5,18 +5,18 @@ use std::time::Duration;
 use hessra_proto::v1::log;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 use hessra_state::{
-    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingId, Refusal,
-    RefusalCode, RequestId, Revoke, Revoked, SessionId, Spend, Stamped,
+    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, PendingId, Refusal,
+    RefusalCode, RequestId, Revoked, SessionId, Spend, Stamped,
 };
+use prost::Message;
 
+use super::key::{decode_key, decode_key_state, encode_key, encode_key_state};
+use super::message::{CodecError, array};
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
-use super::{
-    CodecError, array, decode_key, decode_key_state, decode_target, encode_key, encode_key_state,
-    encode_target,
-};
+use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 
-/// A command with its stamp.
+/// Encodes a command with its stamp.
 #[must_use]
 pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
     log::Stamped {
@@ -27,10 +27,10 @@ pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
     }
 }
 
-/// Inverse of [`encode_stamped`].
+/// Decodes a command with its stamp.
 ///
 /// # Errors
-/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for what no version writes.
+/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for one that no version writes.
 pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
     let command = stamped
         .command
@@ -44,20 +44,23 @@ pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
     })
 }
 
-/// Bytes that a target takes in the log, a few more or less: for limits on proposals.
+/// Bytes that a command takes in a batch of the log, for limits on proposals.
+#[must_use]
+pub fn stamped_len(stamped: &Stamped) -> usize {
+    field_len(&encode_stamped(stamped))
+}
+
+/// Bytes that a target takes in a command of the log, for limits on proposals.
 #[must_use]
 pub fn target_len(target: &Target) -> usize {
-    // Field number and length of the target and of its kind.
-    const HEADS: usize = 6;
-    HEADS
-        + match target {
-            Target::Token(id) => id.as_bytes().len(),
-            Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
-                identity.as_str().len()
-            }
-            Target::Key(_) => 5,
-            Target::Certificate(fingerprint) => fingerprint.len(),
-        }
+    field_len(&log::Target::from(target))
+}
+
+/// Bytes of a message as a field of another one, whose number is below 16: tag, length, content.
+fn field_len(message: &impl Message) -> usize {
+    const TAG: usize = 1;
+    let content = message.encoded_len();
+    TAG + prost::length_delimiter_len(content) + content
 }
 
 fn encode_command(command: &Command) -> log::stamped::Command {
@@ -138,48 +141,6 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
     })
 }
 
-pub(super) fn encode_lift(lift: &Lift) -> log::Lift {
-    log::Lift {
-        revision: lift.revision.0,
-        restore: lift.restore,
-        reason: lift.reason.clone(),
-    }
-}
-
-pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
-    Lift {
-        revision: Revision(lift.revision),
-        restore: lift.restore,
-        reason: lift.reason.clone(),
-    }
-}
-
-pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
-    log::Revoke {
-        targets: revoke.targets.iter().map(encode_target).collect(),
-        permanent: revoke.permanent,
-        until: revoke.until.map(|until| until.0),
-        reason: revoke.reason.clone(),
-        ticket: revoke.ticket.clone(),
-        message: revoke.message.clone(),
-    }
-}
-
-pub(super) fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
-    Ok(Revoke {
-        targets: revoke
-            .targets
-            .iter()
-            .map(decode_target)
-            .collect::<Result<_, _>>()?,
-        permanent: revoke.permanent,
-        until: revoke.until.map(UnixSeconds),
-        reason: revoke.reason.clone(),
-        ticket: revoke.ticket.clone(),
-        message: revoke.message.clone(),
-    })
-}
-
 fn encode_key_command(command: &KeyCommand) -> log::key_command::Action {
     use log::key_command::Action;
     match command {
@@ -232,7 +193,7 @@ fn decode_key_command(command: &log::KeyCommand) -> Result<KeyCommand, CodecErro
     )
 }
 
-/// What the state machine answered.
+/// Encodes an answer of the state machine.
 #[must_use]
 pub fn encode_applied(applied: &Applied) -> log::Applied {
     use log::applied::Outcome;
@@ -289,7 +250,7 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
     log::Applied { outcome }
 }
 
-/// Inverse of [`encode_applied`].
+/// Decodes an answer of the state machine.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] for a key state or a refusal of a newer version.

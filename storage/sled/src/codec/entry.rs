@@ -1,4 +1,4 @@
-//! Log entries, votes, memberships and what a snapshot goes up to.
+//! Log entries, votes, memberships and snapshot metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,13 @@ use hessra_proto::v1::{log, raft};
 use openraft::{AsyncRuntime, CommittedLeaderId, EntryPayload};
 use prost::Message;
 
-use super::{CodecError, decode, decode_stamped, encode_stamped};
+use super::command::{decode_stamped, encode_stamped};
+use super::message::{CodecError, decode};
 use crate::{
     Entry, LogId, Member, Membership, Proposal, SnapshotMeta, StoredMembership, Types, Vote,
 };
 
-/// The bytes of an entry, on the wire and on disk.
+/// Encodes an entry, as on the wire and on disk.
 #[must_use]
 pub fn encode_entry<R: AsyncRuntime>(entry: &openraft::Entry<Types<R>>) -> Vec<u8> {
     use log::entry::Payload;
@@ -31,7 +32,7 @@ pub fn encode_entry<R: AsyncRuntime>(entry: &openraft::Entry<Types<R>>) -> Vec<u
     .encode_to_vec()
 }
 
-/// Inverse of [`encode_entry`].
+/// Decodes an entry.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] when a newer version wrote it; [`CodecError::Invalid`] when none did.
@@ -56,7 +57,7 @@ pub fn decode_entry<R: AsyncRuntime>(bytes: &[u8]) -> Result<Entry<R>, CodecErro
     })
 }
 
-/// Term and index.
+/// Encodes term and index.
 #[must_use]
 pub fn encode_log_id(id: &LogId) -> log::LogId {
     log::LogId {
@@ -65,7 +66,7 @@ pub fn encode_log_id(id: &LogId) -> log::LogId {
     }
 }
 
-/// Inverse of [`encode_log_id`].
+/// Decodes term and index.
 #[must_use]
 pub fn decode_log_id(id: &log::LogId) -> LogId {
     log_id(id.term, id.index)
@@ -76,7 +77,7 @@ fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(term, 0), index)
 }
 
-/// A vote.
+/// Encodes a vote.
 #[must_use]
 pub fn encode_vote(vote: &Vote) -> log::Vote {
     let node = vote.leader_id.voted_for().unwrap_or_default();
@@ -87,7 +88,7 @@ pub fn encode_vote(vote: &Vote) -> log::Vote {
     }
 }
 
-/// Inverse of [`encode_vote`]. Term 0 for node 0 is the vote for nobody with which every node begins.
+/// Decodes a vote. Term 0 for node 0 is the vote for nobody with which every node begins.
 #[must_use]
 pub fn decode_vote(vote: &log::Vote) -> Vote {
     match (vote.term, vote.node, vote.committed) {
@@ -97,7 +98,7 @@ pub fn decode_vote(vote: &log::Vote) -> Vote {
     }
 }
 
-/// Voters and addresses.
+/// Encodes voters and addresses.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> log::Membership {
     let configs = membership.get_joint_config().iter();
@@ -116,7 +117,7 @@ pub fn encode_membership(membership: &Membership) -> log::Membership {
     }
 }
 
-/// Inverse of [`encode_membership`].
+/// Decodes voters and addresses.
 #[must_use]
 pub fn decode_membership(membership: &log::Membership) -> Membership {
     let configs: Vec<BTreeSet<u64>> = membership
@@ -139,7 +140,7 @@ fn member(node: &log::Node) -> Member {
     }
 }
 
-/// What a snapshot goes up to, and its size in bytes.
+/// Encodes the metadata of a snapshot, and its size in bytes.
 #[must_use]
 pub fn encode_snapshot_meta(meta: &SnapshotMeta, size: u64) -> raft::SnapshotMeta {
     raft::SnapshotMeta {
@@ -151,7 +152,7 @@ pub fn encode_snapshot_meta(meta: &SnapshotMeta, size: u64) -> raft::SnapshotMet
     }
 }
 
-/// Inverse of [`encode_snapshot_meta`].
+/// Decodes the metadata of a snapshot, and its size in bytes.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] when its membership is missing.

@@ -1,11 +1,11 @@
-//! What waits for a second person.
+//! Pending actions.
 
 use hessra_proto::v1::log;
 use hessra_revocation::UnixMillis;
 use hessra_state::{Pending, PendingAction, PendingId};
 
-use super::CodecError;
-use super::command::{decode_lift, decode_revoke, encode_lift, encode_revoke};
+use super::message::CodecError;
+use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 
 pub(super) fn encode_action(action: &PendingAction) -> log::PendingAction {
     use log::pending_action::Kind;

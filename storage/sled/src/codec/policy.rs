@@ -4,7 +4,7 @@ use hessra_proto::v1::log;
 use hessra_revocation::{Revision, UnixMillis};
 use hessra_state::{Policy, PolicyChange, PolicyOrigin, PolicyVersion};
 
-use super::{CodecError, array};
+use super::message::{CodecError, array};
 
 pub(super) fn encode_policy(policy: &Policy) -> log::Policy {
     log::Policy {
@@ -14,7 +14,7 @@ pub(super) fn encode_policy(policy: &Policy) -> log::Policy {
     }
 }
 
-/// Keeps the digest as it came: whether it fits its texts is the state machine's answer to give.
+/// Keeps the digest as it came: the state machine checks that it fits its texts.
 pub(super) fn decode_policy(policy: Option<&log::Policy>) -> Result<Policy, CodecError> {
     let policy = policy.ok_or(CodecError::Unknown("policy"))?;
     Ok(Policy {

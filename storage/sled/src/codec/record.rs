@@ -9,14 +9,13 @@ use hessra_state::{
 };
 use prost::Message;
 
+use super::command::{decode_applied, encode_applied};
+use super::key::{decode_key, encode_key};
+use super::message::{CodecError, array, decode};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
-use super::{
-    CodecError, array, decode, decode_applied, decode_key, decode_target, encode_applied,
-    encode_key, encode_target,
-};
 
-/// The bytes of a record.
+/// Encodes a record.
 #[must_use]
 pub fn encode_record(record: &Record) -> Vec<u8> {
     use log::record::Kind;
@@ -60,7 +59,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
     log::Record { kind: Some(kind) }.encode_to_vec()
 }
 
-/// Inverse of [`encode_record`].
+/// Decodes a record.
 ///
 /// # Errors
 /// [`CodecError::Unknown`] when a newer version wrote it; [`CodecError::Invalid`] when none did.
@@ -169,7 +168,7 @@ fn encode_revocation(revocation: &Revocation) -> log::Revocation {
     let lifted = revocation.lifted.as_ref();
     log::Revocation {
         revision: revocation.revision.0,
-        target: Some(encode_target(&revocation.target)),
+        target: Some((&revocation.target).into()),
         permanent,
         cutoff,
         until: revocation.until.map(|until| until.0),
@@ -202,7 +201,7 @@ fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecErr
     });
     Ok(Revocation {
         revision: Revision(revocation.revision),
-        target: decode_target(target)?,
+        target: target.try_into()?,
         cutoff,
         until: revocation.until.map(UnixSeconds),
         at: UnixMillis(revocation.at_ms),

@@ -1,4 +1,4 @@
-//! The data directory: made durably, private, taken by one process, and belonging to one node of one cluster.
+//! Data directory: made durably, private, taken by one process, and belonging to one node of one cluster.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -9,15 +9,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
 
-/// Only the node's user may read: the directory holds sealed keys and names of people.
+/// sled's own name of its data file.
+pub(super) const DATA_FILE: &str = "db";
+/// Mode of directories: only the node's user may read, because the directory holds sealed keys and names of people.
 const PRIVATE_DIRECTORY: u32 = 0o700;
-/// See [`PRIVATE_DIRECTORY`].
+/// Mode of files, see [`PRIVATE_DIRECTORY`].
 pub(super) const PRIVATE_FILE: u32 = 0o600;
 const LOCK: &str = "LOCK";
 const IDENTITY: &str = "IDENTITY";
 const SLED: &str = "sled";
 
-/// Whose directory it is.
+/// Owner of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Name of the cluster, one line.
@@ -26,14 +28,14 @@ pub struct Identity {
     pub node: u64,
 }
 
-/// A directory that this process holds.
+/// Directory that this process holds.
 pub(super) struct Directory {
     path: PathBuf,
     _lock: File,
 }
 
 impl Directory {
-    /// Makes the directory if it is not there, takes it, and checks whose it is.
+    /// Makes the directory if it is not there, takes it, and checks its owner.
     pub(super) fn take(path: &Path, identity: Option<&Identity>) -> Result<Self, StoreError> {
         make(path)?;
         let lock = lock(path)?;
@@ -61,7 +63,7 @@ impl Directory {
         sync_path(&self.path)
     }
 
-    /// Makes everything that is here durable and private.
+    /// Makes all present files durable and private.
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
         let sled = self.sled_path();
         for entry in fs::read_dir(&sled).map_err(|error| failed("read", &sled, error))? {
@@ -79,12 +81,12 @@ impl Directory {
         self.sync()
     }
 
-    /// Bytes that all files take.
+    /// Number of bytes that all files take.
     pub(super) fn size(&self) -> Result<u64, StoreError> {
         size_below(&self.path).map_err(|error| failed("measure", &self.path, error))
     }
 
-    /// Bytes that this process may still use.
+    /// Number of bytes that this process may still use.
     pub(super) fn free_space(&self) -> Result<u64, StoreError> {
         let stat = rustix::fs::statvfs(&self.path)
             .map_err(|error| failed("measure", &self.path, error.into()))?;
@@ -216,7 +218,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 
 fn in_use(directory: &Path, mut file: File) -> StoreError {
     let mut process = String::new();
-    // Whatever can be read of it helps; the refusal stands without.
+    // Any part that can be read helps the message; the refusal stands without it.
     let _ = file.read_to_string(&mut process);
     if process.is_empty() {
         process = "unknown".to_owned();

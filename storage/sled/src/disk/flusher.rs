@@ -1,4 +1,4 @@
-//! The one thread that flushes: one flush for all that wait.
+//! Flusher: the one thread that flushes, once for all waiters.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -6,24 +6,25 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::directory::Directory;
+use super::database::Database;
+use super::directory::{DATA_FILE, Directory};
+use super::first_error::FirstError;
 use super::high_water::HighWater;
 use super::waiting::{Next, Waiting};
-use super::{DATA_FILE, Database, Failure};
 use crate::StoreError;
 use crate::engine::Done;
 
 /// Handle on the thread; dropping it ends the thread after a last flush of what waits.
 pub(super) struct Flusher {
     waiting: Waiting,
-    failure: Failure,
+    failure: FirstError,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Worker {
     waiting: Waiting,
     database: Database,
-    failure: Failure,
+    failure: FirstError,
     high_water: HighWater,
     file: File,
     blobs: PathBuf,
@@ -35,7 +36,7 @@ impl Flusher {
     pub(super) fn start(
         directory: Arc<Directory>,
         database: Database,
-        failure: Failure,
+        failure: FirstError,
         high_water: HighWater,
         flush_max: Duration,
     ) -> Result<Self, StoreError> {
@@ -135,7 +136,8 @@ impl Worker {
             .map_err(|error| self.failure.remember(error))
     }
 
-    /// There are none, see [`super::pieces`]. Should there be some, they are part of what is acknowledged.
+    /// Fsyncs blobs. There are none, see [`super::pieces`]. Should there be some, they are part of what is
+    /// acknowledged.
     fn sync_blobs(&self) -> std::io::Result<()> {
         let mut found = false;
         for blob in std::fs::read_dir(&self.blobs)? {

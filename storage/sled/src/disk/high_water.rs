@@ -1,4 +1,4 @@
-//! `MARK`: the number of the last acknowledged flush, outside of sled.
+//! High-water mark `MARK`: the number of the last acknowledged flush, outside of sled.
 //!
 //! Two slots, a page apart and written in turn, so that a torn write leaves the other one: `number u64 big-endian ·
 //! checksum 16`.
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::directory::{Directory, PRIVATE_FILE};
+use super::directory::{DATA_FILE, Directory, PRIVATE_FILE};
 use crate::StoreError;
 
 const FILE: &str = "MARK";
 const SLOT_DISTANCE: u64 = 4096;
 const SLOT_BYTES: usize = 24;
-/// Between fsyncs of the mark: what a power cut may make it forget.
+/// Time between fsyncs of the mark: a power cut may make it forget so much.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The open mark.
+/// Mark that is open for writing.
 pub(super) struct HighWater {
     file: File,
     path: String,
@@ -81,17 +81,13 @@ impl HighWater {
             "sled has what was written up to flush {stored}, but flush {marked} was acknowledged: the end of its file is damaged"
         );
         Err(StoreError::corrupt(
-            directory
-                .sled_path()
-                .join(super::DATA_FILE)
-                .display()
-                .to_string(),
+            directory.sled_path().join(DATA_FILE).display().to_string(),
             "sequence",
             what,
         ))
     }
 
-    /// A crash between making the file and its first mark.
+    /// True when a crash came between making the file and its first mark.
     fn is_empty(&self) -> Result<bool, StoreError> {
         let metadata = self
             .file
@@ -106,7 +102,7 @@ impl HighWater {
         opened(&slot)
     }
 
-    /// The number for the next flush.
+    /// Number of the next flush.
     pub(super) fn next(&self) -> u64 {
         self.sequence + 1
     }
@@ -130,7 +126,7 @@ impl HighWater {
         }
     }
 
-    /// How long a flusher without work may sleep; `None` = as long as it likes.
+    /// Time for which an idle flusher may sleep; `None` = without end.
     pub(super) fn due_in(&self) -> Option<Duration> {
         self.is_dirty
             .then(|| SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed()))
@@ -147,7 +143,7 @@ impl HighWater {
     }
 }
 
-/// A number with its checksum.
+/// Encodes a number with its checksum.
 pub(super) fn sealed(sequence: u64) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..8].copy_from_slice(&sequence.to_be_bytes());
@@ -155,7 +151,7 @@ pub(super) fn sealed(sequence: u64) -> [u8; SLOT_BYTES] {
     bytes
 }
 
-/// Inverse of [`sealed`].
+/// Decodes a number, if its checksum is right.
 pub(super) fn opened(bytes: &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     let sequence = u64::from_be_bytes(*number);

@@ -1,4 +1,4 @@
-//! Values in pieces, so that no page of sled becomes a blob.
+//! Pieces of values, so that no page of sled becomes a blob.
 //!
 //! A leaf of sled has up to 16 items, for a moment up to 20, and is written whole. It becomes a blob above a quarter of a
 //! segment, 512 KiB here: with pieces of 20 KiB at most it stays below 420 KiB.
@@ -15,16 +15,16 @@ use crate::engine::Pair;
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 20 * 1024;
 
-/// What is wrong with a value whose pieces do not fit together.
+/// Reason why the pieces of a value do not fit together.
 type Torn = &'static str;
 
 /// Pairs, or the key whose pieces do not fit together.
 type Scanned = Result<Vec<Pair>, (Vec<u8>, Torn)>;
 
-/// A key of sled's and its new value; `None` deletes.
+/// Key of sled's and its new value; `None` deletes.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// The value under a key.
+/// Value under a key.
 pub(super) fn get(tree: &Tree, key: &[u8]) -> sled::Result<Result<Option<Vec<u8>>, Torn>> {
     let Some(first) = tree.get(piece_key(key, 0))? else {
         return Ok(Ok(None));
@@ -81,8 +81,7 @@ pub(super) fn scan(tree: &Tree, after: Option<&[u8]>, limit: usize) -> sled::Res
     }
 }
 
-/// The pieces of a new value, or of a delete: what sled is to hold under which key from now on. Among them the deletes of
-/// pieces that the value no longer has.
+/// Cuts a new value, or a delete, into changes of sled's keys. Pieces that the value no longer has are deleted.
 pub(super) fn put(
     tree: &Tree,
     key: &[u8],

@@ -1,67 +1,68 @@
-//! Who waits for a flush, and the watch over the one that is under way.
+//! Waiters for a flush, and the watch over the flush that is under way.
 //!
 //! A disk may stop answering without an error: a volume that went away, a frozen file system, a controller that retries
 //! for minutes. And sled 0.34 may wait for ever for a write of its own that failed (its wake-up can come before its
-//! wait). Whoever waits would be told nothing, and a leader with such a disk would go on leading. So a flush that takes
-//! longer than `flush_max` ends the engine, as any error of the disk does: all who wait are told, the node stops, and
-//! another one leads.
+//! wait). The waiters would be told nothing, and a leader with such a disk would go on leading. So a flush that takes
+//! longer than `flush_max` ends the engine, as any error of the disk does: all waiters get an error, the node stops,
+//! and another one leads.
 
 use std::mem::take;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
+use super::first_error::FirstError;
 use crate::StoreError;
 use crate::engine::Done;
 
-/// Who may wait at once. openraft waits for one append and one vote at a time, snapshots for one each: a full queue means that somebody no longer waits for what he asks for.
+/// Most waiters at once. openraft waits for one append and one vote at a time, snapshots for one each: a full queue
+/// means that some waiters were given up by their callers.
 const WAITING_MAX: usize = 1024;
-/// How often the watch looks, at least; a flush is noticed up to so much later.
+/// Interval at which the watch looks; a flush that does not end is noticed up to so much later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Clones are handles on the same.
+/// Queue of waiters. Clones are handles on the same.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     line: Mutex<Line>,
-    /// For the flushing thread: there is something to do.
+    /// Signal for the flushing thread: there is something to do.
     work: Condvar,
-    /// For the others: `has_ended` or `is_stuck` was set.
+    /// Signal for the others: `has_ended` or `is_stuck` was set.
     over: Condvar,
 }
 
 #[derive(Default)]
 struct Line {
-    /// Wait for the next flush.
+    /// Waiters for the next flush.
     queued: Vec<Done>,
-    /// Wait for the one that is under way.
+    /// Waiters for the flush that is under way.
     served: Vec<Done>,
-    /// Since when the disk is waited for; `None` while it is not.
+    /// Start of the wait for the disk; `None` while it is not waited for.
     began: Option<Instant>,
     is_closed: bool,
     /// The disk was given up: the flushing thread may never come back.
     is_stuck: bool,
-    /// The flushing thread is through.
+    /// The flushing thread has ended.
     has_ended: bool,
 }
 
-/// What the flushing thread does next.
+/// Next step of the flushing thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Somebody waits; the flush counts as begun.
+    /// Flush, because there are waiters; the flush counts as begun.
     Flush,
-    /// Nobody came in time.
+    /// Do other work: no waiter came in time.
     Nothing,
-    /// Nobody will come any more.
+    /// End: no waiter will come any more.
     End,
 }
 
 impl Waiting {
     /// Lets `done` run after the next flush, or now with an error.
-    pub(super) fn queue(&self, done: Done, failure: &Failure) {
+    pub(super) fn queue(&self, done: Done, failure: &FirstError) {
         let mut line = self.line();
         let refusal = if line.is_stuck {
             let first = failure.first.get().cloned();
@@ -79,7 +80,7 @@ impl Waiting {
         done(Err(refusal));
     }
 
-    /// Waits for somebody, at most for `patience`.
+    /// Waits for a waiter, at most for `patience`.
     pub(super) fn next(&self, patience: Option<Duration>) -> Next {
         let is_idle = |line: &mut Line| line.queued.is_empty() && !line.is_closed;
         let line = self.line();
@@ -104,14 +105,14 @@ impl Waiting {
         }
     }
 
-    /// The flush came back: those who are still to be told.
+    /// Ends the flush, and returns the waiters that are still to be answered.
     pub(super) fn served(&self) -> Vec<Done> {
         let mut line = self.line();
         line.began = None;
         take(&mut line.served)
     }
 
-    /// Waits for the disk where nobody else does.
+    /// Does work on the disk under the watch, while there is no flush.
     pub(super) fn watched<T>(&self, act: impl FnOnce() -> T) -> T {
         self.line().began = Some(Instant::now());
         let done = act();
@@ -119,13 +120,13 @@ impl Waiting {
         done
     }
 
-    /// Nobody is let in any more; who waits is still served.
+    /// Closes the queue: no new waiter is let in, and those in it are still served.
     pub(super) fn close(&self) {
         self.line().is_closed = true;
         self.0.work.notify_all();
     }
 
-    /// The flushing thread is through. Whom it has left, because it panicked, is told.
+    /// Marks the end of the flushing thread. Waiters that it left, because it panicked, get an error.
     pub(super) fn end(&self) {
         let mut line = self.line();
         line.has_ended = true;
@@ -136,7 +137,7 @@ impl Waiting {
         left.into_iter().for_each(|done| done(Err(error.clone())));
     }
 
-    /// Returns once the flushing thread is through (true), or was given up.
+    /// Returns true once the flushing thread has ended, false when it was given up.
     pub(super) fn ended(&self) -> bool {
         let goes_on = |line: &mut Line| !line.has_ended && !line.is_stuck;
         let waited = self.0.over.wait_while(self.line(), goes_on);
@@ -144,7 +145,7 @@ impl Waiting {
     }
 
     /// Starts the watch. It ends with the flushing thread, or when it has given the disk up.
-    pub(super) fn watch(&self, failure: Failure, flush_max: Duration) -> std::io::Result<()> {
+    pub(super) fn watch(&self, failure: FirstError, flush_max: Duration) -> std::io::Result<()> {
         let watched = self.clone();
         let thread = thread::Builder::new().name("hessra-watch".to_owned());
         thread
@@ -152,7 +153,7 @@ impl Waiting {
             .map(drop)
     }
 
-    fn look(&self, failure: &Failure, flush_max: Duration) {
+    fn look(&self, failure: &FirstError, flush_max: Duration) {
         let every = LOOK_EVERY.min(flush_max / 2);
         let mut looked = Instant::now();
         while !self.ends_within(every) {
@@ -177,8 +178,8 @@ impl Waiting {
         began.is_some_and(|began| now.saturating_duration_since(began) >= flush_max)
     }
 
-    /// Nobody waits any more, and nobody will.
-    fn give_up(&self, failure: &Failure, flush_max: Duration) {
+    /// Gives the disk up: all waiters get the error, and no other one is let in.
+    fn give_up(&self, failure: &FirstError, flush_max: Duration) {
         let error = failure.remember(StoreError::Stuck {
             file: failure.file.to_string(),
             seconds: flush_max.as_secs_f64(),
@@ -214,8 +215,8 @@ mod tests {
 
     const FLUSH_MAX: Duration = Duration::from_secs(10);
 
-    fn failure() -> Failure {
-        Failure {
+    fn failure() -> FirstError {
+        FirstError {
             first: Arc::default(),
             file: "sled/db".into(),
         }
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_told_once_that_the_disk_does_not_answer() {
+    fn waiters_get_one_error_when_the_disk_does_not_answer() {
         let (waiting, failure) = (Waiting::default(), failure());
         let ((first, told_first), (second, told_second)) = (waiter(), waiter());
         waiting.queue(first, &failure);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_broken_flushing_thread_leaves_is_told() {
+    fn waiters_get_an_error_when_the_flush_thread_dies() {
         let (waiting, failure) = (Waiting::default(), failure());
         let ((served, told_served), (queued, told_queued)) = (waiter(), waiter());
         waiting.queue(served, &failure);
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_when_it_closes_is_served_first() {
+    fn waiters_are_served_before_the_queue_closes() {
         let waiting = Waiting::default();
         waiting.queue(waiter().0, &failure());
         waiting.close();

@@ -1,4 +1,5 @@
-//! The newest entries, decoded: what was just appended is read three times, to apply it and to send it to two followers.
+//! Cache of the newest entries, decoded: an appended entry is read three times, to apply it and to send it to two
+//! followers.
 
 use std::collections::VecDeque;
 
@@ -27,7 +28,7 @@ impl<R: AsyncRuntime> Default for Cache<R> {
 }
 
 impl<R: AsyncRuntime> Cache<R> {
-    /// An entry with its encoded size.
+    /// Entry with its encoded size.
     pub(super) fn entry(&self, index: u64) -> Option<(&Entry<R>, usize)> {
         let offset = index.checked_sub(self.first()?)?;
         let (entry, size) = self.entries.get(usize::try_from(offset).ok()?)?;

@@ -1,4 +1,4 @@
-//! The chain of packs: where it begins and ends, what a change of it writes, and whether the disk still has all of it.
+//! Chain of packs: its ends, the changes that are written to it, and the check that the disk has all of it.
 //!
 //! Every change is computed first, as batches for the engine and a [`Step`] for the memory; the step is taken only after
 //! they were written.
@@ -9,43 +9,32 @@ use hessra_proto::v1::log as wire;
 
 use super::ends::{End, Ends};
 use super::pack::{self, PACK_BYTES_MAX, Pack};
-use super::walk::{unpack, walk};
+use super::walk::{Link, unpack, walk};
 use crate::engine::Engine;
 use crate::error::name;
 use crate::frame::{self, RecordHash};
 use crate::layout::{Space, mark, pack_key};
 use crate::{Batch, LogId, StoreError, codec};
 
-/// What is known of the stored log without reading it.
+/// Index of the stored log, for answers without reading it.
 #[derive(Default)]
 pub(super) struct Chain {
-    /// Up to here everything is invisible. Ahead of the stored purge while a snapshot is being installed.
+    /// Entry up to which everything is invisible. Ahead of the stored purge while a snapshot is being installed.
     hidden: Option<LogId>,
-    /// The mark on disk.
+    /// Mark on disk.
     ends: Ends,
     packs: BTreeMap<u64, Link>,
 }
 
-/// What is known of a pack.
-#[derive(Clone, Copy)]
-pub(super) struct Link {
-    /// Index of its last entry.
-    pub(super) last: u64,
-    /// Hash of the pack before.
-    pub(super) prev: RecordHash,
-    /// Its own.
-    pub(super) hash: RecordHash,
-}
-
-/// What an append or a truncation changes in the memory once it is written.
+/// Change of the memory that a written append or truncation makes.
 pub(super) struct Step {
     tail: End,
     added: Vec<(u64, Link)>,
-    /// Packs from this one on are gone.
+    /// First pack that is gone, with all after it.
     removed_from: Option<u64>,
 }
 
-/// What a written purge changes in the memory.
+/// Change of the memory that a written purge makes.
 pub(super) struct Purged {
     end: End,
     packs: Vec<u64>,
@@ -68,10 +57,11 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The chain reaches the tail that the mark names, or goes on beyond it: a crash came between a pack and its mark.
+    /// Finds the end: the chain reaches the tail that the mark names, or goes on beyond it when a crash came between a
+    /// pack and its mark.
     fn find_end(&mut self, engine: &impl Engine) -> Result<(), StoreError> {
         let last = self.packs.last_key_value().map(|(_, link)| *link);
-        // The hash decides: below a purged range that a snapshot took the place of, indices may differ.
+        // The hash decides: below a purged range that a snapshot replaced, indices may differ.
         let hash = last.map_or(self.ends.purged.hash, |link| link.hash);
         if hash == self.ends.tail.hash {
             return Ok(());
@@ -100,24 +90,24 @@ impl Chain {
         ))
     }
 
-    /// Up to where the log is purged.
+    /// Entry up to which the log is purged.
     pub(super) fn purged(&self) -> Option<LogId> {
         self.hidden
     }
 
-    /// The last entry, or the purged one when there is none.
+    /// Last entry, or the purged one when there is none.
     pub(super) fn last(&self) -> Option<LogId> {
         self.tail().or(self.hidden)
     }
 
-    /// The last entry that is visible. Indices decide: below a snapshot that takes the place of the log there may be
-    /// entries of a later term than its own, which were never committed.
+    /// Last entry that is visible. Indices decide: below a snapshot that replaced the log there may be entries of a
+    /// later term than its own, which were never committed.
     fn tail(&self) -> Option<LogId> {
         let hidden = self.hidden.map(|id| id.index);
         self.ends.tail.id.filter(|id| Some(id.index) > hidden)
     }
 
-    /// The part of `first..end` that is visible.
+    /// Visible part of `first..end`.
     pub(super) fn clamp(&self, first: u64, end: u64) -> (u64, u64) {
         let visible = self.hidden.map_or(0, |id| id.index + 1);
         let begin = self.packs.keys().next().copied().unwrap_or(u64::MAX);
@@ -125,7 +115,7 @@ impl Chain {
         (first.max(visible).max(begin), end.min(stop))
     }
 
-    /// The pack that holds an entry, checked against what was written.
+    /// Reads the pack that holds an entry, and checks it.
     pub(super) fn read(&self, engine: &impl Engine, index: u64) -> Result<Pack, StoreError> {
         let lost = || {
             StoreError::corrupt(
@@ -148,7 +138,7 @@ impl Chain {
         Ok(pack)
     }
 
-    /// Entries after the last one: a pack each, and last the mark.
+    /// Appends entries after the last one: a batch for each pack, and at the end the mark.
     ///
     /// # Errors
     /// When they do not follow it.
@@ -178,7 +168,7 @@ impl Chain {
         Ok(builder.finish())
     }
 
-    /// Everything before `since`, and nothing else.
+    /// Cuts the log, so that it has everything before `since` and nothing else.
     ///
     /// # Errors
     /// When the pack that is cut cannot be read.
@@ -224,7 +214,7 @@ impl Chain {
         Ok((batch, step))
     }
 
-    /// The id of the entry before `index`.
+    /// Id of the entry before `index`.
     fn id_before(&self, engine: &impl Engine, index: u64) -> Result<Option<LogId>, StoreError> {
         let (first, _) = self.clamp(0, u64::MAX);
         let Some(wanted) = index.checked_sub(1).filter(|wanted| *wanted >= first) else {
@@ -233,7 +223,7 @@ impl Chain {
         self.id_of(engine, wanted).map(Some)
     }
 
-    /// The id of a stored entry.
+    /// Id of a stored entry.
     fn id_of(&self, engine: &impl Engine, wanted: u64) -> Result<LogId, StoreError> {
         let pack = self.read(engine, wanted)?;
         let named = || format!("log entry {wanted}");
@@ -253,18 +243,18 @@ impl Chain {
         self.hidden = self.hidden.max(Some(upto));
     }
 
-    /// What is hidden and not yet purged on disk.
+    /// Entry up to which the log is hidden and not yet purged on disk.
     pub(super) fn unstored_purge(&self) -> Option<LogId> {
         self.hidden
             .filter(|hidden| Some(*hidden) > self.ends.purged.id)
     }
 
-    /// The hidden range reaches beyond the stored log.
+    /// True when the hidden range reaches beyond the stored log.
     pub(super) fn has_hole(&self) -> bool {
         self.reaches_beyond(self.hidden)
     }
 
-    /// Hides what a snapshot up to `upto` takes the place of, when all of the stored log lies below it.
+    /// Hides the log below a snapshot up to `upto`, when all of the stored log lies below it.
     pub(super) fn hide_below(&mut self, upto: Option<LogId>) {
         if self.reaches_beyond(upto) {
             self.hidden = self.hidden.max(upto);
@@ -326,7 +316,7 @@ impl Chain {
     }
 }
 
-/// Groups entries into packs.
+/// Builder that groups entries into packs.
 struct Builder<'a> {
     batches: Vec<Batch>,
     ends: Ends,

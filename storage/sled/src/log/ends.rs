@@ -1,4 +1,4 @@
-//! The mark that holds the chain at both ends.
+//! Mark `ends`, which holds the chain at both ends.
 
 use openraft::CommittedLeaderId;
 
@@ -8,13 +8,12 @@ use crate::frame::{self, RecordHash};
 use crate::layout::{Space, mark};
 use crate::{Batch, LogId, StoreError};
 
-/// Where the stored chain begins and ends. Body: both ends, each `present u8 · term u64 · index u64` (big-endian)
-/// `· hash 32`.
+/// Both ends of the stored chain. Body: both ends, each `present u8 · term u64 · index u64` (big-endian) `· hash 32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// What was purged, and the hash that the first pack is linked to.
+    /// Purged end, and the hash that the first pack is linked to.
     pub(super) purged: End,
-    /// The last entry, and the hash of its pack.
+    /// Last entry, and the hash of its pack.
     pub(super) tail: End,
 }
 

@@ -1,8 +1,8 @@
-//! A pack: consecutive entries in one record, linked to the pack before.
+//! Pack: consecutive entries in one record, linked to the pack before.
 //!
 //! Body: `prev 32 · first u64 · count u32`, then a [`block`] with, per entry, `length u32` and its bytes. Numbers are
-//! big-endian. Commands of one incident share their author, reason and
-//! message, and sled writes every byte several times (decision 0004), so fewer of them is what an append gains by.
+//! big-endian. Commands of one incident share their author, reason and message, and sled writes every byte several
+//! times (decision 0004), so an append gains by every byte less.
 
 use crate::block;
 use crate::frame::RecordHash;
@@ -13,7 +13,7 @@ pub(super) const PACK_BYTES_MAX: usize = 16 * 1024;
 
 const HEAD_BYTES: usize = 32 + 8 + 4;
 
-/// A pack as read.
+/// Pack as it was read.
 pub(super) struct Pack {
     /// Hash of the pack before.
     pub(super) prev: RecordHash,
@@ -44,7 +44,7 @@ impl Pack {
     }
 }
 
-/// The body of a pack.
+/// Encodes the body of a pack.
 pub(super) fn encode(prev: &RecordHash, first: u64, entries: &[&[u8]]) -> Vec<u8> {
     let bytes: usize = entries.iter().map(|entry| 4 + entry.len()).sum();
     let mut plain = Vec::with_capacity(bytes);
@@ -61,7 +61,7 @@ pub(super) fn encode(prev: &RecordHash, first: u64, entries: &[&[u8]]) -> Vec<u8
     body
 }
 
-/// Inverse of [`encode`]; `None` for anything else.
+/// Decodes the body of a pack; `None` for anything else.
 pub(super) fn decode(body: &[u8]) -> Option<Pack> {
     let (prev, rest) = body.split_first_chunk()?;
     let (first, rest) = rest.split_first_chunk()?;

@@ -1,4 +1,4 @@
-//! Reading: what every task of openraft sees of the log, while the store writes.
+//! Reader of the log, for every task of openraft, while the store writes.
 
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
@@ -22,7 +22,7 @@ pub struct LogReader<E: Engine, R: AsyncRuntime = TokioRuntime> {
     pub(super) memory: Arc<Mutex<Memory<R>>>,
 }
 
-/// What is known without reading the disk.
+/// Index and cache, for answers without reading the disk.
 pub(super) struct Memory<R: AsyncRuntime> {
     pub(super) chain: Chain,
     pub(super) cache: Cache<R>,
@@ -45,17 +45,17 @@ impl<E: Engine, R: AsyncRuntime> LogReader<E, R> {
         })
     }
 
-    /// Up to where there are no entries any more.
+    /// Entry up to which the log is purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.memory().chain.purged()
     }
 
-    /// Hides what a snapshot up to `upto` takes the place of, when all of the log lies below it.
+    /// Hides the log below a snapshot up to `upto`, when all of it lies below.
     pub(crate) fn hide_below(&self, upto: Option<LogId>) {
         self.memory().chain.hide_below(upto);
     }
 
-    /// The first entries of `first..end`, about a mebibyte of them; none when the first one is not there.
+    /// First entries of `first..end`, about a mebibyte of them; none when the first one is not there.
     pub(crate) fn some(&self, first: u64, end: u64) -> Result<Vec<Entry<R>>, StoreError> {
         self.read(first..end, READ_BYTES_MAX)
     }

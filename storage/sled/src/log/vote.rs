@@ -1,11 +1,11 @@
-//! The vote, twice: one that went back in time would break Raft, and no chain holds it.
+//! Vote, stored twice: one that went back in time would break Raft, and no chain holds it.
 
 use crate::engine::Engine;
 use crate::error::name;
 use crate::layout::{Space, mark};
 use crate::{Batch, StoreError, Vote, codec, frame};
 
-/// Both copies of a vote, in one batch.
+/// Batch with both copies of a vote.
 pub(super) fn put_vote(vote: &Vote) -> Batch {
     let mut batch = Batch::default();
     let body = prost::Message::encode_to_vec(&codec::encode_vote(vote));
@@ -15,7 +15,7 @@ pub(super) fn put_vote(vote: &Vote) -> Batch {
     batch
 }
 
-/// The stored vote; also read at opening, so that a damaged one is found before anything is asked of the node.
+/// Reads the stored vote; also at opening, so that a damaged one is found before anything is asked of the node.
 pub(crate) fn read_vote(engine: &impl Engine) -> Result<Option<Vote>, StoreError> {
     let vote = read_vote_in(engine, Space::Marks)?;
     if vote == read_vote_in(engine, Space::Copies)? {

@@ -1,8 +1,7 @@
-//! Walking the chain on disk: every pack is read, and must follow the one before it.
+//! Walk along the chain on disk: every pack is read, and must follow the one before it.
 
 use std::collections::BTreeMap;
 
-use super::chain::Link;
 use super::ends::End;
 use super::pack::{self, Pack};
 use crate::StoreError;
@@ -11,8 +10,19 @@ use crate::error::name;
 use crate::frame::{self, RecordHash};
 use crate::layout::{Space, pack_key};
 
-/// Packs read at once.
+/// Number of packs read at once.
 const WALK_PACKS: usize = 64;
+
+/// Link: the index entry of a pack.
+#[derive(Clone, Copy)]
+pub(super) struct Link {
+    /// Index of its last entry.
+    pub(super) last: u64,
+    /// Hash of the pack before.
+    pub(super) prev: RecordHash,
+    /// Hash of this pack.
+    pub(super) hash: RecordHash,
+}
 
 /// Reads every pack and follows the links.
 pub(super) fn walk(engine: &impl Engine, purged: &End) -> Result<BTreeMap<u64, Link>, StoreError> {
@@ -49,7 +59,7 @@ fn check_link(
 ) -> Result<(), StoreError> {
     let expected = before.map_or(purged.hash, |before| before.hash);
     let purged_through = purged.id.map(|id| id.index);
-    // A hole is allowed only below what was purged: there a snapshot took the place of the entries.
+    // A hole is allowed only below the purged end: there a snapshot replaced the entries.
     let follows = match before.map(|before| before.last).or(purged_through) {
         Some(last) => first == last + 1 || first.checked_sub(1) <= purged_through,
         None => true,
@@ -65,7 +75,7 @@ fn check_link(
     ))
 }
 
-/// A pack from a stored value, and its hash.
+/// Decodes a pack from a stored value, and returns its hash too.
 pub(super) fn unpack(
     engine: &impl Engine,
     key: &[u8],

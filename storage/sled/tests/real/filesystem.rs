@@ -1,4 +1,4 @@
-//! Filesystems on images of their own, which can be shut down under whoever writes.
+//! Filesystems on images of their own, which can be shut down under a writer.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

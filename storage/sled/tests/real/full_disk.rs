@@ -1,4 +1,4 @@
-//! A disk without room: what was acknowledged stays, what failed is told, and with room again everything goes on.
+//! A full disk: acknowledged writes stay, failed ones are reported, and with room again the node goes on.
 
 use hessra_sled::{OpenOptions, SledEngine};
 use openraft::RaftLogReader;

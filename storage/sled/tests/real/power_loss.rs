@@ -22,7 +22,7 @@ const CYCLES_PER_IMAGE: u64 = 10;
 const LAST_GASP: Duration = Duration::from_secs(3);
 
 #[test]
-fn what_was_acknowledged_survives_real_power_cuts() {
+fn acknowledged_writes_survive_real_power_cuts() {
     if let Some(reason) = cannot_mount() {
         println!("skipped: {reason}");
         return;
@@ -67,7 +67,7 @@ struct Victim {
     applied: u64,
 }
 
-/// What the writer said.
+/// Output of the writer.
 #[derive(Default)]
 struct Said {
     appends: u64,
@@ -160,7 +160,7 @@ impl Victim {
             "{context}: vote {} became {term}",
             said.voted
         );
-        let found = machine.remembered().moment();
+        let found = machine.remembered().image();
         let applied = found.applied.map_or(0, |id| id.index);
         assert!(
             applied >= said.settled.max(self.applied) && applied >= purged,

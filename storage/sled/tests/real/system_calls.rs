@@ -1,4 +1,4 @@
-//! Which system calls stand between a write and its acknowledgement.
+//! System calls between a write and its acknowledgement.
 
 use std::collections::BTreeMap;
 use std::process::Command;

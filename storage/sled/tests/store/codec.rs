@@ -1,4 +1,4 @@
-//! Encoding and decoding are inverses, and what is not understood is refused.
+//! Encoding and decoding are inverses, and bytes that are not understood are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,10 @@ use hessra_revocation::{
     Cutoff, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Rule, Target, TokenId, UnixMillis,
     UnixSeconds,
 };
-use hessra_sled::codec::{CodecError, decode_entry, decode_record, encode_entry, encode_record};
+use hessra_sled::codec::{
+    CodecError, decode_entry, decode_record, encode_entry, encode_record, encode_stamped,
+    stamped_len, target_len,
+};
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
     Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, KeyCommand, Lift, Lifted,
@@ -356,6 +359,16 @@ proptest! {
     }
 
     #[test]
+    fn the_length_of_a_command_is_what_it_adds_to_a_batch(commands in proptest::collection::vec(command(), 0..4), targets in proptest::collection::vec(target(), 0..4)) {
+        use hessra_proto::v1::log;
+        let commands: Vec<_> = commands.into_iter().map(|command| stamped(1, 1, command)).collect();
+        let batch = log::Batch { commands: commands.iter().map(encode_stamped).collect() };
+        prop_assert_eq!(batch.encoded_len(), commands.iter().map(stamped_len).sum::<usize>());
+        let revoke = log::Revoke { targets: targets.iter().map(log::Target::from).collect(), ..log::Revoke::default() };
+        prop_assert_eq!(revoke.encoded_len(), targets.iter().map(target_len).sum::<usize>());
+    }
+
+    #[test]
     fn bytes_from_anywhere_are_refused_or_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(entry) = decode_entry::<openraft::TokioRuntime>(&bytes) {
             prop_assert_eq!(encode_entry(&entry), bytes.clone());
@@ -432,4 +445,74 @@ fn a_whole_state_survives_encoding() {
         Machine::from_records(records).unwrap().digest(),
         state.digest()
     );
+}
+
+#[test]
+fn the_bytes_of_a_target_in_the_log_are_pinned() {
+    use hessra_proto::v1::log;
+    let identity = || Identity::parse("urn:h").unwrap();
+    // Tag (field number << 3 | wire type), length, content.
+    let pinned: [(Target, &[u8]); 6] = [
+        (Target::Token(TokenId::new(&[1, 2, 3]).unwrap()), b"\x0a\x03\x01\x02\x03"),
+        (Target::Subtree(identity()), b"\x12\x05urn:h"),
+        (Target::Exact(identity()), b"\x1a\x05urn:h"),
+        (Target::Key(300), b"\x20\xac\x02"),
+        (
+            Target::Certificate([7; 32]),
+            b"\x2a\x20\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
+        ),
+        (Target::Lock(identity()), b"\x32\x05urn:h"),
+    ];
+    let (targets, bytes): (Vec<_>, Vec<_>) = pinned.into_iter().unzip();
+    let revoke = Revoke {
+        targets,
+        permanent: false,
+        until: None,
+        reason: String::new(),
+        ticket: String::new(),
+        message: String::new(),
+    };
+    let wire = encode_stamped(&stamped(1, 1, Command::Revoke(revoke)));
+    let Some(log::stamped::Command::Revoke(revoke)) = wire.command else {
+        panic!("a revocation");
+    };
+    let encoded: Vec<_> = revoke.targets.iter().map(Message::encode_to_vec).collect();
+    assert_eq!(encoded, bytes);
+}
+
+#[test]
+fn a_target_that_no_node_writes_is_refused() {
+    use hessra_proto::v1::log;
+    use hessra_proto::v1::log::target::Kind;
+    let entry = |kind: Option<Kind>| {
+        let revoke = log::Revoke {
+            targets: vec![log::Target { kind }],
+            ..log::Revoke::default()
+        };
+        let stamped = log::Stamped {
+            request: vec![1; 16],
+            command: Some(log::stamped::Command::Revoke(revoke)),
+            ..log::Stamped::default()
+        };
+        let batch = log::entry::Payload::Batch(log::Batch {
+            commands: vec![stamped],
+        });
+        let entry = log::Entry {
+            term: 1,
+            index: 2,
+            payload: Some(batch),
+        };
+        decode_entry::<openraft::TokioRuntime>(&entry.encode_to_vec())
+    };
+    assert_eq!(entry(None), Err(CodecError::Unknown("target")));
+    for wrong in [
+        Kind::TokenId(Vec::new()),
+        Kind::Subtree("urn::h".to_owned()),
+        Kind::Exact(String::new()),
+        Kind::Certificate(vec![7; 31]),
+        Kind::Lock("urn:h:".to_owned()),
+    ] {
+        let answer = entry(Some(wrong.clone()));
+        assert!(matches!(answer, Err(CodecError::Invalid(_))), "{wrong:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Random histories with power cuts, against a model that says what must, may and must not be there afterwards.
+//! Random histories with power cuts, against a model of the writes that must, may and must not be there afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ const SEEDS: u64 = 250;
 const STEPS: usize = 60;
 
 #[test]
-fn what_was_acknowledged_survives_whatever_the_power_cut_leaves() {
+fn acknowledged_writes_survive_every_power_cut() {
     for seed in 1..=SEEDS {
         block_on(World::new(seed).run());
     }
@@ -360,7 +360,7 @@ impl World {
     }
 
     fn check_state(&self, when: &str) -> u64 {
-        let found = self.machine.remembered().moment();
+        let found = self.machine.remembered().image();
         let applied = found.applied.map_or(0, |id| id.index);
         let expected = self
             .digests

@@ -84,7 +84,7 @@ fn fell_back(found: &Contents, before: &Contents) {
         entries: before.entries.clone(),
         applied: found.applied,
         membership: published.membership.to_string(),
-        digest: machine.remembered().moment().machine.digest(),
+        digest: machine.remembered().image().machine.digest(),
         snapshot: before.snapshot.clone(),
     };
     assert_eq!(*found, fallen);
@@ -181,7 +181,7 @@ fn look<E: hessra_sled::Engine>(
     block_on(contents(opened))
 }
 
-/// What a message says, without the place.
+/// Text of a message, without the place.
 fn kind(error: &str) -> String {
     let digits = |part: &str| {
         part.chars()

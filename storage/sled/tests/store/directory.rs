@@ -109,7 +109,7 @@ fn a_data_file_that_went_back_in_time_is_refused() {
 }
 
 #[test]
-fn nobody_else_may_read_it() {
+fn data_files_are_readable_by_their_owner_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     drop(SledEngine::open(&path, of("blue", 1)).unwrap());

@@ -77,7 +77,7 @@ fn a_log_with_a_hole_is_refused() {
 }
 
 #[test]
-fn what_sled_was_told_is_there_after_a_restart() {
+fn writes_to_sled_are_there_after_a_restart() {
     let (directory, engine) = fresh_sled();
     block_on(crate::support::furnish(open(engine.clone()).unwrap()));
     let before = block_on(crate::support::contents(open(engine.clone()).unwrap())).unwrap();

@@ -1,7 +1,7 @@
 //! Snapshots: they do not block writes, and wherever a crash ends an installation, the state is the old or the new one.
 
 use hessra_sled::memory::{Fault, Survival};
-use hessra_sled::{MemoryEngine, SnapshotImage, StoreError};
+use hessra_sled::{Batch, Engine, MemoryEngine, SnapshotImage, Space, StoreError};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{RaftSnapshotBuilder, Snapshot};
 
@@ -20,7 +20,7 @@ async fn snapshot(upto: u64) -> Snapshot<Types> {
 }
 
 #[test]
-fn what_these_tests_apply_is_not_refused() {
+fn no_command_of_these_tests_is_refused() {
     let (_, mut machine) = open(MemoryEngine::new(1)).unwrap();
     let answers = block_on(machine.apply(entries(1, 1..=1500))).unwrap();
     let refused =
@@ -31,7 +31,7 @@ fn what_these_tests_apply_is_not_refused() {
         .filter(refused)
         .collect();
     assert_eq!(refused, []);
-    let records = machine.remembered().moment().machine.records().count();
+    let records = machine.remembered().image().machine.records().count();
     assert!(records > 3000, "{records} records");
 }
 
@@ -57,7 +57,7 @@ fn an_installed_snapshot_is_the_leaders_state_and_survives_a_power_cut() {
         reference.apply(entries(1, 1..=3000)).await.unwrap();
         assert_eq!(
             found.digest,
-            reference.remembered().moment().machine.digest()
+            reference.remembered().image().machine.digest()
         );
     });
 }
@@ -99,13 +99,13 @@ async fn crash_while_installing(
     machine.apply(entries(1, 1..=15)).await.unwrap();
     // An append makes durable what was applied before it.
     append(&mut log, entries(1, 21..=22)).await;
-    let before = machine.remembered().moment().machine.digest();
+    let before = machine.remembered().image().machine.digest();
     engine.inject(Fault::DiesAfter(writes));
     let outcome = machine
         .install_snapshot(&sent.meta, sent.snapshot.clone())
         .await;
     let (_, machine) = open(engine.crash(survival)).unwrap();
-    let found = machine.remembered().moment();
+    let found = machine.remembered().image();
     let is_new = found.applied == sent.meta.last_log_id;
     assert!(
         is_new || outcome.is_err(),
@@ -296,5 +296,24 @@ fn a_snapshot_takes_the_place_of_a_shorter_log_of_a_later_term() {
             let found = contents((log, machine)).await.unwrap();
             assert_eq!((found.purged, found.last), (Some(upto), Some(id(6, 110))));
         }
+    });
+}
+
+/// openraft itself says "reading snapshot none" when the stream to a member is closed.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_reported_as_a_closed_stream() {
+    block_on(async {
+        let engine = MemoryEngine::new(1);
+        let (_log, mut machine) = open(engine.clone()).unwrap();
+        machine.apply(entries(1, 1..=100)).await.unwrap();
+        let mut builder = machine.get_snapshot_builder().await;
+        builder.build_snapshot().await.unwrap();
+        let chunks = engine.scan(Space::Snapshots, None, 1).unwrap();
+        let mut batch = Batch::default();
+        batch.delete(Space::Snapshots, chunks[0].0.clone());
+        engine.write(batch).unwrap();
+        let error = machine.get_current_snapshot().await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("when Read Store: "), "{said}");
     });
 }

@@ -125,10 +125,10 @@ fn a_bulk_revocation_is_kept_whole_and_no_page_becomes_a_blob() {
             .unwrap();
         log.purge(id(1, 1)).await.unwrap();
     });
-    let digest = machine.remembered().moment().machine.digest();
+    let digest = machine.remembered().image().machine.digest();
     drop((log, machine, engine));
     let (mut log, machine) = open(open_sled(&directory.path().join("data")).unwrap()).unwrap();
-    assert_eq!(machine.remembered().moment().machine.digest(), digest);
+    assert_eq!(machine.remembered().image().machine.digest(), digest);
     let found = block_on(log.try_get_log_entries(2..4)).unwrap();
     assert_eq!(found, vec![bulk(2), bulk(3)]);
     assert_eq!(blobs(directory.path()), 0);

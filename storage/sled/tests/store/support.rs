@@ -1,4 +1,4 @@
-//! What the tests share: entries with real commands, ways to append and apply, and a look at everything a store holds.
+//! Support of the tests: entries with real commands, ways to append and apply, and the content of a store.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -134,7 +134,7 @@ pub async fn append<E: Engine>(log: &mut Log<E>, entries: Vec<Entry>) {
     log.blocking_append(entries).await.unwrap();
 }
 
-/// Everything a store serves.
+/// Content that a store serves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Contents {
     pub vote: Option<Vote>,
@@ -162,7 +162,7 @@ pub async fn contents<E: Engine>(
         entries: entries.iter().map(codec::encode_entry).collect(),
         applied: published.applied,
         membership: published.membership.to_string(),
-        digest: machine.remembered().moment().machine.digest(),
+        digest: machine.remembered().image().machine.digest(),
         snapshot: snapshot.map(|snapshot| snapshot.snapshot.as_bytes().to_vec()),
     })
 }

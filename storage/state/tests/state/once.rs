@@ -1,4 +1,4 @@
-//! What may be used once, and contexts that only go forward.
+//! Single-use facets, and contexts that only go forward.
 
 use hessra_revocation::{UnixMillis, UnixSeconds};
 use hessra_state::limits::{COLLECTED_MAX, LEDGER_SECONDS_MAX};
@@ -66,7 +66,7 @@ fn a_retry_of_the_winner_is_told_that_it_won() {
 }
 
 #[test]
-fn what_has_ended_cannot_be_used_before_or_after_it_is_forgotten() {
+fn an_ended_facet_cannot_be_spent_before_or_after_it_is_forgotten() {
     let mut checked = begun();
     checked.apply(&stamped(2, 2, spend(7, 100)));
     assert_eq!(
@@ -91,7 +91,7 @@ fn what_has_ended_cannot_be_used_before_or_after_it_is_forgotten() {
 }
 
 #[test]
-fn what_would_stay_in_the_ledger_for_years_is_refused() {
+fn facets_that_live_for_years_are_refused() {
     let far = 2 + LEDGER_SECONDS_MAX + 1;
     let mut checked = begun();
     assert_eq!(
@@ -172,7 +172,7 @@ fn one_collection_takes_a_bounded_number_of_facets() {
 }
 
 #[test]
-fn a_ledger_from_the_future_is_no_state() {
+fn a_ledger_from_the_future_is_refused() {
     let mut checked = begun();
     checked.apply(&stamped(2, 2, spend(7, 100)));
     let later = Record::Spent(
@@ -188,7 +188,7 @@ fn a_ledger_from_the_future_is_no_state() {
 }
 
 proptest! {
-    /// Whatever arrives in whatever order, with clocks that disagree: nobody else wins what somebody won.
+    /// In any order, with clocks that disagree: no second request wins a facet.
     #[test]
     fn a_facet_has_at_most_one_winner(
         commands in proptest::collection::vec((1..40_u64, 2..200_u64, 0..3_u8, any::<bool>()), 1..80)

@@ -1,4 +1,4 @@
-//! What must hold for every log.
+//! Properties of every log.
 
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ proptest! {
     /// The oracle knows no rules: whatever was issued before an accepted revoke of its subtree must be denied for ever,
     /// lifted or not, unless that one revocation was lifted with everything restored.
     #[test]
-    fn what_was_issued_before_a_subtree_was_revoked_stays_dead(log in a_log()) {
+    fn tokens_issued_before_a_subtree_was_revoked_stay_denied(log in a_log()) {
         let state = replay(&log);
         for revocation in state.revocations().values() {
             let Target::Subtree(_) = &revocation.target else { continue };

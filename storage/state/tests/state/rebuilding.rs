@@ -49,7 +49,7 @@ fn records() -> Vec<Record> {
     checked.state.records().collect()
 }
 
-/// What is said about the records after `edit`.
+/// Error about the records after `edit`.
 fn fault(edit: impl Fn(&mut Record)) -> String {
     let mut records = records();
     records.iter_mut().for_each(edit);
@@ -195,7 +195,7 @@ fn a_revocation_of_the_future_and_one_of_another_target_are_noticed() {
 }
 
 #[test]
-fn keys_that_the_feed_does_not_know_so_are_noticed() {
+fn keys_that_contradict_the_feed_or_themselves_are_noticed() {
     type Edit = fn(&mut hessra_state::SealedKey);
     let edits: [(Edit, &str); 6] = [
         (|key| key.state = KeyState::Active, "keys are active"),

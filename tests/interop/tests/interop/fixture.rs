@@ -181,5 +181,5 @@ pub fn ours(token: &str, request: &Request) -> &'static str {
 }
 
 pub fn verdict(token: &str, request: &Request) -> Verdict {
-    Verifier::default().verify_offline(token, request, &keyring(), now())
+    TokenVerifier::default().verify_offline(token, request, &keyring(), now())
 }

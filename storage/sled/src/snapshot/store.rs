@@ -1,34 +1,35 @@
-//! Where the one snapshot is kept: chunks in the engine, and the mark that makes them current.
+//! Store of the one snapshot: chunks in the engine, and the mark that makes them current.
 
 use std::sync::{Mutex, MutexGuard};
 
 use hessra_proto::v1::raft;
 use prost::Message;
 
-use super::SnapshotImage;
+use super::format;
 use crate::engine::{Engine, synced};
 use crate::error::name;
+use crate::image::SnapshotImage;
 use crate::layout::{Space, chunk_key, mark};
 use crate::{Batch, SnapshotMeta, StoreError, codec, frame};
 
-/// Bytes of a chunk: what sled keeps in one piece.
+/// Bytes of a chunk: sled keeps so many in one piece.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks deleted by one batch, so that no append waits long for the engine.
 const CHUNKS_PER_BATCH: usize = 16;
 
-/// The kept snapshot.
-pub(crate) struct Shelf<E> {
+/// Store of the current snapshot.
+pub(crate) struct SnapshotStore<E> {
     engine: E,
-    shelved: Mutex<Shelved>,
+    kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
-struct Shelved {
+struct Kept {
     current: Option<Stored>,
     next_generation: u64,
 }
 
-/// A stored snapshot.
+/// Stored snapshot.
 #[derive(Clone)]
 pub(crate) struct Stored {
     generation: u64,
@@ -63,8 +64,8 @@ impl Stored {
     }
 }
 
-impl<E: Engine> Shelf<E> {
-    /// Finds the current snapshot, checks every byte of it, and deletes what never became current.
+impl<E: Engine> SnapshotStore<E> {
+    /// Finds the current snapshot, checks every byte of it, and deletes chunks that never became current.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] naming the damaged chunk.
@@ -75,41 +76,41 @@ impl<E: Engine> Shelf<E> {
             current = Some(Stored::decode(&engine, body)?);
         }
         let next_generation = delete_others(&engine, current.as_ref())?;
-        let shelf = Self {
+        let snapshots = Self {
             engine,
-            shelved: Mutex::new(Shelved {
+            kept: Mutex::new(Kept {
                 current,
                 next_generation,
             }),
         };
-        if let Some((stored, image)) = shelf.load()? {
-            let contents = image.open(&shelf.engine.location())?;
+        if let Some((stored, image)) = snapshots.load()? {
+            let contents = format::open(&image, &snapshots.engine.location())?;
             if contents.meta != stored.meta {
                 let key = name(Space::Marks, mark::SNAPSHOT);
                 return Err(StoreError::corrupt(
-                    shelf.engine.location(),
+                    snapshots.engine.location(),
                     key,
                     "it names another snapshot",
                 ));
             }
         }
-        Ok(shelf)
+        Ok(snapshots)
     }
 
-    /// The current snapshot.
+    /// Loads the current snapshot.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] naming the damaged chunk.
     pub(crate) fn load(&self) -> Result<Option<(Stored, SnapshotImage)>, StoreError> {
         loop {
-            let Some(stored) = self.shelved().current.clone() else {
+            let Some(stored) = self.kept().current.clone() else {
                 return Ok(None);
             };
             let generation = stored.generation;
             let loaded = self.load_stored(stored);
             let is_current = |now: &Stored| now.generation == generation;
             // Another one became current meanwhile, and this one is being deleted.
-            if loaded.is_err() && !self.shelved().current.as_ref().is_some_and(is_current) {
+            if loaded.is_err() && !self.kept().current.as_ref().is_some_and(is_current) {
                 continue;
             }
             return loaded.map(Some);
@@ -165,8 +166,8 @@ impl<E: Engine> Shelf<E> {
         mut batch: Batch,
     ) -> Result<(), StoreError> {
         let before = {
-            let mut shelved = self.shelved();
-            let is_older = shelved
+            let mut kept = self.kept();
+            let is_older = kept
                 .current
                 .as_ref()
                 .is_some_and(|now| now.meta.last_log_id > stored.meta.last_log_id);
@@ -180,7 +181,7 @@ impl<E: Engine> Shelf<E> {
                     frame::wrap(Space::Marks, mark::SNAPSHOT, &body).0,
                 );
                 self.engine.write(batch)?;
-                shelved.current.replace(stored)
+                kept.current.replace(stored)
             }
         };
         synced(&self.engine).await?;
@@ -204,16 +205,16 @@ impl<E: Engine> Shelf<E> {
     }
 
     fn take_generation(&self) -> u64 {
-        let mut shelved = self.shelved();
-        let generation = shelved.next_generation;
-        shelved.next_generation += 1;
+        let mut kept = self.kept();
+        let generation = kept.next_generation;
+        kept.next_generation += 1;
         generation
     }
 
-    fn shelved(&self) -> MutexGuard<'_, Shelved> {
-        self.shelved
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept
             .lock()
-            .expect("no code panics while it holds the shelf")
+            .expect("no code panics while it holds the snapshots")
     }
 }
 

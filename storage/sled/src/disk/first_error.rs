@@ -1,21 +1,21 @@
-//! The first error, which ends the engine: a disk that failed once is not asked again.
+//! First error of sled, which ends the engine. A disk that failed once is not asked again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use crate::{Space, StoreError};
 
-/// The first error, which every later call answers.
+/// First error, which every later call answers.
 #[derive(Clone)]
-pub(super) struct Failure {
+pub(super) struct FirstError {
     /// Set once.
     pub(super) first: Arc<OnceLock<StoreError>>,
     /// sled's data file, for messages.
     pub(super) file: Arc<str>,
 }
 
-impl Failure {
-    /// Runs something of sled's, unless the engine has failed; remembers when it fails now.
+impl FirstError {
+    /// Runs a call of sled's, unless the engine has failed; remembers when it fails now.
     pub(super) fn guard<T>(&self, act: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         if let Some(first) = self.first.get() {
             return Err(first.clone());
@@ -29,7 +29,7 @@ impl Failure {
         }
     }
 
-    /// The error that ended the engine: this one, unless another came first.
+    /// Error that ended the engine: this one, unless another came first.
     pub(super) fn remember(&self, error: StoreError) -> StoreError {
         self.first.get_or_init(|| error).clone()
     }
@@ -49,7 +49,7 @@ impl Failure {
         StoreError::corrupt(&*self.file, "page", what)
     }
 
-    /// A value whose pieces do not fit together.
+    /// Error of a value whose pieces do not fit together.
     pub(super) fn torn(&self, space: Space, key: &[u8], what: &str) -> StoreError {
         self.remember(StoreError::corrupt(
             &*self.file,

@@ -1,4 +1,4 @@
-//! A key as the state holds it: public half, sealed private half, and where it is in its life.
+//! Key as the state holds it: public half, sealed private half, and state.
 
 use std::fmt;
 
@@ -6,29 +6,29 @@ use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, Revision, UnixMil
 
 use crate::limits::RETIRED_KEPT_MILLIS;
 
-/// A key as the state holds it.
+/// Key as the state holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey {
-    /// Names the key in tokens and checkpoints.
+    /// Id of the key in tokens and checkpoints.
     pub id: u32,
-    /// What it signs.
+    /// Purpose of the key.
     pub purpose: KeyPurpose,
-    /// Where it is in its life.
+    /// State of the key.
     pub state: KeyState,
-    /// Ed25519.
+    /// Ed25519 public key.
     pub public_key: [u8; 32],
     /// Envelope of the private half, opaque here; empty once nothing is signed with it any more.
     pub sealed: Vec<u8>,
     /// Revision at which it got its state. Ignored in commands.
     pub changed_at: Revision,
-    /// The state's clock when it was first published. Ignored in commands.
+    /// Clock of the state when it was first published. Ignored in commands.
     pub published: UnixMillis,
-    /// The state's clock when it got its state. Ignored in commands.
+    /// Clock of the state when it got its state. Ignored in commands.
     pub since: UnixMillis,
 }
 
 impl SealedKey {
-    /// A key for a command: the state fills in when it was published and changed.
+    /// Key for a command: the state fills in when it was published and changed.
     #[must_use]
     pub fn new(key: PublicKeyRecord, sealed: Vec<u8>) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl SealedKey {
         }
     }
 
-    /// The half that the feed carries.
+    /// Public half, as the feed carries it.
     #[must_use]
     pub fn public(&self) -> PublicKeyRecord {
         PublicKeyRecord {
@@ -54,8 +54,8 @@ impl SealedKey {
         }
     }
 
-    /// Is the private half still needed? A retired feed key introduces its successors to verifiers that were away; any
-    /// other key that signs no more has no use for it, and what is not kept cannot be stolen.
+    /// True while the private half is still needed. A retired feed key introduces its successors to verifiers that were
+    /// away; any other key that signs no more has no use for it, and what is not kept cannot be stolen.
     #[must_use]
     pub fn needs_private_half(&self) -> bool {
         match self.state {
@@ -65,16 +65,16 @@ impl SealedKey {
         }
     }
 
-    /// The state's clock from which on a retired key is forgotten: whatever it signed has expired. `None`: never. A
-    /// revoked key is remembered for ever, so that nobody who pinned it believes it again; an audit key, so that the
-    /// trail of years ago can be verified.
+    /// Clock of the state from which on a retired key is forgotten: all tokens that it signed have expired. `None`:
+    /// never. A revoked key is remembered for ever, so that nobody who pinned it believes it again; an audit key, so
+    /// that the trail of years ago can be verified.
     #[must_use]
     pub fn forgotten_from(&self) -> Option<UnixMillis> {
         let ends = self.state == KeyState::Retired && self.purpose != KeyPurpose::Audit;
         ends.then(|| UnixMillis(self.since.0.saturating_add(RETIRED_KEPT_MILLIS)))
     }
 
-    pub(super) fn with_state(&self, state: KeyState) -> Self {
+    pub(crate) fn with_state(&self, state: KeyState) -> Self {
         let mut next = Self {
             state,
             ..self.clone()
@@ -86,7 +86,7 @@ impl SealedKey {
     }
 }
 
-/// Not even the sealed half: an envelope in a log line outlives the key that opens it.
+/// Shows not even the sealed half: an envelope in a log line outlives the key that opens it.
 impl fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedKey")

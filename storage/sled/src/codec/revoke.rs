@@ -1,0 +1,46 @@
+//! Revocations and lifts, as commands and as actions that wait for approval.
+
+use hessra_proto::v1::log;
+use hessra_revocation::{Revision, Target, UnixSeconds};
+use hessra_state::{Lift, Revoke};
+
+use super::message::CodecError;
+
+pub(super) fn encode_lift(lift: &Lift) -> log::Lift {
+    log::Lift {
+        revision: lift.revision.0,
+        restore: lift.restore,
+        reason: lift.reason.clone(),
+    }
+}
+
+pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
+    Lift {
+        revision: Revision(lift.revision),
+        restore: lift.restore,
+        reason: lift.reason.clone(),
+    }
+}
+
+pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {
+    log::Revoke {
+        targets: revoke.targets.iter().map(log::Target::from).collect(),
+        permanent: revoke.permanent,
+        until: revoke.until.map(|until| until.0),
+        reason: revoke.reason.clone(),
+        ticket: revoke.ticket.clone(),
+        message: revoke.message.clone(),
+    }
+}
+
+pub(super) fn decode_revoke(revoke: &log::Revoke) -> Result<Revoke, CodecError> {
+    let targets = revoke.targets.iter().map(Target::try_from);
+    Ok(Revoke {
+        targets: targets.collect::<Result<_, _>>()?,
+        permanent: revoke.permanent,
+        until: revoke.until.map(UnixSeconds),
+        reason: revoke.reason.clone(),
+        ticket: revoke.ticket.clone(),
+        message: revoke.message.clone(),
+    })
+}

@@ -1,0 +1,124 @@
+//! State machine in memory, and the entry up to which it is applied.
+
+use std::sync::Arc;
+
+use hessra_state::{Applied, InvalidRecords, Machine, Record, Stamped, supported};
+use openraft::{AsyncRuntime, EntryPayload};
+
+use super::readers::Published;
+use crate::image::SnapshotImage;
+use crate::plant::{Plant, is_planted};
+use crate::snapshot::{self, Contents};
+use crate::{Answers, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
+
+/// State machine in memory, and the entry up to which it is applied.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) machine: Machine,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+}
+
+impl Memory {
+    pub(super) fn published(&self) -> Published {
+        Published {
+            applied: self.applied,
+            membership: self.membership.clone(),
+            state: Arc::new(self.machine.state().clone()),
+        }
+    }
+
+    pub(super) fn apply<R: AsyncRuntime>(
+        &mut self,
+        entry: Entry<R>,
+    ) -> Result<Answers, StoreError> {
+        let id = entry.log_id;
+        if self
+            .applied
+            .is_some_and(|applied| id.index <= applied.index)
+        {
+            return Err(StoreError::stopped(format!(
+                "entry {} was to be applied a second time",
+                id.index
+            )));
+        }
+        let answers = match entry.payload {
+            EntryPayload::Blank => Answers::default(),
+            EntryPayload::Normal(Proposal(commands)) => Answers(
+                commands
+                    .iter()
+                    .map(|stamped| self.command(stamped, id))
+                    .collect::<Result<_, _>>()?,
+            ),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(id), membership);
+                Answers::default()
+            }
+        };
+        self.applied = Some(id);
+        Ok(answers)
+    }
+
+    fn command(&mut self, stamped: &Stamped, id: LogId) -> Result<Applied, StoreError> {
+        supported(stamped).map_err(|error| StoreError::stopped(error.to_string()))?;
+        if is_planted(Plant::RetryRunsTwice) {
+            return Ok(self.machine.apply(&unknown_retry(stamped, id)));
+        }
+        Ok(self.machine.apply(stamped))
+    }
+}
+
+/// For [`Plant::RetryRunsTwice`]: a request that no answer of an earlier term is remembered for.
+fn unknown_retry(stamped: &Stamped, id: LogId) -> Stamped {
+    let mut request = stamped.request;
+    let term = id.leader_id.term.to_be_bytes();
+    request
+        .0
+        .iter_mut()
+        .zip(term)
+        .for_each(|(byte, of_term)| *byte ^= of_term);
+    Stamped {
+        request,
+        ..stamped.clone()
+    }
+}
+
+/// Opens the state machine of an image, when all of it is right and it is the one that `meta` names.
+pub(super) fn believe(
+    meta: &SnapshotMeta,
+    image: &SnapshotImage,
+    source: &str,
+) -> Result<Memory, StoreError> {
+    let Contents {
+        meta: found,
+        records,
+    } = snapshot::open(image, source)?;
+    if (&found.last_log_id, &found.last_membership) != (&meta.last_log_id, &meta.last_membership) {
+        return Err(StoreError::corrupt(
+            source,
+            "snapshot",
+            "it goes up to another entry than it was sent for",
+        ));
+    }
+    Ok(Memory {
+        machine: rebuild(records, source)?,
+        applied: meta.last_log_id,
+        membership: meta.last_membership.clone(),
+    })
+}
+
+/// Rebuilds a state machine from its records.
+fn rebuild(records: impl IntoIterator<Item = Record>, source: &str) -> Result<Machine, StoreError> {
+    let mut records = records.into_iter().peekable();
+    // Before the first entry there is no record at all, not even the one that every state has.
+    if records.peek().is_none() {
+        return Ok(Machine::new());
+    }
+    Machine::from_records(records).map_err(|error| match error {
+        InvalidRecords::Invalid(what) => StoreError::corrupt(source, "state", what),
+        InvalidRecords::Upgrade { .. } => StoreError::Upgrade {
+            file: source.to_owned(),
+            what: "the state".to_owned(),
+        },
+    })
+}

@@ -1,0 +1,60 @@
+//! Approvals: an action is asked for by one operator, and done when another approves it.
+//!
+//! The policy decides which actions need two people and who may approve; it was asked before.
+
+use crate::applied::Applied;
+use crate::command::{KeyCommand, PendingAction, PendingId};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::state::State;
+
+impl State {
+    /// Puts an action where another operator can approve it, if it could be done now.
+    pub(crate) fn ask(&mut self, action: &PendingAction, by: &str) -> Result<Applied, Refusal> {
+        if let Some(same) = self.pending.same(action, self.clock) {
+            return Ok(Applied::Pending {
+                id: same.id,
+                until: same.until(),
+                already: true,
+            });
+        }
+        self.pending.check_room(action)?;
+        // No action waits for approval that cannot be done. A clone shares all that is large.
+        self.clone().perform(action, by)?;
+        let pending = self.pending.add(action.clone(), by, self.clock);
+        Ok(Applied::Pending {
+            id: pending.id,
+            until: pending.until(),
+            already: false,
+        })
+    }
+
+    /// Does the pending action, and answers as if it had been asked for directly.
+    pub(crate) fn approve(&mut self, id: PendingId, by: &str) -> Result<Applied, Refusal> {
+        let pending = self.pending.live(id, self.clock)?.clone();
+        if pending.by == by {
+            let message = format!(
+                "`{by}` asked for {id} and cannot approve it; another operator with the right must"
+            );
+            return Err(Refusal::new(RefusalCode::SecondPerson, message));
+        }
+        let both = format!("{} with {by}", pending.by);
+        let applied = self.perform(&pending.action, &both)?;
+        self.pending.remove(id);
+        Ok(applied)
+    }
+
+    /// Takes a pending action back.
+    pub(crate) fn cancel(&mut self, id: PendingId) -> Result<Applied, Refusal> {
+        self.pending.live(id, self.clock)?;
+        self.pending.remove(id);
+        Ok(Applied::Cancelled { id })
+    }
+
+    fn perform(&mut self, action: &PendingAction, by: &str) -> Result<Applied, Refusal> {
+        match action {
+            PendingAction::Revoke(revoke) => self.revoke(revoke, by),
+            PendingAction::Lift(lift) => self.lift(lift, by),
+            PendingAction::RevokeKey(id) => self.change_key(&KeyCommand::Revoke(*id)),
+        }
+    }
+}
