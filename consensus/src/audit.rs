@@ -27,26 +27,13 @@ use hessra_state::RequestId;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+pub use crate::error::AuditError;
 pub use recovered::{Progress, Recovered};
 
 use crate::plant::{Plant, is_planted};
 
 /// Callers of changes under way, by request; more are written without certificate and address.
 const EXPECTED_MAX: usize = 8_192;
-
-/// No record can be written now, and so nothing that needs one is done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum AuditError {
-    #[error("too many requests wait for their audit record")]
-    Full,
-    #[error("this node can write no audit record: {0}")]
-    Failing(String),
-    #[error("the audit record was not written in time")]
-    Late,
-    #[error("this node is stopping")]
-    Stopped,
-}
 
 /// Records that are not in the chain, for a second try.
 #[derive(Debug)]

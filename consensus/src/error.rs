@@ -1,12 +1,25 @@
-//! Why a write was not acknowledged, or a linearizable answer not given. One ladder: what consensus says here becomes a
+//! Why consensus did not start, a write was not acknowledged, or a linearizable answer not given. One ladder: what consensus says here becomes a
 //! [`Failure`], which a door shows as a gRPC status.
 
 use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
 
-use crate::audit::AuditError;
 use crate::status::StopReason;
+
+/// Why consensus could not be started.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error(
+        "the timing of consensus is not usable: {0}. Set raft.heartbeat below raft.election_min below raft.election_max"
+    )]
+    Settings(String),
+    #[error(
+        "consensus could not be started from the data directory: {0}. Run `hessra doctor` on this node's directory, or replace the node"
+    )]
+    Storage(String),
+}
 
 /// Why a write was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +72,20 @@ impl From<WriteError> for Failure {
                 .hint("Ask another node; this one's log says why."),
         }
     }
+}
+
+/// No record can be written now, and so nothing that needs one is done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum AuditError {
+    #[error("too many requests wait for their audit record")]
+    Full,
+    #[error("this node can write no audit record: {0}")]
+    Failing(String),
+    #[error("the audit record was not written in time")]
+    Late,
+    #[error("this node is stopping")]
+    Stopped,
 }
 
 impl From<AuditError> for Failure {

@@ -6,7 +6,7 @@
 use hessra_proto::status::{Failure, Reason};
 use hessra_sled::Member;
 
-use crate::audit::AuditError;
+use crate::error::AuditError;
 
 mod check;
 

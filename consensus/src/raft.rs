@@ -36,7 +36,7 @@ use tokio::sync::watch;
 
 pub use settings::{NodeIdentity, RaftSettings};
 
-use crate::error::{ReadError, WriteError};
+use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
 use crate::peers::Peer;
 use crate::plant::{Plant, is_planted};
@@ -46,20 +46,6 @@ use candidacy::Candidacy;
 
 /// openraft over the product's types, on the runtime of a world.
 type Raft<W> = openraft::Raft<Types<<W as World>::Runtime>>;
-
-/// Why consensus could not be started.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum StartError {
-    #[error(
-        "the timing of consensus is not usable: {0}. Set raft.heartbeat below raft.election_min below raft.election_max"
-    )]
-    Settings(String),
-    #[error(
-        "consensus could not be started from the data directory: {0}. Run `hessra doctor` on this node's directory, or replace the node"
-    )]
-    Storage(String),
-}
 
 /// One entry, committed and applied here.
 #[derive(Clone, Debug)]

@@ -17,15 +17,14 @@
 
 pub mod folder;
 pub mod read;
+mod settings;
 mod sign;
 #[cfg(test)]
 mod tests;
 pub mod writer;
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -38,28 +37,12 @@ use crate::edge::Clock;
 use crate::telemetry::Metrics;
 
 pub use folder::FolderError;
+pub use settings::AuditSettings;
 pub use sign::ChainSigner;
 pub use writer::{HeadSigner, Signer, Ticket};
 
 /// Records a second for which nobody waits: alarms and completions, of which a quiet cluster has none.
 const TOLD_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
-
-/// Where and how much.
-#[derive(Clone, Debug)]
-pub struct AuditSettings {
-    /// Folder of the segments; made when it is not there.
-    pub folder: PathBuf,
-    /// Whose chain it is.
-    pub node: u64,
-    /// A segment is turned over at so many bytes.
-    pub segment_bytes: u64,
-    /// Segments whose last record is older are deleted.
-    pub keep_age: Duration,
-    /// The oldest segments are deleted while all take more bytes.
-    pub keep_bytes: u64,
-    /// Nothing is written while less is free on the file system: the replicated log needs the rest.
-    pub free_min: u64,
-}
 
 /// The audit of this node. Cheap to clone.
 #[derive(Clone)]

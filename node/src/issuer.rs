@@ -12,6 +12,7 @@
 //! | `authorization`, `stub`, `signoff` | what the resource's configuration asks for |
 //! | `capability`, `spending`, `context`, `ledger` | bound rights, single uses, sessions; what the cluster agrees on |
 //! | `verification`, `verify` | is a token good |
+//! | `right`, `issued` | the right that is asked for, and the token that is given |
 //! | `refusal`, `outcome` | the answers that say no; what is counted |
 //!
 //! Minting needs no log entry: any node mints while its state is fresh, that is, while it has heard lately that a quorum
@@ -27,12 +28,14 @@ mod caller;
 mod capability;
 mod context;
 mod identity;
+mod issued;
 mod ledger;
 mod mint;
 mod outcome;
 mod permission;
 mod refresh;
 mod refusal;
+mod right;
 mod signoff;
 mod spending;
 mod stub;
@@ -44,15 +47,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use data_encoding::HEXLOWER;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use hessra_consensus::feed::SigningError;
 use hessra_revocation::{FeedId, Identity, KeyPurpose, KeyState};
 use hessra_sdk_core::keyring::public_key_to_pem;
-use hessra_sdk_core::{
-    Keyring, Minted, PolicyChecks, StalenessPolicy, TokenVerifier, VerifierConfig,
-};
+use hessra_sdk_core::{Keyring, PolicyChecks, StalenessPolicy, TokenVerifier, VerifierConfig};
 use hessra_state::State;
 
 use crate::edge::Clock;
@@ -62,14 +62,14 @@ use crate::problem::{Kind, Problem};
 use crate::signer::{Keyholder, TokenSigner, active_key};
 use crate::telemetry::Metrics;
 
-use admission::Basis;
-
-pub use authorization::{AuthorizationRequest, Pending};
+pub use authorization::Pending;
 pub use caller::Caller;
 pub use capability::{Capability, CapabilityRequest};
 pub use context::Growth;
+pub use issued::Issued;
 pub use ledger::{Ledger, UseId};
 pub use refresh::RefreshRequest;
+pub use right::AuthorizationRequest;
 pub use spending::Use;
 pub use stub::StubRequest;
 pub use verification::{ChainClaim, Claim};
@@ -95,17 +95,6 @@ pub struct IssuerParts {
     pub requests_per_second: NonZeroU32,
     /// Where outcomes are counted.
     pub metrics: Arc<Metrics>,
-}
-
-/// A token for its caller.
-#[derive(Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Issued {
-    pub token: String,
-    /// Seconds.
-    pub expires_in: u64,
-    /// As the policy spells it.
-    pub identity: String,
 }
 
 /// A public key as clients take it.
@@ -222,18 +211,5 @@ impl Issuer {
                 "this node cannot sign: ask another node",
             ),
         })
-    }
-}
-
-fn issued(basis: &Basis, minted: Minted, expires_in: u64, identity: &Identity) -> Issued {
-    let id = HEXLOWER.encode(minted.revocation_id.as_bytes());
-    basis.context.note(|noted| {
-        noted.minted([id]);
-        noted.also("expires_in", expires_in);
-    });
-    Issued {
-        token: minted.token,
-        expires_in,
-        identity: identity.to_string(),
     }
 }

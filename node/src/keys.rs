@@ -11,12 +11,15 @@
 
 pub mod generate;
 pub mod jwks;
+mod management;
 pub mod rotation;
 
 use std::time::Duration;
 
 use hessra_revocation::{KeyState, UnixMillis};
 use hessra_state::SealedKey;
+
+pub use management::KeyManagement;
 
 /// How long a key must have been published before it signs, when verifiers rely on what they know for `fresh_for`.
 ///

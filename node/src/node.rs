@@ -9,12 +9,12 @@
 
 mod background;
 mod bootstrap;
+mod error;
 mod listeners;
 mod material;
 mod parts;
 mod readiness;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,91 +24,27 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use hessra_consensus::{StartError, StopReason};
-use hessra_sled::{SledEngine, StoreError};
+use hessra_sled::SledEngine;
 
-use crate::audit::{Auditor, FolderError};
-use crate::config::{Config, ConfigError, SecretFileError};
+use crate::audit::Auditor;
+use crate::config::Config;
 use crate::edge::Clock;
-use crate::seal::SealError;
 use crate::telemetry::{Collected, Metrics};
-use crate::tls::TlsError;
 use crate::world::{Consensus, FeedHub};
 
 pub use bootstrap::BootstrapError;
+pub use error::{Ended, NodeError};
 pub use listeners::Addresses;
 pub use material::check_material;
 
-use listeners::Listeners;
+use listeners::{DRAIN_TIMEOUT, Listeners};
 use material::Material;
 use parts::{Around, Parts};
 
 /// The chosen follower stands at once: one round of votes and one of appends. When all nodes stop, nobody takes it.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Requests under way end in milliseconds; verifiers have been told to resume elsewhere.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After it the process ends without waiting for consensus: its log is safe on disk at any moment.
 const RAFT_STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why a node does not run.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[allow(missing_docs)]
-pub enum NodeError {
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Secret(#[from] SecretFileError),
-    #[error(transparent)]
-    Key(#[from] SealError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Audit(#[from] FolderError),
-    #[error(transparent)]
-    Consensus(#[from] StartError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Bootstrap(#[from] BootstrapError),
-    #[error(
-        "cannot listen on {address} ({setting}): {reason}. Stop what uses it, or set {setting}"
-    )]
-    Listen {
-        setting: &'static str,
-        address: SocketAddr,
-        reason: String,
-    },
-    #[error(
-        "`{path}` is the certificate of {found}, not of node {id} of cluster `{cluster}`. Set peer_tls.certificate to one \
-         with the SAN URI `urn:hessra:node:{cluster}:{id}`"
-    )]
-    OtherCertificate {
-        path: std::path::PathBuf,
-        found: String,
-        cluster: String,
-        id: u64,
-    },
-    #[error("signals cannot be received: {0}")]
-    Signals(String),
-    #[error("this node has stopped: {0}")]
-    Stopped(Ended),
-}
-
-/// Why a running node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// Consensus has stopped: a disk error is not an answer.
-    #[error(transparent)]
-    Consensus(#[from] StopReason),
-    /// A part has ended: the node would be up and deaf.
-    #[error("a part of the node ended by itself")]
-    Part,
-    /// A part has panicked.
-    #[error("a part of the node broke: {0}. Report it, with the log")]
-    Panic(String),
-}
 
 /// One running node.
 pub struct Node {

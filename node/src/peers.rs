@@ -24,6 +24,8 @@ use prost::bytes::Bytes;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use crate::tls::PeerTls;
+
 /// Largest message between members. One revocation of 10,000 identities of 512 bytes each is about 5.3 MB, and an
 /// inspection of 100,000 verifiers about 20 MB.
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -39,6 +41,12 @@ const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 pub trait PeerDialer: Send + Sync + 'static {
     /// A channel that connects when it is first used, again when it broke, and only to node `id`.
     fn channel(&self, id: u64, address: &str) -> Channel;
+}
+
+impl PeerDialer for PeerTls {
+    fn channel(&self, id: u64, address: &str) -> Channel {
+        self.channel(id, address)
+    }
 }
 
 /// Snapshots have a connection of their own: a heartbeat must not wait behind a gigabyte.

@@ -8,12 +8,12 @@
 //! A verifier believes a feed key because an older one has introduced it. So older feed keys still sign for those who
 //! know nothing newer, see [`CheckpointSigner`] and [`retired`].
 
+mod active;
 mod retired;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use ed25519_dalek::{Signer as _, SigningKey};
 use tracing::{error, info};
 
 use hessra_consensus::feed::{CheckpointSigner, SigningError};
@@ -22,6 +22,7 @@ use hessra_sdk_core::{LocalKey, Signer, SignerError};
 use hessra_state::{SealedKey, State};
 
 use crate::seal::{KekRing, SealError};
+use active::ActiveKey;
 use retired::FormerFeedKeys;
 
 /// The active keys of this node, unsealed. Cheap to clone; all clones are one.
@@ -48,20 +49,6 @@ enum Slot {
     Empty,
     Open(Arc<ActiveKey>),
     Sealed { key: SealedKey, reason: SealError },
-}
-
-struct ActiveKey {
-    id: u32,
-    public_key: [u8; 32],
-    signing: SigningKey,
-    /// The same key as tokens are signed with; none of another purpose.
-    for_tokens: Option<LocalKey>,
-}
-
-impl ActiveKey {
-    fn sign(&self, bytes: &[u8]) -> (u32, [u8; 64]) {
-        (self.id, self.signing.sign(bytes).to_bytes())
-    }
 }
 
 impl Keyholder {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openraft::{Config, SnapshotPolicy};
 use sha2::{Digest as _, Sha256};
 
-use super::StartError;
+use crate::error::StartError;
 
 /// Timing and compaction. The defaults suit one site; members far apart want a longer heartbeat and election.
 #[derive(Clone, Debug)]

@@ -26,11 +26,11 @@ mod members;
 mod policy;
 mod read;
 mod revoke;
+mod service;
 mod target;
 mod watch;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -40,51 +40,21 @@ use hessra_proto::v1::approvals_server::ApprovalsServer;
 use hessra_proto::v1::authority_server::{Authority as Service, AuthorityServer};
 use hessra_proto::v1::keys_server::KeysServer;
 use hessra_proto::v1::policies_server::PoliciesServer;
-use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::middleware;
-use crate::audit::Auditor;
-use crate::policy::{Policies, Right};
-use crate::telemetry::Metrics;
-use crate::world::{Consensus, FeedHub, Inspector};
+use crate::policy::Right;
 
-pub use keys::KeyManagement;
+pub use service::GrpcParts;
 
 use feed::FeedService;
+use service::{Answer, AuthorityService};
 
 /// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest answer: the verifiers of a whole cluster, about 200 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Watches of one node at a time: each counts the verifiers anew up to twenty times a second.
-const WATCHES_MAX: usize = 64;
-
-/// The service. Cheap to clone.
-#[derive(Clone)]
-pub struct AuthorityService {
-    consensus: Consensus,
-    feed: FeedHub,
-    inspector: Inspector,
-    policies: Policies,
-    watches: Arc<Semaphore>,
-    keys: KeyManagement,
-    metrics: Arc<Metrics>,
-}
-
-/// The parts of a node that its gRPC services ask.
-#[allow(missing_docs)]
-pub struct GrpcParts {
-    pub consensus: Consensus,
-    pub feed: FeedHub,
-    pub inspector: Inspector,
-    pub policies: Policies,
-    pub keys: KeyManagement,
-    pub auditor: Auditor,
-    pub metrics: Arc<Metrics>,
-}
-
 /// The gRPC services of the public port, inside their middleware: `Authority`, `Policies`, `Keys`, `Approvals` and
 /// `Audit` for operators, `Feed` for verifiers.
 pub fn router(parts: GrpcParts) -> Router {
@@ -95,24 +65,8 @@ pub fn router(parts: GrpcParts) -> Router {
 }
 
 fn routes(parts: GrpcParts) -> Routes {
-    let GrpcParts {
-        consensus,
-        feed,
-        inspector,
-        policies,
-        keys,
-        auditor,
-        metrics,
-    } = parts;
-    let service = AuthorityService {
-        consensus,
-        feed: feed.clone(),
-        inspector,
-        policies,
-        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
-        keys,
-        metrics,
-    };
+    let (feed, auditor) = (parts.feed.clone(), parts.auditor.clone());
+    let service = AuthorityService::new(parts);
     let keys = KeysServer::new(service.clone());
     let approvals = ApprovalsServer::new(service.clone());
     let audit = audit::AuditService::server(service.clone(), auditor);
@@ -129,8 +83,6 @@ fn routes(parts: GrpcParts) -> Routes {
         .add_service(audit)
         .add_service(FeedService::new(feed))
 }
-
-type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Service for AuthorityService {

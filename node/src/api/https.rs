@@ -24,6 +24,7 @@ mod capability;
 mod document;
 mod identity;
 mod open;
+mod shared;
 mod verification;
 mod work;
 
@@ -45,6 +46,9 @@ use crate::problem::{Kind, Problem};
 use crate::telemetry::Metrics;
 
 pub use document::openapi;
+pub use shared::not_found;
+
+use shared::Shared;
 
 /// Reading a body of 64 KiB and minting take milliseconds; this bounds who sends a byte a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,18 +62,6 @@ pub struct HttpsSettings {
     pub requests_at_once_max: usize,
     /// PEM that clients need to trust this port; `None`: not served.
     pub server_ca: Option<String>,
-}
-
-#[derive(Clone)]
-struct Shared {
-    issuer: Arc<Issuer>,
-    ledger: Ledger,
-    permits: Arc<Semaphore>,
-    /// Minting is computation: as much of it at a time as there are processors, and consensus is not kept waiting.
-    processors: Arc<Semaphore>,
-    server_ca: Option<Arc<str>>,
-    document: Arc<str>,
-    metrics: Arc<Metrics>,
 }
 
 /// The HTTPS routes of the public port.
@@ -101,11 +93,6 @@ pub fn router(
         .layer(from_fn_with_state(auditor, middleware::https))
         .layer(from_fn(within_time))
         .with_state(shared)
-}
-
-/// For everything that is no path of this port.
-pub async fn not_found() -> Problem {
-    Problem::new(Kind::NotFound, "not_found", "there is nothing at this path")
 }
 
 async fn within_time(request: Request, next: Next) -> Response {

@@ -21,8 +21,8 @@ use hessra_consensus::audit::{
     AuditError, NotWritten, Progress, Recovered as LogRecovered, Written,
 };
 
-use super::AuditSettings;
 use super::folder::{AppendError, Folder, FolderError, Recovered, segments};
+use super::settings::AuditSettings;
 use crate::edge::Clock;
 use crate::telemetry::Metrics;
 

@@ -3,32 +3,24 @@
 //! The resource's configuration chooses the kind of token: a plain one, one that each service of a chain must attest, or
 //! one that is of no use until every party has signed.
 
-use hessra_revocation::UnixSeconds;
 use hessra_sdk_core::{
     AuthorizationParameters, MintError, Minted, ServiceNode, ThirdPartyKey, TokenShape,
     mint_authorization, mint_multi_party, mint_service_chain,
 };
 use tracing::{error, info};
 
+use super::Issuer;
 use super::admission::Basis;
+use super::caller::Caller;
 use super::caller::{Asking, purpose};
+use super::issued::{Issued, issued};
 use super::permission::permitted;
 use super::refusal::not_minted;
-use super::{Caller, Issued, Issuer, issued};
+use super::right::AuthorizationRequest;
 use crate::edge::system_random;
 use crate::policy::{OperationRules, Resource, ResourceKind, TokenShape as Shape};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
-
-/// What a token is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct AuthorizationRequest {
-    pub resource: String,
-    pub operation: String,
-    /// The realm whose member the caller must be.
-    pub domain: Option<String>,
-}
 
 /// A party that must still sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +121,7 @@ pub(super) fn parameters(
         resource: request.resource.clone(),
         operation: request.operation.clone(),
         issued_at: basis.wall(),
-        expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+        expires_at: basis.after(ttl),
         rev: basis.view().revision,
         parents: asking.parents.clone(),
         cert: asking.certificate,

@@ -5,21 +5,23 @@
 //! version counts, so that nobody goes back to before it saw something.
 
 use data_encoding::HEXLOWER;
-use hessra_revocation::UnixSeconds;
 use hessra_sdk_core::{
     ActivationTerms, CapabilityDemands, Designation, Signer, ThirdPartyKey, TokenShape, activate,
     mint_capability,
 };
 use tracing::info;
 
+use super::Issuer;
 use super::admission::Basis;
-use super::authorization::{AuthorizationRequest, parameters};
+use super::authorization::parameters;
+use super::caller::Caller;
 use super::caller::{Asking, purpose};
 use super::context::{Growth, Shown};
+use super::issued::{Issued, issued};
 use super::permission::permitted;
 use super::refusal::not_minted;
+use super::right::AuthorizationRequest;
 use super::signoff::{grants, not_signed};
-use super::{Caller, Issued, Issuer, issued};
 use crate::edge::{random_16, system_random};
 use crate::policy::{OperationRules, ResourceKind};
 use crate::problem::{Kind, Problem};
@@ -270,9 +272,4 @@ fn third_party_key(field: &str, text: &str) -> Result<ThirdPartyKey, Problem> {
 /// 128 bits: no two capabilities share a use, and nobody spends one that it was not shown.
 fn random_facet() -> String {
     HEXLOWER.encode(&random_16())
-}
-
-/// The end of a session that begins now.
-pub(super) fn session_end(basis: &Basis, seconds: u64) -> UnixSeconds {
-    UnixSeconds(basis.wall().0.saturating_add(seconds))
 }

@@ -13,12 +13,13 @@ use hessra_state::{ContextStep, RequestId, SessionId};
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
+use super::Issuer;
 use super::admission::Basis;
 use super::caller::Asking;
-use super::capability::session_end;
+use super::caller::Caller;
+use super::issued::{Issued, issued};
 use super::refusal::not_minted;
 use super::verification::not_good;
-use super::{Caller, Issued, Issuer, issued};
 use crate::edge::{random_16, system_random};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
@@ -144,7 +145,7 @@ impl Issuer {
             subject: asking.actor,
             session: Session { id, version: 1 },
             exposures: std::collections::BTreeMap::new(),
-            expires_at: session_end(&basis, seconds),
+            expires_at: basis.after(seconds),
             issued_at: basis.wall(),
             rev: basis.view().revision,
             parents: asking.parents,

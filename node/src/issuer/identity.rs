@@ -1,13 +1,14 @@
 //! Identity tokens: for the client that a certificate names.
 
-use hessra_revocation::{Identity, UnixSeconds};
+use hessra_revocation::Identity;
 use hessra_sdk_core::{IdentityParameters, mint_identity};
 use tracing::info;
 
+use super::Issuer;
 use super::admission::not_revoked;
+use super::issued::{Issued, issued};
 use super::outcome::method;
 use super::refusal::{no_certificate, not_minted, refused};
-use super::{Issued, Issuer, issued};
 use crate::edge::system_random;
 use crate::policy::{Denied, without_scheme};
 use crate::problem::{Kind, Problem};
@@ -62,7 +63,7 @@ impl Issuer {
             subject: principal.identity.clone(),
             delegatable: principal.client.delegable,
             issued_at: basis.wall(),
-            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            expires_at: basis.after(ttl),
             rev: basis.view().revision,
             parents: Vec::new(),
             cert: Some(certificate.sha256),

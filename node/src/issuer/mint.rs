@@ -3,13 +3,15 @@
 //! The realm asks as itself, over its certificate or with its own identity token: a delegate of it is not it, and a
 //! member cannot mint. What is minted is good only where the realm is confirmed, and cannot be delegated.
 
-use hessra_revocation::{Identity, UnixSeconds};
+use hessra_revocation::Identity;
 use hessra_sdk_core::{DomainIdentityParameters, mint_domain_identity};
 use tracing::info;
 
+use super::Issuer;
 use super::admission::{Basis, not_revoked};
+use super::caller::Caller;
+use super::issued::{Issued, issued};
 use super::refusal::{not_minted, refused};
-use super::{Caller, Issued, Issuer, issued};
 use crate::edge::system_random;
 use crate::policy::{Client, Denied};
 use crate::problem::{Kind, Problem};
@@ -60,7 +62,7 @@ impl Issuer {
                 .into_iter()
                 .collect(),
             issued_at: basis.wall(),
-            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            expires_at: basis.after(ttl),
             rev: basis.view().revision,
             parents: asking.parents,
             cert: asking.certificate,

@@ -2,9 +2,9 @@
 
 use hessra_revocation::Identity;
 
-use super::authorization::AuthorizationRequest;
 use super::caller::Asking;
 use super::refusal::{denied, refused};
+use super::right::AuthorizationRequest;
 use crate::policy::{Denied, PolicyView, nearest, without_scheme};
 use crate::problem::{Kind, Problem};
 

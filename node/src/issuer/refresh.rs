@@ -5,16 +5,17 @@
 //! a revocation of one reaches what was made of it. A token that was delegated or limited by its holder is not refreshed:
 //! that would give more than was passed on.
 
-use hessra_revocation::{Identity, UnixSeconds};
+use hessra_revocation::Identity;
 use hessra_sdk_core::{IdentityParameters, Refreshed, Request, Verified, mint_identity};
 use tracing::info;
 
+use super::Issuer;
 use super::admission::{Basis, not_revoked};
 use super::caller::{ancestors, same_identity};
+use super::issued::{Issued, issued};
 use super::outcome::method;
 use super::refusal::{not_minted, refused};
 use super::verify::not_identified;
-use super::{Issued, Issuer, issued};
 use crate::edge::system_random;
 use crate::policy::{Client, Denied, without_scheme};
 use crate::problem::{Kind, Problem};
@@ -82,7 +83,7 @@ impl Issuer {
             subject: identity.clone(),
             delegatable: client.delegable && current.is_delegable(),
             issued_at: basis.wall(),
-            expires_at: UnixSeconds(basis.wall().0.saturating_add(ttl)),
+            expires_at: basis.after(ttl),
             rev: basis.view().revision,
             parents: ancestors(&current),
             cert: current.certificate(),

@@ -11,9 +11,10 @@ use hessra_sdk_core::{
 use tracing::{error, info};
 
 use super::admission::Basis;
-use super::authorization::{AuthorizationRequest, parties};
+use super::authorization::parties;
 use super::caller::purpose;
 use super::permission::permitted;
+use super::right::AuthorizationRequest;
 use super::verification::not_good;
 use super::{Caller, Issuer};
 use crate::edge::system_random;

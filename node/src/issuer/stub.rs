@@ -4,12 +4,15 @@ use hessra_revocation::Identity;
 use hessra_sdk_core::{ThirdPartyKey, mint_stub};
 use tracing::info;
 
+use super::Issuer;
 use super::admission::{Basis, not_revoked};
-use super::authorization::{AuthorizationRequest, parameters};
+use super::authorization::parameters;
+use super::caller::Caller;
 use super::caller::{Asking, purpose};
+use super::issued::{Issued, issued};
 use super::mint::shown;
 use super::refusal::{denied, not_minted};
-use super::{Caller, Issued, Issuer, issued};
+use super::right::AuthorizationRequest;
 use crate::edge::system_random;
 use crate::policy::ResourceKind;
 use crate::problem::{Kind, Problem};

@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::error::NodeError;
 use super::material::Material;
 use super::parts::Parts;
-use super::{DRAIN_TIMEOUT, NodeError};
 use crate::api::grpc::{self, GrpcParts};
 use crate::api::https::{self, HttpsSettings};
 use crate::api::peers;
@@ -19,6 +20,8 @@ use crate::ops::Operations;
 use crate::telemetry::{Collected, Metrics};
 use crate::tls::{Listener, ListenerLimits, NotAdmitted, PeerCertificate, TlsError};
 
+/// Requests under way end in milliseconds; verifiers have been told to resume elsewhere.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Members are few, each keeps a few connections, and one connection carries everything between two of them.
 const PEER_CONNECTIONS_MAX: u32 = 1_024;
 const PEER_STREAMS_MAX: u32 = 10_000;

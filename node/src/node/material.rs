@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
-use super::{NodeError, bootstrap};
+use super::bootstrap;
+use super::error::NodeError;
 use crate::config::Config;
 use crate::signer::Keyholder;
 use crate::tls::{PeerCertificate, PeerTls, TlsFiles};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hessra_revocation::{KeyPurpose, KeyState};
 use hessra_state::{SealedKey, State};
 
-use super::ActiveKey;
+use super::active::ActiveKey;
 
 /// Keys kept open at most: one per rotation that verifiers may still have missed.
 const OPEN_MAX: usize = 16;

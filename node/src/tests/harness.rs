@@ -29,10 +29,11 @@ use tonic::transport::{Channel, Endpoint, Server};
 use zeroize::Zeroizing;
 
 use super::cut::{Cuts, Cuttable, PeerIo, PlainDialer, node_of};
-use crate::api::grpc::{self, GrpcParts, KeyManagement};
+use crate::api::grpc::{self, GrpcParts};
 use crate::api::peers::service;
 use crate::audit::{AuditSettings, Auditor, FolderError, HeadSigner};
 use crate::edge::{Clock, random_16};
+use crate::keys::KeyManagement;
 use crate::keys::rotation::Schedule;
 use crate::peers::PeerClients;
 use crate::policy::Policies;

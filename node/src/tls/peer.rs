@@ -16,7 +16,6 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::warn;
 
 use super::{PeerCertificate, TlsError, TlsFiles};
-use crate::peers::PeerDialer;
 
 /// TCP and TLS together: a peer on another continent needs three round trips, 1 s; a dead one must not hold up long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -124,8 +123,10 @@ impl PeerTls {
     }
 }
 
-impl PeerDialer for PeerTls {
-    fn channel(&self, id: u64, address: &str) -> Channel {
+impl PeerTls {
+    /// A channel that connects when it is first used, again when it broke, and only to node `id`.
+    #[must_use]
+    pub fn channel(&self, id: u64, address: &str) -> Channel {
         let (tls, address) = (self.clone(), address.to_owned());
         let connector = tower::service_fn(move |_: Uri| {
             let (tls, address) = (tls.clone(), address.clone());

@@ -13,8 +13,8 @@ use hessra_state::{
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
-use super::{Answer, AuthorityService};
 use crate::policy::Right;
 
 #[tonic::async_trait]

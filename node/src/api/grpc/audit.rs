@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
-use super::AuthorityService;
 use super::caller::Caller;
+use super::service::{Answer, AuthorityService};
 use crate::audit::Auditor;
 use crate::audit::read::{Cursor, Found, Page, Reader};
 use crate::policy::Right;
@@ -35,7 +35,6 @@ const READERS_MAX: usize = 16;
 const TAIL_MAX: Duration = Duration::from_secs(3_600);
 
 type Lines = Pin<Box<dyn Stream<Item = Result<v1::AuditLines, Status>> + Send>>;
-type Answer<T> = Result<Response<T>, Status>;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]

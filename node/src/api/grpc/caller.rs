@@ -10,7 +10,7 @@ use hessra_state::{Command, RequestId};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use super::AuthorityService;
+use super::service::AuthorityService;
 use crate::api::deadline::timeout_of;
 use crate::policy::{PolicyView, Right};
 use crate::request::{MissingContext, RequestContext};

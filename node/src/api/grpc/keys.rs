@@ -14,25 +14,16 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
-use super::{Answer, AuthorityService};
 use crate::keys::generate::{new_key, rewrapped};
 use crate::keys::ready_in;
-use crate::keys::rotation::{Schedule, successor};
+use crate::keys::rotation::successor;
 use crate::policy::Right;
-use crate::seal::{KekRing, SealError, kek_of};
+use crate::seal::{SealError, kek_of};
 
 /// Somebody else prepared a key at the same time and took its id: so often another id is tried.
 const ID_TRIES: u8 = 8;
-
-/// The key-encryption keys of this node, and the times of a rotation. Cheap to clone.
-#[derive(Clone)]
-pub struct KeyManagement {
-    /// Seals new keys.
-    pub keks: KekRing,
-    /// When keys are replaced by themselves, and how long they must have been published.
-    pub schedule: Schedule,
-}
 
 #[tonic::async_trait]
 impl Service for AuthorityService {

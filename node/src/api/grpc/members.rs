@@ -6,7 +6,7 @@ use hessra_proto::v1;
 use hessra_sled::Member;
 use tonic::{Request, Status};
 
-use super::AuthorityService;
+use super::service::AuthorityService;
 use crate::policy::Right;
 
 impl AuthorityService {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::service::{Answer, AuthorityService};
 use super::target::{refused, request_id};
-use super::{Answer, AuthorityService};
 use crate::policy::{PolicyError, PolicyView, Problem, Right};
 
 #[tonic::async_trait]

@@ -14,8 +14,8 @@ use hessra_state::{Revocation, State};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use super::AuthorityService;
 use super::revoke::find;
+use super::service::AuthorityService;
 use super::target::parse;
 use crate::policy::Right;
 

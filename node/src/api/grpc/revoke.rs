@@ -11,8 +11,8 @@ use hessra_state::{Applied, Command, Lift, PendingAction, Revocation, Revoke, Re
 use opentelemetry::KeyValue;
 use tonic::{Request, Status};
 
-use super::AuthorityService;
 use super::caller::Caller;
+use super::service::AuthorityService;
 use super::target::{command, other_request, refused, request_id};
 use crate::policy::Right;
 

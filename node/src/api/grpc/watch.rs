@@ -9,7 +9,7 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use tonic::{Request, Status};
 
-use super::AuthorityService;
+use super::service::AuthorityService;
 use crate::policy::Right;
 
 type Reports = Pin<Box<dyn Stream<Item = Result<v1::AppliedProgress, Status>> + Send>>;

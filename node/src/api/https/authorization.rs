@@ -5,8 +5,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::body::Body;
+use super::shared::Shared;
 use crate::issuer::{self, AuthorizationRequest, Caller, Pending};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::RequestContext;

@@ -13,8 +13,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::body::Body;
+use super::shared::Shared;
 use crate::issuer::{self, AuthorizationRequest, Caller, Growth, Issued, Use, UseId};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::RequestContext;

@@ -7,7 +7,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Shared, authorization, capability, identity, open, verification};
+use super::shared::Shared;
+use super::{authorization, capability, identity, open, verification};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use hessra_revocation::KeyPurpose;
 
-use super::{Shared, not_found};
+use super::shared::{Shared, not_found};
 use crate::issuer::PublicKeyPem;
 use crate::keys::jwks::JwkSet;
 use crate::problem::{Problem, ProblemBody};

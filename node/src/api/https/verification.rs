@@ -5,8 +5,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::body::Body;
+use super::shared::Shared;
 use crate::issuer::{ChainClaim, Claim};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::RequestContext;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::issuer::Issuer;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;

@@ -1,6 +1,4 @@
-//! The floors of the house: arrows between crates go downwards only, and every crate is placed by hand.
-//!
-//! Reads the manifests, so that a new crate or a new arrow cannot slip in. ARCHITECTURE.md draws the same picture.
+//! Crates: every one is placed by hand, and uses only what lies below it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,9 +89,11 @@ const PURE: &[(&str, &[&str])] = &[
     ),
 ];
 
-struct Crate {
-    name: String,
-    folder: PathBuf,
+pub struct Crate {
+    /// As the manifest says.
+    pub name: String,
+    /// Where the manifest lies.
+    pub folder: PathBuf,
     ours: Vec<String>,
     outside: Vec<String>,
 }
@@ -113,7 +113,8 @@ fn manifest(folder: &Path) -> toml::Table {
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn crates() -> Vec<Crate> {
+/// Every crate of the workspace.
+pub fn crates() -> Vec<Crate> {
     let root = workspace();
     let members = manifest(&root)["workspace"]["members"]
         .as_array()
@@ -162,7 +163,7 @@ fn every_crate_of_the_workspace_has_a_place_in_the_house() {
     for found in crates() {
         assert!(
             house.contains_key(found.name.as_str()),
-            "`{}` has no floor. Decide where it lives and place it in tests/floors.rs and ARCHITECTURE.md.",
+            "`{}` has no floor. Decide where it lives and place it in tests/floors/crates.rs and ARCHITECTURE.md.",
             found.name
         );
     }
@@ -184,7 +185,7 @@ fn arrows_between_crates_go_downwards_only() {
             );
             assert!(
                 top || may_use.contains(&used.as_str()),
-                "`{}` uses `{used}`, an arrow that tests/floors.rs does not know. If it is meant, add it there.",
+                "`{}` uses `{used}`, an arrow that tests/floors/crates.rs does not know. If it is meant, add it there.",
                 found.name
             );
         }

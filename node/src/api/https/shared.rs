@@ -1,0 +1,27 @@
+//! What all handlers share, and what is at no path.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::issuer::{Issuer, Ledger};
+use crate::problem::{Kind, Problem};
+use crate::telemetry::Metrics;
+
+/// The parts of a node that handlers ask. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Ledger,
+    pub(super) permits: Arc<Semaphore>,
+    /// Minting is computation: as much of it at a time as there are processors, and consensus is not kept waiting.
+    pub(super) processors: Arc<Semaphore>,
+    pub(super) server_ca: Option<Arc<str>>,
+    pub(super) document: Arc<str>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// For everything that is no path of this port.
+pub async fn not_found() -> Problem {
+    Problem::new(Kind::NotFound, "not_found", "there is nothing at this path")
+}
