@@ -10,9 +10,9 @@ use hessra_state::{Applied, Command, Lift, Policy, PolicyChange, RequestId, Revo
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
+use crate::cluster::Cluster;
 use crate::oracle::Reading;
 use crate::runtime::random;
-use crate::world::Shared;
 
 /// How long a client waits for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const ATTEMPTS_MAX: usize = 4;
 /// Asks nodes at random.
 pub struct Client {
     id: u64,
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     /// Requests that were answered, asked again now and then: one effect, one answer.
     answered: Vec<Wanted>,
 }
@@ -45,10 +45,10 @@ enum Answer {
 
 impl Client {
     /// A client with a number of its own, from 2000 on.
-    pub fn new(id: u64, shared: Arc<Shared>) -> Self {
+    pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
         Self {
             id,
-            shared,
+            cluster,
             answered: Vec::new(),
         }
     }
@@ -83,7 +83,7 @@ impl Client {
     }
 
     async fn lift(&mut self) -> bool {
-        let Some(state) = self.shared.any_node().state() else {
+        let Some(state) = self.cluster.any_node().state() else {
             return false;
         };
         let permanent = state
@@ -104,7 +104,7 @@ impl Client {
     }
 
     async fn apply_policy(&mut self) -> bool {
-        let Some(state) = self.shared.any_node().state() else {
+        let Some(state) = self.cluster.any_node().state() else {
             return false;
         };
         let based_on = state.policy().0;
@@ -142,13 +142,15 @@ impl Client {
 
     /// Asks until there is an answer, always with the same request id.
     async fn insist(&self, wanted: &Wanted, is_first: bool) -> bool {
-        let oracle = &self.shared.oracle;
+        let oracle = &self.cluster.oracle();
         let invoked_after = oracle.newest_acknowledged();
         let mut may_be_written = !is_first;
         for _ in 0..ATTEMPTS_MAX {
             match timeout(ANSWER_MAX, self.ask(wanted)).await {
                 Ok(Answer::Done(applied)) => {
-                    self.shared.count(|counts| counts.acknowledged += 1);
+                    self.cluster
+                        .journal()
+                        .count(|counts| counts.acknowledged += 1);
                     match (&wanted.command, is_first) {
                         (Command::Revoke(revoke), true) => oracle.revoke_was_acknowledged(
                             wanted.request,
@@ -166,16 +168,16 @@ impl Client {
             tokio::time::sleep(Duration::from_millis(random().gen_range(20..200))).await;
         }
         if may_be_written {
-            self.shared.count(|counts| counts.unknown += 1);
+            self.cluster.journal().count(|counts| counts.unknown += 1);
         } else {
-            self.shared.count(|counts| counts.refused += 1);
+            self.cluster.journal().count(|counts| counts.refused += 1);
             oracle.write_was_refused(wanted.request);
         }
         false
     }
 
     async fn ask(&self, wanted: &Wanted) -> Answer {
-        let node = self.shared.any_node();
+        let node = self.cluster.any_node();
         let Some(life) = node.life() else {
             return Answer::Unknown;
         };
@@ -205,23 +207,26 @@ impl Client {
     /// One linearizable check. True when it was answered.
     async fn check(&mut self) -> bool {
         let identity = any_identity();
-        let invoked_after = self.shared.oracle.newest_acknowledged();
+        let invoked_after = self.cluster.oracle().newest_acknowledged();
         let read = timeout(ANSWER_MAX, self.read()).await.ok().flatten();
         let reading = read.map(|state| reading(&state, &identity));
         match reading {
             Some(reading) => {
-                self.shared.count(|counts| counts.checked += 1);
-                self.shared
-                    .oracle
+                self.cluster.journal().count(|counts| counts.checked += 1);
+                self.cluster
+                    .oracle()
                     .check_was_answered(&identity, invoked_after, reading);
             }
-            None => self.shared.count(|counts| counts.unanswered += 1),
+            None => self
+                .cluster
+                .journal()
+                .count(|counts| counts.unanswered += 1),
         }
         reading.is_some()
     }
 
     async fn read(&self) -> Option<Arc<State>> {
-        let life = self.shared.any_node().life()?;
+        let life = self.cluster.any_node().life()?;
         let deadline = Instant::now() + ANSWER_MAX;
         let answered = life.ask(self.id, move |life| life.read(deadline)).await;
         answered?.ok()

@@ -1,6 +1,5 @@
 //! Disturbs the world. Every fault that is injected is counted by kind: a kind that did not occur was not tested.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +8,14 @@ use rand::Rng;
 use crate::runtime::random;
 use crate::world::World;
 
-/// Faults, and changes that operators made, by kind.
-pub type Faults = BTreeMap<&'static str, u64>;
-
 /// Disturbs the world until `until`, then leaves it as it happens to be.
 pub async fn disturb(world: &Arc<World>, until: tokio::time::Instant) {
     while tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(random().gen_range(200..1_000))).await;
         let kind = one(world).await;
-        world
-            .shared
-            .count(|counts| *counts.faults.entry(kind).or_default() += 1);
-        world.shared.trace(|| format!("fault {kind}"));
+        let journal = world.cluster.journal();
+        journal.count_kind(kind);
+        journal.trace(|| format!("fault {kind}"));
     }
 }
 
@@ -45,14 +40,14 @@ async fn one(world: &Arc<World>) -> &'static str {
 }
 
 async fn crash_one(world: &Arc<World>) -> &'static str {
-    let node = world.shared.any_node();
+    let node = world.cluster.any_node();
     node.crash().await;
     revive_later(world, node.id);
     "crash of one node"
 }
 
 async fn lose_power(world: &Arc<World>) -> &'static str {
-    for node in world.shared.nodes() {
+    for node in world.cluster.nodes() {
         node.crash().await;
         revive_later(world, node.id);
     }
@@ -60,7 +55,7 @@ async fn lose_power(world: &Arc<World>) -> &'static str {
 }
 
 async fn stop_one(world: &Arc<World>) -> &'static str {
-    let node = world.shared.any_node();
+    let node = world.cluster.any_node();
     node.stop().await;
     revive_later(world, node.id);
     "one node stopped in order"
@@ -70,52 +65,52 @@ fn revive_later(world: &Arc<World>, id: u64) {
     let world = world.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(random().gen_range(50..1_500))).await;
-        world.revive(id).await;
+        world.cluster.revive(id).await;
     });
 }
 
 fn cut_off_one(world: &Arc<World>) -> &'static str {
-    let alone = world.shared.any_node().id;
-    for other in world.shared.nodes() {
+    let alone = world.cluster.any_node().id;
+    for other in world.cluster.nodes() {
         if other.id != alone {
-            world.shared.network.cut(alone, other.id);
-            world.shared.network.cut(other.id, alone);
+            world.cluster.network().cut(alone, other.id);
+            world.cluster.network().cut(other.id, alone);
         }
     }
     "one node cut off from the others"
 }
 
 fn cut_one_way(world: &Arc<World>) -> &'static str {
-    let (from, to) = (world.shared.any_node().id, world.shared.any_node().id);
+    let (from, to) = (world.cluster.any_node().id, world.cluster.any_node().id);
     if from != to {
-        world.shared.network.cut(from, to);
+        world.cluster.network().cut(from, to);
     }
     "link cut one way"
 }
 
 fn lengthen_one_way(world: &Arc<World>) -> &'static str {
-    let (from, to) = (world.shared.any_node().id, world.shared.any_node().id);
+    let (from, to) = (world.cluster.any_node().id, world.cluster.any_node().id);
     if from != to {
-        world.shared.network.lengthen(from, to);
+        world.cluster.network().lengthen(from, to);
     }
     "link long one way"
 }
 
 fn lose_messages(world: &Arc<World>) -> &'static str {
     world
-        .shared
-        .network
+        .cluster
+        .network()
         .disturb(random().gen_range(0.01..0.2), random().gen_bool(0.5));
     "messages lost and delayed"
 }
 
 fn heal(world: &Arc<World>) -> &'static str {
-    world.shared.network.heal();
+    world.cluster.network().heal();
     "network healed"
 }
 
 fn step_a_clock(world: &Arc<World>) -> &'static str {
-    world.shared.any_node().clock.step();
+    world.cluster.any_node().clock.step();
     "wall clock stepped by up to an hour"
 }
 
@@ -132,12 +127,12 @@ fn slow_a_verifier(world: &Arc<World>) -> &'static str {
 }
 
 fn fail_a_disk(world: &Arc<World>) -> &'static str {
-    world.shared.any_node().disk.fail_next_sync();
+    world.cluster.any_node().disk.fail_next_sync();
     "one sync failed"
 }
 
 fn fill_a_disk(world: &Arc<World>) -> &'static str {
-    let node = world.shared.any_node();
+    let node = world.cluster.any_node();
     node.disk.run_low(true);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(random().gen_range(500..4_000))).await;
@@ -147,7 +142,7 @@ fn fill_a_disk(world: &Arc<World>) -> &'static str {
 }
 
 fn fill_an_audit_disk(world: &Arc<World>) -> &'static str {
-    let node = world.shared.any_node();
+    let node = world.cluster.any_node();
     node.audit.fill(true);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(random().gen_range(500..3_000))).await;
@@ -157,8 +152,8 @@ fn fill_an_audit_disk(world: &Arc<World>) -> &'static str {
 }
 
 async fn revive_all(world: &Arc<World>) -> &'static str {
-    for node in world.shared.nodes() {
-        world.revive(node.id).await;
+    for node in world.cluster.nodes() {
+        world.cluster.revive(node.id).await;
     }
     "all nodes revived"
 }

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::{Options, Plant, Report, fail_over, simulate};
+use crate::Plant;
+use crate::history::{fail_over, simulate};
+use crate::journal::{Options, Report};
 
 /// After the leader is lost on a slow network: lease, first try, and a few more.
 pub const ELECTED_WITHIN: Duration = Duration::from_secs(10);

@@ -7,34 +7,41 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | [`world`] | one seed from its beginning to its verdict |
-//! | [`faults`] | disturbs the world |
 //! | [`hunt`] | many seeds, and the first that breaks a promise |
-//! | [`node`] | one member: a disk that stays, a life that may end at any await |
+//! | [`history`] | one seed from its beginning to its verdict |
+//! | [`faults`] | disturbs the world |
+//! | [`world`] | a cluster and its verifiers; starts again what has ended |
 //! | [`client`], [`operator`] | ask for revocations and checks; change the members, watch containment |
 //! | [`verifier`] | follows a node over a stream that breaks |
-//! | [`oracle`] | sees everything and says which promise was broken |
-//! | [`network`], [`disk`], [`audit`], [`clock`], [`runtime`] | the machines |
+//! | [`cluster`], [`node`] | the members: disks that stay, lives that may end at any await |
+//! | [`peers`] | the seams of consensus: a process, and its way to the other members |
+//! | [`journal`], [`oracle`] | what happened, and which promise it broke |
+//! | [`network`], [`disk`], [`audit`], [`clock`], [`runtime`], [`signatures`] | the machines |
 //!
 //! Deliberate bugs are in the code that ships ([`Plant`]); only a build with debug assertions has them.
 
 pub mod audit;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod disk;
 pub mod faults;
+pub mod history;
 pub mod hunt;
+pub mod journal;
 pub mod network;
 pub mod node;
 pub mod operator;
 pub mod oracle;
+pub mod peers;
 pub mod runtime;
 pub mod signatures;
 pub mod verifier;
 pub mod world;
 
 pub use hessra_consensus::plant::Plant;
-pub use world::{Options, Report, fail_over, simulate};
+pub use history::{fail_over, simulate};
+pub use journal::{Options, Report};
 
 /// The product's Raft types on the simulation's runtime.
 pub type Config = hessra_sled::Types<runtime::SimRuntime>;

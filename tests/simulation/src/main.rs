@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use hessra_consensus::plant;
-use hessra_simulation::faults::Faults;
+use hessra_simulation::journal::Kinds;
 use hessra_simulation::{Options, Plant, Report, hunt, runtime};
 
 /// The cluster under seeds, in virtual time.
@@ -154,7 +154,7 @@ fn print(total: &Total, began: Instant) {
     by_kind(&counts.faults);
 }
 
-fn by_kind(counts: &Faults) {
+fn by_kind(counts: &Kinds) {
     counts
         .iter()
         .for_each(|(kind, count)| println!("  {count:>8}  {kind}"));

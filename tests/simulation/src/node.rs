@@ -9,17 +9,17 @@ use hessra_audit::Actor;
 use hessra_consensus::feed::subscription::follow;
 use hessra_consensus::feed::{FeedHub, FeedSettings};
 use hessra_consensus::{
-    Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, Measurement, NodeFacts,
-    NodeIdentity, RaftSettings, ReadError, Setup, StartError, StopReason, World, WriteError,
+    Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts, NodeIdentity,
+    RaftSettings, ReadError, Setup, StartError, StopReason, WriteError,
 };
 use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
 use hessra_proto::{ConvertError, NodeState, VerifierMessage};
-use hessra_revocation::{Event, Monotonic, UnixMillis};
+use hessra_revocation::Event;
 use hessra_sled::{MachineImage, Store, StoreError};
 use hessra_state::{Command, RequestId, State};
 use prost::Message as _;
-use rand::{Rng, RngCore as _};
+use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::network::{Address, SimPeers, Target};
-use crate::runtime::{Process, SimRuntime, random};
+use crate::network::Address;
+use crate::peers::{SimPeers, SimWorld, Site, Target};
+use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
-use crate::world::Shared;
 
 /// Between heartbeats of the feed: as in the product's default settings, five times faster.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -38,44 +38,6 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 pub const FRESH_FOR: Duration = Duration::from_secs(1);
 /// Messages of a stream under way; more wait at the node.
 const STREAM_CAPACITY: usize = 4;
-
-/// The process around consensus, simulated.
-#[derive(Clone)]
-pub struct SimWorld {
-    node: Address,
-    clock: Arc<Clock>,
-    disk: Arc<Disk>,
-    peers: Arc<SimPeers>,
-    shared: Arc<Shared>,
-}
-
-impl World for SimWorld {
-    type Runtime = SimRuntime;
-    type Peers = SimPeers;
-
-    fn peers(&self) -> &SimPeers {
-        &self.peers
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        self.clock.monotonic()
-    }
-
-    fn wall(&self) -> UnixMillis {
-        self.clock.wall()
-    }
-
-    fn random(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        random().fill_bytes(&mut bytes);
-        bytes
-    }
-
-    fn measure(&self, measurement: Measurement) {
-        self.shared
-            .measured(self.node, measurement, self.disk.is_low());
-    }
-}
 
 /// The facts that consensus does not know of its node.
 struct Facts(Arc<Disk>);
@@ -107,7 +69,7 @@ pub struct Node {
     pub disk: Arc<Disk>,
     /// Its audit log.
     pub audit: Arc<AuditDisk>,
-    shared: Arc<Shared>,
+    site: Site,
     life: Mutex<Option<Life>>,
     /// Taken out of service for good.
     retired: Mutex<bool>,
@@ -166,13 +128,13 @@ fn feed_settings() -> FeedSettings {
 
 impl Node {
     /// A node with empty disks, not started.
-    pub fn new(id: u64, shared: Arc<Shared>) -> Self {
+    pub fn new(id: u64, site: Site) -> Self {
         Self {
             id,
-            clock: Arc::new(Clock::random(shared.beginning)),
+            clock: Arc::new(Clock::random(site.journal.beginning)),
             disk: Arc::new(Disk::empty()),
             audit: Arc::default(),
-            shared,
+            site,
             life: Mutex::default(),
             retired: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -214,7 +176,7 @@ impl Node {
                     self.disk.crash();
                     continue;
                 }
-                Err(error) => self.shared.oracle.expect(false, || {
+                Err(error) => self.site.journal.oracle.expect(false, || {
                     format!("I16: node {} cannot start: {error}", self.id)
                 }),
             }
@@ -223,13 +185,12 @@ impl Node {
     }
 
     async fn be_born(self: Arc<Self>, process: Process) -> Result<Life, NotBorn> {
-        let (network, oracle) = (self.shared.network.clone(), self.shared.oracle.clone());
         let world = SimWorld {
             node: self.id,
             clock: self.clock.clone(),
             disk: self.disk.clone(),
-            peers: Arc::new(SimPeers::new(self.id, network, oracle)),
-            shared: self.shared.clone(),
+            peers: Arc::new(SimPeers::new(self.id, self.site.clone())),
+            site: self.site.clone(),
         };
         let setup = Setup {
             identity: NodeIdentity {
@@ -251,8 +212,8 @@ impl Node {
         let facts = Arc::new(Facts(self.disk.clone()));
         let inspector = Inspector::new(consensus.clone(), feed.clone(), facts);
         let inbound = Inbound::new(consensus.clone(), inspector);
-        self.shared
-            .network
+        self.site
+            .addresses
             .attach(self.id, Target { process, inbound });
         let life = Life {
             process,
@@ -268,7 +229,7 @@ impl Node {
     pub async fn crash(&self) {
         let _turn = self.turn.lock().await;
         let life = self.life.lock().expect("one thread").take();
-        self.shared.network.detach(self.id);
+        self.site.addresses.detach(self.id);
         self.disk.crash();
         if let Some(life) = life {
             life.process.crash().await;
@@ -363,7 +324,7 @@ impl Life {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let network = &self.node.shared.network;
+        let network = &self.node.site.network;
         network.cross(from, self.node.id).await;
         // A request that was under way to a life that has ended meanwhile finds the next one, or none.
         let life = self.node.life()?;
@@ -404,7 +365,8 @@ impl Life {
     /// C1: a report of containment says no more than what verifiers hold.
     pub fn containment_was_reported(&self, revision: u64, report: &AppliedProgress) {
         let node = &self.node;
-        node.shared
+        node.site
+            .journal
             .oracle
             .containment_was_reported(node.id, revision, report);
     }
@@ -414,7 +376,7 @@ impl Life {
         let text = data_encoding::HEXLOWER.encode(&request.0);
         let node = &self.node;
         let recorded = node.audit.has_record_of(&text, index);
-        node.shared.oracle.expect(recorded, || {
+        node.site.journal.oracle.expect(recorded, || {
             format!(
                 "A1: node {} answered request {text} at log index {index} before its audit record was durable",
                 node.id
@@ -424,7 +386,7 @@ impl Life {
 
     /// Opens a stream for a verifier. Messages travel as bytes, in order.
     pub fn subscribe(&self, verifier: Address) -> Stream {
-        let network = self.node.shared.network.clone();
+        let network = self.node.site.network.clone();
         let (said, heard) = mpsc::channel::<Vec<u8>>(64);
         let (given, taken) = mpsc::channel(STREAM_CAPACITY);
         let upstream = unfold(heard, |mut heard| async {
@@ -458,27 +420,27 @@ impl Life {
 
     /// Shows everything that this life applies to the oracle.
     async fn observe(self) {
-        let (id, shared) = (self.node.id, self.node.shared.clone());
+        let (id, journal) = (self.node.id, self.node.site.journal.clone());
         let raft = self.consensus.raft();
         let mut published = raft.watch();
         loop {
             let shown = published.borrow_and_update().clone();
-            shared.oracle.node_shows(id, &shown.state);
+            journal.oracle.node_shows(id, &shown.state);
             let image = raft.remembered().image();
             if let Some(applied) = image.applied {
-                shared
+                journal
                     .oracle
                     .node_applied(id, applied.index, &image.machine);
-                shared.trace(|| format!("node {id} applied {}", applied.index));
+                journal.trace(|| format!("node {id} applied {}", applied.index));
             }
             if let Some(age) = self.consensus.freshness() {
                 let revision = self.consensus.state().view().revision;
                 let as_of = Instant::now() - age;
                 let who = format!("node {id}");
-                shared.oracle.freshness_was_claimed(&who, revision, as_of);
+                journal.oracle.freshness_was_claimed(&who, revision, as_of);
             }
             for status in self.feed.subscribers().local(id) {
-                shared.oracle.verifier_was_counted(id, &status);
+                journal.oracle.verifier_was_counted(id, &status);
             }
             if published.changed().await.is_err() {
                 return;

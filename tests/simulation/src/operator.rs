@@ -9,9 +9,9 @@ use hessra_proto::v1::WatchAppliedRequest;
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
+use crate::cluster::Cluster;
 use crate::node::{Life, Node};
 use crate::runtime::random;
-use crate::world::Shared;
 
 /// How long an operator waits for one change.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
@@ -27,13 +27,13 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(3);
 /// Asks nodes at random.
 pub struct Operator {
     id: u64,
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
 }
 
 impl Operator {
     /// An operator with a number of its own, from 3000 on.
-    pub fn new(id: u64, shared: Arc<Shared>) -> Self {
-        Self { id, shared }
+    pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
+        Self { id, cluster }
     }
 
     /// Works until the world stops it.
@@ -49,7 +49,7 @@ impl Operator {
 
     /// Looks at the members through some node, and makes one change that may be made.
     async fn change_members(&self) {
-        let Some(life) = self.shared.any_node().life() else {
+        let Some(life) = self.cluster.any_node().life() else {
             return;
         };
         let members = life.consensus.raft().members();
@@ -60,7 +60,8 @@ impl Operator {
             _ => ("leadership transferred", transfer(&members)),
         };
         let Some(change) = change else { return };
-        self.shared
+        self.cluster
+            .journal()
             .trace(|| format!("operator {} asks for {change:?}", self.id));
         let wanted = change.clone();
         let deadline = Instant::now() + ANSWER_MAX;
@@ -71,12 +72,12 @@ impl Operator {
                 .await
         });
         let outcome = timeout(ANSWER_MAX, asked).await.ok().flatten();
-        self.shared
+        self.cluster
+            .journal()
             .trace(|| format!("operator {} hears {outcome:?}", self.id));
         match (outcome, change) {
             (Some(Ok(_)), change) => {
-                self.shared
-                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+                self.cluster.journal().count_kind(kind);
                 if let Change::Remove(id) = change {
                     self.retire_later(id);
                 }
@@ -84,13 +85,11 @@ impl Operator {
             (Some(Err(ChangeError::Unavailable(_) | ChangeError::Unaudited(_))) | None, _) => {
                 // It may have happened, in part: the end of the seed looks at who the members are.
                 let kind = "change of members with unknown outcome";
-                self.shared
-                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+                self.cluster.journal().count_kind(kind);
             }
             (Some(Err(_)), _) => {
                 let kind = "change of members refused";
-                self.shared
-                    .count(|counts| *counts.faults.entry(kind).or_default() += 1);
+                self.cluster.journal().count_kind(kind);
             }
         }
     }
@@ -101,39 +100,39 @@ impl Operator {
             return None;
         }
         let waits = |node: &Arc<Node>| !members.nodes.contains_key(&node.id) && node.is_new();
-        let waiting = self.shared.nodes().into_iter().find(waits);
+        let waiting = self.cluster.nodes().into_iter().find(waits);
         let node = match waiting {
             Some(node) => node,
             None => {
-                let node = self.shared.new_node(ADDED_MAX)?;
+                let node = self.cluster.new_node(ADDED_MAX)?;
                 node.start().await;
                 node
             }
         };
         Some(Change::AddLearner {
             id: node.id,
-            member: crate::world::member(node.id),
+            member: crate::cluster::member(node.id),
         })
     }
 
     fn retire_later(&self, id: u64) {
-        let shared = self.shared.clone();
+        let cluster = self.cluster.clone();
         tokio::spawn(async move {
             let after = random().gen_range(Duration::ZERO..RETIRE_WITHIN);
             tokio::time::sleep(after).await;
-            if let Some(node) = shared.node(id) {
+            if let Some(node) = cluster.node(id) {
                 node.retire().await;
-                shared.trace(|| format!("node {id} retired"));
+                cluster.journal().trace(|| format!("node {id} retired"));
             }
         });
     }
 
     /// Watches the newest acknowledged revision through some node.
     async fn watch(&self) {
-        let Some(life) = self.shared.any_node().life() else {
+        let Some(life) = self.cluster.any_node().life() else {
             return;
         };
-        let revision = self.shared.oracle.newest_acknowledged().0;
+        let revision = self.cluster.oracle().newest_acknowledged().0;
         let wanted = WatchAppliedRequest {
             revision,
             fraction: if random().gen_bool(0.3) { 0.5 } else { 0.0 },

@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::Plant;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::node::{self, FRESH_FOR, Stream};
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
-use crate::world::Shared;
 
 /// A stream without a word for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ pub struct Verifier {
     pub id: u64,
     name: VerifierId,
     clock: Clock,
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     /// What it has written to its own disk.
     stored: Mutex<Option<View>>,
     /// The oracle's note of how far it ever came.
@@ -46,12 +46,12 @@ struct Following {
 
 impl Verifier {
     /// Knows nothing, not started.
-    pub fn new(id: u64, shared: Arc<Shared>) -> Self {
+    pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
         Self {
             id,
             name: VerifierId::parse(&format!("v{id}")).expect("a letter and digits"),
-            clock: Clock::random(shared.beginning),
-            shared,
+            clock: Clock::random(cluster.journal().beginning),
+            cluster,
             stored: Mutex::default(),
             reached: Mutex::default(),
             process: Mutex::default(),
@@ -90,8 +90,8 @@ impl Verifier {
     async fn live(self: Arc<Self>, process: Process) {
         let pinned = BTreeMap::new();
         let stored = self.stored.lock().expect("one thread").clone();
-        let stored =
-            stored.filter(|_| self.shared.options.plant != Some(Plant::HighWaterForgotten));
+        let stored = stored
+            .filter(|_| self.cluster.journal().options.plant != Some(Plant::HighWaterForgotten));
         let mut follower = match stored {
             Some(view) => Follower::resume(Signatures, pinned, view),
             None => Follower::new(Signatures, pinned),
@@ -114,7 +114,7 @@ impl Verifier {
     /// One stream to some node, to its end. Returns the pause before the next.
     async fn follow(&self, follower: &mut Follower<Signatures>, process: Process) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
-        let node = self.shared.any_node();
+        let node = self.cluster.any_node();
         if node.life().is_none() {
             return PAUSE;
         }
@@ -125,7 +125,7 @@ impl Verifier {
             }
         }
         let Some(hello) = hello else { return PAUSE };
-        let crossing = self.shared.network.deliver(self.id, node.id);
+        let crossing = self.cluster.network().deliver(self.id, node.id);
         let greeted = tokio::time::timeout(SILENCE_MAX, crossing).await;
         let (Ok(()), Some(life)) = (greeted, node.life()) else {
             return self.lose(follower);
@@ -170,7 +170,7 @@ impl Verifier {
         process: Process,
     ) -> mpsc::Sender<VerifierMessage> {
         let (said, mut heard) = mpsc::channel(64);
-        let (network, id) = (self.shared.network.clone(), self.id);
+        let (network, id) = (self.cluster.network().clone(), self.id);
         process.spawn(async move {
             while let Some(said) = heard.recv().await {
                 network.deliver(id, node).await;
@@ -192,7 +192,7 @@ impl Verifier {
         let kind = kind_of(&event);
         self.is_gapless(following, &event);
         let actions = follower.handle(event, self.clock.monotonic());
-        self.shared.trace(|| {
+        self.cluster.journal().trace(|| {
             format!(
                 "verifier {} {kind} from node {}: {} actions",
                 self.id,
@@ -217,7 +217,7 @@ impl Verifier {
             }
             Event::Delta { from, to, .. } => {
                 let gap = following.sent.is_some_and(|sent| *from > sent.next());
-                self.shared.oracle.expect(!gap, || {
+                self.cluster.oracle().expect(!gap, || {
                     format!(
                         "I5: node {} sent verifier {} a delta from {from}, after {:?}",
                         following.node, self.id, following.sent
@@ -256,7 +256,7 @@ impl Verifier {
                 }
                 Action::Reconnect { after, .. } => pause = Some(after),
                 Action::Alarm(alarm) => {
-                    self.shared.oracle.expect(false, || {
+                    self.cluster.oracle().expect(false, || {
                         format!("R4: verifier {} raised: {alarm}", self.id)
                     });
                 }
@@ -283,11 +283,12 @@ impl Verifier {
     fn publish(&self, follower: &Follower<Signatures>) {
         let Some(view) = follower.view() else { return };
         let mut reached = self.reached.lock().expect("one thread");
-        self.shared
-            .oracle
+        self.cluster
+            .oracle()
             .verifier_published(self.id, *reached, view);
         *reached = Some((view.epoch, view.revision));
-        self.shared
+        self.cluster
+            .journal()
             .trace(|| format!("verifier {} at {}", self.id, view.revision));
     }
 
@@ -299,9 +300,11 @@ impl Verifier {
         *self.fresh.lock().expect("one thread") = fresh;
         if let (true, Some(as_of), Some(view)) = (fresh, freshness.as_of, follower.view()) {
             let who = format!("verifier {}", self.id);
-            self.shared
-                .oracle
-                .freshness_was_claimed(&who, view.revision, self.clock.truly(as_of));
+            self.cluster.oracle().freshness_was_claimed(
+                &who,
+                view.revision,
+                self.clock.truly(as_of),
+            );
         }
     }
 }

@@ -1,0 +1,224 @@
+//! The history of one seed, from its beginning to its verdict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hessra_consensus::plant::plant;
+use hessra_proto::v1::WatchAppliedRequest;
+use tokio::time::{Instant, timeout};
+
+use crate::Plant;
+use crate::client::Client;
+use crate::faults;
+use crate::journal::{Options, Report};
+use crate::node::Node;
+use crate::operator::{self, Operator};
+use crate::runtime::{self, Process};
+use crate::world::{World, supervise};
+
+const CLIENTS: u64 = 4;
+const OPERATORS: u64 = 2;
+/// How long things go wrong.
+const TROUBLE: Duration = Duration::from_secs(15);
+/// I18: a write within this long after healing…
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// …a change of the members that was half done is completed within this long…
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// …equal states within this long…
+const EQUAL_WITHIN: Duration = Duration::from_secs(30);
+/// …and fresh verifiers within this long.
+const FRESH_WITHIN: Duration = Duration::from_secs(5);
+/// C2: a revision is proven applied at every verifier within this long of all being fresh.
+const CONTAINED_WITHIN: Duration = Duration::from_secs(8);
+
+/// Runs one seed.
+pub fn simulate(seed: u64, options: Options) -> Report {
+    in_one_seed(seed, options, async move {
+        let world = Arc::new(World::begin(options).await);
+        live(&world).await;
+        world.recover().await;
+        world.judge();
+        let report = world.cluster.journal().report();
+        world.cluster.end();
+        report
+    })
+}
+
+/// How long the two nodes that are left need for another leader when the leader crashes and stays down, over a network
+/// with long delays. `None`: more than a minute.
+pub fn fail_over(seed: u64, options: Options) -> Option<Duration> {
+    in_one_seed(seed, options, async move {
+        let world = World::begin(options).await;
+        world.found_cluster().await;
+        world.cluster.network().disturb(0.0, true);
+        let lost = world.until_led().await;
+        lost.crash().await;
+        let began = Instant::now();
+        let led = timeout(Duration::from_secs(60), world.until_led()).await;
+        let took = led.ok().map(|_| began.elapsed());
+        world.cluster.end();
+        took
+    })
+}
+
+fn in_one_seed<T>(seed: u64, options: Options, history: impl Future<Output = T>) -> T {
+    plant(options.plant);
+    let outcome = runtime::run(seed, history);
+    plant(None);
+    outcome
+}
+
+/// People and services use the cluster while things go wrong.
+async fn live(world: &Arc<World>) {
+    world.found_cluster().await;
+    if world.cluster.journal().options.plant != Some(Plant::NeverRestarted) {
+        tokio::spawn(supervise(world.cluster.clone()));
+    }
+    world.verifiers.iter().for_each(|verifier| verifier.start());
+    let mut users = Vec::new();
+    for number in 0..CLIENTS {
+        let client = Client::new(2_000 + number, world.cluster.clone());
+        users.push(started(client.work()));
+    }
+    for number in 0..OPERATORS {
+        let operator = Operator::new(3_000 + number, world.cluster.clone());
+        users.push(started(operator.work()));
+    }
+    faults::disturb(world, Instant::now() + TROUBLE).await;
+    for user in users {
+        user.crash().await;
+    }
+}
+
+fn started(work: impl Future<Output = ()> + Send + 'static) -> Process {
+    let process = Process::start();
+    process.spawn(work);
+    process
+}
+
+impl World {
+    /// I18, C2: after healing the cluster writes, completes what was half done, agrees, and proves so.
+    async fn recover(&self) {
+        self.heal().await;
+        let oracle = self.cluster.oracle();
+        let written = timeout(WRITE_WITHIN, self.write()).await;
+        oracle.expect(written.is_ok(), || {
+            format!("I18: no write within {WRITE_WITHIN:?} of healing")
+        });
+        let settled = timeout(SETTLED_WITHIN, self.until_settled()).await;
+        oracle.expect(settled.is_ok(), || {
+            format!("I18: a change of the members is half done {SETTLED_WITHIN:?} after healing")
+        });
+        let equal = timeout(EQUAL_WITHIN, self.until_equal()).await;
+        oracle.expect(equal.is_ok(), || {
+            format!("I18: states differ {EQUAL_WITHIN:?} after healing")
+        });
+        let fresh = timeout(FRESH_WITHIN, self.until_fresh()).await;
+        oracle.expect(fresh.is_ok(), || {
+            format!("I18: a verifier is not fresh {FRESH_WITHIN:?} after healing")
+        });
+        let contained = timeout(CONTAINED_WITHIN, self.until_contained()).await;
+        oracle.expect(contained.is_ok(), || {
+            format!(
+                "C2: the newest revocation is not proven applied {CONTAINED_WITHIN:?} after all verifiers were fresh"
+            )
+        });
+    }
+
+    async fn heal(&self) {
+        self.cluster.network().heal();
+        for node in self.cluster.nodes() {
+            node.disk.run_low(false);
+            node.audit.fill(false);
+            // A disk that is about to fail is replaced with the same content: nothing goes wrong from here on. A node that
+            // has stopped is left to what starts it again in production.
+            if node.disk.is_about_to_fail() && node.has_stopped().is_none() {
+                node.crash().await;
+            }
+            self.cluster.revive(node.id).await;
+        }
+        let verifiers = self.verifiers.iter();
+        verifiers.for_each(|verifier| verifier.dawdle(false));
+    }
+
+    async fn write(&self) {
+        let mut client = Client::new(2_999, self.cluster.clone());
+        while !client.revoke().await {}
+    }
+
+    /// Returns when no change of the members is under way, and takes out of service what is no member.
+    async fn until_settled(&self) {
+        loop {
+            let leader = self.until_led().await;
+            if let Some(life) = leader.life() {
+                let deadline = Instant::now() + Duration::from_secs(1);
+                let confirmed = life.consensus.linearize(deadline).await.is_ok();
+                let members = life.consensus.raft().members();
+                if confirmed && !members.is_changing() {
+                    for node in self.cluster.nodes() {
+                        if !members.nodes.contains_key(&node.id) {
+                            node.retire().await;
+                        }
+                    }
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn until_equal(&self) {
+        loop {
+            let digest = |node: &Arc<Node>| Some(node.image()?.machine.digest());
+            let digests: Vec<_> = self.cluster.nodes().iter().map(digest).collect();
+            let first = digests.first().copied().flatten();
+            if first.is_some() && digests.iter().all(|digest| *digest == first) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn until_fresh(&self) {
+        while !self.verifiers.iter().all(|verifier| verifier.is_fresh()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Returns when some node says that every verifier has applied the newest acknowledged revocation.
+    async fn until_contained(&self) {
+        let wanted = WatchAppliedRequest {
+            revision: self.cluster.oracle().newest_acknowledged().0,
+            fraction: 0.0,
+            count: u32::try_from(self.verifiers.len()).expect("a few"),
+        };
+        loop {
+            if let Some(life) = self.cluster.any_node().life()
+                && operator::watch(life, wanted).await
+            {
+                return;
+            }
+        }
+    }
+
+    /// I10, I12, A2: what was promised of the whole history.
+    fn judge(&self) {
+        let oracle = self.cluster.oracle();
+        oracle.finish();
+        let nodes = self.cluster.nodes();
+        let lives: Vec<_> = nodes.iter().filter_map(|node| node.life()).collect();
+        oracle.refusals_hold(|request| {
+            lives.iter().any(|life| {
+                let remembered = life.consensus.raft().remembered();
+                let answers = remembered.answers(&mut std::iter::once(request));
+                answers.into_iter().any(|answer| answer.is_some())
+            })
+        });
+        for node in &nodes {
+            let repeated = node.audit.repeated();
+            oracle.expect(repeated.is_empty(), || {
+                format!("A2: node {} has records twice: {repeated:?}", node.id)
+            });
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The journal of one seed: what happened, counted, traced and judged.
+
+use std::sync::Mutex;
+
+use hessra_consensus::Measurement;
+use hessra_revocation::Revision;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::Plant;
+use crate::oracle::Oracle;
+
+/// Events by kind.
+pub type Kinds = std::collections::BTreeMap<&'static str, u64>;
+
+/// What to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A deliberate bug.
+    pub plant: Option<Plant>,
+    /// Print every event.
+    pub trace: bool,
+}
+
+/// What one seed did and found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Broken promises. Empty is good.
+    pub violations: Vec<String>,
+    /// Operations and faults.
+    pub counts: Counts,
+    /// Digest of every event: the same seed gives the same.
+    pub trace: [u8; 32],
+    /// Newest revision.
+    pub head: Revision,
+    /// Comparisons the oracle made.
+    pub checks: u64,
+}
+
+/// Operations and faults.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Writes that were answered.
+    pub acknowledged: u64,
+    /// Writes without an answer after all attempts.
+    pub unknown: u64,
+    /// Writes that were refused as certainly not written.
+    pub refused: u64,
+    /// Linearizable checks that were answered.
+    pub checked: u64,
+    /// Linearizable checks without an answer.
+    pub unanswered: u64,
+    /// Streams to verifiers that were told to resume, by reason.
+    pub resets: Kinds,
+    /// Kinds and changes of the members, by kind.
+    pub faults: Kinds,
+}
+
+/// The journal of one seed.
+pub struct Journal {
+    /// What was asked for.
+    pub options: Options,
+    /// When it began.
+    pub beginning: Instant,
+    /// Sees everything.
+    pub oracle: Oracle,
+    counts: Mutex<Counts>,
+    trace: Mutex<Sha256>,
+}
+
+impl Journal {
+    /// Nothing has happened yet.
+    pub fn begin(options: Options) -> Self {
+        Self {
+            options,
+            beginning: Instant::now(),
+            oracle: Oracle::default(),
+            counts: Mutex::default(),
+            trace: Mutex::default(),
+        }
+    }
+
+    /// A figure of the consensus of a node. `is_low`: its disk has no room for writes.
+    pub fn measured(&self, node: u64, measurement: Measurement, is_low: bool) {
+        match measurement {
+            Measurement::EntryProposed(commands) => {
+                self.oracle.entry_was_proposed(node, commands, is_low);
+            }
+            Measurement::FeedForkAlarm | Measurement::ReplicaAlarm => {
+                self.oracle.expect(false, || {
+                    format!("I11: node {node} says that another one holds another history")
+                });
+            }
+            Measurement::FeedReset(reason) => self.count(|counts| {
+                *counts.resets.entry(reason.as_str()).or_default() += 1;
+            }),
+            _ => {}
+        }
+    }
+
+    /// Changes the counts.
+    pub fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock().expect("one thread"));
+    }
+
+    /// Notes an event: in the digest always, on the terminal when asked for.
+    pub fn trace(&self, event: impl FnOnce() -> String) {
+        let line = format!(
+            "{:>9.3} {}",
+            self.beginning.elapsed().as_secs_f64(),
+            event()
+        );
+        self.trace.lock().expect("one thread").update(&line);
+        if self.options.trace {
+            println!("{line}");
+        }
+    }
+
+    /// One event of a kind.
+    pub fn count_kind(&self, kind: &'static str) {
+        self.count(|counts| *counts.faults.entry(kind).or_default() += 1);
+    }
+
+    /// What the seed did and found.
+    pub fn report(&self) -> Report {
+        Report {
+            violations: self.oracle.violations(),
+            counts: self.counts.lock().expect("one thread").clone(),
+            trace: self
+                .trace
+                .lock()
+                .expect("one thread")
+                .clone()
+                .finalize()
+                .into(),
+            head: self.oracle.head(),
+            checks: self.oracle.checks(),
+        }
+    }
+}

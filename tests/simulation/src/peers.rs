@@ -1,0 +1,278 @@
+//! The seams of consensus, simulated: a process with its clocks and its figures, and its way to the other members.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hessra_consensus::{Change, Inbound, Measurement, Peer, PeerError, Peers, Proposed, World};
+use hessra_proto::status::{Failure, Reason};
+use hessra_proto::v1::raft::InspectResponse;
+use hessra_revocation::{Monotonic, UnixMillis};
+use hessra_sled::Vote;
+use hessra_state::Stamped;
+use openraft::Snapshot;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use rand::RngCore as _;
+use tokio::time::{Instant, timeout};
+
+use crate::Config;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::journal::Journal;
+use crate::network::{Address, Network};
+use crate::runtime::{Process, SimRuntime, random};
+
+/// Entries in one message; more are sent in several.
+const ENTRIES_MAX: usize = 12;
+
+/// What the processes of one simulation share. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Site {
+    /// All links.
+    pub network: Arc<Network>,
+    /// Who answers where.
+    pub addresses: Arc<Addresses>,
+    /// What happens is written here.
+    pub journal: Arc<Journal>,
+}
+
+/// The answering end of a node: one life.
+#[derive(Clone)]
+pub struct Target {
+    /// The life that answers.
+    pub process: Process,
+    /// Its answers to the other members.
+    pub inbound: Inbound<SimWorld>,
+}
+
+/// Who answers where.
+#[derive(Default)]
+pub struct Addresses {
+    nodes: Mutex<BTreeMap<Address, Target>>,
+}
+
+impl Addresses {
+    /// From now on `target` answers at `address`.
+    pub fn attach(&self, address: Address, target: Target) {
+        self.nodes
+            .lock()
+            .expect("one thread")
+            .insert(address, target);
+    }
+
+    /// Nobody answers at `address` any more.
+    pub fn detach(&self, address: Address) {
+        self.nodes.lock().expect("one thread").remove(&address);
+    }
+
+    /// The life that answers at `address`, if any does.
+    fn at(&self, address: Address) -> Option<Target> {
+        self.nodes
+            .lock()
+            .expect("one thread")
+            .get(&address)
+            .cloned()
+    }
+}
+
+/// The process around consensus, simulated.
+#[derive(Clone)]
+pub struct SimWorld {
+    /// Whose process it is.
+    pub node: Address,
+    /// Its clocks.
+    pub clock: Arc<Clock>,
+    /// Its store.
+    pub disk: Arc<Disk>,
+    /// Its way to the others.
+    pub peers: Arc<SimPeers>,
+    /// What all processes share.
+    pub site: Site,
+}
+
+impl World for SimWorld {
+    type Runtime = SimRuntime;
+    type Peers = SimPeers;
+
+    fn peers(&self) -> &SimPeers {
+        &self.peers
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.clock.wall()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        random().fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn measure(&self, measurement: Measurement) {
+        self.site
+            .journal
+            .measured(self.node, measurement, self.disk.is_low());
+    }
+}
+
+/// One life's way to the other members.
+pub struct SimPeers {
+    from: Address,
+    site: Site,
+}
+
+impl SimPeers {
+    /// The way from this node.
+    pub fn new(from: Address, site: Site) -> Self {
+        Self { from, site }
+    }
+
+    /// There and back, within a time.
+    async fn call<T, F>(
+        &self,
+        to: &Peer,
+        within: Duration,
+        request: impl FnOnce(Inbound<SimWorld>) -> F + Send + 'static,
+    ) -> Result<T, PeerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let (from, to) = (self.from, to.id);
+        let exchange = async {
+            self.site.network.cross(from, to).await;
+            let target = self.site.addresses.at(to).ok_or_else(refused)?;
+            let work = request(target.inbound);
+            let answered = self.site.network.ask(from, to, target.process, work).await;
+            answered.unwrap_or_else(|| Err(broken()))
+        };
+        match timeout(within, exchange).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(Failure::new(Reason::Deadline, "no answer in time").into()),
+        }
+    }
+}
+
+fn refused() -> Failure {
+    Failure::new(Reason::Unavailable, "nobody answers at this address")
+}
+
+fn broken() -> Failure {
+    Failure::new(Reason::Unavailable, "the connection broke")
+}
+
+impl Peers<SimRuntime> for SimPeers {
+    async fn append(
+        &self,
+        to: &Peer,
+        request: AppendEntriesRequest<Config>,
+        within: Duration,
+    ) -> Result<AppendEntriesResponse<u64>, PeerError> {
+        if request.entries.len() > ENTRIES_MAX {
+            return Err(PeerError::TooLarge {
+                fitting: ENTRIES_MAX as u64,
+            });
+        }
+        self.site
+            .journal
+            .oracle
+            .leader_was_seen(&request.vote, self.from);
+        self.site.journal.oracle.entries_were_sent(&request.entries);
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.append(from, request).await
+        })
+        .await
+    }
+
+    async fn vote(
+        &self,
+        to: &Peer,
+        request: VoteRequest<u64>,
+        within: Duration,
+    ) -> Result<VoteResponse<u64>, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.vote(from, request).await
+        })
+        .await
+    }
+
+    async fn snapshot(
+        &self,
+        to: &Peer,
+        vote: Vote,
+        snapshot: Snapshot<Config>,
+        within: Duration,
+    ) -> Result<SnapshotResponse<u64>, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.may_send_snapshot(from, &vote)?;
+            inbound.snapshot(from, vote, snapshot).await
+        })
+        .await
+    }
+
+    async fn propose(
+        &self,
+        to: &Peer,
+        commands: Vec<Stamped>,
+        within: Duration,
+    ) -> Result<Proposed, PeerError> {
+        let (from, deadline) = (self.from, Instant::now() + within);
+        self.call(to, within, move |inbound| async move {
+            inbound.may_propose(from, commands.len())?;
+            inbound.propose(from, commands, deadline).await
+        })
+        .await
+    }
+
+    async fn read_index(&self, to: &Peer, within: Duration) -> Result<u64, PeerError> {
+        let (from, deadline) = (self.from, Instant::now() + within);
+        self.call(to, within, move |inbound| async move {
+            inbound.read_index(from, deadline).await
+        })
+        .await
+    }
+
+    async fn stand(&self, to: &Peer, within: Duration) -> Result<(), PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.stand(from).await
+        })
+        .await
+    }
+
+    async fn change_members(
+        &self,
+        to: &Peer,
+        change: &Change,
+        within: Duration,
+    ) -> Result<u64, PeerError> {
+        let (from, change) = (self.from, change.clone());
+        self.call(to, within, move |inbound| async move {
+            inbound.change_members(from, &change).await
+        })
+        .await
+    }
+
+    async fn inspect(
+        &self,
+        to: &Peer,
+        verifiers: bool,
+        within: Duration,
+    ) -> Result<InspectResponse, PeerError> {
+        let from = self.from;
+        self.call(to, within, move |inbound| async move {
+            inbound.inspect(from, verifiers)
+        })
+        .await
+    }
+}
