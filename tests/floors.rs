@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Every crate of the workspace, its floor, and the crates of ours that it may use. Place a new crate here.
 const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-revocation", 0, &[]),
+    ("hessra-files", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-audit", 1, &[]),
@@ -16,17 +17,28 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     (
         "hessra-sled",
         2,
-        &["hessra-revocation", "hessra-proto", "hessra-state"],
+        &[
+            "hessra-files",
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-state",
+        ],
     ),
     (
         "hessra-sdk-rust",
         2,
-        &["hessra-revocation", "hessra-proto", "hessra-sdk-core"],
+        &[
+            "hessra-files",
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-sdk-core",
+        ],
     ),
     (
         "hessra-node",
         3,
         &[
+            "hessra-files",
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
@@ -39,7 +51,12 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     (
         "hessra-cli",
         3,
-        &["hessra-audit", "hessra-policy", "hessra-sdk-rust"],
+        &[
+            "hessra-files",
+            "hessra-audit",
+            "hessra-policy",
+            "hessra-sdk-rust",
+        ],
     ),
     ("hessra-tests", 4, ANY),
     ("hessra-simulation", 4, ANY),
