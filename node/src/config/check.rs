@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use hessra_files::{Readers, SecretError, open_secret};
 
 use super::{ByteSize, Config, Lasting, PolicyGit};
 
@@ -449,28 +450,30 @@ pub(super) fn files(config: &Config) -> Result<(), SecretFileError> {
     Ok(())
 }
 
+/// Members of the file's group may read it: that is how a container platform hands out secrets.
 fn secret(setting: &'static str, path: &Path) -> Result<(), SecretFileError> {
-    let mode = readable(setting, path)?;
-    // Members of the file's group may read it: that is how a container platform hands out secrets.
-    if mode & 0o007 != 0 {
-        return Err(SecretFileError::WorldReadable {
+    let opened = open_secret(path, Readers::OwnerAndGroup);
+    opened.map(drop).map_err(|error| match error {
+        SecretError::Unreadable(error) => unreadable(setting, path, &error),
+        SecretError::Exposed { mode } => SecretFileError::WorldReadable {
             setting,
             path: path.into(),
             mode,
-        });
-    }
-    Ok(())
+        },
+    })
 }
 
-/// The permission bits of a file that can be opened.
-fn readable(setting: &'static str, path: &Path) -> Result<u32, SecretFileError> {
-    let unreadable = |error: std::io::Error| SecretFileError::Unreadable {
+fn readable(setting: &'static str, path: &Path) -> Result<(), SecretFileError> {
+    let opened = std::fs::File::open(path);
+    opened
+        .map(drop)
+        .map_err(|error| unreadable(setting, path, &error))
+}
+
+fn unreadable(setting: &'static str, path: &Path, error: &std::io::Error) -> SecretFileError {
+    SecretFileError::Unreadable {
         setting,
         path: path.into(),
         reason: error.to_string(),
-    };
-    let metadata = std::fs::File::open(path)
-        .and_then(|file| file.metadata())
-        .map_err(unreadable)?;
-    Ok(metadata.permissions().mode() & 0o7777)
+    }
 }

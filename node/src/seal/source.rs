@@ -11,15 +11,15 @@
 //! Every member of a cluster must come to the same key.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use hessra_files::{FileError, Mode, Readers, SecretError, open_secret, read_bounded};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -177,20 +177,12 @@ impl PinSource {
 pub fn create_file(path: &Path, random: [u8; 32]) -> Result<(), SealError> {
     let random = Zeroizing::new(random);
     let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(random.as_slice())));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        });
-    written.map_err(|error| match error.kind() {
+    let created = hessra_files::create(path, text.as_bytes(), Mode::Private);
+    created.map_err(|FileError { source, .. }| match source.kind() {
         io::ErrorKind::AlreadyExists => SealError::Exists { path: path.into() },
         _ => SealError::Unwritable {
             path: path.into(),
-            reason: error.to_string(),
+            reason: source.to_string(),
         },
     })
 }
@@ -210,28 +202,15 @@ fn hexadecimal(name: &str, text: &[u8]) -> Result<Zeroizing<[u8; 32]>, SealError
 /// Members of the file's group may read it: that is how container platforms and service managers hand out secrets.
 fn secret_file(name: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let failed = |error: io::Error| unreadable(name, &format!("`{}`: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(SealError::WorldReadable {
+    let file = open_secret(path, Readers::OwnerAndGroup).map_err(|error| match error {
+        SecretError::Unreadable(error) => failed(error),
+        SecretError::Exposed { mode } => SealError::WorldReadable {
             source_name: name.to_owned(),
             path: path.into(),
             mode,
-        });
-    }
-    read_bounded(file).map_err(failed)
-}
-
-fn read_bounded(from: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
-    from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it has more than {SECRET_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(bytes)
+        },
+    })?;
+    read_bounded(file, SECRET_BYTES_MAX).map_err(failed)
 }
 
 fn environment(name: &str, variable: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -258,7 +237,8 @@ fn prompt(name: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
 
 /// Through the file system, which duplicates the descriptor: it stays open, and the node passes it to nobody.
 fn descriptor(name: &str, number: u32) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let read = File::open(format!("/dev/fd/{number}")).and_then(read_bounded);
+    let read = File::open(format!("/dev/fd/{number}"))
+        .and_then(|file| read_bounded(file, SECRET_BYTES_MAX));
     let text = read.map_err(|error| unreadable(name, &format!("descriptor {number}: {error}")))?;
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     Ok(Zeroizing::new(first.to_vec()))

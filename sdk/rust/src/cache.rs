@@ -7,15 +7,14 @@
 //! | `view` | the last view, as the signed snapshot a node would send | named, ignored, fetched again; the mark still holds |
 //!
 //! The view is stored in wire format with its signed checkpoint and is taken back through the follower itself, so a
-//! file is believed exactly as far as a stream is. Both files end in a SHA-256 and are replaced as a whole: written
-//! aside, synced, renamed, and the directory synced.
+//! file is believed exactly as far as a stream is. Both files end in a SHA-256 and are replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hessra_files::{FileError, Mode as FileMode, Writers};
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::{Epoch, Event, FeedId, Follower, Hash, Revision, SignedCheckpoint, View};
 use prost::Message;
@@ -149,13 +148,13 @@ impl StateDirectory {
         let path = path.into();
         let failed =
             |error: std::io::Error| ClientError::file("open the state directory", &path, &error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed)?;
-        let lock = options()
+        hessra_files::make_private_directory(&path)
+            .map_err(|FileError { source, .. }| failed(source))?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path.join("lock"))
             .map_err(failed)?;
         match lock.try_lock() {
@@ -225,25 +224,15 @@ impl StateDirectory {
         self.replace("mark", Mark::of(&snapshot.view).to_text().as_bytes())
     }
 
-    /// Written aside, synced, renamed, directory synced: after a power loss there is the old file or the new one.
+    /// The lock makes this process the only writer.
     fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let aside = self.file(&format!("{name}.new"));
-        let mut file = options().truncate(true).open(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, self.file(name))?;
-        File::open(&self.path)?.sync_all()
+        hessra_files::replace(&self.file(name), bytes, FileMode::Private, Writers::One)
+            .map_err(|FileError { source, .. }| source)
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
 }
 
 fn in_use(path: &Path) -> ClientError {

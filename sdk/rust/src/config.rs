@@ -11,11 +11,12 @@
 //! Only the given authorities are trusted, never those compiled in or of the system: a Hessra cluster has its own.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_files::{Readers, SecretError, open_secret, read_bounded};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -108,9 +109,13 @@ impl Credentials {
         key: impl AsRef<Path>,
     ) -> Result<Self, ClientError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
-        refuse_readable_by_all(key)?;
+        // Group-readable stays allowed: that is how service managers hand keys to a service.
+        let key_file = open_secret(key, Readers::OwnerAndGroup).map_err(|error| match error {
+            SecretError::Unreadable(error) => ClientError::file("read", key, &error),
+            SecretError::Exposed { mode } => open_to_everybody(key, mode),
+        })?;
         let certificate_pem = read(certificate)?;
-        let key_pem = read(key)?;
+        let key_pem = read_pem(key_file, key)?;
         Self::pem(certificate_pem.to_vec(), key_pem.to_vec()).map_err(|error| {
             let path = if error.message.contains("private key") {
                 key
@@ -146,31 +151,29 @@ fn in_file(mut error: ClientError, path: &Path) -> ClientError {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    let file = File::open(path).map_err(|error| ClientError::file("read", path, &error))?;
+    read_pem(file, path)
+}
+
+fn read_pem(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
     let failed = |error: std::io::Error| ClientError::file("read", path, &error);
-    let size = std::fs::metadata(path).map_err(failed)?.len();
+    let size = file.metadata().map_err(failed)?.len();
     if size > PEM_BYTES_MAX {
         return Err(ClientError::invalid(format!(
             "`{}` has {size} bytes: not a PEM file",
             path.display()
         )));
     }
-    std::fs::read(path).map(Zeroizing::new).map_err(failed)
+    read_bounded(file, PEM_BYTES_MAX).map_err(failed)
 }
 
-/// Group-readable stays allowed: that is how service managers hand keys to a service.
-fn refuse_readable_by_all(path: &Path) -> Result<(), ClientError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| ClientError::file("read", path, &error))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o007 == 0 {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(ClientError::new(
+fn open_to_everybody(key: &Path, mode: u32) -> ClientError {
+    let (shown, mode) = (key.display(), mode & 0o777);
+    ClientError::new(
         crate::Reason::NotPermitted,
         format!("private key `{shown}` is open to everybody ({mode:03o})"),
     )
-    .hint(format!("Run `chmod 600 {shown}`.")))
+    .hint(format!("Run `chmod 600 {shown}`."))
 }
 
 /// Everything needed to talk to a cluster.
@@ -273,6 +276,8 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
