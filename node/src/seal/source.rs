@@ -310,9 +310,9 @@ impl From<KekSource> for String {
 }
 
 impl TryFrom<String> for KekSource {
-    type Error = String;
+    type Error = KekSourceError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, KekSourceError> {
         text.parse()
     }
 }
@@ -320,14 +320,34 @@ impl TryFrom<String> for KekSource {
 const FORMS: &str = "write `file:PATH`, `env:NAME`, `credential:NAME`, `passphrase:prompt`, `passphrase:fd=N` or \
                      `pkcs11:token=T;object=O?module-path=PATH&pin-source=file:PATH`";
 
-impl FromStr for KekSource {
-    type Err = String;
+/// Why a text names no key-encryption key. Never says more of it than a name or an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum KekSourceError {
+    #[error("`{0}` names no key-encryption key: {FORMS}")]
+    Unknown(String),
+    #[error("`{0}` has no value: {FORMS}")]
+    NoValue(String),
+    #[error("`{0}` is not percent-encoded")]
+    Encoding(String),
+    #[error("`{0}` is not looked at here: {FORMS}")]
+    UnknownAttribute(String),
+    #[error("`{0}` is there twice")]
+    Twice(String),
+    #[error("`{0}` is missing: {FORMS}")]
+    Missing(&'static str),
+    #[error("`pin-source` is `file:PATH` or `env:NAME`")]
+    PinSource,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for KekSource {
+    type Err = KekSourceError;
+
+    fn from_str(text: &str) -> Result<Self, KekSourceError> {
         if text.is_empty() {
             return Ok(Self::None);
         }
-        let unknown = || format!("`{text}` names no key-encryption key: {FORMS}");
+        let unknown = || KekSourceError::Unknown(text.to_owned());
         let (scheme, rest) = text.split_once(':').ok_or_else(unknown)?;
         match (scheme, rest) {
             (_, "") => Err(unknown()),
@@ -352,36 +372,36 @@ fn is_name(text: &str) -> bool {
 }
 
 /// RFC 7512: attributes of the path are separated by `;`, those of the query by `&`.
-fn module(uri: &str) -> Result<KekSource, String> {
+fn module(uri: &str) -> Result<KekSource, KekSourceError> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let (mut token, mut object, mut module, mut pin) = (None, None, None, None);
     let attributes = path.split(';').chain(query.split('&'));
     for attribute in attributes.filter(|attribute| !attribute.is_empty()) {
         let (name, value) = attribute
             .split_once('=')
-            .ok_or_else(|| format!("`{attribute}` has no value: {FORMS}"))?;
-        let value = unescape(value).ok_or_else(|| format!("`{value}` is not percent-encoded"))?;
+            .ok_or_else(|| KekSourceError::NoValue(attribute.to_owned()))?;
+        let value = unescape(value).ok_or_else(|| KekSourceError::Encoding(value.to_owned()))?;
         let place = match name {
             "token" => &mut token,
             "object" => &mut object,
             "module-path" => &mut module,
             "pin-source" => &mut pin,
-            _ => return Err(format!("`{name}` is not looked at here: {FORMS}")),
+            _ => return Err(KekSourceError::UnknownAttribute(name.to_owned())),
         };
         if place.replace(value).is_some() {
-            return Err(format!("`{name}` is there twice"));
+            return Err(KekSourceError::Twice(name.to_owned()));
         }
     }
-    let missing = |name: &str| format!("`{name}` is missing: {FORMS}");
-    let pin = match pin.ok_or_else(|| missing("pin-source"))?.split_once(':') {
+    let missing = KekSourceError::Missing;
+    let pin = match pin.ok_or(missing("pin-source"))?.split_once(':') {
         Some(("file", path)) => PinSource::File(path.into()),
         Some(("env", name)) if is_name(name) => PinSource::Environment(name.to_owned()),
-        _ => return Err("`pin-source` is `file:PATH` or `env:NAME`".to_owned()),
+        _ => return Err(KekSourceError::PinSource),
     };
     Ok(KekSource::Module {
-        module: module.ok_or_else(|| missing("module-path"))?.into(),
-        token: token.ok_or_else(|| missing("token"))?,
-        object: object.ok_or_else(|| missing("object"))?,
+        module: module.ok_or(missing("module-path"))?.into(),
+        token: token.ok_or(missing("token"))?,
+        object: object.ok_or(missing("object"))?,
         pin,
     })
 }

@@ -88,16 +88,7 @@ impl Credentials {
         certificate: impl Into<Vec<u8>>,
         key: impl Into<Vec<u8>>,
     ) -> Result<Self, ClientError> {
-        let this = Self {
-            certificate: certificate.into(),
-            key: Arc::new(Zeroizing::new(key.into())),
-        };
-        if certificates(&this.certificate).is_none_or(|found| found.is_empty()) {
-            return Err(ClientError::invalid("the client certificate is not PEM"));
-        }
-        PrivateKeyDer::from_pem_slice(&this.key)
-            .map_err(|_| ClientError::invalid("the private key is not an unencrypted PEM key"))?;
-        Ok(this)
+        Ok(Self::parse(certificate.into(), Zeroizing::new(key.into()))?)
     }
 
     /// From PEM files.
@@ -116,13 +107,23 @@ impl Credentials {
         })?;
         let certificate_pem = read(certificate)?;
         let key_pem = read_pem(key_file, key)?;
-        Self::pem(certificate_pem.to_vec(), key_pem.to_vec()).map_err(|error| {
-            let path = if error.message.contains("private key") {
-                key
-            } else {
-                certificate
+        Self::parse(certificate_pem.to_vec(), key_pem).map_err(|error| {
+            let path = match error {
+                CredentialError::Certificate => certificate,
+                CredentialError::PrivateKey => key,
             };
-            in_file(error, path)
+            in_file(error.into(), path)
+        })
+    }
+
+    fn parse(certificate: Vec<u8>, key: Zeroizing<Vec<u8>>) -> Result<Self, CredentialError> {
+        if certificates(&certificate).is_none_or(|found| found.is_empty()) {
+            return Err(CredentialError::Certificate);
+        }
+        PrivateKeyDer::from_pem_slice(&key).map_err(|_| CredentialError::PrivateKey)?;
+        Ok(Self {
+            certificate,
+            key: Arc::new(key),
         })
     }
 
@@ -130,6 +131,21 @@ impl Credentials {
     #[must_use]
     pub fn certificate_pem(&self) -> &[u8] {
         &self.certificate
+    }
+}
+
+/// Which half of the credentials is not what it should be.
+#[derive(Debug, thiserror::Error)]
+enum CredentialError {
+    #[error("the client certificate is not PEM")]
+    Certificate,
+    #[error("the private key is not an unencrypted PEM key")]
+    PrivateKey,
+}
+
+impl From<CredentialError> for ClientError {
+    fn from(error: CredentialError) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 
@@ -279,6 +295,39 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_half_that_is_wrong_is_named_by_its_file() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = (
+            folder.path().join("client.crt"),
+            folder.path().join("private key.pem"),
+        );
+        let signed = rcgen::generate_simple_self_signed(["client".to_owned()]).expect("made");
+        let refusal = |certificate_pem: &str, key_pem: &str| {
+            std::fs::write(&certificate, certificate_pem).expect("written");
+            std::fs::write(&key, key_pem).expect("written");
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&key, private).expect("mode");
+            Credentials::files(&certificate, &key).map_err(|error| error.message)
+        };
+        let (good_certificate, good_key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+        assert_eq!(
+            refusal("", &good_key).expect_err("refused"),
+            format!(
+                "the client certificate is not PEM (`{}`)",
+                certificate.display()
+            )
+        );
+        assert_eq!(
+            refusal(&good_certificate, "").expect_err("refused"),
+            format!(
+                "the private key is not an unencrypted PEM key (`{}`)",
+                key.display()
+            )
+        );
+        refusal(&good_certificate, &good_key).expect("both are good");
+    }
 
     #[test]
     fn a_key_that_everybody_may_read_is_refused_by_name() {
