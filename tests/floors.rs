@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-revocation", 0, &[]),
     ("hessra-files", 0, &[]),
+    ("hessra-settings", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-audit", 1, &[]),
@@ -39,6 +40,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         3,
         &[
             "hessra-files",
+            "hessra-settings",
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
@@ -53,6 +55,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         3,
         &[
             "hessra-files",
+            "hessra-settings",
             "hessra-audit",
             "hessra-policy",
             "hessra-sdk-rust",
@@ -76,12 +79,14 @@ const PURE: &[(&str, &[&str])] = &[
         &[
             "data-encoding",
             "ed25519-dalek",
+            "jiff",
             "serde",
             "serde_json",
             "sha2",
             "thiserror",
         ],
     ),
+    ("hessra-settings", &["jiff", "serde", "thiserror"]),
     (
         "hessra-policy",
         &[
@@ -217,6 +222,7 @@ fn pure_crates_use_only_what_they_are_allowed_from_outside() {
 fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
     for name in [
         "hessra-revocation",
+        "hessra-settings",
         "hessra-state",
         "hessra-audit",
         "hessra-policy",

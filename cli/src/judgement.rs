@@ -165,7 +165,7 @@ fn alarmed(context: &Context, alarm: &str) -> Failure {
 }
 
 fn nobody_answered(context: &Context) -> Failure {
-    let waited = crate::duration::display(context.timeout);
+    let waited = hessra_settings::duration::rounded(context.timeout);
     let message = format!("cannot tell: no node said within {waited} whether it is revoked");
     Failure {
         retryable: true,

@@ -9,14 +9,13 @@ mod check;
 mod show;
 #[cfg(test)]
 mod tests;
-mod value;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use check::SecretFileError;
-pub use value::{ByteSize, Every, Lasting};
+pub use hessra_settings::{ByteSize, Every, Lasting};
 
 use crate::document::{Document, DocumentError};
 use crate::seal::{KekRing, KekSource, SealError};

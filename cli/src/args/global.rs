@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-
-use crate::duration;
+use hessra_settings::duration;
 
 /// How to reach the cluster. A value given here wins over the environment, that over the context in
 /// `config.toml`, that over the default.
@@ -44,7 +43,7 @@ pub struct ConnectionArguments {
     )]
     pub context: Option<String>,
     /// How long to wait for an answer [default: 10s].
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub timeout: Option<Duration>,
     /// Identity token to ask with, a stored name or `@FILE`; HESSRA_IDENTITY holds a token itself.
     #[arg(long, global = true, value_name = "NAME|@FILE")]
