@@ -13,7 +13,11 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-audit", 1, &[]),
-    ("hessra-policy", 1, &["hessra-revocation"]),
+    (
+        "hessra-policy",
+        1,
+        &["hessra-revocation", "hessra-settings"],
+    ),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
     (
         "hessra-sled",
@@ -86,18 +90,13 @@ const PURE: &[(&str, &[&str])] = &[
             "thiserror",
         ],
     ),
-    ("hessra-settings", &["jiff", "serde", "thiserror"]),
+    (
+        "hessra-settings",
+        &["jiff", "miette", "serde", "strsim", "thiserror", "toml"],
+    ),
     (
         "hessra-policy",
-        &[
-            "data-encoding",
-            "miette",
-            "rustls-pki-types",
-            "sha2",
-            "strsim",
-            "thiserror",
-            "toml",
-        ],
+        &["data-encoding", "rustls-pki-types", "sha2", "thiserror"],
     ),
 ];
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use hessra_revocation::Identity;
+use hessra_settings::nearest;
 
-use crate::names::nearest;
 use crate::view::{PolicyView, Rights};
 
 /// A set of rights that bounds an actor, and where it comes from.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use hessra_revocation::Identity;
 use rustls_pki_types::CertificateDer;
 
+use crate::PolicyError;
 use crate::denied::Denied;
 use crate::explain::{Limit, Rule};
 use crate::load;
 use crate::names::{dns_matches, without_scheme};
 use crate::operator::Operator;
-use crate::problem::PolicyError;
 use crate::realm::Realm;
 use crate::resource::{ExposureRule, Resource};
 

@@ -1,21 +1,40 @@
-//! Values as people write them in settings and on the command line.
+//! Settings documents: TOML that is read so that every mistake is found and named with its place, and the values that
+//! people write in it.
 //!
 //! ```
-//! use hessra_settings::{ByteSize, Lasting};
-//! let wait: Lasting = "1h30m".parse()?;
-//! assert_eq!(wait.0.as_secs(), 5_400);
-//! assert_eq!(ByteSize::mebibytes(64).to_string(), "64MiB");
-//! # Ok::<(), hessra_settings::ValueError>(())
+//! use hessra_settings::{Document, Faults, Lasting, Problems};
+//! let text = "timeout = \"5\"\nretires = 3\n";
+//! let mut faults = Faults::new("my.toml", text);
+//! let document = Document::parse(text, &mut faults);
+//! let mut section = document.section();
+//! let timeout: Option<Lasting> = section.parsed("timeout", &mut faults);
+//! let retries = section.number("retries", 0..=10, "retries are", &mut faults);
+//! section.close(&mut faults);
+//! assert_eq!((timeout, retries), (None, None));
+//! let problems = Problems::new(faults.into_found(), &[("my.toml", text)]);
+//! assert_eq!(
+//!     problems.to_string(),
+//!     "my.toml:1:11: `5` is not a length of time. Write `250ms`, `5s` or `1h30m`\n\
+//!      my.toml:2:1: unknown key `retires`. Did you mean `retries`?"
+//! );
 //! ```
 //!
-//! What is shown parses back to the same value. Nothing here reads a file or a clock.
+//! [`Section`] is asked for the keys of a document and goes on after a mistake; [`Problems`] are what is wrong and how it
+//! is shown; [`duration`] is the grammar of durations, also for command lines. Nothing here reads a file or a clock.
 
 pub mod duration;
+mod lasting;
+mod nearest;
+mod problem;
+mod read;
 mod size;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub use duration::{Every, Lasting};
+pub use lasting::{Every, Lasting};
+pub use nearest::nearest;
+pub use problem::{PROBLEMS_MAX, Problem, Problems};
+pub use read::{Document, Faults, Located, Section, choice, near_or_known};
 pub use size::ByteSize;
 
 /// Why a text is not a value. Says what to write instead.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hessra_revocation::Identity;
+use hessra_settings::{Faults, Located, Section};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::{Places, VERSION_KEY, identities, identity, operators, realms, rights};
-use crate::read::{Faults, Located, Section};
 use crate::view::{Client, Limits, PolicyView, RefreshBounds, Rights};
 
 /// Seconds: an identity token of more than 30 days is a permanent secret.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use hessra_settings::{Faults, Located, Section, near_or_known};
 
 use super::clients::AUTHORIZATION_TOKEN_DURATIONS;
 use super::{VERSION_KEY, is_name};
-use crate::read::{Faults, Located, Section, near_or_known};
 use crate::resource::{
     ChainNode, ExposureRule, OperationRules, Resource, ResourceKind, Signer, TokenShape,
 };

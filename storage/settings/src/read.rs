@@ -4,23 +4,28 @@
 //! for its keys one by one; what is missing, of another type or out of range goes to the [`Faults`] and reading goes on;
 //! [`Section::close`] reports the keys that nobody asked for, with the nearest one that somebody did.
 
+use std::fmt;
 use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::names::nearest;
+use crate::nearest;
 use crate::problem::Problem;
 
 /// The problems of one file, as they are found.
-pub(crate) struct Faults<'t> {
-    file: &'static str,
+#[derive(Debug)]
+pub struct Faults<'t> {
+    file: &'t str,
     text: &'t str,
     found: Vec<Problem>,
 }
 
 impl<'t> Faults<'t> {
-    pub(crate) fn new(file: &'static str, text: &'t str) -> Self {
+    /// None yet. `file` is how problems name the text.
+    #[must_use]
+    pub fn new(file: &'t str, text: &'t str) -> Self {
         Self {
             file,
             text,
@@ -28,23 +33,22 @@ impl<'t> Faults<'t> {
         }
     }
 
-    pub(crate) fn add(
-        &mut self,
-        span: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    /// One more problem. `message`: what is wrong, without a full stop. `hint`: what to do; may be empty.
+    pub fn add(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
         let problem = Problem::new(self.file, self.text, span, message, hint);
         self.found.push(problem);
     }
 
-    /// Counted from 1.
-    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+    /// The line of a place, counted from 1.
+    #[must_use]
+    pub fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start).unwrap_or_default();
         before.matches('\n').count() + 1
     }
 
-    pub(crate) fn into_found(mut self) -> Vec<Problem> {
+    /// The problems, in the order of their places.
+    #[must_use]
+    pub fn into_found(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|problem| problem.span.start);
         self.found
     }
@@ -52,30 +56,52 @@ impl<'t> Faults<'t> {
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Located<T> {
-    pub(crate) value: T,
-    pub(crate) span: Range<usize>,
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands, in bytes.
+    pub span: Range<usize>,
 }
 
-/// The document, with all its errors of syntax in `faults`.
-pub(crate) fn document<'t>(text: &'t str, faults: &mut Faults<'_>) -> Spanned<DeTable<'t>> {
-    let (root, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        faults.add(span, error.message().trim_end(), "");
+/// A parsed document that knows where each of its keys stands.
+#[derive(Debug)]
+pub struct Document<'t> {
+    root: Spanned<DeTable<'t>>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses a text; all its errors of syntax are added to `faults`, and what could be read is there.
+    #[must_use]
+    pub fn parse(text: &'t str, faults: &mut Faults<'_>) -> Self {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            faults.add(span, error.message().trim_end(), "");
+        }
+        Self { root }
     }
-    root
+
+    /// The whole of it as a section.
+    #[must_use]
+    pub fn section(&self) -> Section<'_, 't> {
+        Section::new(self.root.get_ref(), 0..0)
+    }
 }
 
 /// One table that is being read.
-pub(crate) struct Section<'d, 'i> {
+///
+/// Each method that reads a key adds to `faults` what is wrong with its value and answers `None`, as it does for a key
+/// that is absent.
+#[derive(Debug)]
+pub struct Section<'d, 'i> {
     table: &'d DeTable<'i>,
-    pub(crate) span: Range<usize>,
+    /// Where the table begins, in bytes.
+    pub span: Range<usize>,
     asked: Vec<&'static str>,
 }
 
 impl<'d, 'i> Section<'d, 'i> {
-    pub(crate) fn new(table: &'d DeTable<'i>, span: Range<usize>) -> Self {
+    fn new(table: &'d DeTable<'i>, span: Range<usize>) -> Self {
         Self {
             table,
             span,
@@ -84,7 +110,8 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// Where the key stands, or the table when it is absent.
-    pub(crate) fn place(&self, key: &str) -> Range<usize> {
+    #[must_use]
+    pub fn place(&self, key: &str) -> Range<usize> {
         let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
         match found {
             Some((key, value)) if value.get_ref().is_table() || value.get_ref().is_array() => {
@@ -95,20 +122,33 @@ impl<'d, 'i> Section<'d, 'i> {
         }
     }
 
-    pub(crate) fn has(&self, key: &str) -> bool {
+    /// Is the key there?
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(known, _)| known.get_ref() == key)
     }
 
-    pub(crate) fn text(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Option<Located<String>> {
+    /// A text.
+    pub fn text(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Located<String>> {
         let value = self.value(key)?;
         text(value, faults)
     }
 
-    pub(crate) fn required_text(
+    /// A text that is parsed.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<T> {
+        let text = self.text(key, faults)?;
+        let parsed = text.value.parse();
+        parsed
+            .map_err(|error: T::Err| faults.add(text.span, error.to_string(), ""))
+            .ok()
+    }
+
+    /// A text that must be there.
+    pub fn required_text(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -119,7 +159,8 @@ impl<'d, 'i> Section<'d, 'i> {
         self.text(key, faults)
     }
 
-    pub(crate) fn flag(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
         let value = self.value(key)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
@@ -128,8 +169,8 @@ impl<'d, 'i> Section<'d, 'i> {
         flag
     }
 
-    /// `what` begins the sentence about a number out of range.
-    pub(crate) fn number(
+    /// A whole number. `what` begins the sentence about one out of range.
+    pub fn number(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -152,7 +193,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// One of a few words.
-    pub(crate) fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &mut self,
         key: &'static str,
         words: &[(&'static str, T)],
@@ -162,17 +203,14 @@ impl<'d, 'i> Section<'d, 'i> {
         choice(&text, words, faults)
     }
 
-    pub(crate) fn texts(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Vec<Located<String>> {
+    /// A list of texts.
+    pub fn texts(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Located<String>> {
         let items = self.items(key, faults);
         items.iter().filter_map(|item| text(item, faults)).collect()
     }
 
     /// One text, or a list of them.
-    pub(crate) fn text_or_texts(
+    pub fn text_or_texts(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -183,7 +221,8 @@ impl<'d, 'i> Section<'d, 'i> {
         }
     }
 
-    pub(crate) fn section(
+    /// A table.
+    pub fn section(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -194,11 +233,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// A list of tables.
-    pub(crate) fn sections(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Vec<Section<'d, 'i>> {
+    pub fn sections(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Section<'d, 'i>> {
         let items = self.items(key, faults);
         items
             .iter()
@@ -207,7 +242,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// A table of named tables.
-    pub(crate) fn named(
+    pub fn named(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -228,7 +263,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// A table of named lists of texts.
-    pub(crate) fn named_texts(
+    pub fn named_texts(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -251,7 +286,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub(crate) fn close(self, faults: &mut Faults<'_>) {
+    pub fn close(self, faults: &mut Faults<'_>) {
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
@@ -278,7 +313,7 @@ impl<'d, 'i> Section<'d, 'i> {
 }
 
 /// The word that is meant, or a fault that names the nearest.
-pub(crate) fn choice<T: Copy>(
+pub fn choice<T: Copy>(
     text: &Located<String>,
     words: &[(&'static str, T)],
     faults: &mut Faults<'_>,
@@ -297,7 +332,7 @@ pub(crate) fn choice<T: Copy>(
 }
 
 /// "Did you mean …?" when something is near, else what there is.
-pub(crate) fn near_or_known(unknown: &str, known: &[&str]) -> String {
+pub fn near_or_known(unknown: &str, known: &[&str]) -> String {
     match (nearest(unknown, known), known.is_empty()) {
         (Some(near), _) => format!("Did you mean `{near}`?"),
         (None, false) => format!("Known: {}", known.join(", ")),
