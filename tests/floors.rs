@@ -92,7 +92,7 @@ const PURE: &[(&str, &[&str])] = &[
     ),
     (
         "hessra-settings",
-        &["jiff", "miette", "serde", "strsim", "thiserror", "toml"],
+        &["jiff", "miette", "strsim", "thiserror", "toml"],
     ),
     (
         "hessra-policy",

@@ -1,24 +1,29 @@
 //! The one file of settings: read, checked, shown.
 //!
 //! Every setting stands once in this file with its comment: meaning, unit, range; the value after `=` is the default.
-//! `hessra-node config show` prints exactly these comments around the values in force. Unknown keys, values out of range
-//! and secrets that others can read are refused with file, line and what to do. Relative paths are relative to the
-//! file. What nobody can choose well is a constant beside the code that it is for.
+//! `hessra-node config show` prints exactly these comments around the values in force. Unknown keys and values out of
+//! range are refused, all at once, with file, line and what to do, and so are secrets that others can read. Relative
+//! paths are relative to the file. What nobody can choose well is a constant beside the code that it is for.
 
 mod check;
+mod files;
+mod setting;
 mod show;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use hessra_settings::{Document, Faults, Problems, Section};
+use toml::{Table, Value};
 
-pub use check::SecretFileError;
+use crate::seal::{KekRing, KekSource, SealError};
+
+pub use files::SecretFileError;
 pub use hessra_settings::{ByteSize, Every, Lasting};
 
-use crate::document::{Document, DocumentError};
-use crate::seal::{KekRing, KekSource, SealError};
+use check::Rules;
+use setting::Setting;
 
 /// Why a configuration is not used.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
@@ -28,7 +33,7 @@ pub enum ConfigError {
     Read { path: PathBuf, reason: String },
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Invalid(#[from] DocumentError),
+    Invalid(#[from] Problems),
     #[error(transparent)]
     Secret(#[from] SecretFileError),
 }
@@ -54,13 +59,25 @@ impl Config {
     /// Parses a text and checks its values. `file` is how errors name it.
     ///
     /// # Errors
-    /// Something in it is wrong.
-    pub fn parse(file: &str, text: &str) -> Result<Self, DocumentError> {
-        let document = Document::parse(file, text)?;
-        let config: Self = document.read()?;
-        check::values(&config)
-            .map_err(|fault| document.error(&fault.path_parts(), fault.sentence.clone()))?;
-        Ok(config)
+    /// Everything in it that is wrong.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let mut faults = Faults::new(file, text);
+        let document = Document::parse(text, &mut faults);
+        // What could be read of a broken text does not say what was meant.
+        if !faults.is_empty() {
+            return Err(faults.into_problems());
+        }
+        let config = Self::read(document.section(), &mut faults);
+        let mut rules = Rules {
+            document: &document,
+            faults: &mut faults,
+        };
+        check::values(&config, &mut rules);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(faults.into_problems())
+        }
     }
 
     /// The file in force with every comment: parses back to the same settings.
@@ -74,7 +91,7 @@ impl Config {
     /// # Errors
     /// Names the file and what to do.
     pub fn check_files(&self) -> Result<(), SecretFileError> {
-        check::files(self)
+        files::check(self)
     }
 
     /// The key-encryption keys.
@@ -126,8 +143,7 @@ impl Config {
 }
 
 /// One member of a new cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct InitialMember {
     pub id: u64,
@@ -138,8 +154,7 @@ pub struct InitialMember {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogFormat {
     Auto,
@@ -157,13 +172,34 @@ trait Documented {
 macro_rules! section {
     ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr;)+ }) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[doc = $doc])+ pub $field: $type,)+ }
 
         impl Default for $name {
             fn default() -> Self {
                 Self { $($field: $default,)+ }
+            }
+        }
+
+        impl Setting for $name {
+            fn read(
+                above: &mut Section<'_, '_>,
+                key: &'static str,
+                faults: &mut Faults<'_>,
+            ) -> Option<Self> {
+                let mut section = above.section(key, faults)?;
+                let mut read = Self::default();
+                $(if let Some(value) = Setting::read(&mut section, stringify!($field), faults) {
+                    read.$field = value;
+                })+
+                section.close(faults);
+                Some(read)
+            }
+
+            fn show(&self) -> Value {
+                Value::Table(Table::from_iter([
+                    $((stringify!($field).to_owned(), self.$field.show()),)+
+                ]))
             }
         }
 
@@ -178,10 +214,24 @@ macro_rules! section {
 macro_rules! config {
     ($($field:ident: $type:ident $(, $below:literal: $below_type:ident)?;)+) => {
         /// All settings of one node.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub struct Config { $(pub $field: $type,)+ }
+
+        impl Config {
+            /// Defaults for what is absent, and for what is wrong.
+            fn read(mut document: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
+                let read = Self {
+                    $($field: Setting::read(&mut document, stringify!($field), faults).unwrap_or_default(),)+
+                };
+                document.close(faults);
+                read
+            }
+
+            fn table(&self) -> Table {
+                Table::from_iter([$((stringify!($field).to_owned(), self.$field.show()),)+])
+            }
+        }
 
         /// Sections in order: name, comment, keys.
         const SECTIONS: &[(&str, &[&str], &[(&str, &[&str])])] =

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`node`] | starts one node, keeps it running, stops it in order |
 //! | [`config`] | the one file of settings: read, checked, shown |
-//! | [`document`] | reads a TOML file so that an error says where |
 //! | [`edge`] | the only clock and the only randomness |
 //! | [`raft`] | consensus over mTLS between members |
 //! | [`authority`] | proposals, linearizable reads, what operators may do |
@@ -29,7 +28,6 @@ pub mod audit;
 pub mod authority;
 pub mod config;
 pub mod dev;
-pub mod document;
 pub mod edge;
 pub mod feed;
 pub mod gitops;

@@ -10,7 +10,7 @@ use super::{Config, SECTIONS};
 const INLINE_MAX: usize = 80;
 
 pub(super) fn commented(config: &Config) -> String {
-    let root = Table::try_from(config).expect("settings are plain tables of plain values");
+    let root = config.table();
     let mut text = String::from(
         "# Settings of one hessra node. Check: hessra-node config check --config THIS-FILE\n",
     );
@@ -91,7 +91,14 @@ mod tests {
             })
             .collect();
         let text = config.show();
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config, "{text}");
+        let mut faults = Faults::new("shown.toml", &text);
+        let document = Document::parse(&text, &mut faults);
+        assert_eq!(
+            Config::read(document.section(), &mut faults),
+            config,
+            "{text}"
+        );
+        assert!(faults.is_empty(), "{faults:?}");
         for (name, _, keys) in SECTIONS {
             for (key, comment) in *keys {
                 assert!(!comment.is_empty(), "{name}.{key} has no comment");

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hessra_files::{FileError, Mode, Readers, SecretError, open_secret, read_bounded};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -36,8 +35,7 @@ const SECRET_BYTES_MAX: u64 = 4096;
 const PASSPHRASE_BYTES_MIN: usize = 12;
 
 /// Where a key-encryption key comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KekSource {
     /// Nowhere.
     #[default]
@@ -300,20 +298,6 @@ impl fmt::Display for KekSource {
                 )
             }
         }
-    }
-}
-
-impl From<KekSource> for String {
-    fn from(source: KekSource) -> Self {
-        source.to_string()
-    }
-}
-
-impl TryFrom<String> for KekSource {
-    type Error = KekSourceError;
-
-    fn try_from(text: String) -> Result<Self, KekSourceError> {
-        text.parse()
     }
 }
 

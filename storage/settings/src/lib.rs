@@ -29,8 +29,6 @@ mod problem;
 mod read;
 mod size;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
 pub use lasting::{Every, Lasting};
 pub use nearest::nearest;
 pub use problem::{PROBLEMS_MAX, Problem, Problems};
@@ -50,19 +48,3 @@ pub enum ValueError {
     #[error("`{0}` is not a size. Write `512B`, `16KiB`, `64MiB` or `1GiB`")]
     ByteSize(String),
 }
-
-macro_rules! as_text {
-    ($($type:ty),+) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-            }
-        }
-    )+};
-}
-as_text!(Lasting, Every, ByteSize);

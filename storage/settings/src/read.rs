@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::nearest;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 
 /// The problems of one file, as they are found.
 #[derive(Debug)]
@@ -44,6 +44,26 @@ impl<'t> Faults<'t> {
     pub fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start).unwrap_or_default();
         before.matches('\n').count() + 1
+    }
+
+    /// Has nothing been found?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Does a problem begin inside this place?
+    #[must_use]
+    pub fn any_within(&self, place: &Range<usize>) -> bool {
+        let begins = |problem: &Problem| place.contains(&problem.span.start);
+        self.found.iter().any(begins)
+    }
+
+    /// The problems of this file alone, with its text.
+    #[must_use]
+    pub fn into_problems(self) -> Problems {
+        let (file, text) = (self.file, self.text);
+        Problems::new(self.into_found(), &[(file, text)])
     }
 
     /// The problems, in the order of their places.
@@ -86,6 +106,57 @@ impl<'t> Document<'t> {
     pub fn section(&self) -> Section<'_, 't> {
         Section::new(self.root.get_ref(), 0..0)
     }
+
+    /// Where people look for the value of a path, such as `["limits", "connections_max"]`; a number is a position in a
+    /// list. When it is absent, the nearest thing above it that is there.
+    #[must_use]
+    pub fn place(&self, path: &[&str]) -> Range<usize> {
+        let found = self.walk(path).last();
+        found.map_or(0..0, |(place, _)| place)
+    }
+
+    /// All of the value of a path; `None` when it is absent.
+    #[must_use]
+    pub fn extent(&self, path: &[&str]) -> Option<Range<usize>> {
+        let (_, value) = self.walk(path).nth(path.len().checked_sub(1)?)?;
+        Some(value.span())
+    }
+
+    /// Place and value of each part of a path, as far as it exists.
+    fn walk<'p>(
+        &self,
+        path: &'p [&str],
+    ) -> impl Iterator<Item = (Range<usize>, &Spanned<DeValue<'t>>)> + use<'_, 'p, 't> {
+        let mut above: Option<&DeValue<'t>> = None;
+        path.iter().enumerate().map_while(move |(depth, step)| {
+            let (place, value) = match (depth, above) {
+                (0, _) => member(self.root.get_ref(), step)?,
+                (_, Some(DeValue::Table(table))) => member(table, step)?,
+                (_, Some(DeValue::Array(items))) => {
+                    let item = items.get(step.parse::<usize>().ok()?)?;
+                    (item.span(), item)
+                }
+                _ => return None,
+            };
+            above = Some(value.get_ref());
+            Some((place, value))
+        })
+    }
+}
+
+/// A key's value, and where people look for it: a table's own span is that of its header or of nothing at all, so it is
+/// the key's.
+fn member<'t, 'i>(
+    table: &'t DeTable<'i>,
+    name: &str,
+) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>)> {
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+    let place = if value.get_ref().is_table() || value.get_ref().is_array() {
+        key.span()
+    } else {
+        value.span()
+    };
+    Some((place, value))
 }
 
 /// One table that is being read.
@@ -112,14 +183,7 @@ impl<'d, 'i> Section<'d, 'i> {
     /// Where the key stands, or the table when it is absent.
     #[must_use]
     pub fn place(&self, key: &str) -> Range<usize> {
-        let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
-        match found {
-            Some((key, value)) if value.get_ref().is_table() || value.get_ref().is_array() => {
-                key.span()
-            }
-            Some((_, value)) => value.span(),
-            None => self.span.clone(),
-        }
+        member(self.table, key).map_or(self.span.clone(), |(place, _)| place)
     }
 
     /// Is the key there?
@@ -303,8 +367,7 @@ impl<'d, 'i> Section<'d, 'i> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
         }
-        let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
-        found.map(|(_, value)| value)
+        member(self.table, key).map(|(_, value)| value)
     }
 
     fn items(&mut self, key: &'static str, faults: &mut Faults<'_>) -> &'d [Spanned<DeValue<'i>>] {
@@ -381,4 +444,72 @@ fn section<'d, 'i>(
 fn wrong_type(value: &Spanned<DeValue<'_>>, wanted: &str, faults: &mut Faults<'_>) {
     let message = format!("expected {wanted}, found {}", value.get_ref().type_str());
     faults.add(value.span(), message, "");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# c\nlisten = \"a\"\nlimits = { most = 0 }\nlist = [{ id = 1 }, { id = 2 }]\n[deep.er]\nx = 1\n";
+
+    fn line_and_column(span: &Range<usize>) -> (usize, usize) {
+        let problem = Problem::new("", TEXT, span.clone(), "", "");
+        (problem.line, problem.column)
+    }
+
+    #[test]
+    fn a_place_is_the_value_or_the_nearest_thing_above_it() {
+        let document = Document::parse(TEXT, &mut Faults::new("a.toml", TEXT));
+        let place = |path: &[&str]| line_and_column(&document.place(path));
+        assert_eq!(place(&["listen"]), (2, 10));
+        assert_eq!(place(&["limits", "most"]), (3, 19));
+        assert_eq!(place(&["limits", "absent"]), (3, 1));
+        assert_eq!(place(&["list", "1", "id"]), (4, 28));
+        assert_eq!(place(&["list", "7", "id"]), (4, 1));
+        assert_eq!(place(&["deep", "er", "x"]), (6, 5));
+        assert_eq!(place(&["absent"]), (1, 1));
+    }
+
+    #[test]
+    fn an_extent_is_all_of_a_value_that_is_there() {
+        let document = Document::parse(TEXT, &mut Faults::new("a.toml", TEXT));
+        let extent = |path: &[&str]| document.extent(path).map(|span| &TEXT[span]);
+        assert_eq!(extent(&["listen"]), Some("\"a\""));
+        assert_eq!(extent(&["list"]), Some("[{ id = 1 }, { id = 2 }]"));
+        assert_eq!(extent(&["list", "0", "id"]), Some("1"));
+        assert_eq!(extent(&["limits", "absent"]), None);
+        assert_eq!(extent(&[]), None);
+    }
+
+    #[test]
+    fn every_mistake_is_found_in_the_order_of_places() {
+        let text = "lisetn = 1\nzzz = 1\n[limits]\nmost = \"many\"\nleast = 7\n";
+        let mut faults = Faults::new("a.toml", text);
+        let document = Document::parse(text, &mut faults);
+        let mut section = document.section();
+        let mut limits = section.section("limits", &mut faults).expect("a table");
+        section.text("listen", &mut faults);
+        section.close(&mut faults);
+        assert_eq!(limits.number("most", 0..=9, "at most", &mut faults), None);
+        assert_eq!(limits.number("least", 0..=5, "from", &mut faults), None);
+        limits.close(&mut faults);
+        assert!(faults.any_within(&document.extent(&["limits", "least"]).unwrap()));
+        assert!(!faults.any_within(&(3..5)));
+        assert_eq!(
+            faults.into_problems().to_string(),
+            "a.toml:1:1: unknown key `lisetn`. Did you mean `listen`?\n\
+             a.toml:2:1: unknown key `zzz`. Known here: limits, listen.\n\
+             a.toml:4:8: expected a whole number, found string\n\
+             a.toml:5:9: from 0 to 5"
+        );
+    }
+
+    #[test]
+    fn broken_syntax_is_a_problem_where_it_breaks() {
+        let text = "a = 1\nb =";
+        let mut faults = Faults::new("a.toml", text);
+        let _ = Document::parse(text, &mut faults);
+        let problems = faults.into_problems().to_string();
+        assert!(problems.starts_with("a.toml:2:"), "{problems}");
+    }
 }

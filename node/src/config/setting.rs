@@ -1,0 +1,160 @@
+//! What a setting can be: how its value is read from a document, and how it is shown in one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
+use toml::{Table, Value};
+
+use super::{InitialMember, LogFormat};
+use crate::seal::KekSource;
+
+/// A value of a setting.
+pub(super) trait Setting: Sized {
+    /// The value of a key. `None`: it is absent, or not what it should be, which `faults` then says.
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self>;
+
+    /// As a document has it.
+    fn show(&self) -> Value;
+}
+
+macro_rules! as_text {
+    ($($type:ty),+) => {$(
+        impl Setting for $type {
+            fn read(
+                section: &mut Section<'_, '_>,
+                key: &'static str,
+                faults: &mut Faults<'_>,
+            ) -> Option<Self> {
+                section.parsed(key, faults)
+            }
+
+            fn show(&self) -> Value {
+                Value::String(self.to_string())
+            }
+        }
+    )+};
+}
+as_text!(String, SocketAddr, Lasting, Every, ByteSize, KekSource);
+
+macro_rules! as_number {
+    ($($type:ty),+) => {$(
+        impl Setting for $type {
+            fn read(
+                section: &mut Section<'_, '_>,
+                key: &'static str,
+                faults: &mut Faults<'_>,
+            ) -> Option<Self> {
+                let most = NUMBER_MAX.min(<$type>::MAX.into());
+                let number = section.number(key, 0..=most, "expected a whole number from", faults)?;
+                <$type>::try_from(number).ok()
+            }
+
+            fn show(&self) -> Value {
+                number(u64::from(*self))
+            }
+        }
+    )+};
+}
+as_number!(u32, u64);
+
+/// Numbers of a document are signed.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
+fn number(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+impl Setting for bool {
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        section.flag(key, faults)
+    }
+
+    fn show(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+impl Setting for PathBuf {
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        section.text(key, faults).map(|path| path.value.into())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.display().to_string())
+    }
+}
+
+impl LogFormat {
+    const WORDS: [(&'static str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+    ];
+}
+
+impl Setting for LogFormat {
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        section.word(key, &Self::WORDS, faults)
+    }
+
+    fn show(&self) -> Value {
+        let word = Self::WORDS.iter().find(|(_, format)| format == self);
+        let (word, _) = word.expect("every format has a word");
+        Value::String((*word).to_owned())
+    }
+}
+
+impl Setting for Vec<InitialMember> {
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        let parts = section.sections(key, faults);
+        let members = parts.into_iter().filter_map(|part| member(part, faults));
+        Some(members.collect()).filter(|_| section.has(key))
+    }
+
+    fn show(&self) -> Value {
+        let member = |member: &InitialMember| {
+            Value::Table(Table::from_iter([
+                ("id".to_owned(), member.id.show()),
+                ("peer".to_owned(), member.peer.show()),
+                ("public".to_owned(), member.public.show()),
+            ]))
+        };
+        Value::Array(self.iter().map(member).collect())
+    }
+}
+
+fn member(mut part: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<InitialMember> {
+    if !part.has("id") {
+        faults.add(part.span.clone(), "missing key `id`", "");
+    }
+    let id = u64::read(&mut part, "id", faults);
+    let peer = part.required_text("peer", faults);
+    let public = part.required_text("public", faults);
+    part.close(faults);
+    Some(InitialMember {
+        id: id?,
+        peer: peer?.value,
+        public: public?.value,
+    })
+}
