@@ -1,18 +1,20 @@
-//! What values may be that depends on more than their type: what is required, what fits together.
+//! What values may be that the table of the settings does not say: what is required, what fits together.
 //!
 //! Every rule is looked at, so that all mistakes are said at once; a rule between two settings is left out while one of
 //! them is wrong by itself.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hessra_settings::{Document, Faults};
 
-use super::{ByteSize, Config, InitialMember, Lasting, PolicyGit};
-
-/// No member waits longer before it stands for election.
-const ELECTION_MAX: Lasting = Lasting::seconds(60);
+use super::setting::Ranged;
+use super::{
+    AuditFiles, ByteSize, Config, ELECTION_MAX, FeedTiming, InitialMember, Lasting, PolicyGit,
+    RaftTiming,
+};
 
 /// The document that a configuration was read from, and what is wrong with it so far.
 pub(super) struct Rules<'r, 't> {
@@ -30,9 +32,10 @@ impl Rules<'_, '_> {
         }
     }
 
-    fn within<T: PartialOrd + Display>(&mut self, path: &str, value: T, min: T, max: T) {
-        if value < min || value > max {
-            self.refuse(path, format!("is {value}: from {min} to {max}"));
+    /// Refuses a value outside of a range that depends on another setting.
+    fn within<T: Ranged>(&mut self, path: &str, value: T, range: RangeInclusive<T>) {
+        if let Some(sentence) = value.outside(&range) {
+            self.refuse(path, sentence);
         }
     }
 
@@ -50,7 +53,9 @@ pub(super) fn values(config: &Config, rules: &mut Rules<'_, '_>) {
     required_paths(config, rules);
     policy_git(&config.policy.git, rules);
     ranges(config, rules);
-    timing(config, rules);
+    audit(&config.audit, rules);
+    elections(&config.raft, rules);
+    freshness(&config.feed, rules);
 }
 
 fn cluster(config: &Config, rules: &mut Rules<'_, '_>) {
@@ -189,24 +194,6 @@ fn policy_git(git: &PolicyGit, rules: &mut Rules<'_, '_>) {
             }
         }
     }
-    rules.within(
-        "policy.git.interval",
-        git.interval,
-        Lasting::seconds(1),
-        Lasting::seconds(86_400),
-    );
-    rules.within(
-        "policy.git.timeout",
-        git.timeout,
-        Lasting::seconds(1),
-        Lasting::seconds(600),
-    );
-    rules.within(
-        "policy.git.size_max",
-        git.size_max,
-        ByteSize::kibibytes(64),
-        ByteSize::mebibytes(1024),
-    );
 }
 
 fn bad_address(url: &str) -> Option<&'static str> {
@@ -234,152 +221,44 @@ fn bad_address(url: &str) -> Option<&'static str> {
     }
 }
 
+/// What the table of the settings says of each by itself.
 fn ranges(config: &Config, rules: &mut Rules<'_, '_>) {
-    let (storage, issuing, limits) = (&config.storage, &config.issuing, &config.limits);
-    rules.within(
-        "storage.cache",
-        storage.cache,
-        ByteSize::mebibytes(8),
-        ByteSize::mebibytes(16 << 10),
-    );
-    rules.within(
-        "storage.free_min",
-        storage.free_min,
-        ByteSize::mebibytes(16),
-        ByteSize::MAX,
-    );
-    rules.within(
-        "storage.flush_max",
-        storage.flush_max,
-        Lasting::milliseconds(100),
-        Lasting::seconds(600),
-    );
-    let audit = &config.audit;
-    rules.within(
-        "audit.segment_size",
-        audit.segment_size,
-        ByteSize::kibibytes(64),
-        ByteSize::mebibytes(1 << 10),
-    );
-    rules.within(
-        "audit.keep_age",
-        audit.keep_age,
-        Lasting::seconds(3_600),
-        Lasting::seconds(100_000 * 3_600),
-    );
+    config.each_outside(&mut |path, sentence| {
+        // Settings of a repository that is not followed do not matter.
+        if !path.starts_with("policy.git.") || !config.policy.git.url.is_empty() {
+            rules.refuse(path, sentence);
+        }
+    });
+}
+
+fn audit(audit: &AuditFiles, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("audit.segment_size") {
         let four_segments = ByteSize(audit.segment_size.0.saturating_mul(4));
         rules.within(
             "audit.keep_size",
             audit.keep_size,
-            four_segments,
-            ByteSize::MAX,
+            four_segments..=ByteSize::MAX,
         );
     }
-    rules.within(
-        "issuing.stale_max",
-        issuing.stale_max,
-        Lasting::seconds(1),
-        Lasting::seconds(60),
-    );
-    rules.within(
-        "limits.connections_max",
-        limits.connections_max,
-        16,
-        1_000_000,
-    );
-    rules.within(
-        "limits.connections_per_address_max",
-        limits.connections_per_address_max,
-        1,
-        1_000_000,
-    );
-    rules.within(
-        "limits.handshake_timeout",
-        limits.handshake_timeout,
-        Lasting::seconds(1),
-        Lasting::seconds(60),
-    );
-    rules.within(
-        "limits.header_timeout",
-        limits.header_timeout,
-        Lasting::seconds(1),
-        Lasting::seconds(60),
-    );
-    rules.within(
-        "limits.idle_timeout",
-        limits.idle_timeout,
-        Lasting::seconds(10),
-        Lasting::seconds(3600),
-    );
-    rules.within("limits.streams_max", limits.streams_max, 1, 10_000);
-    rules.within(
-        "limits.header_bytes_max",
-        limits.header_bytes_max,
-        ByteSize::kibibytes(16),
-        ByteSize::mebibytes(1),
-    );
-    rules.within(
-        "limits.body_bytes_max",
-        limits.body_bytes_max,
-        ByteSize::kibibytes(1),
-        ByteSize::mebibytes(1),
-    );
-    rules.within(
-        "limits.requests_per_second",
-        limits.requests_per_second,
-        1,
-        100_000,
-    );
-    rules.within(
-        "limits.requests_at_once_max",
-        limits.requests_at_once_max,
-        1,
-        100_000,
-    );
 }
 
-fn timing(config: &Config, rules: &mut Rules<'_, '_>) {
-    let (raft, feed) = (&config.raft, &config.feed);
-    rules.within(
-        "raft.heartbeat",
-        raft.heartbeat,
-        Lasting::milliseconds(20),
-        Lasting::seconds(5),
-    );
+fn elections(raft: &RaftTiming, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("raft.heartbeat") {
         let twice = Lasting(raft.heartbeat.0 * 2);
-        rules.within("raft.election_min", raft.election_min, twice, ELECTION_MAX);
+        rules.within("raft.election_min", raft.election_min, twice..=ELECTION_MAX);
     }
     if rules.is_sound("raft.election_min") {
         let above_min = Lasting(raft.election_min.0 + Duration::from_millis(1));
         rules.within(
             "raft.election_max",
             raft.election_max,
-            above_min,
-            ELECTION_MAX,
+            above_min..=ELECTION_MAX,
         );
     }
-    rules.within(
-        "raft.snapshot_entries",
-        raft.snapshot_entries,
-        100,
-        10_000_000,
-    );
-    rules.within("raft.log_keep", raft.log_keep, 0, 10_000_000);
-    rules.within(
-        "feed.heartbeat",
-        feed.heartbeat,
-        Lasting::milliseconds(250),
-        Lasting::seconds(10),
-    );
-    rules.within(
-        "feed.fresh_for",
-        feed.fresh_for,
-        Lasting::seconds(2),
-        Lasting::seconds(300),
-    );
-    // Three heartbeats may be lost before a verifier fails closed for no reason but the network.
+}
+
+/// Three heartbeats may be lost before a verifier fails closed for no reason but the network.
+fn freshness(feed: &FeedTiming, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("feed.heartbeat") && feed.fresh_for.0 < feed.heartbeat.0 * 2 {
         let sentence = format!(
             "is {}: at least twice `feed.heartbeat` ({})",
@@ -387,17 +266,6 @@ fn timing(config: &Config, rules: &mut Rules<'_, '_>) {
         );
         rules.refuse("feed.fresh_for", sentence);
     }
-    if let Some(every) = config.keys.rotate_every.0 {
-        let (shortest, longest) = (Lasting::seconds(60), Lasting::seconds(3650 * 86_400));
-        rules.within("keys.rotate_every", Lasting(every), shortest, longest);
-    }
-    rules.within("feed.subscribers_max", feed.subscribers_max, 1, 1_000_000);
-    rules.within(
-        "feed.forget_after",
-        feed.forget_after,
-        Lasting::seconds(10),
-        Lasting::seconds(86_400),
-    );
 }
 
 fn is_name(text: &str) -> bool {

@@ -1,6 +1,7 @@
-//! What a setting can be: how its value is read from a document, and how it is shown in one.
+//! What a setting can be: how its value is read from a document, how it is shown in one, and what its range means.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
@@ -20,6 +21,53 @@ pub(super) trait Setting: Sized {
 
     /// As a document has it.
     fn show(&self) -> Value;
+
+    /// Calls `found` with the dotted path of every setting that is out of its range and the sentence about it. Only a
+    /// section has any.
+    fn each_outside(&self, _path: &str, _found: &mut dyn FnMut(&str, String)) {}
+}
+
+/// A setting whose values have a range.
+pub(super) trait Ranged: Sized {
+    /// The sentence about a value outside of the range; `None` inside.
+    fn outside(&self, range: &RangeInclusive<Self>) -> Option<String>;
+
+    /// The range, for people: `8MiB to 16GiB`, `At least 16MiB`.
+    fn range(range: &RangeInclusive<Self>) -> String;
+}
+
+macro_rules! ranged {
+    ($($type:ty),+) => {$(
+        impl Ranged for $type {
+            fn outside(&self, range: &RangeInclusive<Self>) -> Option<String> {
+                let (from, to) = (range.start(), range.end());
+                (!range.contains(self)).then(|| format!("is {self}: from {from} to {to}"))
+            }
+
+            fn range(range: &RangeInclusive<Self>) -> String {
+                let (from, to) = (range.start(), range.end());
+                if *to == <$type>::MAX {
+                    format!("At least {from}")
+                } else {
+                    format!("{from} to {to}")
+                }
+            }
+        }
+    )+};
+}
+ranged!(u32, u64, Lasting, ByteSize);
+
+/// `off` is in every range.
+impl Ranged for Every {
+    fn outside(&self, range: &RangeInclusive<Self>) -> Option<String> {
+        let lasting = |every: &Self| every.0.map(Lasting);
+        let (from, to) = (lasting(range.start())?, lasting(range.end())?);
+        lasting(self)?.outside(&(from..=to))
+    }
+
+    fn range(range: &RangeInclusive<Self>) -> String {
+        format!("`off`, or {} to {}", range.start(), range.end())
+    }
 }
 
 macro_rules! as_text {
@@ -157,4 +205,34 @@ fn member(mut part: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<InitialM
         peer: peer?.value,
         public: public?.value,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_both_its_ends() {
+        let range = ByteSize::mebibytes(8)..=ByteSize::mebibytes(64);
+        for (size, expected) in [
+            ("8MiB", None),
+            ("64MiB", None),
+            ("8191KiB", Some("is 8191KiB: from 8MiB to 64MiB")),
+            ("65537KiB", Some("is 65537KiB: from 8MiB to 64MiB")),
+        ] {
+            let size: ByteSize = size.parse().unwrap();
+            assert_eq!(size.outside(&range).as_deref(), expected);
+        }
+        assert_eq!(Ranged::range(&range), "8MiB to 64MiB");
+        assert_eq!(Ranged::range(&(16..=u32::MAX)), "At least 16");
+    }
+
+    #[test]
+    fn what_is_off_is_never_out_of_range() {
+        let range = Every::seconds(60)..=Every::seconds(86_400);
+        assert_eq!(Every::OFF.outside(&range), None);
+        let short = Every::seconds(59).outside(&range);
+        assert_eq!(short.as_deref(), Some("is 59s: from 1m to 24h"));
+        assert_eq!(Ranged::range(&range), "`off`, or 1m to 1d");
+    }
 }

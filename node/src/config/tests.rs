@@ -253,3 +253,20 @@ fn a_rule_between_two_settings_waits_until_both_are_right() {
         "node.toml:5:20: missing key `peer`\nnode.toml:5:20: missing key `public`\nnode.toml:5:32: missing key `public`"
     );
 }
+
+#[test]
+fn every_default_is_in_its_range() {
+    Config::default().each_outside(&mut |path, sentence| panic!("`{path}` {sentence}"));
+}
+
+#[test]
+fn a_repository_that_is_not_followed_has_no_ranges() {
+    let git = "[policy.git]\ninterval = \"0s\"";
+    Config::parse("node.toml", &with(git)).unwrap();
+    assert_eq!(
+        refusal(&with(&format!(
+            "{git}\nurl = \"https://example.org/policy\""
+        ))),
+        "node.toml:23:12: `policy.git.interval` is 0s: from 1s to 24h"
+    );
+}

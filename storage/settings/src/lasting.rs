@@ -14,6 +14,9 @@ use crate::duration::{DAY, parse};
 pub struct Lasting(pub Duration);
 
 impl Lasting {
+    /// No bound.
+    pub const MAX: Self = Self(Duration::MAX);
+
     /// So many seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
@@ -52,6 +55,12 @@ pub struct Every(pub Option<Duration>);
 impl Every {
     /// Never by itself.
     pub const OFF: Self = Self(None);
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Some(Duration::from_secs(seconds)))
+    }
 }
 
 impl FromStr for Every {
