@@ -33,6 +33,7 @@ mod names;
 mod operator;
 mod realm;
 mod resource;
+mod rights;
 mod view;
 
 pub use denied::Denied;
