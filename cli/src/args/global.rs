@@ -50,6 +50,27 @@ pub struct ConnectionArguments {
     pub identity_token: Option<String>,
 }
 
+/// Who asks, as far as the command line says.
+pub enum Identity {
+    /// The holder of this token: a stored name or `@FILE`.
+    Token(String),
+    /// The holder of the client certificate, which was named on purpose.
+    Certificate,
+    /// Whoever can be found: a default token, else the certificate.
+    Default,
+}
+
+impl Identity {
+    /// A token that is named wins over a certificate that is named, that over what the environment has.
+    pub fn chosen(arguments: &ConnectionArguments, certificate_named: bool) -> Self {
+        match &arguments.identity_token {
+            Some(token) => Self::Token(token.clone()),
+            None if certificate_named => Self::Certificate,
+            None => Self::Default,
+        }
+    }
+}
+
 /// How to answer.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]

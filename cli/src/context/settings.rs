@@ -241,11 +241,7 @@ fn text(
     section.text(key, faults).map(|text| text.value)
 }
 
-fn texts(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    faults: &mut Faults<'_>,
-) -> Vec<String> {
+fn texts(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Vec<String> {
     let texts = section.texts(key, faults).into_iter();
     texts.map(|text| text.value).collect()
 }
@@ -258,11 +254,7 @@ fn path(
     text(section, key, faults).map(PathBuf::from)
 }
 
-fn port(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    faults: &mut Faults<'_>,
-) -> Option<u16> {
+fn port(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<u16> {
     let port = section.number(key, 0..=u16::MAX.into(), "a port is", faults)?;
     u16::try_from(port).ok()
 }
@@ -303,7 +295,8 @@ mod tests {
     }
     #[test]
     fn every_mistake_is_said_at_once() {
-        let text = "defualt_server = 'x'\ndefault_port = 70000\n[contexts.a]\nservers = 'h'\nkye = 'k'\n";
+        let text =
+            "defualt_server = 'x'\ndefault_port = 70000\n[contexts.a]\nservers = 'h'\nkye = 'k'\n";
         let failure = Settings::parse(text, Path::new("config.toml")).expect_err("refused");
         assert_eq!(
             failure.message,
@@ -315,7 +308,9 @@ mod tests {
         );
         let failure = Settings::parse("current_context = \n", Path::new("c")).expect_err("refused");
         assert!(
-            failure.message.starts_with("c cannot be understood: line 1, column "),
+            failure
+                .message
+                .starts_with("c cannot be understood: line 1, column "),
             "{failure}"
         );
     }
@@ -327,7 +322,11 @@ mod tests {
         std::fs::write(folder.path().join("server.toml"), text).expect("written");
         let settings = ServerSettings::read(folder.path()).expect("understood");
         assert_eq!(
-            (settings.hostname.as_deref(), settings.port, settings.seeds.as_slice()),
+            (
+                settings.hostname.as_deref(),
+                settings.port,
+                settings.seeds.as_slice()
+            ),
             (Some("h"), Some(7), &["a:1".to_owned()][..])
         );
         assert!(!settings.to_toml().expect("written").contains("newer"));

@@ -7,8 +7,7 @@ use hessra_sdk_rust::{Authentication, IdentityClient};
 use hessra_settings::duration;
 use serde_json::{Value, json};
 
-use super::super::authorize::Identity;
-use crate::args::{Format, MintIdentity};
+use crate::args::{Format, Identity, MintIdentity};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Console;

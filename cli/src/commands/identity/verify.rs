@@ -101,18 +101,8 @@ fn to_json(judgement: &Judgement) -> Value {
         "expires_in": expires_at.saturating_sub(clock::unix_seconds()),
         "revocation_ids": verified.token_ids().iter().map(|id| HEXLOWER.encode(id.as_bytes())).collect::<Vec<_>>(),
         "key_id": verified.root_key_id(),
-        "revocation": revocation_json(judgement.revocation),
+        "revocation": judgement.revocation.to_json(),
     })
-}
-
-/// The object `revocation` of an answer.
-pub fn revocation_json(revocation: Revocation) -> Value {
-    match revocation {
-        Revocation::NotAsked => json!({"checked": false}),
-        Revocation::NotRevoked { revision, age } => {
-            json!({"checked": true, "revision": revision, "age_ms": u64::try_from(age.as_millis()).unwrap_or(u64::MAX)})
-        }
-    }
 }
 
 fn to_text(judgement: &Judgement, verbose: bool) -> String {

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
-use super::super::revocations::confirmation_word;
+use super::super::confirm;
 use crate::args::{StoredTokenArguments, TargetArguments};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -80,7 +80,7 @@ impl RevocationTarget {
             wire,
             scope,
             text: text.to_owned(),
-            word: confirmation_word(text),
+            word: confirm::word_of(text),
             warnings: Vec::new(),
         }
     }
