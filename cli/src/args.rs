@@ -33,7 +33,7 @@ pub use config::{
     ConfigCommand, GetValue, InitArguments, ListServers, RemoveServer, ServerName, SetValue,
 };
 pub use feed::FeedCommand;
-pub use global::{ColorWhen, Confirmation, ConnectionArguments, Format, OutputArguments};
+pub use global::{ColorWhen, Confirmation, ConnectionArguments, Format, Identity, OutputArguments};
 pub use identity::{
     Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens, MintIdentity,
     PruneTokens, PublicKeyArguments, RefreshIdentity, StoredTokenArguments, VerifyIdentity,

@@ -19,7 +19,7 @@ mod revoke;
 mod status;
 mod token;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, Identity};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Console;
@@ -43,14 +43,12 @@ pub async fn run(arguments: Arguments, console: Console) -> Outcome {
     let context = Context::resolve(&arguments.connection)?;
     match arguments.command {
         Command::Identity(command) => {
-            let identity =
-                authorize::Identity::chosen(&arguments.connection, arguments.certificate_named);
+            let identity = Identity::chosen(&arguments.connection, arguments.certificate_named);
             identity::run(&context, console, identity, command).await
         }
         Command::Token(command) => token::run(&context, console, command).await,
         Command::Authorize(command) => {
-            let identity =
-                authorize::Identity::chosen(&arguments.connection, arguments.certificate_named);
+            let identity = Identity::chosen(&arguments.connection, arguments.certificate_named);
             authorize::run(&context, console, identity, command).await
         }
         Command::Revoke(arguments) => revoke::run(&context, console, &arguments).await,

@@ -127,12 +127,10 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = Exit::from_code(error.exit_code());
-        let named = error
-            .server
-            .filter(|server| !error.message.contains(server.as_str()));
-        let at = named
-            .map(|server| format!(" ({server})"))
-            .unwrap_or_default();
+        let at = match error.server {
+            Some(server) if !error.server_in_message => format!(" ({server})"),
+            _ => String::new(),
+        };
         let message = format!("{}{at}", error.message);
         let hint = Some(error.hint).filter(|hint| !hint.is_empty());
         Self {

@@ -1,12 +1,13 @@
 //! Files that the command line owns: whole or not at all, and nobody else's to read.
 //!
-//! Folders are made with mode 0700 and files with 0600, whatever the umask says. A file is replaced by writing
-//! beside it and renaming, so that a crash leaves the old one or the new one.
+//! Folders are made with mode 0700 and files with 0600, whatever the umask says. A crash while a file is replaced leaves
+//! the old one or the new one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+use hessra_files::{FileError, Mode, Writers};
 
 use crate::failure::{Failure, Outcome};
 
@@ -50,36 +51,13 @@ pub fn read_text_if_there(path: &Path) -> Outcome<Option<String>> {
 pub fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     make_private_folder(folder)?;
-    replace(path, folder, bytes).map_err(|error| Failure::file("write", path, &error))
+    // Two commands may write the same file, such as the configuration.
+    hessra_files::replace(path, bytes, Mode::Private, Writers::Several)
+        .map_err(|FileError { source, .. }| Failure::file("write", path, &source))
 }
 
 /// Makes a private folder and those above it that are missing.
 pub fn make_private_folder(folder: &Path) -> Outcome {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Failure::file("make the folder", folder, &error))
-}
-
-/// May others than the owner read, write or enter it?
-pub fn open_to_others(path: &Path) -> io::Result<bool> {
-    Ok(fs::metadata(path)?.permissions().mode() & 0o077 != 0)
-}
-
-fn replace(path: &Path, folder: &Path, bytes: &[u8]) -> io::Result<()> {
-    // The process id keeps two commands apart; a leftover of a crashed one with the same id is in nobody's use.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    let _ = fs::remove_file(&beside);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
+    hessra_files::make_private_directory(folder)
+        .map_err(|FileError { source, .. }| Failure::file("make the folder", folder, &source))
 }

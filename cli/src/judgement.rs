@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use hessra_sdk_rust::token::{UnknownReason, Verified};
 use hessra_sdk_rust::{Request, Standing, Verdict, Verifier};
+use serde_json::{Value, json};
 
 use crate::args::PublicKeyArguments;
 use crate::context::Context;
@@ -34,6 +35,19 @@ pub enum Revocation {
     NotAsked,
     /// Not revoked at this revision, known this long ago.
     NotRevoked { revision: u64, age: Duration },
+}
+
+impl Revocation {
+    /// The object `revocation` of an answer.
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::NotAsked => json!({"checked": false}),
+            Self::NotRevoked { revision, age } => {
+                let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                json!({"checked": true, "revision": revision, "age_ms": age_ms})
+            }
+        }
+    }
 }
 
 /// Judges a token.
@@ -165,7 +179,7 @@ fn alarmed(context: &Context, alarm: &str) -> Failure {
 }
 
 fn nobody_answered(context: &Context) -> Failure {
-    let waited = crate::duration::display(context.timeout);
+    let waited = hessra_settings::duration::rounded(context.timeout);
     let message = format!("cannot tell: no node said within {waited} whether it is revoked");
     Failure {
         retryable: true,

@@ -4,7 +4,7 @@
 //! forgotten; when another command holds the folder, this one goes without it.
 
 use hessra_sdk_rust::token::PolicyChecks;
-use hessra_sdk_rust::{Connection, Reason, Verifier, VerifierBuilder};
+use hessra_sdk_rust::{Connection, LocalCause, Verifier, VerifierBuilder};
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -29,7 +29,7 @@ fn follow(context: &Context, purpose: &str) -> Outcome<Verifier> {
     let connection = context.connection()?;
     let folder = context.feed_folder().join(purpose);
     match builder(&connection).state_dir(folder).connect() {
-        Err(error) if error.reason == Reason::Conflict && error.message.contains("in use") => {
+        Err(error) if error.local == Some(LocalCause::StateDirectoryInUse) => {
             Ok(builder(&connection).connect()?)
         }
         other => Ok(other?),

@@ -15,7 +15,6 @@ mod args;
 mod clock;
 mod commands;
 mod context;
-mod duration;
 mod exit;
 mod failure;
 mod files;
@@ -26,6 +25,7 @@ mod sdk;
 mod signing_key;
 mod store;
 mod tokens;
+mod until;
 
 use std::process::ExitCode;
 

@@ -1,25 +1,35 @@
 //! The one file of settings: read, checked, shown.
 //!
-//! Every setting stands once in this file with its comment: meaning, unit, range; the value after `=` is the default.
-//! `hessra-node config show` prints exactly these comments around the values in force. Unknown keys, values out of range
-//! and secrets that others can read are refused with file, line and what to do. Relative paths are relative to the
-//! file. What nobody can choose well is a constant beside the code that it is for.
+//! Every setting stands once in this file with its comment: meaning and unit; its default after `=` and its range after
+//! `in`. `hessra-node config show` prints these comments and ranges around the values in force, and docs/limits.md has
+//! them. Unknown keys and values out of
+//! range are refused, all at once, with file, line and what to do, and so are secrets that others can read. Relative
+//! paths are relative to the file. What nobody can choose well is a constant beside the code that it is for.
 
+#[macro_use]
+mod table;
 mod check;
+mod files;
+#[cfg(test)]
+mod page;
+mod setting;
 mod show;
 #[cfg(test)]
 mod tests;
-mod value;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use hessra_settings::{Document, Faults, Problems, Section};
+use toml::{Table, Value};
 
-pub use check::SecretFileError;
-pub use value::{ByteSize, Every, Lasting};
-
-use crate::document::{Document, DocumentError};
 use crate::seal::{KekRing, KekSource, SealError};
+
+pub use files::SecretFileError;
+pub use hessra_settings::{ByteSize, Every, Lasting};
+
+use check::Rules;
+use setting::{Ranged, Setting};
+use table::{Documented, Row, SectionTable};
 
 /// Why a configuration is not used.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
@@ -29,7 +39,7 @@ pub enum ConfigError {
     Read { path: PathBuf, reason: String },
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Invalid(#[from] DocumentError),
+    Invalid(#[from] Problems),
     #[error(transparent)]
     Secret(#[from] SecretFileError),
 }
@@ -55,13 +65,25 @@ impl Config {
     /// Parses a text and checks its values. `file` is how errors name it.
     ///
     /// # Errors
-    /// Something in it is wrong.
-    pub fn parse(file: &str, text: &str) -> Result<Self, DocumentError> {
-        let document = Document::parse(file, text)?;
-        let config: Self = document.read()?;
-        check::values(&config)
-            .map_err(|fault| document.error(&fault.path_parts(), fault.sentence.clone()))?;
-        Ok(config)
+    /// Everything in it that is wrong.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let mut faults = Faults::new(file, text);
+        let document = Document::parse(text, &mut faults);
+        // What could be read of a broken text does not say what was meant.
+        if !faults.is_empty() {
+            return Err(faults.into_problems());
+        }
+        let config = Self::read(document.section(), &mut faults);
+        let mut rules = Rules {
+            document: &document,
+            faults: &mut faults,
+        };
+        check::values(&config, &mut rules);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(faults.into_problems())
+        }
     }
 
     /// The file in force with every comment: parses back to the same settings.
@@ -75,7 +97,7 @@ impl Config {
     /// # Errors
     /// Names the file and what to do.
     pub fn check_files(&self) -> Result<(), SecretFileError> {
-        check::files(self)
+        files::check(self)
     }
 
     /// The key-encryption keys.
@@ -127,8 +149,7 @@ impl Config {
 }
 
 /// One member of a new cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct InitialMember {
     pub id: u64,
@@ -139,8 +160,7 @@ pub struct InitialMember {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogFormat {
     Auto,
@@ -148,50 +168,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// A section's comments, for `config show`.
-trait Documented {
-    const COMMENT: &'static [&'static str];
-    /// Key and comment lines, in order.
-    const KEYS: &'static [(&'static str, &'static [&'static str])];
-}
-
-macro_rules! section {
-    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr;)+ }) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name { $($(#[doc = $doc])+ pub $field: $type,)+ }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)+ }
-            }
-        }
-
-        impl Documented for $name {
-            const COMMENT: &'static [&'static str] = &[$($about),+];
-            const KEYS: &'static [(&'static str, &'static [&'static str])] =
-                &[$((stringify!($field), &[$($doc),+]),)+];
-        }
-    };
-}
-
-macro_rules! config {
-    ($($field:ident: $type:ident $(, $below:literal: $below_type:ident)?;)+) => {
-        /// All settings of one node.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        #[allow(missing_docs)]
-        pub struct Config { $(pub $field: $type,)+ }
-
-        /// Sections in order: name, comment, keys.
-        const SECTIONS: &[(&str, &[&str], &[(&str, &[&str])])] =
-            &[$(
-                (stringify!($field), $type::COMMENT, $type::KEYS),
-                $(($below, $below_type::COMMENT, $below_type::KEYS),)?
-            )+];
-    };
-}
+/// No member waits longer before it stands for election.
+const ELECTION_MAX: Lasting = Lasting::seconds(60);
 
 config! {
     cluster: Cluster;
@@ -241,13 +219,12 @@ section! {
     Storage {
         /// Directory of this node alone. Required; made with mode 0700 when absent.
         path: PathBuf = PathBuf::new();
-        /// Memory for cached pages. 8MiB to 16GiB.
-        cache: ByteSize = ByteSize::mebibytes(64);
+        /// Memory for cached pages.
+        cache: ByteSize = ByteSize::mebibytes(64), in ByteSize::mebibytes(8)..=ByteSize::mebibytes(16 << 10);
         /// Writes are refused while less than this is free on the file system; reads and denials go on.
-        /// At least 16MiB.
-        free_min: ByteSize = ByteSize::mebibytes(256);
-        /// The node stops when the disk needs longer for one flush: another node leads meanwhile. 100ms to 10m.
-        flush_max: Lasting = Lasting::seconds(10);
+        free_min: ByteSize = ByteSize::mebibytes(256), in ByteSize::mebibytes(16)..=ByteSize::MAX;
+        /// The node stops when the disk needs longer for one flush: another node leads meanwhile.
+        flush_max: Lasting = Lasting::seconds(10), in Lasting::milliseconds(100)..=Lasting::seconds(600);
     }
 }
 
@@ -287,8 +264,8 @@ section! {
         /// The key-encryption key before it, while the cluster goes from one to the other: opens, and seals nothing.
         /// Empty: none. When every member has both, run `hessra keys rewrap`.
         kek_previous: KekSource = KekSource::None;
-        /// A signing key is replaced when it has signed for so long. `off`, or 1m to 3650d.
-        rotate_every: Every = Every::OFF;
+        /// A signing key is replaced when it has signed for so long.
+        rotate_every: Every = Every::OFF, in Every::seconds(60)..=Every::seconds(3650 * 86_400);
     }
 }
 
@@ -316,12 +293,12 @@ section! {
         branch: String = "main".to_owned();
         /// Folder of the repository with `clients.toml` and perhaps `resources.toml`. Empty: its root.
         directory: String = String::new();
-        /// Time between two looks. 1s to 24h.
-        interval: Lasting = Lasting::seconds(60);
-        /// A call of git that takes longer is ended. 1s to 10m.
-        timeout: Lasting = Lasting::seconds(60);
-        /// Bytes that the branch with its history may take here. 64KiB to 1GiB.
-        size_max: ByteSize = ByteSize::mebibytes(64);
+        /// Time between two looks.
+        interval: Lasting = Lasting::seconds(60), in Lasting::seconds(1)..=Lasting::seconds(86_400);
+        /// A call of git that takes longer is ended.
+        timeout: Lasting = Lasting::seconds(60), in Lasting::seconds(1)..=Lasting::seconds(600);
+        /// Bytes that the branch with its history may take here.
+        size_max: ByteSize = ByteSize::mebibytes(64), in ByteSize::kibibytes(64)..=ByteSize::mebibytes(1 << 10);
         /// File of allowed signers, as `ssh-keygen(1)` describes it: the newest commit must be signed by one of them.
         /// Empty: signatures are not looked at, and whoever can push is believed.
         allowed_signers: PathBuf = PathBuf::new();
@@ -344,78 +321,77 @@ section! {
 section! {
     /// What this node mints.
     Issuing {
-        /// A node that has not heard of its quorum for longer mints nothing. 1s to 1m.
-        stale_max: Lasting = Lasting::seconds(5);
+        /// A node that has not heard of its quorum for longer mints nothing.
+        stale_max: Lasting = Lasting::seconds(5), in Lasting::seconds(1)..=Lasting::seconds(60);
     }
 }
 
 section! {
     /// What a caller may cost.
     Limits {
-        /// Open connections on the public port. 16 to 1000000.
-        connections_max: u32 = 12_000;
-        /// Open connections from one address on the public port. 1 to 1000000.
-        connections_per_address_max: u32 = 12_000;
-        /// Time for a TLS handshake. 1s to 1m.
-        handshake_timeout: Lasting = Lasting::seconds(5);
-        /// Time for the head of a request. 1s to 1m.
-        header_timeout: Lasting = Lasting::seconds(10);
-        /// An HTTP/1.1 or HTTP/2 connection that is silent for longer is closed; verifiers answer pings. 10s to 1h.
-        idle_timeout: Lasting = Lasting::seconds(75);
-        /// Streams of one HTTP/2 connection. 1 to 10000.
-        streams_max: u32 = 256;
-        /// Bytes of an HTTPS request's head, and of an HTTP/2 header list. 16KiB to 1MiB.
-        header_bytes_max: ByteSize = ByteSize::kibibytes(32);
-        /// Bytes of an HTTPS request's body. 1KiB to 1MiB.
-        body_bytes_max: ByteSize = ByteSize::kibibytes(64);
-        /// Token requests of one identity per second, and as many at once. 1 to 100000.
-        requests_per_second: u32 = 1_000;
-        /// Token requests worked on at once; more are answered 429. 1 to 100000.
-        requests_at_once_max: u32 = 512;
+        /// Open connections on the public port.
+        connections_max: u32 = 12_000, in 16..=1_000_000;
+        /// Open connections from one address on the public port.
+        connections_per_address_max: u32 = 12_000, in 1..=1_000_000;
+        /// Time for a TLS handshake.
+        handshake_timeout: Lasting = Lasting::seconds(5), in Lasting::seconds(1)..=Lasting::seconds(60);
+        /// Time for the head of a request.
+        header_timeout: Lasting = Lasting::seconds(10), in Lasting::seconds(1)..=Lasting::seconds(60);
+        /// An HTTP/1.1 or HTTP/2 connection that is silent for longer is closed; verifiers answer pings.
+        idle_timeout: Lasting = Lasting::seconds(75), in Lasting::seconds(10)..=Lasting::seconds(3_600);
+        /// Streams of one HTTP/2 connection.
+        streams_max: u32 = 256, in 1..=10_000;
+        /// Bytes of an HTTPS request's head, and of an HTTP/2 header list.
+        header_bytes_max: ByteSize = ByteSize::kibibytes(32), in ByteSize::kibibytes(16)..=ByteSize::mebibytes(1);
+        /// Bytes of an HTTPS request's body.
+        body_bytes_max: ByteSize = ByteSize::kibibytes(64), in ByteSize::kibibytes(1)..=ByteSize::mebibytes(1);
+        /// Token requests of one identity per second, and as many at once.
+        requests_per_second: u32 = 1_000, in 1..=100_000;
+        /// Token requests worked on at once; more are answered 429.
+        requests_at_once_max: u32 = 512, in 1..=100_000;
     }
 }
 
 section! {
     /// The audit of this node, in the folder `audit` of its data directory.
     AuditFiles {
-        /// A file of records is turned over at this size, or after a day. 64KiB to 1GiB.
-        segment_size: ByteSize = ByteSize::mebibytes(64);
-        /// Files whose last record is older are deleted; a record says so. 1h to 100000h.
-        keep_age: Lasting = Lasting::seconds(365 * 24 * 3_600);
-        /// The oldest files are deleted while all take more. At least four times `segment_size`.
-        keep_size: ByteSize = ByteSize::mebibytes(16 * 1_024);
+        /// A file of records is turned over at this size, or after a day.
+        segment_size: ByteSize = ByteSize::mebibytes(64), in ByteSize::kibibytes(64)..=ByteSize::mebibytes(1 << 10);
+        /// Files whose last record is older are deleted; a record says so.
+        keep_age: Lasting = Lasting::seconds(365 * 24 * 3_600), in Lasting::seconds(3_600)..=Lasting::seconds(100_000 * 3_600);
+        /// The oldest files are deleted while all take more.
+        keep_size: ByteSize = ByteSize::mebibytes(16 * 1_024), rule "At least four times `segment_size`".to_owned();
     }
 }
 
 section! {
     /// Consensus. The defaults suit one site; members far apart want longer times.
     RaftTiming {
-        /// Time between the leader's heartbeats. 20ms to 5s.
-        heartbeat: Lasting = Lasting::milliseconds(150);
+        /// Time between the leader's heartbeats.
+        heartbeat: Lasting = Lasting::milliseconds(150), in Lasting::milliseconds(20)..=Lasting::seconds(5);
         /// A follower that heard nothing for a random time between `election_min` and `election_max` stands for
-        /// election. At least twice the heartbeat.
-        election_min: Lasting = Lasting::milliseconds(450);
-        /// Above `election_min`, at most 1m.
-        election_max: Lasting = Lasting::milliseconds(750);
-        /// A snapshot is built after so many log entries. 100 to 10000000.
-        snapshot_entries: u64 = 20_000;
-        /// So many entries below the snapshot are kept for members that were away for a short time. 0 to 10000000.
-        log_keep: u64 = 10_000;
+        /// election.
+        election_min: Lasting = Lasting::milliseconds(450), rule "At least twice the heartbeat".to_owned();
+        election_max: Lasting = Lasting::milliseconds(750), rule format!("Above `election_min`, at most {ELECTION_MAX}");
+        /// A snapshot is built after so many log entries.
+        snapshot_entries: u64 = 20_000, in 100..=10_000_000;
+        /// So many entries below the snapshot are kept for members that were away for a short time.
+        log_keep: u64 = 10_000, in 0..=10_000_000;
     }
 }
 
 section! {
     /// The feed of revocations.
     FeedTiming {
-        /// Time between heartbeats to verifiers. 250ms to 10s.
-        heartbeat: Lasting = Lasting::seconds(1);
-        /// A verifier's knowledge is fresh for so long after the instant that a heartbeat confirms. 2s to 5m.
-        fresh_for: Lasting = Lasting::seconds(5);
-        /// Verifiers on this node. 1 to 1000000.
-        subscribers_max: u32 = 10_000;
+        /// Time between heartbeats to verifiers.
+        heartbeat: Lasting = Lasting::seconds(1), in Lasting::milliseconds(250)..=Lasting::seconds(10);
+        /// A verifier's knowledge is fresh for so long after the instant that a heartbeat confirms.
+        fresh_for: Lasting = Lasting::seconds(5), in Lasting::seconds(2)..=Lasting::seconds(300);
+        /// Verifiers on this node.
+        subscribers_max: u32 = 10_000, in 1..=1_000_000;
         /// A verifier that is gone for longer no longer counts for `revoke --wait`: it has been failing closed for
-        /// long. 10s to 24h.
-        forget_after: Lasting = Lasting::seconds(600);
+        /// long.
+        forget_after: Lasting = Lasting::seconds(600), in Lasting::seconds(10)..=Lasting::seconds(86_400);
     }
 }
 

@@ -19,7 +19,6 @@
 //! | [`problem`] | a refusal as clients of the HTTPS port read it |
 //! | [`telemetry`] | logs, and the one table of metrics |
 //! | [`config`] | the one file of settings: read, checked, shown |
-//! | [`document`] | reads a TOML file so that an error says where |
 //! | [`edge`] | the only clock and the only randomness |
 //! | [`dev`] | a whole local cluster as child processes |
 //!
@@ -31,7 +30,6 @@ pub mod api;
 pub mod audit;
 pub mod config;
 pub mod dev;
-pub mod document;
 pub mod edge;
 pub mod gitops;
 pub mod issuer;

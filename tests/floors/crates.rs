@@ -6,20 +6,36 @@ use std::path::{Path, PathBuf};
 /// Every crate of the workspace, its floor, and the crates of ours that it may use. Place a new crate here.
 const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-revocation", 0, &[]),
+    ("hessra-files", 0, &[]),
+    ("hessra-settings", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
     ("hessra-audit", 1, &[]),
-    ("hessra-policy", 1, &["hessra-revocation"]),
+    (
+        "hessra-policy",
+        1,
+        &["hessra-revocation", "hessra-settings"],
+    ),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
     (
         "hessra-sled",
         2,
-        &["hessra-revocation", "hessra-proto", "hessra-state"],
+        &[
+            "hessra-files",
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-state",
+        ],
     ),
     (
         "hessra-sdk-rust",
         2,
-        &["hessra-revocation", "hessra-proto", "hessra-sdk-core"],
+        &[
+            "hessra-files",
+            "hessra-revocation",
+            "hessra-proto",
+            "hessra-sdk-core",
+        ],
     ),
     (
         "hessra-consensus",
@@ -36,6 +52,8 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         "hessra-node",
         4,
         &[
+            "hessra-files",
+            "hessra-settings",
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
@@ -49,7 +67,13 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     (
         "hessra-cli",
         4,
-        &["hessra-audit", "hessra-policy", "hessra-sdk-rust"],
+        &[
+            "hessra-files",
+            "hessra-settings",
+            "hessra-audit",
+            "hessra-policy",
+            "hessra-sdk-rust",
+        ],
     ),
     ("hessra-tests", 5, ANY),
     ("hessra-simulation", 5, ANY),
@@ -69,6 +93,7 @@ const PURE: &[(&str, &[&str])] = &[
         &[
             "data-encoding",
             "ed25519-dalek",
+            "jiff",
             "serde",
             "serde_json",
             "sha2",
@@ -76,16 +101,12 @@ const PURE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "hessra-settings",
+        &["jiff", "miette", "strsim", "thiserror", "toml"],
+    ),
+    (
         "hessra-policy",
-        &[
-            "data-encoding",
-            "miette",
-            "rustls-pki-types",
-            "sha2",
-            "strsim",
-            "thiserror",
-            "toml",
-        ],
+        &["data-encoding", "rustls-pki-types", "sha2", "thiserror"],
     ),
 ];
 
@@ -213,6 +234,7 @@ fn pure_crates_use_only_what_they_are_allowed_from_outside() {
 fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
     for name in [
         "hessra-revocation",
+        "hessra-settings",
         "hessra-state",
         "hessra-audit",
         "hessra-policy",

@@ -25,7 +25,6 @@ const FLOORS: &[(&str, &[&str])] = &[
             "telemetry",
             "config",
             "seal",
-            "document",
             "edge",
         ],
     ),

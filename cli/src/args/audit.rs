@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-
-use crate::duration;
+use hessra_settings::duration;
 
 /// What to do with the audit.
 #[derive(Debug, Subcommand)]
@@ -47,7 +46,7 @@ pub struct SearchAudit {
     /// FIELD=VALUE
     pub conditions: Vec<String>,
     /// Only those of this time.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub since: Option<Duration>,
     /// At most this many.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-
-use crate::duration;
+use hessra_settings::duration;
 
 /// How to reach the cluster. A value given here wins over the environment, that over the context in
 /// `config.toml`, that over the default.
@@ -44,11 +43,32 @@ pub struct ConnectionArguments {
     )]
     pub context: Option<String>,
     /// How long to wait for an answer [default: 10s].
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub timeout: Option<Duration>,
     /// Identity token to ask with, a stored name or `@FILE`; HESSRA_IDENTITY holds a token itself.
     #[arg(long, global = true, value_name = "NAME|@FILE")]
     pub identity_token: Option<String>,
+}
+
+/// Who asks, as far as the command line says.
+pub enum Identity {
+    /// The holder of this token: a stored name or `@FILE`.
+    Token(String),
+    /// The holder of the client certificate, which was named on purpose.
+    Certificate,
+    /// Whoever can be found: a default token, else the certificate.
+    Default,
+}
+
+impl Identity {
+    /// A token that is named wins over a certificate that is named, that over what the environment has.
+    pub fn chosen(arguments: &ConnectionArguments, certificate_named: bool) -> Self {
+        match &arguments.identity_token {
+            Some(token) => Self::Token(token.clone()),
+            None if certificate_named => Self::Certificate,
+            None => Self::Default,
+        }
+    }
 }
 
 /// How to answer.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-
-use crate::duration;
+use hessra_settings::duration;
 
 /// What to do with identity tokens.
 #[derive(Debug, Subcommand)]
@@ -34,7 +33,7 @@ pub enum IdentityCommand {
 #[derive(Debug, Args)]
 pub struct Authenticate {
     /// Wished lifetime; the policy bounds it.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub ttl: Option<Duration>,
     /// Store the token under this name [default: default].
     #[arg(long, value_name = "NAME")]
@@ -54,7 +53,7 @@ pub struct Delegate {
     #[arg(short, long)]
     pub identity: String,
     /// Lifetime of the delegated token.
-    #[arg(long, default_value = "3600", value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, default_value = "3600", value_name = "DURATION", value_parser = duration::parse_argument)]
     pub ttl: Duration,
     /// A further check, in Datalog, that every use must satisfy.
     #[arg(long, value_name = "DATALOG")]
@@ -81,7 +80,7 @@ pub struct VerifyIdentity {
     #[arg(long)]
     pub check_expiry: bool,
     /// What --check-expiry asks for.
-    #[arg(long, default_value = "0", value_name = "DURATION", value_parser = duration::parse, requires = "check_expiry")]
+    #[arg(long, default_value = "0", value_name = "DURATION", value_parser = duration::parse_argument, requires = "check_expiry")]
     pub min_ttl: Duration,
     /// Do not ask about revocations, and say so.
     #[arg(long)]
@@ -108,7 +107,7 @@ pub struct MintIdentity {
     #[arg(long, value_name = "ID")]
     pub subject: String,
     /// Wished lifetime; the policy bounds it.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub ttl: Option<Duration>,
     /// Store the token under this name.
     #[arg(long, value_name = "NAME")]

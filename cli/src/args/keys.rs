@@ -93,7 +93,7 @@ pub struct RotateKeys {
     #[arg(long)]
     pub emergency: bool,
     /// Give up waiting for verifiers after so long. What was prepared stays prepared.
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = crate::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = hessra_settings::duration::parse_argument)]
     pub wait_timeout: Duration,
     #[command(flatten)]
     pub confirmation: Confirmation,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use hessra_settings::duration;
 
 use super::Confirmation;
-use crate::duration;
 
 /// What to do with revocations.
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ pub enum RevocationsCommand {
 #[derive(Debug, Args)]
 pub struct ListArguments {
     /// Only those made in this time.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub since: Option<Duration>,
     /// Also those lifted.
     #[arg(long)]
@@ -43,7 +43,7 @@ pub struct WatchArguments {
     /// `rv_…`
     pub id: Option<String>,
     /// Stop after this time [default: with an id 30s, else never].
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub wait_timeout: Option<Duration>,
 }
 

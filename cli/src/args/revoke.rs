@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use hessra_settings::duration;
 
 use super::{Confirmation, WaitFor};
-use crate::duration;
 
 /// `revoke`
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub struct RevokeArguments {
     #[arg(long, default_value = "verifiers", value_name = "WHAT")]
     pub wait: WaitFor,
     /// How long to wait for the verifiers.
-    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration::parse_argument)]
     pub wait_timeout: Duration,
     #[command(flatten)]
     pub confirmation: Confirmation,

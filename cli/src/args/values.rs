@@ -2,6 +2,15 @@
 
 use std::str::FromStr;
 
+/// Why a value is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    #[error("`{0}` is not none, commit, verifiers, verifiers:95% or verifiers:N")]
+    WaitFor(String),
+    #[error("`{0}` is not a share (1% to 100%) or a number of verifiers above 0")]
+    WaitShare(String),
+}
+
 /// When `revoke` returns.
 ///
 /// `none` and `commit` are one thing: an answer before the commit would promise nothing.
@@ -25,24 +34,22 @@ pub enum WaitShare {
 }
 
 impl FromStr for WaitFor {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text.split_once(':') {
             None if text == "none" || text == "commit" => Ok(Self::Commit),
             None if text == "verifiers" => Ok(Self::Verifiers(WaitShare::All)),
             Some(("verifiers", share)) => share.parse().map(Self::Verifiers),
-            _ => Err(format!(
-                "`{text}` is not none, commit, verifiers, verifiers:95% or verifiers:N"
-            )),
+            _ => Err(ValueError::WaitFor(text.to_owned())),
         }
     }
 }
 
 impl FromStr for WaitShare {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let share = match text.strip_suffix('%') {
             Some(percent) => percent
                 .parse()
@@ -55,9 +62,7 @@ impl FromStr for WaitShare {
                 .filter(|count| *count > 0)
                 .map(Self::Count),
         };
-        share.ok_or_else(|| {
-            format!("`{text}` is not a share (1% to 100%) or a number of verifiers above 0")
-        })
+        share.ok_or_else(|| ValueError::WaitShare(text.to_owned()))
     }
 }
 

@@ -4,10 +4,7 @@ use hessra_sdk_rust::identity::AuthorizationToken;
 use hessra_sdk_rust::{Authentication, IdentityClient, Request};
 use serde_json::{Value, json};
 
-use super::identity::revocation_json;
-use crate::args::{
-    AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, ConnectionArguments, Format,
-};
+use crate::args::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, Format, Identity};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -15,27 +12,6 @@ use crate::judgement::{self, Revocation};
 use crate::output::Console;
 use crate::sdk;
 use crate::tokens::{self, GivenToken};
-
-/// Who asks, as far as the command line says.
-pub enum Identity {
-    /// The holder of this token: a stored name or `@FILE`.
-    Token(String),
-    /// The holder of the client certificate, which was named on purpose.
-    Certificate,
-    /// Whoever can be found: a default token, else the certificate.
-    Default,
-}
-
-impl Identity {
-    /// A token that is named wins over a certificate that is named, that over what the environment has.
-    pub fn chosen(arguments: &ConnectionArguments, certificate_named: bool) -> Self {
-        match &arguments.identity_token {
-            Some(token) => Self::Token(token.clone()),
-            None if certificate_named => Self::Certificate,
-            None => Self::Default,
-        }
-    }
-}
 
 /// Runs one of the commands.
 pub async fn run(
@@ -194,7 +170,7 @@ fn verify_json(arguments: &AuthorizeVerify, revocation: Revocation) -> Value {
         "resource": arguments.resource,
         "operation": arguments.operation,
         "message": "Token is valid",
-        "revocation": revocation_json(revocation),
+        "revocation": revocation.to_json(),
     })
 }
 

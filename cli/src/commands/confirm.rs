@@ -16,6 +16,17 @@ pub enum Decided {
     Ask,
 }
 
+/// What has to be typed about a target: the last segment of an identity, the last characters of an id.
+pub fn word_of(target: &str) -> String {
+    let last = target.rsplit(':').next().unwrap_or(target);
+    let is_id = !target.contains(':') && target.len() > 16;
+    if is_id {
+        last[last.floor_char_boundary(last.len() - 8)..].to_owned()
+    } else {
+        last.to_owned()
+    }
+}
+
 /// Is it confirmed by the command line, or can it be asked?
 ///
 /// # Errors
@@ -57,4 +68,15 @@ fn differs(typed: &str, word: &str) -> Failure {
     .hint(format!(
         "The word is `{word}`. Check that this is what you want to change."
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_to_confirm_is_the_end_of_the_target() {
+        assert_eq!(word_of("urn:hessra:alice:agent"), "agent");
+        assert_eq!(word_of("00112233445566778899aabbccddeeff"), "ccddeeff");
+    }
 }

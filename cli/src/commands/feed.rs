@@ -9,12 +9,12 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::revocation::Checkpoint;
 use hessra_sdk_rust::v1::VerifierStatus;
 use hessra_sdk_rust::v1::feed::CheckpointResponse;
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::args::FeedCommand;
 use crate::clock;
 use crate::context::Context;
-use crate::duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table, clock_time, timestamp};
@@ -82,7 +82,7 @@ async fn status(authority: &Authority, console: Console) -> Outcome {
 }
 
 fn stale(age: Duration, bound: Duration) -> Failure {
-    let (age, bound) = (duration::display(age), duration::display(bound));
+    let (age, bound) = (duration::rounded(age), duration::rounded(bound));
     let message = format!("the last confirmation is {age} old, verifiers trust it for {bound}");
     Failure::new(Exit::Unconfirmed, "degraded", message)
         .hint("The node has lost its quorum, or its clock is behind: see `hessra status` and `hessra doctor`.")
@@ -114,7 +114,7 @@ fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String
         fresh_for_ms,
         ..
     } = checkpoint;
-    let fresh_for = duration::display(Duration::from_millis(u64::from(*fresh_for_ms)));
+    let fresh_for = duration::rounded(Duration::from_millis(u64::from(*fresh_for_ms)));
     let keys: Vec<String> = keys.iter().map(|key| key["id"].to_string()).collect();
     [
         ("Feed", format!("{feed_id}, epoch {epoch}")),
@@ -126,7 +126,7 @@ fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String
             "Confirmed",
             format!(
                 "{} ago by node {node}, trusted for {fresh_for}",
-                duration::display(age)
+                duration::rounded(age)
             ),
         ),
         ("State root", HEXLOWER.encode(&checkpoint.state_root)),
@@ -151,7 +151,7 @@ fn verifiers_text(verifiers: &[VerifierStatus], revision: u64) -> String {
     let headings = ["verifier", "node", "state", "revision", "age", "client"];
     let mut table = Table::new(&headings).right(3).right(4);
     for verifier in verifiers {
-        let age = duration::display(Duration::from_millis(verifier.age_ms));
+        let age = duration::rounded(Duration::from_millis(verifier.age_ms));
         let numbers = [verifier.node.to_string(), verifier.applied.to_string()];
         let [node, applied] = numbers;
         table.row([

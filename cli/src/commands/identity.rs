@@ -10,14 +10,11 @@ mod stored;
 mod verify;
 
 pub use inspect::{Inspected, print as inspect};
-pub use verify::revocation_json;
 
-use crate::args::IdentityCommand;
+use crate::args::{Identity, IdentityCommand};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Console;
-
-use super::authorize::Identity;
 
 /// Runs one of the commands.
 pub async fn run(

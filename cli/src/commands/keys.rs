@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{KeyInfo, KeyResponse, ListKeysResponse};
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use super::approvals::waits;
 use super::confirm::{self, Decided};
 use crate::args::{ActivateKey, KeysCommand, RevokeKey};
 use crate::context::Context;
-use crate::duration;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table, timestamp};
 
@@ -147,7 +147,7 @@ fn sentence(answer: &KeyResponse) -> String {
 
 /// Whole seconds, rounded up: who waits for less is refused.
 fn seconds(milliseconds: u64) -> String {
-    duration::display(Duration::from_secs(milliseconds.div_ceil(1_000)))
+    duration::rounded(Duration::from_secs(milliseconds.div_ceil(1_000)))
 }
 
 fn to_json(key: &KeyInfo) -> Value {

@@ -164,7 +164,7 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
             String::new,
         );
     }
-    let word = confirmation_word(&found.target);
+    let word = confirm::word_of(&found.target);
     if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
         confirm::ask(&word, "lift it")?;
     }
@@ -190,17 +190,6 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
         &json!({"id": id, "revision": revision, "already": lifted.already}),
         || format!("{id} {verb} at revision {revision}\n"),
     )
-}
-
-/// What has to be typed about a target: the last segment of an identity, the last characters of an id.
-pub fn confirmation_word(target: &str) -> String {
-    let last = target.rsplit(':').next().unwrap_or(target);
-    let is_id = !target.contains(':') && target.len() > 16;
-    if is_id {
-        last[last.floor_char_boundary(last.len() - 8)..].to_owned()
-    } else {
-        last.to_owned()
-    }
 }
 
 fn table(found: &[RevocationInfo]) -> String {
@@ -296,15 +285,6 @@ fn to_json(item: &RevocationInfo) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_word_to_confirm_is_the_end_of_the_target() {
-        assert_eq!(confirmation_word("urn:hessra:alice:agent"), "agent");
-        assert_eq!(
-            confirmation_word("00112233445566778899aabbccddeeff"),
-            "ccddeeff"
-        );
-    }
 
     #[test]
     fn the_state_says_what_is_denied() {

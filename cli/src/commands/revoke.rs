@@ -21,10 +21,10 @@ use super::confirm::{self, Decided};
 use crate::args::{RevokeArguments, WaitFor};
 use crate::clock;
 use crate::context::Context;
-use crate::duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, timestamp};
+use crate::until;
 
 use containment::{Containment, Wait};
 use target::RevocationTarget;
@@ -67,14 +67,14 @@ fn request(
     let until = arguments
         .until
         .as_deref()
-        .map(|text| duration::parse_until(text, clock::unix_seconds()));
+        .map(|text| until::parse(text, clock::unix_seconds()));
     Ok(RevokeRequest {
         request_id: request_id.0.to_vec(),
         targets: vec![target.wire()],
         permanent: arguments.permanent,
         until: until
             .transpose()
-            .map_err(Failure::usage)?
+            .map_err(|error| Failure::usage(error.to_string()))?
             .unwrap_or_default(),
         reason: arguments.reason.clone(),
         ticket: arguments.ticket.clone().unwrap_or_default(),

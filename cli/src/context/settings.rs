@@ -15,14 +15,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use hessra_settings::{Document, Faults, Problem, Section};
+use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
 /// `config.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub current_context: Option<String>,
     contexts: BTreeMap<String, ContextSettings>,
@@ -31,14 +31,10 @@ pub struct Settings {
     default_cert_path: Option<PathBuf>,
     default_key_path: Option<PathBuf>,
     default_ca_path: Option<PathBuf>,
-    /// Accepted because version 0.3 writes it, which does not use it either: HESSRA_TOKEN_DIR does what it says.
-    #[serde(rename = "token_storage_dir")]
-    _token_storage_dir: Option<PathBuf>,
 }
 
 /// One context.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContextSettings {
     pub servers: Vec<String>,
     pub port: Option<u16>,
@@ -51,9 +47,9 @@ impl Settings {
     /// The settings of a home; defaults when there is no file.
     ///
     /// # Errors
-    /// Usage, with line and column, for a key that does not exist or a value of another type.
+    /// Usage, with lines and columns, for keys that do not exist and values of another type.
     pub fn read(home: &Path) -> Outcome<Self> {
-        read_toml(&home.join("config.toml")).map(Option::unwrap_or_default)
+        read_toml(&home.join("config.toml"), Self::from_section)
     }
 
     /// The settings in a text; `path` is where it is or will be.
@@ -61,7 +57,27 @@ impl Settings {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(text: &str, path: &Path) -> Outcome<Self> {
-        parse(text, path)
+        parse(text, path, Self::from_section)
+    }
+
+    fn from_section(mut file: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
+        let contexts = file.named("contexts", faults).into_iter();
+        let contexts = contexts
+            .map(|(name, context)| (name.value, ContextSettings::from_section(context, faults)))
+            .collect();
+        let settings = Self {
+            current_context: text(&mut file, "current_context", faults),
+            contexts,
+            default_server: text(&mut file, "default_server", faults),
+            default_port: port(&mut file, "default_port", faults),
+            default_cert_path: path(&mut file, "default_cert_path", faults),
+            default_key_path: path(&mut file, "default_key_path", faults),
+            default_ca_path: path(&mut file, "default_ca_path", faults),
+        };
+        // Accepted because version 0.3 writes it, which does not use it either: HESSRA_TOKEN_DIR does what it says.
+        file.text("token_storage_dir", faults);
+        file.close(faults);
+        settings
     }
 
     /// The server that is asked when none is named.
@@ -108,9 +124,22 @@ impl Settings {
     }
 }
 
+impl ContextSettings {
+    fn from_section(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
+        let settings = Self {
+            servers: texts(&mut section, "servers", faults),
+            port: port(&mut section, "port", faults),
+            cert: path(&mut section, "cert", faults),
+            key: path(&mut section, "key", faults),
+            ca: path(&mut section, "ca", faults),
+        };
+        section.close(faults);
+        settings
+    }
+}
+
 /// `servers/SERVER/server.toml`, written by version 0.3 and by us.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ServerSettings {
     pub hostname: Option<String>,
     pub port: Option<u16>,
@@ -130,7 +159,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// What is known about the server of a folder.
     pub fn read(folder: &Path) -> Outcome<Self> {
-        let settings: Self = read_toml(&folder.join("server.toml"))?.unwrap_or_default();
+        let settings = read_toml(&folder.join("server.toml"), Self::from_section)?;
         let ca = Some(folder.join("ca.crt")).filter(|path| path.exists());
         let folder = folder.to_owned();
         Ok(Self {
@@ -140,6 +169,18 @@ impl ServerSettings {
         })
     }
 
+    /// Keys that it does not know may be of a newer version.
+    fn from_section(mut file: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
+        Self {
+            hostname: text(&mut file, "hostname", faults),
+            port: port(&mut file, "port", faults),
+            cert_path: path(&mut file, "cert_path", faults),
+            key_path: path(&mut file, "key_path", faults),
+            seeds: texts(&mut file, "seeds", faults),
+            ..Self::default()
+        }
+    }
+
     /// As the file has it.
     pub fn to_toml(&self) -> Outcome<String> {
         toml::to_string(self)
@@ -147,22 +188,75 @@ impl ServerSettings {
     }
 }
 
-fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
-    let Some(text) = files::read_text_if_there(path)? else {
-        return Ok(None);
-    };
-    parse(&text, path).map(Some)
+/// Reads a file; defaults when there is none.
+fn read_toml<T: Default>(
+    path: &Path,
+    read: impl FnOnce(Section<'_, '_>, &mut Faults<'_>) -> T,
+) -> Outcome<T> {
+    match files::read_text_if_there(path)? {
+        Some(text) => parse(&text, path, read),
+        None => Ok(T::default()),
+    }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Outcome<T> {
-    toml::from_str(text).map_err(|error| {
-        let problem = error.to_string();
-        Failure::usage(format!(
-            "{} cannot be understood: {}",
-            path.display(),
-            problem.trim_end()
-        ))
-    })
+fn parse<T>(
+    text: &str,
+    path: &Path,
+    read: impl FnOnce(Section<'_, '_>, &mut Faults<'_>) -> T,
+) -> Outcome<T> {
+    let file = path.display().to_string();
+    let mut faults = Faults::new(&file, text);
+    let document = Document::parse(text, &mut faults);
+    // What could be read of a broken text does not say what was meant.
+    if faults.is_empty() {
+        let value = read(document.section(), &mut faults);
+        if faults.is_empty() {
+            return Ok(value);
+        }
+    }
+    let problems: Vec<String> = faults.into_found().iter().map(sentence).collect();
+    let problems = problems.join("\n");
+    Err(Failure::usage(format!(
+        "{file} cannot be understood: {problems}"
+    )))
+}
+
+fn sentence(problem: &Problem) -> String {
+    let Problem {
+        line,
+        column,
+        message,
+        hint,
+        ..
+    } = problem;
+    let stop = if hint.is_empty() { "" } else { ". " };
+    format!("line {line}, column {column}: {message}{stop}{hint}")
+}
+
+fn text(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<String> {
+    section.text(key, faults).map(|text| text.value)
+}
+
+fn texts(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Vec<String> {
+    let texts = section.texts(key, faults).into_iter();
+    texts.map(|text| text.value).collect()
+}
+
+fn path(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<PathBuf> {
+    text(section, key, faults).map(PathBuf::from)
+}
+
+fn port(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<u16> {
+    let port = section.number(key, 0..=u16::MAX.into(), "a port is", faults)?;
+    u16::try_from(port).ok()
 }
 
 #[cfg(test)]
@@ -172,7 +266,7 @@ mod tests {
     #[test]
     fn the_published_keys_make_the_context_without_a_name() {
         let text = "default_server = 'h'\ndefault_port = 7\ndefault_ca_path = '/ca'\ntoken_storage_dir = '/t'\n";
-        let settings: Settings = toml::from_str(text).expect("understood");
+        let settings = Settings::parse(text, Path::new("config.toml")).expect("understood");
         let context = settings.context(None).expect("the defaults");
         assert_eq!(
             (context.servers, context.port),
@@ -183,8 +277,8 @@ mod tests {
 
     #[test]
     fn an_unknown_context_is_refused_with_those_that_exist() {
-        let settings: Settings =
-            toml::from_str("[contexts.a]\n[contexts.b]\nport = 1\n").expect("understood");
+        let text = "[contexts.a]\n[contexts.b]\nport = 1\n";
+        let settings = Settings::parse(text, Path::new("config.toml")).expect("understood");
         let failure = settings.context(Some("c")).expect_err("unknown");
         assert_eq!(failure.hint.as_deref(), Some("Contexts: a, b."));
     }
@@ -198,5 +292,43 @@ mod tests {
             failure.message.contains("defualt_server") && failure.message.contains("line 1"),
             "{failure}"
         );
+    }
+    #[test]
+    fn every_mistake_is_said_at_once() {
+        let text =
+            "defualt_server = 'x'\ndefault_port = 70000\n[contexts.a]\nservers = 'h'\nkye = 'k'\n";
+        let failure = Settings::parse(text, Path::new("config.toml")).expect_err("refused");
+        assert_eq!(
+            failure.message,
+            "config.toml cannot be understood: \
+             line 1, column 1: unknown key `defualt_server`. Did you mean `default_server`?\n\
+             line 2, column 16: a port is 0 to 65535\n\
+             line 4, column 11: expected a list, found string\n\
+             line 5, column 1: unknown key `kye`. Did you mean `key`?"
+        );
+        let failure = Settings::parse("current_context = \n", Path::new("c")).expect_err("refused");
+        assert!(
+            failure
+                .message
+                .starts_with("c cannot be understood: line 1, column "),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_server_file_of_a_newer_version_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "hostname = 'h'\nport = 7\nseeds = ['a:1']\nnewer = true\n";
+        std::fs::write(folder.path().join("server.toml"), text).expect("written");
+        let settings = ServerSettings::read(folder.path()).expect("understood");
+        assert_eq!(
+            (
+                settings.hostname.as_deref(),
+                settings.port,
+                settings.seeds.as_slice()
+            ),
+            (Some("h"), Some(7), &["a:1".to_owned()][..])
+        );
+        assert!(!settings.to_toml().expect("written").contains("newer"));
     }
 }

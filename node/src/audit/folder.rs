@@ -9,17 +9,15 @@
 //! such a tail is taken away at the next start and a record says so. Any other damage in the newest segment stops the
 //! start: continuing would hide it. Older segments are not read at the start; `hessra audit verify` reads them.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hessra_audit::{Fault, Head, Line, Walk};
 use hessra_consensus::audit::Recovered as LogRecovered;
+use hessra_files::{FileError, Mode, Writers};
 
-const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 /// Name of the file that holds the last checkpoint.
 pub const HEAD: &str = "head";
@@ -113,7 +111,9 @@ pub fn known_head(folder: &Path) -> Option<Head> {
 impl Folder {
     /// Makes the folder if it is not there, and reads its newest segment.
     pub(super) fn open(path: &Path) -> Result<(Self, Recovered), FolderError> {
-        make(path).map_err(|source| failed("make", path, source))?;
+        hessra_files::make_private_directory(path)
+            .and_then(|()| hessra_files::close_to_others(path))
+            .map_err(|FileError { source, .. }| failed("make", path, source))?;
         let mut folder = Self {
             path: path.to_owned(),
             file: None,
@@ -232,17 +232,10 @@ impl Folder {
 
     /// Remembers how far the chain was at a checkpoint.
     pub(super) fn remember(&self, head: &Head) -> io::Result<()> {
-        let temporary = self.path.join("head.new");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(PRIVATE_FILE)
-            .open(&temporary)?;
-        writeln!(file, "{} {}", head.seq, head.hex())?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.path.join(HEAD))?;
-        File::open(&self.path)?.sync_all()
+        let line = format!("{} {}\n", head.seq, head.hex());
+        let path = self.path.join(HEAD);
+        hessra_files::replace(&path, line.as_bytes(), Mode::Private, Writers::One)
+            .map_err(|FileError { source, .. }| source)
     }
 }
 
@@ -289,20 +282,6 @@ impl Recovered {
         self.head = Some(line.head);
         self.log.note(&line.record);
     }
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(PRIVATE_DIRECTORY)
-            .create(path)?;
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {

@@ -4,41 +4,63 @@ use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use super::{Config, SECTIONS};
+use super::{Config, Row, sections};
 
 /// Longer arrays are written one item a line.
 const INLINE_MAX: usize = 80;
+/// Longer lines of a comment are not made.
+const COMMENT_MAX: usize = 109;
 
 pub(super) fn commented(config: &Config) -> String {
-    let root = Table::try_from(config).expect("settings are plain tables of plain values");
+    let root = config.table();
     let mut text = String::from(
         "# Settings of one hessra node. Check: hessra-node config check --config THIS-FILE\n",
     );
-    for (section, comment, keys) in SECTIONS {
+    let sections = sections();
+    for section in &sections {
         text.push('\n');
-        write_comment(&mut text, comment);
-        let _ = writeln!(text, "[{section}]");
-        for (key, comment) in *keys {
+        write_comment(&mut text, section.comment.iter().copied());
+        let _ = writeln!(text, "[{}]", section.name);
+        for row in &section.rows {
             // A section of its own says it better.
-            let own = format!("{section}.{key}");
-            if SECTIONS.iter().any(|(name, ..)| *name == own) {
+            let own = format!("{}.{}", section.name, row.key);
+            if sections.iter().any(|section| section.name == own) {
                 continue;
             }
-            write_comment(&mut text, comment);
-            let value = at(&root, section).and_then(|table| table.get(*key));
-            let _ = writeln!(text, "{key} = {}", value.map_or_else(String::new, shown));
+            write_comment(&mut text, explained(row).iter().map(String::as_str));
+            let value = at(&root, section.name).and_then(|table| table.get(row.key));
+            let _ = writeln!(
+                text,
+                "{} = {}",
+                row.key,
+                value.map_or_else(String::new, shown)
+            );
         }
     }
     text
 }
 
+/// The comment of a setting, and its range at the end.
+fn explained(row: &Row) -> Vec<String> {
+    let mut lines: Vec<String> = row.comment.iter().map(ToString::to_string).collect();
+    if let Some(range) = &row.range {
+        match lines.last_mut() {
+            Some(last) if last.len() + range.len() + 3 <= COMMENT_MAX => {
+                *last += &format!(" {range}.");
+            }
+            _ => lines.push(format!(" {range}.")),
+        }
+    }
+    lines
+}
+
 /// The table of a section; `policy.git` is below `policy`.
-fn at<'r>(root: &'r Table, section: &str) -> Option<&'r Table> {
+pub(super) fn at<'r>(root: &'r Table, section: &str) -> Option<&'r Table> {
     let mut steps = section.split('.');
     steps.try_fold(root, |table, step| table.get(step)?.as_table())
 }
 
-fn write_comment(text: &mut String, lines: &[&str]) {
+fn write_comment<'l>(text: &mut String, lines: impl Iterator<Item = &'l str>) {
     for line in lines {
         let _ = writeln!(text, "#{line}");
     }
@@ -91,10 +113,18 @@ mod tests {
             })
             .collect();
         let text = config.show();
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config, "{text}");
-        for (name, _, keys) in SECTIONS {
-            for (key, comment) in *keys {
-                assert!(!comment.is_empty(), "{name}.{key} has no comment");
+        let mut faults = Faults::new("shown.toml", &text);
+        let document = Document::parse(&text, &mut faults);
+        assert_eq!(
+            Config::read(document.section(), &mut faults),
+            config,
+            "{text}"
+        );
+        assert!(faults.is_empty(), "{faults:?}");
+        for section in sections() {
+            for row in section.rows {
+                let own = format!("{}.{}", section.name, row.key);
+                assert!(!super::explained(&row).is_empty(), "{own} has no comment");
             }
         }
     }

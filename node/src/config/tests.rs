@@ -178,3 +178,95 @@ fn relative_paths_are_relative_to_the_file() {
         "what is not set stays not set"
     );
 }
+
+#[test]
+fn every_mistake_of_a_file_is_said_at_once() {
+    let text = "\
+[cluster]
+name = \"prod\"
+node_idd = 1
+
+[listen]
+public = \"nowhere\"
+operations = \"0.0.0.0:9000\"
+
+[limits]
+connections_max = 3
+streams_max = -1
+idle_timeout = 75
+
+[raft]
+heartbeat = \"1h\"
+election_min = \"1ms\"
+
+[feed]
+heartbeat = \"9s\"
+
+[log]
+format = \"xml\"
+";
+    let said = refusal(text);
+    let expected = "\
+node.toml:1:1: `keys.kek` is missing: name a key-encryption key, such as `file:kek`
+node.toml:1:1: `storage.path` is missing: name a path
+node.toml:1:1: `public_tls.certificate` is missing: name a path
+node.toml:1:1: `public_tls.key` is missing: name a path
+node.toml:1:1: `public_tls.client_ca` is missing: name a path
+node.toml:1:1: `peer_tls.certificate` is missing: name a path
+node.toml:1:1: `peer_tls.key` is missing: name a path
+node.toml:1:1: `peer_tls.ca` is missing: name a path
+node.toml:1:2: `cluster.node_id` is missing: choose a number from 1 that no node of the cluster ever had
+node.toml:3:1: unknown key `node_idd`. Did you mean `node_id`?
+node.toml:6:10: invalid socket address syntax
+node.toml:7:14: `listen.operations` is `0.0.0.0:9000`: only a loopback address, it has no TLS
+node.toml:10:19: `limits.connections_max` is 3: from 16 to 1000000
+node.toml:11:15: expected a whole number from 0 to 4294967295
+node.toml:12:16: expected a text in quotes, found integer
+node.toml:15:13: `raft.heartbeat` is 1h: from 20ms to 5s
+node.toml:18:2: `feed.fresh_for` is 5s: at least twice `feed.heartbeat` (9s)
+node.toml:22:10: `xml` is not known here. Known: auto, text, json";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_broken_text_is_refused_for_its_syntax_alone() {
+    let said = refusal("[cluster]\nname = \nnode_idd = 1\n");
+    assert!(
+        said.starts_with("node.toml:2:") && !said.contains("missing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_rule_between_two_settings_waits_until_both_are_right() {
+    let said = refusal(&with(
+        "[audit]\nsegment_size = \"1B\"\nkeep_size = \"1KiB\"",
+    ));
+    assert_eq!(
+        said,
+        "node.toml:23:16: `audit.segment_size` is 1B: from 64KiB to 1GiB"
+    );
+    let members = "[cluster]\nname = \"a\"\nnode_id = 1\ninitial_members = [{ id = 2 }, { id = 3, peer = \"h:1\" }]";
+    let said = refusal(&LEAST.replace("[cluster]\nname = \"prod\"\nnode_id = 1", members));
+    assert_eq!(
+        said,
+        "node.toml:5:20: missing key `peer`\nnode.toml:5:20: missing key `public`\nnode.toml:5:32: missing key `public`"
+    );
+}
+
+#[test]
+fn every_default_is_in_its_range() {
+    Config::default().each_outside(&mut |path, sentence| panic!("`{path}` {sentence}"));
+}
+
+#[test]
+fn a_repository_that_is_not_followed_has_no_ranges() {
+    let git = "[policy.git]\ninterval = \"0s\"";
+    Config::parse("node.toml", &with(git)).unwrap();
+    assert_eq!(
+        refusal(&with(&format!(
+            "{git}\nurl = \"https://example.org/policy\""
+        ))),
+        "node.toml:23:12: `policy.git.interval` is 0s: from 1s to 24h"
+    );
+}

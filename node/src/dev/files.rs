@@ -1,14 +1,12 @@
 //! The files of a dev directory: policy, settings of each node, environment, keys of service nodes.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use hessra_files::{FileError, Mode, Writers};
 
 use super::certificates::{Authority, Purpose};
 use super::layout::{Layout, NodeEntry};
@@ -195,47 +193,29 @@ fn environment(layout: &Layout) -> Result<(), DevError> {
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<(), DevError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| DevError::file(path, &error))
+    hessra_files::make_private_directory(path)
+        .map_err(|FileError { source, .. }| DevError::file(path, &source))
 }
 
 /// Everyone may read it, as far as the directory, which is 0700, lets them.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), DevError> {
-    write(path, text, 0o644)
+    create(path, text, Mode::Readable)
 }
 
 /// For the owner alone.
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), DevError> {
-    write(path, text, 0o600)
+    create(path, text, Mode::Private)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevError> {
-    let open = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
-    open.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| DevError::file(path, &error))
+fn create(path: &Path, text: &str, mode: Mode) -> Result<(), DevError> {
+    hessra_files::create(path, text.as_bytes(), mode)
+        .map_err(|FileError { source, .. }| DevError::file(path, &source))
 }
 
-/// Replaces a file in one step.
+/// Replaces a file in one step. The lock of the directory makes this process the only writer.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), DevError> {
-    let beside = path.with_extension("new");
-    let written = |beside: &Path| -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .open(beside)?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(beside, path)
-    };
-    written(&beside).map_err(|error| DevError::file(path, &error))
+    hessra_files::replace(path, text.as_bytes(), Mode::Readable, Writers::One)
+        .map_err(|FileError { source, .. }| DevError::file(path, &source))
 }
 
 fn resources_toml(edge: &str, middleware: &str) -> String {

@@ -8,13 +8,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use hessra_policy::PolicyError;
 use hessra_revocation::Revision;
 use hessra_sled::Published;
 use hessra_state::limits::MESSAGE_BYTES_MAX;
 use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin};
 
 use super::decide::{Decision, Permitted, applied_last, decide};
-use super::repository::{Content, Repository};
+use super::repository::{Content, GitError, Repository};
 use crate::config::PolicyGit;
 use crate::policy::{Followed, Policies, PolicyView, Right};
 use crate::telemetry::Metrics;
@@ -28,6 +29,32 @@ pub struct Following {
     repository: Repository,
     settings: PolicyGit,
     followed: Followed,
+}
+
+/// Why the policy of the repository is not what stands.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error("the policy of commit {commit} is not valid: {error}")]
+    Invalid { commit: String, error: PolicyError },
+    #[error(
+        "commit {commit} does not descend from {applied}, which was applied last. Merge that one, or set \
+         policy.git.allow_rewind"
+    )]
+    Rewind { commit: String, applied: String },
+    #[error("{reason}")]
+    Cluster { reason: String },
+    #[error("the cluster answered {0:?} to a policy")]
+    Answer(Box<Applied>),
+}
+
+impl FollowError {
+    fn cluster(error: impl std::fmt::Display) -> Self {
+        Self::Cluster {
+            reason: error.to_string(),
+        }
+    }
 }
 
 /// A commit that was verified and whose policy is valid.
@@ -96,7 +123,7 @@ impl Following {
                 self.followed.digest = Some(read.policy.digest);
                 self.settle(read).await
             }
-            Err(reason) => Err(reason),
+            Err(error) => Err(error),
         };
         let word = match &outcome {
             Ok(word) => word,
@@ -108,17 +135,20 @@ impl Following {
             .add(1, &[KeyValue::new("outcome", word)]);
     }
 
-    async fn read(&self) -> Result<Read, String> {
-        let commit = self.repository.fetch().await.map_err(said)?;
-        self.repository.verify(&commit).await.map_err(said)?;
-        let content = self.repository.content(&commit).await.map_err(said)?;
+    async fn read(&self) -> Result<Read, FollowError> {
+        let commit = self.repository.fetch().await?;
+        self.repository.verify(&commit).await?;
+        let content = self.repository.content(&commit).await?;
         let Content {
             clients,
             resources,
             story,
         } = content;
-        let view = PolicyView::parse(&clients, &resources)
-            .map_err(|error| format!("the policy of commit {commit} is not valid: {error}"))?;
+        let view =
+            PolicyView::parse(&clients, &resources).map_err(|error| FollowError::Invalid {
+                commit: commit.clone(),
+                error,
+            })?;
         // Followed from a repository, it can be corrected there; but somebody should know.
         if !view
             .operators()
@@ -134,21 +164,19 @@ impl Following {
     }
 
     /// Compares with what stands, and applies what is to be applied when this node leads.
-    async fn settle(&mut self, read: Read) -> Result<&'static str, String> {
+    async fn settle(&mut self, read: Read) -> Result<&'static str, FollowError> {
         let leads = self.consensus.raft().is_leader();
         if leads {
             // Whoever has just begun to lead may not have applied what the leader before it committed.
             let deadline = self.consensus.deadline();
-            self.consensus.linearize(deadline).await.map_err(said)?;
+            let linear = self.consensus.linearize(deadline).await;
+            linear.map_err(FollowError::cluster)?;
         }
         let state = self.consensus.state();
         let versions = state.policies();
         let descends = match applied_last(versions) {
             None => true,
-            Some(applied) => {
-                let descends = self.repository.descends(&read.commit, applied);
-                descends.await.map_err(said)?
-            }
+            Some(applied) => self.repository.descends(&read.commit, applied).await?,
         };
         let permitted = Permitted {
             rewind: self.settings.allow_rewind,
@@ -163,17 +191,16 @@ impl Following {
         ) {
             Decision::InSync => Ok("in_sync"),
             Decision::Drift => Ok("drift"),
-            Decision::Rewind { applied } => Err(format!(
-                "commit {} does not descend from {applied}, which was applied last. Merge that one, or set \
-                 policy.git.allow_rewind",
-                read.commit
-            )),
+            Decision::Rewind { applied } => Err(FollowError::Rewind {
+                commit: read.commit,
+                applied,
+            }),
             Decision::Apply { .. } if !leads => Ok("left_to_leader"),
             Decision::Apply { based_on } => self.apply(read, based_on).await,
         }
     }
 
-    async fn apply(&self, read: Read, based_on: Revision) -> Result<&'static str, String> {
+    async fn apply(&self, read: Read, based_on: Revision) -> Result<&'static str, FollowError> {
         let command = Command::ApplyPolicy {
             based_on,
             policy: read.policy,
@@ -186,7 +213,7 @@ impl Following {
         let deadline = self.consensus.deadline();
         let asked = self.consensus.asked_by_node();
         let proposed = self.consensus.propose(command, asked, deadline).await;
-        match proposed.map_err(said)?.applied {
+        match proposed.map_err(FollowError::cluster)?.applied {
             Applied::PolicyApplied { revision } => {
                 info!(
                     revision = revision.0,
@@ -195,13 +222,16 @@ impl Following {
                 );
                 Ok("applied")
             }
-            Applied::Refused(refusal) => Err(refusal.message),
-            other => Err(format!("the cluster answered {other:?} to a policy")),
+            Applied::Refused(refusal) => Err(FollowError::Cluster {
+                reason: refusal.message,
+            }),
+            other => Err(FollowError::Answer(Box::new(other))),
         }
     }
 
     /// Says what changed, and shows how it stands.
-    fn note(&mut self, error: Option<String>) {
+    fn note(&mut self, error: Option<FollowError>) {
+        let error = error.map(|error| error.to_string());
         match &error {
             Some(reason) if self.followed.error.as_ref() != Some(reason) => {
                 warn!(%reason, url = self.followed.url, "policy not followed");
@@ -230,10 +260,6 @@ impl Following {
         }
         self.policies.set_followed(self.followed.clone());
     }
-}
-
-fn said(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 /// Printable, and no longer than the state keeps.

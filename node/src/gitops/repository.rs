@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hessra_files::FileError;
 use hessra_policy::{CLIENTS_FILE, RESOURCES_FILE};
 use hessra_state::limits::POLICY_BYTES_MAX;
 
@@ -202,7 +203,8 @@ impl Repository {
         if self.folder.join("HEAD").exists() {
             return Ok(());
         }
-        private_folder(&self.folder).map_err(|error| self.unusable(&error))?;
+        hessra_files::make_private_directory(&self.folder)
+            .map_err(|FileError { source, .. }| self.unusable(&source))?;
         let arguments = ["init", "--quiet", "--bare", "--template=", "--", "."];
         self.git("make a repository", &arguments).await.map(|_| ())
     }
@@ -378,14 +380,6 @@ fn size_of(entry: &str) -> Option<usize> {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
 }
 
 /// Bytes of all files at and below a folder.

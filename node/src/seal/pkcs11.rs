@@ -60,15 +60,15 @@ impl ModuleKek {
             place.token,
             place.module.display()
         );
-        let unreadable = |reason: String| SealError::Unreadable {
+        let unreadable = |error: ModuleError| SealError::Unreadable {
             source_name: name.clone(),
-            reason,
+            reason: error.to_string(),
         };
-        let context = Pkcs11::new(&place.module).map_err(|error| unreadable(error.to_string()))?;
+        let context = Pkcs11::new(&place.module).map_err(|error| unreadable(error.into()))?;
         match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             // The key before it, of the same module, has done so.
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-            Err(error) => return Err(unreadable(error.to_string())),
+            Err(error) => return Err(unreadable(error.into())),
         }
         let opened = Mutex::new(begin(&context, &place).map_err(unreadable)?);
         Ok(Self {
@@ -89,22 +89,33 @@ impl ModuleKek {
         if !answer.as_ref().is_err_and(session_is_lost) {
             return Ok(answer);
         }
-        *opened = begin(&self.context, &self.place).map_err(|reason| self.device(reason))?;
+        *opened = begin(&self.context, &self.place).map_err(|error| self.device(error))?;
         Ok(question(&opened))
     }
 
-    fn device(&self, reason: String) -> SealError {
+    fn device(&self, error: impl Into<ModuleError>) -> SealError {
         SealError::Device {
             kek: self.name.clone(),
-            reason,
+            reason: error.into().to_string(),
         }
     }
 }
 
-/// Errors of this library do not hold the PIN.
-fn begin(context: &Pkcs11, place: &Place) -> Result<Opened, String> {
-    let said = |error: Error| error.to_string();
-    let slots = context.get_slots_with_initialized_token().map_err(said)?;
+/// Why a module does not give the key. The library's errors do not hold the PIN.
+#[derive(Debug, thiserror::Error)]
+enum ModuleError {
+    #[error(transparent)]
+    Refused(#[from] Error),
+    #[error("no token has this label")]
+    NoToken,
+    #[error("the token has no AES key with this label")]
+    NoKey,
+    #[error("{0} AES keys have this label")]
+    SeveralKeys(usize),
+}
+
+fn begin(context: &Pkcs11, place: &Place) -> Result<Opened, ModuleError> {
+    let slots = context.get_slots_with_initialized_token()?;
     let has_label = |slot: &cryptoki::slot::Slot| {
         let token = context.get_token_info(*slot);
         token.is_ok_and(|token| token.label().trim_end() == place.token)
@@ -112,22 +123,22 @@ fn begin(context: &Pkcs11, place: &Place) -> Result<Opened, String> {
     let slot = slots
         .into_iter()
         .find(has_label)
-        .ok_or("no token has this label")?;
-    let session = context.open_ro_session(slot).map_err(said)?;
+        .ok_or(ModuleError::NoToken)?;
+    let session = context.open_ro_session(slot)?;
     let pin = AuthPin::new(place.pin.as_str().into());
     match session.login(UserType::User, Some(&pin)) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-        Err(error) => return Err(said(error)),
+        Err(error) => return Err(error.into()),
     }
     let wanted = [
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::Label(place.object.as_bytes().to_vec()),
     ];
-    match session.find_objects(&wanted).map_err(said)?.as_slice() {
+    match session.find_objects(&wanted)?.as_slice() {
         [key] => Ok(Opened { session, key: *key }),
-        [] => Err("the token has no AES key with this label".to_owned()),
-        several => Err(format!("{} AES keys have this label", several.len())),
+        [] => Err(ModuleError::NoKey),
+        several => Err(ModuleError::SeveralKeys(several.len())),
     }
 }
 
@@ -179,7 +190,7 @@ impl Kek for ModuleKek {
             let mechanism = gcm(&mut vector, associated)?;
             opened.session.encrypt(&mechanism, opened.key, data_key)
         })?;
-        let encrypted = encrypted.map_err(|error| self.device(error.to_string()))?;
+        let encrypted = encrypted.map_err(|error| self.device(error))?;
         Ok([&vector[..], &encrypted].concat())
     }
 
@@ -206,7 +217,7 @@ impl Kek for ModuleKek {
                 | RvError::FunctionFailed,
                 _,
             )) => Ok(None),
-            Err(error) => Err(self.device(error.to_string())),
+            Err(error) => Err(self.device(error)),
         }
     }
 }

@@ -11,16 +11,15 @@
 //! Every member of a cluster must come to the same key.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use serde::{Deserialize, Serialize};
+use hessra_files::{FileError, Mode, Readers, SecretError, open_secret, read_bounded};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -36,8 +35,7 @@ const SECRET_BYTES_MAX: u64 = 4096;
 const PASSPHRASE_BYTES_MIN: usize = 12;
 
 /// Where a key-encryption key comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KekSource {
     /// Nowhere.
     #[default]
@@ -177,20 +175,12 @@ impl PinSource {
 pub fn create_file(path: &Path, random: [u8; 32]) -> Result<(), SealError> {
     let random = Zeroizing::new(random);
     let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(random.as_slice())));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        });
-    written.map_err(|error| match error.kind() {
+    let created = hessra_files::create(path, text.as_bytes(), Mode::Private);
+    created.map_err(|FileError { source, .. }| match source.kind() {
         io::ErrorKind::AlreadyExists => SealError::Exists { path: path.into() },
         _ => SealError::Unwritable {
             path: path.into(),
-            reason: error.to_string(),
+            reason: source.to_string(),
         },
     })
 }
@@ -210,28 +200,15 @@ fn hexadecimal(name: &str, text: &[u8]) -> Result<Zeroizing<[u8; 32]>, SealError
 /// Members of the file's group may read it: that is how container platforms and service managers hand out secrets.
 fn secret_file(name: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let failed = |error: io::Error| unreadable(name, &format!("`{}`: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(SealError::WorldReadable {
+    let file = open_secret(path, Readers::OwnerAndGroup).map_err(|error| match error {
+        SecretError::Unreadable(error) => failed(error),
+        SecretError::Exposed { mode } => SealError::WorldReadable {
             source_name: name.to_owned(),
             path: path.into(),
             mode,
-        });
-    }
-    read_bounded(file).map_err(failed)
-}
-
-fn read_bounded(from: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
-    from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it has more than {SECRET_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(bytes)
+        },
+    })?;
+    read_bounded(file, SECRET_BYTES_MAX).map_err(failed)
 }
 
 fn environment(name: &str, variable: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -258,7 +235,8 @@ fn prompt(name: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
 
 /// Through the file system, which duplicates the descriptor: it stays open, and the node passes it to nobody.
 fn descriptor(name: &str, number: u32) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let read = File::open(format!("/dev/fd/{number}")).and_then(read_bounded);
+    let read = File::open(format!("/dev/fd/{number}"))
+        .and_then(|file| read_bounded(file, SECRET_BYTES_MAX));
     let text = read.map_err(|error| unreadable(name, &format!("descriptor {number}: {error}")))?;
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     Ok(Zeroizing::new(first.to_vec()))
@@ -323,31 +301,37 @@ impl fmt::Display for KekSource {
     }
 }
 
-impl From<KekSource> for String {
-    fn from(source: KekSource) -> Self {
-        source.to_string()
-    }
-}
-
-impl TryFrom<String> for KekSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
 const FORMS: &str = "write `file:PATH`, `env:NAME`, `credential:NAME`, `passphrase:prompt`, `passphrase:fd=N` or \
                      `pkcs11:token=T;object=O?module-path=PATH&pin-source=file:PATH`";
 
-impl FromStr for KekSource {
-    type Err = String;
+/// Why a text names no key-encryption key. Never says more of it than a name or an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum KekSourceError {
+    #[error("`{0}` names no key-encryption key: {FORMS}")]
+    Unknown(String),
+    #[error("`{0}` has no value: {FORMS}")]
+    NoValue(String),
+    #[error("`{0}` is not percent-encoded")]
+    Encoding(String),
+    #[error("`{0}` is not looked at here: {FORMS}")]
+    UnknownAttribute(String),
+    #[error("`{0}` is there twice")]
+    Twice(String),
+    #[error("`{0}` is missing: {FORMS}")]
+    Missing(&'static str),
+    #[error("`pin-source` is `file:PATH` or `env:NAME`")]
+    PinSource,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for KekSource {
+    type Err = KekSourceError;
+
+    fn from_str(text: &str) -> Result<Self, KekSourceError> {
         if text.is_empty() {
             return Ok(Self::None);
         }
-        let unknown = || format!("`{text}` names no key-encryption key: {FORMS}");
+        let unknown = || KekSourceError::Unknown(text.to_owned());
         let (scheme, rest) = text.split_once(':').ok_or_else(unknown)?;
         match (scheme, rest) {
             (_, "") => Err(unknown()),
@@ -372,36 +356,36 @@ fn is_name(text: &str) -> bool {
 }
 
 /// RFC 7512: attributes of the path are separated by `;`, those of the query by `&`.
-fn module(uri: &str) -> Result<KekSource, String> {
+fn module(uri: &str) -> Result<KekSource, KekSourceError> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let (mut token, mut object, mut module, mut pin) = (None, None, None, None);
     let attributes = path.split(';').chain(query.split('&'));
     for attribute in attributes.filter(|attribute| !attribute.is_empty()) {
         let (name, value) = attribute
             .split_once('=')
-            .ok_or_else(|| format!("`{attribute}` has no value: {FORMS}"))?;
-        let value = unescape(value).ok_or_else(|| format!("`{value}` is not percent-encoded"))?;
+            .ok_or_else(|| KekSourceError::NoValue(attribute.to_owned()))?;
+        let value = unescape(value).ok_or_else(|| KekSourceError::Encoding(value.to_owned()))?;
         let place = match name {
             "token" => &mut token,
             "object" => &mut object,
             "module-path" => &mut module,
             "pin-source" => &mut pin,
-            _ => return Err(format!("`{name}` is not looked at here: {FORMS}")),
+            _ => return Err(KekSourceError::UnknownAttribute(name.to_owned())),
         };
         if place.replace(value).is_some() {
-            return Err(format!("`{name}` is there twice"));
+            return Err(KekSourceError::Twice(name.to_owned()));
         }
     }
-    let missing = |name: &str| format!("`{name}` is missing: {FORMS}");
-    let pin = match pin.ok_or_else(|| missing("pin-source"))?.split_once(':') {
+    let missing = KekSourceError::Missing;
+    let pin = match pin.ok_or(missing("pin-source"))?.split_once(':') {
         Some(("file", path)) => PinSource::File(path.into()),
         Some(("env", name)) if is_name(name) => PinSource::Environment(name.to_owned()),
-        _ => return Err("`pin-source` is `file:PATH` or `env:NAME`".to_owned()),
+        _ => return Err(KekSourceError::PinSource),
     };
     Ok(KekSource::Module {
-        module: module.ok_or_else(|| missing("module-path"))?.into(),
-        token: token.ok_or_else(|| missing("token"))?,
-        object: object.ok_or_else(|| missing("object"))?,
+        module: module.ok_or(missing("module-path"))?.into(),
+        token: token.ok_or(missing("token"))?,
+        object: object.ok_or(missing("object"))?,
         pin,
     })
 }

@@ -16,7 +16,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hessra_sdk_rust::revocation::Identity;
+use hessra_sdk_rust::revocation::{Identity, IdentityError};
 use hessra_sdk_rust::{
     Credentials, DomainClaim, Evidence, Request, StalenessPolicy, Standing, Verdict, Verifier,
 };
@@ -62,7 +62,7 @@ fn answer(verifier: &Verifier, line: &str) -> Value {
                     domain: DomainClaim::default(),
                 },
             ),
-            Err(error) => json!({ "error": error }),
+            Err(error) => json!({ "error": error.to_string() }),
         },
         ["authz", token, subject, resource, operation] => match named(subject) {
             Ok(subject) => {
@@ -78,18 +78,16 @@ fn answer(verifier: &Verifier, line: &str) -> Value {
                     },
                 )
             }
-            Err(error) => json!({ "error": error }),
+            Err(error) => json!({ "error": error.to_string() }),
         },
         _ => json!({ "error": "not one of check, authz, status, exit" }),
     }
 }
 
-fn named(word: &str) -> Result<Option<Identity>, String> {
+fn named(word: &str) -> Result<Option<Identity>, IdentityError> {
     match word {
         "-" => Ok(None),
-        _ => Identity::parse(word)
-            .map(Some)
-            .map_err(|error| error.to_string()),
+        _ => Identity::parse(word).map(Some),
     }
 }
 

@@ -4,9 +4,6 @@
 //! connection's timeout. Every write carries an id chosen here and kept for all attempts, so that a second attempt gets
 //! the first one's answer instead of a second effect.
 
-mod keys;
-mod policy;
-
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +16,38 @@ use rand::RngCore;
 use tonic::transport::Channel;
 
 use crate::channel::{Attempt, Channels};
-use crate::{ClientError, Connection, Endpoint, Servers};
+use crate::{ClientError, Connection, Servers};
+
+/// A generated client of a service, bounded like all of them.
+macro_rules! client {
+    ($client:ident, $channel:expr) => {
+        $client::new($channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+    };
+}
+
+/// Methods of [`Authority`] that ask one RPC of a service: arguments, answer, the RPC with its request, and whether it may
+/// be repeated.
+macro_rules! rpcs {
+    ($client:ident: $(
+        $(#[doc = $doc:literal])+
+        $name:ident($($argument:ident: $type:ty),*) -> $answer:ty = $rpc:ident($request:expr), $repeat:ident;
+    )+) => {
+        impl Authority {
+            $(
+                $(#[doc = $doc])+
+                pub async fn $name(&self, $($argument: $type),*) -> Result<$answer, ClientError> {
+                    self.ask(Repeat::$repeat, $request, |channel, request| async move {
+                        client!($client, channel).$rpc(request).await
+                    })
+                    .await
+                }
+            )+
+        }
+    };
+}
+
+mod keys;
+mod policy;
 
 /// An answer larger than this is refused: a page of 1,000 revocations is about 0.5 MiB.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -77,88 +105,6 @@ impl Authority {
         self.channels.failover.servers()
     }
 
-    /// Revokes every target, or none. An empty `request_id` gets a random one; set it to ask again after a failure.
-    ///
-    /// # Errors
-    /// `not_permitted`, `invalid_argument` (a target too near to the root, not canonical), `unavailable` and
-    /// `no_leader` when no server could commit it in time.
-    pub async fn revoke(
-        &self,
-        mut request: v1::RevokeRequest,
-    ) -> Result<v1::RevokeResponse, ClientError> {
-        identify(&mut request.request_id);
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.revoke(request).await
-        })
-        .await
-    }
-
-    /// What a revocation would reach, and whether it would be allowed. Changes nothing.
-    ///
-    /// # Errors
-    /// As for [`Self::revoke`].
-    pub async fn preview_revoke(
-        &self,
-        request: v1::RevokeRequest,
-    ) -> Result<v1::PreviewResponse, ClientError> {
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.preview_revoke(request).await
-        })
-        .await
-    }
-
-    /// Lifts a revocation. An empty `request_id` gets a random one.
-    ///
-    /// # Errors
-    /// `not_found`, `not_permitted`, `conflict` for a kind that cannot be lifted, or unavailable.
-    pub async fn lift(
-        &self,
-        mut request: v1::LiftRequest,
-    ) -> Result<v1::LiftResponse, ClientError> {
-        identify(&mut request.request_id);
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.lift(request).await
-        })
-        .await
-    }
-
-    /// One page of revocations, oldest first.
-    ///
-    /// # Errors
-    /// `not_permitted` or unavailable.
-    pub async fn list_revocations(
-        &self,
-        request: v1::ListRevocationsRequest,
-    ) -> Result<v1::ListRevocationsResponse, ClientError> {
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.list_revocations(request).await
-        })
-        .await
-    }
-
-    /// One revocation by its id.
-    ///
-    /// # Errors
-    /// `not_found`, `not_permitted` or unavailable.
-    pub async fn show_revocation(&self, id: &str) -> Result<v1::RevocationInfo, ClientError> {
-        let request = v1::ShowRevocationRequest { id: id.to_owned() };
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.show_revocation(request).await
-        })
-        .await
-    }
-
-    /// Is this target covered, as of a moment after the call began (or, when `stale_ok`, as the server knows it)?
-    ///
-    /// # Errors
-    /// `not_permitted`, or `no_leader` when no quorum confirms.
-    pub async fn check(&self, request: v1::CheckRequest) -> Result<v1::CheckResponse, ClientError> {
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.check(request).await
-        })
-        .await
-    }
-
     /// How far a revision is proven applied by verifiers; ends after the message that says `done`.
     ///
     /// The stream is not resumed by itself: ask again after an error, progress is kept by the servers. It is not bound
@@ -174,13 +120,13 @@ impl Authority {
         impl Stream<Item = Result<v1::AppliedProgress, ClientError>> + Send + Unpin + use<>,
         ClientError,
     > {
-        let (server, stream) = self
-            .each(Repeat::Safe, |mut client| {
-                let mut request = tonic::Request::new(request);
-                request.set_timeout(deadline);
-                async move { client.watch_applied(request).await }
-            })
-            .await?;
+        let attempt = |attempt: Attempt| async move {
+            let mut client = client!(AuthorityClient, attempt.channel);
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(deadline);
+            Ok(client.watch_applied(request).await?.into_inner())
+        };
+        let (server, stream) = self.channels.each(|_| true, attempt).await?;
         Ok(stream
             .map_err(move |status| ClientError::from(status).at(&server))
             .boxed())
@@ -191,80 +137,15 @@ impl Authority {
     /// # Errors
     /// `not_permitted` or unavailable.
     pub async fn status(&self) -> Result<v1::StatusResponse, ClientError> {
-        let request = v1::StatusRequest {};
         self.discovered.store(true, Ordering::Relaxed);
+        let request = v1::StatusRequest {};
         let status = self
-            .call(Repeat::Safe, request, |mut client, request| async move {
-                client.status(request).await
+            .ask(Repeat::Safe, request, |channel, request| async move {
+                client!(AuthorityClient, channel).status(request).await
             })
             .await?;
         self.learn(&status);
         Ok(status)
-    }
-
-    /// Every enrolled verifier, with what it holds.
-    ///
-    /// # Errors
-    /// `not_permitted` or unavailable.
-    pub async fn verifiers(&self) -> Result<v1::VerifiersResponse, ClientError> {
-        let request = v1::VerifiersRequest {};
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.verifiers(request).await
-        })
-        .await
-    }
-
-    /// Adds a member that receives everything and does not vote.
-    ///
-    /// # Errors
-    /// `conflict` for an id or address that is taken, `not_permitted`, or unavailable.
-    pub async fn add_member(
-        &self,
-        request: v1::AddMemberRequest,
-    ) -> Result<v1::MembershipResponse, ClientError> {
-        self.call(Repeat::Unsafe, request, |mut client, request| async move {
-            client.add_member(request).await
-        })
-        .await
-    }
-
-    /// Lets a member vote.
-    ///
-    /// # Errors
-    /// `not_found`, `conflict` when it has not caught up, `not_permitted`, or unavailable.
-    pub async fn promote_member(&self, id: u64) -> Result<v1::MembershipResponse, ClientError> {
-        let request = v1::MemberRequest { id };
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.promote_member(request).await
-        })
-        .await
-    }
-
-    /// Removes a member for ever.
-    ///
-    /// # Errors
-    /// `quorum_lost` when the others could not go on, `not_found`, `not_permitted`, or unavailable.
-    pub async fn remove_member(&self, id: u64) -> Result<v1::MembershipResponse, ClientError> {
-        let request = v1::MemberRequest { id };
-        self.call(Repeat::Unsafe, request, |mut client, request| async move {
-            client.remove_member(request).await
-        })
-        .await
-    }
-
-    /// Hands leadership over.
-    ///
-    /// # Errors
-    /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
-    pub async fn transfer_leadership(
-        &self,
-        id: u64,
-    ) -> Result<v1::MembershipResponse, ClientError> {
-        let request = v1::MemberRequest { id };
-        self.call(Repeat::Safe, request, |mut client, request| async move {
-            client.transfer_leadership(request).await
-        })
-        .await
     }
 
     /// The current signed checkpoint and feed keys of any server. Not verified here.
@@ -277,32 +158,10 @@ impl Authority {
             let mut client = FeedClient::new(attempt.channel);
             let mut request = tonic::Request::new(v1::feed::CheckpointRequest {});
             request.set_timeout(attempt.left);
-            client
-                .checkpoint(request)
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(ClientError::from)
+            Ok(client.checkpoint(request).await?.into_inner())
         };
-        self.channels
-            .each(|_| true, attempt)
-            .await
-            .map(|(_, answer)| answer)
-    }
-
-    async fn call<Q, A, F>(
-        &self,
-        repeat: Repeat,
-        request: Q,
-        call: impl Fn(AuthorityClient<Channel>, tonic::Request<Q>) -> F,
-    ) -> Result<A, ClientError>
-    where
-        Q: Clone,
-        F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
-    {
-        self.ask(repeat, request, |channel, request| {
-            call(client(channel), request)
-        })
-        .await
+        let (_, answer) = self.channels.each(|_| true, attempt).await?;
+        Ok(answer)
     }
 
     /// One request to any service, at one server after the other until one serves it.
@@ -320,12 +179,7 @@ impl Authority {
             let mut request = tonic::Request::new(request.clone());
             request.set_timeout(attempt.left);
             let answer = call(attempt.channel, request);
-            async move {
-                answer
-                    .await
-                    .map(tonic::Response::into_inner)
-                    .map_err(ClientError::from)
-            }
+            async move { Ok(answer.await?.into_inner()) }
         };
         let again = |error: &ClientError| repeat == Repeat::Safe || error.had_no_effect();
         let (_, answer) = self.channels.each(again, attempt).await?;
@@ -342,27 +196,6 @@ impl Authority {
         }
     }
 
-    async fn each<A, F>(
-        &self,
-        repeat: Repeat,
-        call: impl Fn(AuthorityClient<Channel>) -> F,
-    ) -> Result<(Endpoint, A), ClientError>
-    where
-        F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
-    {
-        let attempt = |attempt: Attempt| {
-            let answer = call(client(attempt.channel));
-            async move {
-                answer
-                    .await
-                    .map(tonic::Response::into_inner)
-                    .map_err(ClientError::from)
-            }
-        };
-        let again = |error: &ClientError| repeat == Repeat::Safe || error.had_no_effect();
-        self.channels.each(again, attempt).await
-    }
-
     /// One seed is enough: whoever answered a status has named all members.
     fn learn(&self, status: &v1::StatusResponse) {
         for node in &status.nodes {
@@ -373,12 +206,84 @@ impl Authority {
     }
 }
 
-fn client(channel: Channel) -> AuthorityClient<Channel> {
-    AuthorityClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+rpcs! { AuthorityClient:
+    /// Revokes every target, or none. An empty `request_id` gets a random one; set it to ask again after a failure.
+    ///
+    /// # Errors
+    /// `not_permitted`, `invalid_argument` (a target too near to the root, not canonical), `unavailable` and
+    /// `no_leader` when no server could commit it in time.
+    revoke(request: v1::RevokeRequest) -> v1::RevokeResponse
+        = revoke(identify(request, |request| &mut request.request_id)), Safe;
+
+    /// What a revocation would reach, and whether it would be allowed. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::revoke`].
+    preview_revoke(request: v1::RevokeRequest) -> v1::PreviewResponse = preview_revoke(request), Safe;
+
+    /// Lifts a revocation. An empty `request_id` gets a random one.
+    ///
+    /// # Errors
+    /// `not_found`, `not_permitted`, `conflict` for a kind that cannot be lifted, or unavailable.
+    lift(request: v1::LiftRequest) -> v1::LiftResponse
+        = lift(identify(request, |request| &mut request.request_id)), Safe;
+
+    /// One page of revocations, oldest first.
+    ///
+    /// # Errors
+    /// `not_permitted` or unavailable.
+    list_revocations(request: v1::ListRevocationsRequest) -> v1::ListRevocationsResponse
+        = list_revocations(request), Safe;
+
+    /// One revocation by its id.
+    ///
+    /// # Errors
+    /// `not_found`, `not_permitted` or unavailable.
+    show_revocation(id: &str) -> v1::RevocationInfo
+        = show_revocation(v1::ShowRevocationRequest { id: id.to_owned() }), Safe;
+
+    /// Is this target covered, as of a moment after the call began (or, when `stale_ok`, as the server knows it)?
+    ///
+    /// # Errors
+    /// `not_permitted`, or `no_leader` when no quorum confirms.
+    check(request: v1::CheckRequest) -> v1::CheckResponse = check(request), Safe;
+
+    /// Every enrolled verifier, with what it holds.
+    ///
+    /// # Errors
+    /// `not_permitted` or unavailable.
+    verifiers() -> v1::VerifiersResponse = verifiers(v1::VerifiersRequest {}), Safe;
+
+    /// Adds a member that receives everything and does not vote.
+    ///
+    /// # Errors
+    /// `conflict` for an id or address that is taken, `not_permitted`, or unavailable.
+    add_member(request: v1::AddMemberRequest) -> v1::MembershipResponse = add_member(request), Unsafe;
+
+    /// Lets a member vote.
+    ///
+    /// # Errors
+    /// `not_found`, `conflict` when it has not caught up, `not_permitted`, or unavailable.
+    promote_member(id: u64) -> v1::MembershipResponse = promote_member(v1::MemberRequest { id }), Safe;
+
+    /// Removes a member for ever.
+    ///
+    /// # Errors
+    /// `quorum_lost` when the others could not go on, `not_found`, `not_permitted`, or unavailable.
+    remove_member(id: u64) -> v1::MembershipResponse = remove_member(v1::MemberRequest { id }), Unsafe;
+
+    /// Hands leadership over.
+    ///
+    /// # Errors
+    /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
+    transfer_leadership(id: u64) -> v1::MembershipResponse = transfer_leadership(v1::MemberRequest { id }), Safe;
 }
 
-fn identify(request_id: &mut Vec<u8>) {
-    if request_id.is_empty() {
-        *request_id = RequestId::random().0.to_vec();
+/// The request with an id: its own, or else a random one.
+fn identify<Q>(mut request: Q, id: impl FnOnce(&mut Q) -> &mut Vec<u8>) -> Q {
+    let id = id(&mut request);
+    if id.is_empty() {
+        *id = RequestId::random().0.to_vec();
     }
+    request
 }

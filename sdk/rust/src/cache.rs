@@ -7,20 +7,21 @@
 //! | `view` | the last view, as the signed snapshot a node would send | named, ignored, fetched again; the mark still holds |
 //!
 //! The view is stored in wire format with its signed checkpoint and is taken back through the follower itself, so a
-//! file is believed exactly as far as a stream is. Both files end in a SHA-256 and are replaced as a whole: written
-//! aside, synced, renamed, and the directory synced.
+//! file is believed exactly as far as a stream is. Both files end in a SHA-256 and are replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hessra_files::{FileError, Mode as FileMode, Writers};
+use hessra_proto::convert::ConvertError;
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::{Epoch, Event, FeedId, Follower, Hash, Revision, SignedCheckpoint, View};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use crate::error::LocalCause;
 use crate::{ClientError, Ed25519, Reason, clock};
 
 const MARK_TITLE: &str = "hessra high-water mark 1";
@@ -133,6 +134,27 @@ pub struct Found {
     pub ignored: Option<String>,
 }
 
+/// Why a stored view is not used.
+#[derive(Debug, thiserror::Error)]
+enum ViewError {
+    #[error(transparent)]
+    Unreadable(#[from] std::io::Error),
+    #[error("it has {bytes} bytes")]
+    TooLarge { bytes: u64 },
+    #[error("it is not a view of this version")]
+    OtherVersion,
+    #[error("it is cut off")]
+    CutOff,
+    #[error("its checksum differs")]
+    Checksum,
+    #[error(transparent)]
+    Encoding(#[from] prost::DecodeError),
+    #[error(transparent)]
+    Message(#[from] ConvertError),
+    #[error("its signature or its roots are wrong")]
+    NotBelieved,
+}
+
 /// A directory that belongs to this process as long as this value lives.
 #[derive(Debug)]
 pub struct StateDirectory {
@@ -149,13 +171,13 @@ impl StateDirectory {
         let path = path.into();
         let failed =
             |error: std::io::Error| ClientError::file("open the state directory", &path, &error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed)?;
-        let lock = options()
+        hessra_files::make_private_directory(&path)
+            .map_err(|FileError { source, .. }| failed(source))?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path.join("lock"))
             .map_err(failed)?;
         match lock.try_lock() {
@@ -202,17 +224,16 @@ impl StateDirectory {
             .ok_or_else(|| damaged(&path))
     }
 
-    fn load_view(&self, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Option<View>, String> {
+    fn load_view(&self, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Option<View>, ViewError> {
         let path = self.file("view");
-        match std::fs::metadata(&path) {
+        let bytes = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-            Ok(found) if found.len() > VIEW_BYTES_MAX => {
-                return Err(format!("it has {} bytes", found.len()));
-            }
-            Ok(_) => {}
+            found => found?.len(),
+        };
+        if bytes > VIEW_BYTES_MAX {
+            return Err(ViewError::TooLarge { bytes });
         }
-        let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+        let bytes = std::fs::read(&path)?;
         decode(&bytes, pinned).map(Some)
     }
 
@@ -225,14 +246,10 @@ impl StateDirectory {
         self.replace("mark", Mark::of(&snapshot.view).to_text().as_bytes())
     }
 
-    /// Written aside, synced, renamed, directory synced: after a power loss there is the old file or the new one.
+    /// The lock makes this process the only writer.
     fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let aside = self.file(&format!("{name}.new"));
-        let mut file = options().truncate(true).open(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, self.file(name))?;
-        File::open(&self.path)?.sync_all()
+        hessra_files::replace(&self.file(name), bytes, FileMode::Private, Writers::One)
+            .map_err(|FileError { source, .. }| source)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -240,21 +257,16 @@ impl StateDirectory {
     }
 }
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
-}
-
 fn in_use(path: &Path) -> ClientError {
-    ClientError::new(
-        Reason::Conflict,
-        format!(
-            "state directory `{}` is in use by another process",
-            path.display()
-        ),
-    )
-    .hint("Give every verifier a directory of its own.")
+    let message = format!(
+        "state directory `{}` is in use by another process",
+        path.display()
+    );
+    ClientError {
+        local: Some(LocalCause::StateDirectoryInUse),
+        ..ClientError::new(Reason::Conflict, message)
+            .hint("Give every verifier a directory of its own.")
+    }
 }
 
 fn damaged(path: &Path) -> ClientError {
@@ -310,25 +322,20 @@ fn welcome(view: &View) -> Welcome {
     }
 }
 
-fn decode(bytes: &[u8], pinned: &BTreeMap<u32, [u8; 32]>) -> Result<View, String> {
+fn decode(bytes: &[u8], pinned: &BTreeMap<u32, [u8; 32]>) -> Result<View, ViewError> {
     let rest = bytes
         .strip_prefix(VIEW_TITLE)
-        .ok_or("it is not a view of this version")?;
-    let (sum, mut body) = rest.split_at_checked(32).ok_or("it is cut off")?;
+        .ok_or(ViewError::OtherVersion)?;
+    let (sum, mut body) = rest.split_at_checked(32).ok_or(ViewError::CutOff)?;
     if Sha256::digest(body).as_slice() != sum {
-        return Err("its checksum differs".into());
+        return Err(ViewError::Checksum);
     }
     let mut follower = Follower::new(Ed25519, pinned.clone());
     follower.handle(Event::Connected, clock::monotonic());
     while !body.is_empty() {
-        let message = hessra_proto::v1::feed::Downstream::decode_length_delimited(&mut body)
-            .map_err(|error| error.to_string())?;
-        let event = Event::try_from(message).map_err(|error| error.to_string())?;
-        follower.handle(event, clock::monotonic());
+        let message = hessra_proto::v1::feed::Downstream::decode_length_delimited(&mut body)?;
+        follower.handle(Event::try_from(message)?, clock::monotonic());
     }
     // Signature, roots and order were the follower's business, as on a stream.
-    follower
-        .view()
-        .cloned()
-        .ok_or_else(|| "its signature or its roots are wrong".into())
+    follower.view().cloned().ok_or(ViewError::NotBelieved)
 }

@@ -113,36 +113,49 @@ fn no_answer(server: &Endpoint, limit: Duration) -> ClientError {
         Reason::Unavailable,
         format!("`{server}` did not answer within {} s", limit.as_secs_f32()),
     )
+    .naming_server()
 }
 
 /// A sentence for a failure to connect, with what to look at.
-pub(crate) fn unreachable(server: &Endpoint, error: &dyn std::error::Error) -> ClientError {
+pub(crate) fn unreachable(
+    server: &Endpoint,
+    error: &(dyn std::error::Error + 'static),
+) -> ClientError {
     let cause = root_cause(error);
     ClientError::new(
         Reason::Unavailable,
         format!("cannot connect to `{server}`: {cause}"),
     )
-    .hint(hint(&cause))
+    .hint(hint(tls_cause(error)))
+    .naming_server()
 }
 
-fn hint(cause: &str) -> &'static str {
-    let names = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    match () {
-        () if names(&["UnknownIssuer", "BadSignature"]) => {
-            "Check that the CA file is that of this cluster."
-        }
-        () if names(&["NotValidForName", "not valid for name"]) => {
-            "Check that the server's certificate names this host."
-        }
-        () if names(&["Expired", "NotValidYet"]) => {
-            "Check the server's certificate and both clocks."
-        }
-        () if names(&["alert"]) => {
+fn hint(tls: Option<&rustls::Error>) -> &'static str {
+    use rustls::CertificateError as Refused;
+    match tls {
+        Some(rustls::Error::InvalidCertificate(refused)) => match refused {
+            Refused::UnknownIssuer | Refused::BadSignature => {
+                "Check that the CA file is that of this cluster."
+            }
+            Refused::NotValidForName | Refused::NotValidForNameContext { .. } => {
+                "Check that the server's certificate names this host."
+            }
+            Refused::Expired
+            | Refused::ExpiredContext { .. }
+            | Refused::NotValidYet
+            | Refused::NotValidYetContext { .. } => {
+                "Check the server's certificate and both clocks."
+            }
+            _ => HINT_DEFAULT,
+        },
+        Some(rustls::Error::AlertReceived(_)) => {
             "Check that the client certificate comes from the cluster's client CA and has not expired."
         }
-        () => "Check the address, and that the node is running.",
+        _ => HINT_DEFAULT,
     }
 }
+
+const HINT_DEFAULT: &str = "Check the address, and that the node is running.";
 
 /// The innermost cause: the outer ones say "transport error".
 fn root_cause(error: &dyn std::error::Error) -> String {
@@ -151,4 +164,40 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+/// What TLS refused, if it was TLS. An IO error that carries it is passed over by its own `source`.
+fn tls_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let causes = std::iter::successors(Some(error), |cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        match io.and_then(std::io::Error::get_ref) {
+            Some(carried) => Some(carried as &(dyn std::error::Error + 'static)),
+            None => cause.source(),
+        }
+    });
+    causes.filter_map(|cause| cause.downcast_ref()).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("transport error")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_refusal_of_tls_is_found_inside_an_io_error() {
+        let hint_for = |refusal| hint(tls_cause(&Outer(std::io::Error::other(refusal))));
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateUnknown);
+        assert!(hint_for(alert).contains("client certificate"));
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(hint_for(unknown).contains("CA file"));
+        let other = rustls::Error::InvalidCertificate(CertificateError::Revoked);
+        assert_eq!(hint_for(other), HINT_DEFAULT);
+        let plain = Outer(std::io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(hint(tls_cause(&plain)), HINT_DEFAULT);
+    }
 }

@@ -11,11 +11,12 @@
 //! Only the given authorities are trusted, never those compiled in or of the system: a Hessra cluster has its own.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_files::{Readers, SecretError, open_secret, read_bounded};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -87,16 +88,7 @@ impl Credentials {
         certificate: impl Into<Vec<u8>>,
         key: impl Into<Vec<u8>>,
     ) -> Result<Self, ClientError> {
-        let this = Self {
-            certificate: certificate.into(),
-            key: Arc::new(Zeroizing::new(key.into())),
-        };
-        if certificates(&this.certificate).is_none_or(|found| found.is_empty()) {
-            return Err(ClientError::invalid("the client certificate is not PEM"));
-        }
-        PrivateKeyDer::from_pem_slice(&this.key)
-            .map_err(|_| ClientError::invalid("the private key is not an unencrypted PEM key"))?;
-        Ok(this)
+        Ok(Self::parse(certificate.into(), Zeroizing::new(key.into()))?)
     }
 
     /// From PEM files.
@@ -108,16 +100,30 @@ impl Credentials {
         key: impl AsRef<Path>,
     ) -> Result<Self, ClientError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
-        refuse_readable_by_all(key)?;
+        // Group-readable stays allowed: that is how service managers hand keys to a service.
+        let key_file = open_secret(key, Readers::OwnerAndGroup).map_err(|error| match error {
+            SecretError::Unreadable(error) => ClientError::file("read", key, &error),
+            SecretError::Exposed { mode } => open_to_everybody(key, mode),
+        })?;
         let certificate_pem = read(certificate)?;
-        let key_pem = read(key)?;
-        Self::pem(certificate_pem.to_vec(), key_pem.to_vec()).map_err(|error| {
-            let path = if error.message.contains("private key") {
-                key
-            } else {
-                certificate
+        let key_pem = read_pem(key_file, key)?;
+        Self::parse(certificate_pem.to_vec(), key_pem).map_err(|error| {
+            let path = match error {
+                CredentialError::Certificate => certificate,
+                CredentialError::PrivateKey => key,
             };
-            in_file(error, path)
+            in_file(error.into(), path)
+        })
+    }
+
+    fn parse(certificate: Vec<u8>, key: Zeroizing<Vec<u8>>) -> Result<Self, CredentialError> {
+        if certificates(&certificate).is_none_or(|found| found.is_empty()) {
+            return Err(CredentialError::Certificate);
+        }
+        PrivateKeyDer::from_pem_slice(&key).map_err(|_| CredentialError::PrivateKey)?;
+        Ok(Self {
+            certificate,
+            key: Arc::new(key),
         })
     }
 
@@ -125,6 +131,21 @@ impl Credentials {
     #[must_use]
     pub fn certificate_pem(&self) -> &[u8] {
         &self.certificate
+    }
+}
+
+/// Which half of the credentials is not what it should be.
+#[derive(Debug, thiserror::Error)]
+enum CredentialError {
+    #[error("the client certificate is not PEM")]
+    Certificate,
+    #[error("the private key is not an unencrypted PEM key")]
+    PrivateKey,
+}
+
+impl From<CredentialError> for ClientError {
+    fn from(error: CredentialError) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 
@@ -146,31 +167,29 @@ fn in_file(mut error: ClientError, path: &Path) -> ClientError {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    let file = File::open(path).map_err(|error| ClientError::file("read", path, &error))?;
+    read_pem(file, path)
+}
+
+fn read_pem(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
     let failed = |error: std::io::Error| ClientError::file("read", path, &error);
-    let size = std::fs::metadata(path).map_err(failed)?.len();
+    let size = file.metadata().map_err(failed)?.len();
     if size > PEM_BYTES_MAX {
         return Err(ClientError::invalid(format!(
             "`{}` has {size} bytes: not a PEM file",
             path.display()
         )));
     }
-    std::fs::read(path).map(Zeroizing::new).map_err(failed)
+    read_bounded(file, PEM_BYTES_MAX).map_err(failed)
 }
 
-/// Group-readable stays allowed: that is how service managers hand keys to a service.
-fn refuse_readable_by_all(path: &Path) -> Result<(), ClientError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| ClientError::file("read", path, &error))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o007 == 0 {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(ClientError::new(
+fn open_to_everybody(key: &Path, mode: u32) -> ClientError {
+    let (shown, mode) = (key.display(), mode & 0o777);
+    ClientError::new(
         crate::Reason::NotPermitted,
         format!("private key `{shown}` is open to everybody ({mode:03o})"),
     )
-    .hint(format!("Run `chmod 600 {shown}`.")))
+    .hint(format!("Run `chmod 600 {shown}`."))
 }
 
 /// Everything needed to talk to a cluster.
@@ -273,7 +292,42 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn the_half_that_is_wrong_is_named_by_its_file() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = (
+            folder.path().join("client.crt"),
+            folder.path().join("private key.pem"),
+        );
+        let signed = rcgen::generate_simple_self_signed(["client".to_owned()]).expect("made");
+        let refusal = |certificate_pem: &str, key_pem: &str| {
+            std::fs::write(&certificate, certificate_pem).expect("written");
+            std::fs::write(&key, key_pem).expect("written");
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&key, private).expect("mode");
+            Credentials::files(&certificate, &key).map_err(|error| error.message)
+        };
+        let (good_certificate, good_key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+        assert_eq!(
+            refusal("", &good_key).expect_err("refused"),
+            format!(
+                "the client certificate is not PEM (`{}`)",
+                certificate.display()
+            )
+        );
+        assert_eq!(
+            refusal(&good_certificate, "").expect_err("refused"),
+            format!(
+                "the private key is not an unencrypted PEM key (`{}`)",
+                key.display()
+            )
+        );
+        refusal(&good_certificate, &good_key).expect("both are good");
+    }
 
     #[test]
     fn a_key_that_everybody_may_read_is_refused_by_name() {

@@ -25,6 +25,18 @@ pub struct ClientError {
     pub retry_after: Option<Duration>,
     /// Who answered or was asked, as `HOST:PORT`.
     pub server: Option<String>,
+    /// Does the message name that server itself?
+    pub server_in_message: bool,
+    /// A cause on this machine that a program can act on.
+    pub local: Option<LocalCause>,
+}
+
+/// Causes on this machine that a program can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LocalCause {
+    /// Another process holds the verifier's state directory.
+    StateDirectoryInUse,
 }
 
 impl ClientError {
@@ -45,6 +57,12 @@ impl ClientError {
     #[must_use]
     pub fn at(mut self, server: impl fmt::Display) -> Self {
         self.server = Some(server.to_string());
+        self
+    }
+
+    /// Says that the message names the server that was asked.
+    pub(crate) fn naming_server(mut self) -> Self {
+        self.server_in_message = true;
         self
     }
 
@@ -101,6 +119,8 @@ impl From<Failure> for ClientError {
             retryable: failure.retryable,
             retry_after: failure.retry_after,
             server: None,
+            server_in_message: false,
+            local: None,
         }
     }
 }

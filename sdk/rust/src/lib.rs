@@ -37,7 +37,7 @@ pub use hessra_revocation as revocation;
 
 pub use admin::{Authority, RequestId};
 pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
-pub use error::{ClientError, Reason};
+pub use error::{ClientError, LocalCause, Reason};
 pub use identity::{Authentication, IdentityClient};
 pub use knowledge::{FeedStatus, News, Standing};
 pub use verifier::{Verifier, VerifierBuilder};

@@ -10,7 +10,8 @@ use hessra_revocation::Identity;
 use sha2::{Digest as _, Sha256};
 
 use crate::resource::{OperationRules, Resource};
-use crate::view::{Client, PolicyView, right_text};
+use crate::rights::right_text;
+use crate::view::{Client, PolicyView};
 
 /// What differs between two policies; sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,48 +1,10 @@
 //! Why an answer is yes or no: every rule on the way down, and the one that decides.
 
-use std::fmt;
-
 use hessra_revocation::Identity;
+use hessra_settings::nearest;
 
-use crate::names::nearest;
-use crate::view::{PolicyView, Rights};
-
-/// A set of rights that bounds an actor, and where it comes from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit<'a> {
-    /// Whose rule it is: the actor or an ancestor.
-    pub(crate) holder: &'a str,
-    pub(crate) rule: Rule<'a>,
-    pub(crate) line: usize,
-    pub(crate) rights: &'a Rights,
-}
-
-/// What kind of rule bounds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Rule<'a> {
-    Entry,
-    DnsEntry(&'a str),
-    Role {
-        realm: &'a str,
-        name: Option<&'a str>,
-    },
-}
-
-impl fmt::Display for Rule<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Entry => f.write_str("its entry"),
-            Self::DnsEntry(pattern) => write!(f, "the entry `{pattern}`"),
-            Self::Role {
-                realm,
-                name: Some(name),
-            } => write!(f, "role `{name}` of realm `{realm}`"),
-            Self::Role { realm, name: None } => {
-                write!(f, "realm `{realm}`, which has no default role")
-            }
-        }
-    }
-}
+use crate::rights::Limit;
+use crate::view::PolicyView;
 
 /// An answer with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,18 +31,17 @@ mod explain;
 mod load;
 mod names;
 mod operator;
-mod problem;
-mod read;
 mod realm;
 mod resource;
+mod rights;
 mod view;
 
 pub use denied::Denied;
 pub use difference::{Difference, RightsChange, SettingChange, difference};
 pub use explain::{Explanation, Step};
-pub use names::{nearest, without_scheme};
+pub use hessra_settings::{PROBLEMS_MAX, Problem, Problems as PolicyError, nearest};
+pub use names::without_scheme;
 pub use operator::{NotPermitted, Operator, Right};
-pub use problem::{PROBLEMS_MAX, PolicyError, Problem};
 pub use resource::{ChainNode, OperationRules, Resource, ResourceKind, Signer, TokenShape};
 pub use view::{Client, Limits, PolicyView, Principal, ProvenNames, RefreshBounds};
 

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hessra_revocation::Identity;
+use hessra_settings::{Document, Faults, Located, Section, near_or_known};
 
-use crate::problem::PolicyError;
-use crate::read::{Faults, Located, Section, document, near_or_known};
 use crate::resource::Resource;
-use crate::view::{PolicyView, Rights};
-use crate::{CLIENTS_FILE, RESOURCES_FILE};
+use crate::rights::Rights;
+use crate::view::PolicyView;
+use crate::{CLIENTS_FILE, PolicyError, RESOURCES_FILE};
 
 /// Names of resources and operations are keys of look-ups and parts of tokens: bounded and printable.
 const NAME_MAX: usize = 256;
@@ -25,22 +25,30 @@ const VERSION_KEY: &str = "version";
 type Places = BTreeMap<(String, String), Range<usize>>;
 type Resources = BTreeMap<String, Resource>;
 
-pub(crate) fn view(clients_toml: &str, resources_toml: &str) -> Result<PolicyView, PolicyError> {
-    let mut of_clients = Faults::new(CLIENTS_FILE, clients_toml);
-    let mut of_resources = Faults::new(RESOURCES_FILE, resources_toml);
-    let mut view = PolicyView::default();
-    let root = document(resources_toml, &mut of_resources);
-    let section = Section::new(root.get_ref(), 0..0);
-    resources::load(section, &mut view, &mut of_resources);
-    let root = document(clients_toml, &mut of_clients);
-    let section = Section::new(root.get_ref(), 0..0);
-    clients::load(section, &mut view, &mut of_clients);
-    let mut problems = of_clients.into_found();
-    problems.extend(of_resources.into_found());
-    if problems.is_empty() {
-        Ok(view)
-    } else {
-        Err(PolicyError::new(problems, clients_toml, resources_toml))
+impl PolicyView {
+    /// Reads and checks the two texts. The default view, of no texts, permits nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with file, line and column; at most [`crate::PROBLEMS_MAX`].
+    pub fn parse(clients_toml: &str, resources_toml: &str) -> Result<Self, PolicyError> {
+        let mut of_clients = Faults::new(CLIENTS_FILE, clients_toml);
+        let mut of_resources = Faults::new(RESOURCES_FILE, resources_toml);
+        let mut view = Self::default();
+        let document = Document::parse(resources_toml, &mut of_resources);
+        resources::load(document.section(), &mut view, &mut of_resources);
+        let document = Document::parse(clients_toml, &mut of_clients);
+        clients::load(document.section(), &mut view, &mut of_clients);
+        let mut problems = of_clients.into_found();
+        problems.extend(of_resources.into_found());
+        if problems.is_empty() {
+            Ok(view)
+        } else {
+            let texts = [
+                (CLIENTS_FILE, clients_toml),
+                (RESOURCES_FILE, resources_toml),
+            ];
+            Err(PolicyError::new(problems, &texts))
+        }
     }
 }
 

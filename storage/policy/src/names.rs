@@ -1,4 +1,4 @@
-//! Names as people write them: the optional `uri:`, wildcards of DNS names, globs, and the word that a typo meant.
+//! Names as people write them: the optional `uri:`, wildcards of DNS names, globs.
 
 /// `uri:` in front of an identity, in any case, is a spelling of the same.
 #[must_use]
@@ -7,21 +7,6 @@ pub fn without_scheme(identity: &str) -> &str {
         Some(scheme) if scheme.eq_ignore_ascii_case("uri:") => &identity[4..],
         _ => identity,
     }
-}
-
-/// The known word that a typo most likely meant.
-#[must_use]
-pub fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
-    // 0.6 is where a swapped pair of letters in a five-letter word still counts as that word.
-    const SIMILAR: f64 = 0.6;
-    // The distance costs the product of the lengths; no word of a person is longer.
-    const LENGTH_MAX: usize = 256;
-    if unknown.len() > LENGTH_MAX {
-        return None;
-    }
-    let score = |word: &&str| strsim::normalized_damerau_levenshtein(unknown, word);
-    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) >= SIMILAR).then_some(*best)
 }
 
 /// `*` stands for one or more characters of one label.

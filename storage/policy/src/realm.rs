@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hessra_revocation::Identity;
 
-use crate::view::Rights;
+use crate::rights::Rights;
 
 /// What the members of a realm may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

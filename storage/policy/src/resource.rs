@@ -1,10 +1,8 @@
 //! What a resource needs: kind and shape of its tokens, their lifetime, and the rules of its operations.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use crate::names::glob_matches;
-use crate::view::PolicyView;
 
 /// What kind of token a resource needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +89,7 @@ pub struct Resource {
     pub kind: ResourceKind,
     /// Shape of token.
     pub shape: TokenShape,
-    /// Seconds; `None` = the policy's limit, see [`PolicyView::authorization_duration_of`].
+    /// Seconds; `None` = the policy's limit, see [`crate::PolicyView::authorization_duration_of`].
     pub authorization_token_duration: Option<u64>,
     /// Of a service chain, in the order in which they are passed.
     pub nodes: Vec<ChainNode>,
@@ -106,8 +104,6 @@ pub struct Resource {
     /// Line of its entry in `resources.toml`; 0 when it has none.
     pub line: usize,
 }
-
-static UNLISTED: LazyLock<Resource> = LazyLock::new(Resource::unlisted);
 
 impl Resource {
     pub(crate) fn unlisted() -> Self {
@@ -159,7 +155,7 @@ pub(crate) struct ExposureRule {
 }
 
 impl ExposureRule {
-    fn blocks(&self, seen: &[String], resource: &str) -> bool {
+    pub(crate) fn blocks(&self, seen: &[String], resource: &str) -> bool {
         let is_seen = |pattern: &String| seen.iter().any(|label| glob_matches(pattern, label));
         let holds = if self.all {
             self.labels.iter().all(is_seen)
@@ -171,41 +167,5 @@ impl ExposureRule {
                 .blocks
                 .iter()
                 .any(|pattern| glob_matches(pattern, resource))
-    }
-}
-
-impl PolicyView {
-    /// What holds for a resource; the defaults when the policy does not name it.
-    #[must_use]
-    pub fn resource(&self, resource: &str) -> &Resource {
-        self.resources.get(resource).unwrap_or(&UNLISTED)
-    }
-
-    /// Resources that `resources.toml` names, by name.
-    pub fn resources(&self) -> impl Iterator<Item = (&str, &Resource)> {
-        self.resources
-            .iter()
-            .map(|(name, resource)| (name.as_str(), resource))
-    }
-
-    /// What kind of token a resource needs.
-    #[must_use]
-    pub fn resource_kind(&self, resource: &str) -> ResourceKind {
-        self.resource(resource).kind
-    }
-
-    /// Seconds that an authorization token for this resource lives.
-    #[must_use]
-    pub fn authorization_duration_of(&self, resource: &str) -> u64 {
-        let own = self.resource(resource).authorization_token_duration;
-        own.unwrap_or(self.limits.authorization_token_duration)
-    }
-
-    /// Is a session that was exposed to these labels kept from this resource?
-    #[must_use]
-    pub fn is_blocked_by_exposure(&self, labels: &[String], resource: &str) -> bool {
-        self.exposure_rules
-            .iter()
-            .any(|rule| rule.blocks(labels, resource))
     }
 }

@@ -1,4 +1,8 @@
-//! A policy as it is in force, and the questions that it answers.
+//! A policy as it is in force, and the questions that it answers: about clients here, about operators and resources in the
+//! modules below.
+
+mod operators;
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +10,11 @@ use hessra_revocation::Identity;
 use rustls_pki_types::CertificateDer;
 
 use crate::denied::Denied;
-use crate::explain::{Limit, Rule};
-use crate::load;
 use crate::names::{dns_matches, without_scheme};
 use crate::operator::Operator;
-use crate::problem::PolicyError;
 use crate::realm::Realm;
 use crate::resource::{ExposureRule, Resource};
-
-/// (resource, operation).
-pub(crate) type Rights = BTreeSet<(String, String)>;
+use crate::rights::{Limit, Rights, Rule, right_text};
 
 /// How often and for how long an identity token may be refreshed, counted from the one that was first issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,14 +132,6 @@ pub struct PolicyView {
 }
 
 impl PolicyView {
-    /// Reads and checks the two texts. The default view, of no texts, permits nothing.
-    ///
-    /// # Errors
-    /// Everything that is wrong, each with file, line and column; at most [`crate::PROBLEMS_MAX`].
-    pub fn parse(clients_toml: &str, resources_toml: &str) -> Result<Self, PolicyError> {
-        load::view(clients_toml, resources_toml)
-    }
-
     /// Identities of the policy at or under one, sorted.
     #[must_use]
     pub fn identities_below(&self, identity: &Identity) -> Vec<Identity> {
@@ -369,9 +360,4 @@ impl PolicyView {
             .next()
             .map(|(pattern, client)| (pattern.as_str(), client))
     }
-}
-
-/// `resource:operation`.
-pub(crate) fn right_text((resource, operation): &(String, String)) -> String {
-    format!("{resource}:{operation}")
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use hessra_settings::duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Finding;
-use crate::duration;
 use crate::failure::{Failure, Outcome};
 
 /// A certificate that ends sooner needs a look: two weeks leave time to get another.
@@ -55,7 +55,7 @@ pub fn judge(name: &'static str, what: &str, found: &[Validity], now: u64) -> Fi
         .map(|validity| validity.from)
         .max()
         .unwrap_or_default();
-    let left = duration::display(std::time::Duration::from_secs(until.saturating_sub(now)));
+    let left = duration::rounded(std::time::Duration::from_secs(until.saturating_sub(now)));
     match () {
         () if now < from => Finding::bad(
             name,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hessra_sdk_rust::revocation::Checkpoint;
 use hessra_sdk_rust::v1::StatusResponse;
 use hessra_sdk_rust::{Authority, Connection, Endpoint};
+use hessra_settings::duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -14,7 +15,6 @@ use tokio_rustls::TlsConnector;
 use super::{Finding, certificates, keys};
 use crate::commands::{feed, status};
 use crate::context::Context;
-use crate::duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{clock, files};
@@ -136,7 +136,7 @@ async fn check_feed(authority: &Authority) -> Vec<Finding> {
 fn clock_skew(checkpoint: &Checkpoint, now: u64) -> Finding {
     let ahead = checkpoint.issued_at.0.saturating_sub(now);
     if ahead > SKEW_MAX_MS {
-        let ahead = duration::display(Duration::from_millis(ahead));
+        let ahead = duration::rounded(Duration::from_millis(ahead));
         let message = format!(
             "the clock of node {} is {ahead} ahead of this computer's",
             checkpoint.node
@@ -148,7 +148,7 @@ fn clock_skew(checkpoint: &Checkpoint, now: u64) -> Finding {
 
 fn freshness(checkpoint: &Checkpoint, now: u64) -> Finding {
     let (age, bound) = feed::age_and_bound(checkpoint, now);
-    let (revision, shown) = (checkpoint.revision, duration::display(age));
+    let (revision, shown) = (checkpoint.revision, duration::rounded(age));
     if age <= bound {
         return Finding::good(
             "feed",
@@ -157,7 +157,7 @@ fn freshness(checkpoint: &Checkpoint, now: u64) -> Finding {
     }
     let message = format!(
         "revision {revision} was confirmed {shown} ago, verifiers trust it for {}",
-        duration::display(bound)
+        duration::rounded(bound)
     );
     Finding::warning(
         "feed",

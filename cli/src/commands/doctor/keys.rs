@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse, StatusResponse};
+use hessra_settings::duration;
 
 use super::Finding;
-use crate::duration;
 use crate::failure::Failure;
 
 /// A key that signs for longer is worth a look. A year: what compliance texts ask for at the longest.
@@ -27,7 +27,7 @@ fn judge(answer: &ListKeysResponse) -> Finding {
         return Finding::warning("keys", "no key signs", "See `hessra keys list`.");
     };
     let (age, purpose) = (age(oldest), &oldest.purpose);
-    let shown = duration::display(age);
+    let shown = duration::rounded(age);
     if age <= AGE_MAX {
         return Finding::good("keys", format!("the oldest that signs is {shown} old"));
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hessra_files::{Readers, SecretError, check_secret};
+
 use super::{Finding, certificates};
 use crate::clock;
 use crate::context::Context;
@@ -109,9 +111,9 @@ fn private(context: &Context) -> Vec<Finding> {
 
 fn open(path: &Path) -> Option<Finding> {
     let shown = path.display();
-    match files::open_to_others(path) {
-        Ok(false) => None,
-        Ok(true) => {
+    match check_secret(path, Readers::Owner) {
+        Ok(()) => None,
+        Err(SecretError::Exposed { .. }) => {
             let mode = if path.is_dir() { "700" } else { "600" };
             let hint = format!("Run `chmod {mode} {shown}`.");
             Some(Finding::warning(
@@ -120,7 +122,7 @@ fn open(path: &Path) -> Option<Finding> {
                 hint,
             ))
         }
-        Err(error) => Some(Finding::failed(
+        Err(SecretError::Unreadable(error)) => Some(Finding::failed(
             "private",
             Failure::file("look at", path, &error),
         )),

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use hessra_sdk_rust::IdentityClient;
 use hessra_sdk_rust::identity::IdentityToken;
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::args::{Authenticate, Format};
 use crate::context::{self, Context};
-use crate::duration;
 use crate::failure::Outcome;
 use crate::output::Console;
 use crate::signing_key;
@@ -71,7 +71,7 @@ fn say(console: Console, issued: &IdentityToken, saved: Option<&(TokenName, Path
     let seconds = issued.expires_in.as_secs();
     console.note(&format!(
         "  Expires in: {seconds} seconds ({})",
-        duration::display(issued.expires_in)
+        duration::rounded(issued.expires_in)
     ));
     console.detail(&format!("  File:       {}", path.display()));
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::args::{Delegate, Format};
 use crate::clock;
 use crate::context::Context;
-use crate::duration;
 use crate::failure::Outcome;
 use crate::output::Console;
 use crate::sdk::{self, Delegation};
@@ -60,7 +60,7 @@ fn say(console: Console, arguments: &Delegate, name: Option<&TokenName>, left: u
     console.success(&format!("Delegated to {}{saved}", arguments.identity));
     console.note(&format!(
         "  Expires in: {left} seconds ({})",
-        duration::display(Duration::from_secs(left))
+        duration::rounded(Duration::from_secs(left))
     ));
     if left.saturating_add(1) < arguments.ttl.as_secs() {
         console.warn("It lives no longer than the token it was made from.");

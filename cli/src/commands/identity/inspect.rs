@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use hessra_sdk_rust::token::Description;
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::args::InspectToken;
 use crate::clock;
 use crate::context::Context;
-use crate::duration;
 use crate::failure::Outcome;
 use crate::output::{Console, timestamp};
 use crate::sdk;
@@ -64,7 +64,7 @@ impl Inspected {
     /// How long it still lives: `59m`, `expired` or `unknown`.
     pub fn expires_in_human(&self) -> String {
         match self.expires_at() {
-            Some(end) if self.now < end => duration::display(Duration::from_secs(end - self.now)),
+            Some(end) if self.now < end => duration::rounded(Duration::from_secs(end - self.now)),
             Some(_) => "expired".to_owned(),
             None => "unknown".to_owned(),
         }

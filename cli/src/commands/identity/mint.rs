@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use hessra_sdk_rust::identity::IdentityToken;
 use hessra_sdk_rust::{Authentication, IdentityClient};
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
-use super::super::authorize::Identity;
-use crate::args::{Format, MintIdentity};
+use crate::args::{Format, Identity, MintIdentity};
 use crate::context::Context;
-use crate::duration;
 use crate::failure::Outcome;
 use crate::output::Console;
 use crate::store::TokenName;
@@ -73,7 +72,7 @@ fn say(console: Console, arguments: &MintIdentity, issued: &IdentityToken) {
     console.note(&format!(
         "  Expires in: {} seconds ({})",
         issued.expires_in.as_secs(),
-        duration::display(issued.expires_in)
+        duration::rounded(issued.expires_in)
     ));
 }
 

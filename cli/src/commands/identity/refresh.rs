@@ -1,11 +1,11 @@
 //! `hessra identity refresh`: a fresh token in the place of one that still lives, asked for with that token alone.
 
 use hessra_sdk_rust::IdentityClient;
+use hessra_settings::duration;
 use serde_json::json;
 
 use crate::args::RefreshIdentity;
 use crate::context::Context;
-use crate::duration;
 use crate::failure::Outcome;
 use crate::output::Console;
 use crate::store::TokenName;
@@ -30,7 +30,7 @@ pub async fn run(context: &Context, console: Console, arguments: &RefreshIdentit
         console.note(&format!("  Identity:   {}", issued.identity));
         console.note(&format!(
             "  Expires in: {seconds} seconds ({})",
-            duration::display(issued.expires_in)
+            duration::rounded(issued.expires_in)
         ));
     }
     let value = json!({

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use hessra_sdk_rust::Request;
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::args::VerifyIdentity;
 use crate::clock;
 use crate::context::Context;
-use crate::duration;
 use crate::failure::{Failure, Outcome};
 use crate::judgement::{self, Judgement, Revocation};
 use crate::output::{Console, timestamp};
@@ -63,8 +63,8 @@ fn lives_long_enough(arguments: &VerifyIdentity, judgement: Judgement) -> Outcom
         return Ok(judgement);
     }
     let (left, wanted) = (
-        duration::display(Duration::from_secs(left)),
-        duration::display(arguments.min_ttl),
+        duration::rounded(Duration::from_secs(left)),
+        duration::rounded(arguments.min_ttl),
     );
     Err(Failure::no(
         "expires_soon",
@@ -101,24 +101,14 @@ fn to_json(judgement: &Judgement) -> Value {
         "expires_in": expires_at.saturating_sub(clock::unix_seconds()),
         "revocation_ids": verified.token_ids().iter().map(|id| HEXLOWER.encode(id.as_bytes())).collect::<Vec<_>>(),
         "key_id": verified.root_key_id(),
-        "revocation": revocation_json(judgement.revocation),
+        "revocation": judgement.revocation.to_json(),
     })
-}
-
-/// The object `revocation` of an answer.
-pub fn revocation_json(revocation: Revocation) -> Value {
-    match revocation {
-        Revocation::NotAsked => json!({"checked": false}),
-        Revocation::NotRevoked { revision, age } => {
-            json!({"checked": true, "revision": revision, "age_ms": u64::try_from(age.as_millis()).unwrap_or(u64::MAX)})
-        }
-    }
 }
 
 fn to_text(judgement: &Judgement, verbose: bool) -> String {
     let verified = &judgement.verified;
     let expires_at = verified.expires_at().0;
-    let left = duration::display(Duration::from_secs(
+    let left = duration::rounded(Duration::from_secs(
         expires_at.saturating_sub(clock::unix_seconds()),
     ));
     let first = format!("✓ Valid: {} (expires in {left})\n", verified.actor());
@@ -130,7 +120,7 @@ fn to_text(judgement: &Judgement, verbose: bool) -> String {
         Revocation::NotRevoked { revision, age } => {
             format!(
                 "not revoked at revision {revision}, known {} ago",
-                duration::display(age)
+                duration::rounded(age)
             )
         }
     };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use hessra_sdk_rust::v1::{KeyInfo, KeyResponse, WatchAppliedRequest};
 use hessra_sdk_rust::{Authority, Reason};
+use hessra_settings::duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +19,6 @@ use super::changed;
 use crate::args::{Purpose, RotateKeys};
 use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};
-use crate::duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::Console;
@@ -134,7 +134,7 @@ async fn wait(authority: &Authority, console: Console, id: u32, timeout: Duratio
         }
         console.note(&format!(
             "  Verifiers learn key {id}; it can sign in {}.",
-            duration::display(Duration::from_secs(left.as_secs() + 1))
+            duration::rounded(Duration::from_secs(left.as_secs() + 1))
         ));
         sleep(left.clamp(PAUSE_MIN, PAUSE_MAX)).await;
     }

@@ -1,6 +1,6 @@
 //! What is wrong with a policy, for people and for programs.
 
-use hessra_policy::{PolicyError, PolicyView, Problem};
+use hessra_policy::{CLIENTS_FILE, PolicyError, PolicyView, Problem, RESOURCES_FILE};
 use hessra_sdk_rust::v1::{PolicyProblem, ValidatePolicyResponse};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
@@ -29,7 +29,11 @@ pub fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyResponse)
         return Ok(());
     }
     let problems = answer.problems.into_iter().map(problem).collect();
-    let error = PolicyError::new(problems, &texts.clients, &texts.resources);
+    let read = [
+        (CLIENTS_FILE, texts.clients.as_str()),
+        (RESOURCES_FILE, &texts.resources),
+    ];
+    let error = PolicyError::new(problems, &read);
     show(console, &error);
     Err(invalid(texts, &error).hint(
         "These files are valid for this version of the command line, but not for the server's.",

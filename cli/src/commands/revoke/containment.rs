@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AppliedProgress, VerifierStatus, WatchAppliedRequest};
+use hessra_settings::duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::progress::Display;
 use crate::args::WaitShare;
 use crate::clock;
-use crate::duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, clock_time};
@@ -152,7 +152,7 @@ impl Containment {
     /// # Errors
     /// Unconfirmed, naming stragglers and when each fails closed.
     pub fn outcome(&self) -> Outcome {
-        let waited = duration::display(self.waited);
+        let waited = duration::rounded(self.waited);
         let message = match (&self.progress, &self.refusal) {
             (Some(progress), _) if progress.done => return Ok(()),
             (_, Some(refusal)) => {
@@ -227,7 +227,7 @@ fn laggard_text(laggard: &VerifierStatus, now: u64) -> String {
         _ => format!(
             "{} (fails closed in {})",
             laggard.id,
-            duration::display(closes)
+            duration::rounded(closes)
         ),
     }
 }

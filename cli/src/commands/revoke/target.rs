@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
-use super::super::revocations::confirmation_word;
+use super::super::confirm;
 use crate::args::{StoredTokenArguments, TargetArguments};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -65,7 +65,7 @@ pub fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Revocatio
 impl RevocationTarget {
     fn new(target: Target) -> Self {
         Self {
-            word: confirmation_word(&target.to_string()),
+            word: confirm::word_of(&target.to_string()),
             target,
             warnings: Vec::new(),
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::given;
 use crate::args::ExplainToken;
 use crate::clock;
-use crate::commands::identity::{Inspected, revocation_json};
+use crate::commands::identity::Inspected;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -173,7 +173,7 @@ impl Told<'_> {
             "facts": self.facts(),
             "checks": self.checks(),
             "limits": self.limits(),
-            "revocation": self.judged.as_ref().ok().map(|judged| revocation_json(judged.revocation)),
+            "revocation": self.judged.as_ref().ok().map(|judged| judged.revocation.to_json()),
         })
     }
 

@@ -52,10 +52,10 @@ fn what_names_no_key_is_refused_with_what_to_write() {
         "pkcs11:token=t;token=u;object=o?module-path=m&pin-source=file:p",
         "pkcs11:token=%zz;object=o?module-path=m&pin-source=file:p",
     ] {
-        let refused = text.parse::<KekSource>().unwrap_err();
+        let refused = text.parse::<KekSource>().unwrap_err().to_string();
         assert!(!refused.is_empty(), "{text}");
     }
-    let refused = "kek".parse::<KekSource>().unwrap_err();
+    let refused = "kek".parse::<KekSource>().unwrap_err().to_string();
     assert!(refused.contains("file:PATH"), "{refused}");
 }
 

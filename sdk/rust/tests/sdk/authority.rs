@@ -8,7 +8,7 @@ use futures::StreamExt;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::authority_server::{Authority as Service, AuthorityServer};
 use hessra_proto::v1::*;
-use hessra_sdk_rust::{Authority, Connection, Servers, Trust};
+use hessra_sdk_rust::{Authority, Connection, IdentityClient, Servers, Trust};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
@@ -145,9 +145,13 @@ async fn start(fake: Fake, certificates: &Certificates) -> SocketAddr {
 }
 
 fn client(certificates: &Certificates, servers: &[SocketAddr]) -> Authority {
+    Authority::new(connection(certificates, servers).timeout(Duration::from_secs(5)))
+}
+
+fn connection(certificates: &Certificates, servers: &[SocketAddr]) -> Connection {
     let servers = Servers::parse(servers.iter().map(ToString::to_string), 443).expect("addresses");
     let trust = Trust::pem(certificates.ca.clone()).expect("a certificate");
-    Authority::new(Connection::new(servers, trust).timeout(Duration::from_secs(5)))
+    Connection::new(servers, trust)
 }
 
 #[tokio::test]
@@ -275,6 +279,36 @@ async fn nobody_there_is_unavailable_and_says_what_to_look_at() {
         error.message.contains("refused") && !error.hint.is_empty(),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_believed_says_what_to_look_at() {
+    let (good, stranger) = (Certificates::new(), Certificates::new());
+    let (elsewhere, expired) = (
+        Certificates::of(&["node9.example"], 4096),
+        Certificates::of(&["127.0.0.1"], 2020),
+    );
+    let cases = [
+        (&good, &stranger, "CA file"),
+        (&elsewhere, &elsewhere, "names this host"),
+        (&expired, &expired, "both clocks"),
+    ];
+    for (shown, trusted, expected) in cases {
+        let server = start(Fake::default(), shown).await;
+        let connection = connection(trusted, &[server]).timeout(Duration::from_millis(200));
+        let https = IdentityClient::new(connection.clone()).expect("a client");
+        let errors = [
+            Authority::new(connection)
+                .status()
+                .await
+                .expect_err(expected),
+            https.public_keys().await.expect_err(expected),
+        ];
+        for error in errors {
+            assert!(error.hint.contains(expected), "{error}");
+            assert!(error.server_in_message && error.message.contains(&server.to_string()));
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use hessra_revocation::publisher::{Plan, ResetReason};
 use hessra_revocation::{Revision, RuleKind, Target};
 use hessra_sdk_rust::cache::{Mark, StateDirectory};
 use hessra_sdk_rust::{
-    FeedStatus, News, Reason, StalenessPolicy, Standing, Trust, Verifier, VerifierBuilder,
+    FeedStatus, LocalCause, News, Reason, StalenessPolicy, Standing, Trust, Verifier,
+    VerifierBuilder,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -388,6 +389,7 @@ async fn a_state_directory_belongs_to_one_verifier() {
         .connect()
         .expect_err("in use");
     assert_eq!(error.reason, Reason::Conflict);
+    assert_eq!(error.local, Some(LocalCause::StateDirectoryInUse));
     first.shutdown().await;
     drop(first);
     builder(&certificates, &[&node])

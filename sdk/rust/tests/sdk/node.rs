@@ -35,14 +35,20 @@ pub struct Certificates {
 
 impl Certificates {
     pub fn new() -> Self {
+        Self::of(&["localhost", "127.0.0.1"], 4096)
+    }
+
+    /// For a server of these names or addresses, until the first day of a year.
+    pub fn of(names: &[&str], until: i32) -> Self {
         let ca_key = rcgen::KeyPair::generate().expect("key");
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let ca = params.self_signed(&ca_key).expect("self signed").pem();
         let issuer = rcgen::Issuer::new(params, ca_key);
         let key = rcgen::KeyPair::generate().expect("key");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let params = rcgen::CertificateParams::new(names).expect("params");
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("params");
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let certificate = params.signed_by(&key, &issuer).expect("signed").pem();
         Self {
             ca,

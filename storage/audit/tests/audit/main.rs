@@ -4,6 +4,7 @@ mod chains;
 mod filters;
 mod formats;
 mod texts;
+mod times;
 
 use hessra_audit::{Event, Head, Outcome, Record, seal};
 

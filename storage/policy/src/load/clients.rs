@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hessra_revocation::Identity;
+use hessra_settings::{Faults, Located, Section};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::{Places, VERSION_KEY, identities, identity, operators, realms, rights};
-use crate::read::{Faults, Located, Section};
-use crate::view::{Client, Limits, PolicyView, RefreshBounds, Rights};
+use crate::rights::Rights;
+use crate::view::{Client, Limits, PolicyView, RefreshBounds};
 
 /// Seconds: an identity token of more than 30 days is a permanent secret.
 const IDENTITY_TOKEN_DURATION_MAX: u64 = 30 * 86_400;

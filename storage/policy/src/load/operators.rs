@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use hessra_settings::{Faults, Located, Section, choice, near_or_known};
+
 use super::{identities, identity};
 use crate::names::without_scheme;
 use crate::operator::{BUILT_IN_ROLES, Operator, Right};
-use crate::read::{Faults, Located, Section, choice, near_or_known};
 use crate::view::PolicyView;
 
 type Roles = BTreeMap<String, Vec<Right>>;

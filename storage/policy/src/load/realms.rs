@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hessra_revocation::Identity;
+use hessra_settings::{Faults, Section, near_or_known};
 
 use super::{Resources, identity, rights};
-use crate::read::{Faults, Section, near_or_known};
 use crate::realm::{Realm, Role};
 
 type Roles = BTreeMap<String, Role>;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use hessra_settings::{Faults, Located, Section, near_or_known};
 
 use super::clients::AUTHORIZATION_TOKEN_DURATIONS;
 use super::{VERSION_KEY, is_name};
-use crate::read::{Faults, Located, Section, near_or_known};
 use crate::resource::{
     ChainNode, ExposureRule, OperationRules, Resource, ResourceKind, Signer, TokenShape,
 };
@@ -61,8 +61,8 @@ pub(super) fn load(mut file: Section<'_, '_>, view: &mut PolicyView, faults: &mu
         let entry = entry(section, faults);
         let entry = resolve(entry, &templates, None, faults);
         let resource = resource(entry, line);
-        if let Err(sentence) = parts_fit_kind(&name.value, &resource) {
-            faults.add(place, sentence, "");
+        if let Err(misfit) = parts_fit_kind(&resource) {
+            faults.add(place, format!("`{}` {misfit}", name.value), "");
         }
         view.resources.insert(name.value, resource);
     }
@@ -295,28 +295,33 @@ fn resource(entry: Entry, line: usize) -> Resource {
     }
 }
 
-fn parts_fit_kind(name: &str, resource: &Resource) -> Result<(), String> {
+/// Parts or a shape that a kind of resource does not have. `Display` continues a sentence that names the resource.
+#[derive(Debug, thiserror::Error)]
+enum Misfit {
+    #[error("is a singleton: no `nodes`, no `signers`")]
+    Singleton,
+    #[error("is a service chain: it needs `nodes` alone")]
+    ServiceChain,
+    #[error("is multi-party: it needs `signers` alone")]
+    MultiParty,
+    #[error(
+        "has the shape `capability`, which knows neither chains nor parties: use another shape"
+    )]
+    Capability,
+}
+
+fn parts_fit_kind(resource: &Resource) -> Result<(), Misfit> {
     let (nodes, signers) = (!resource.nodes.is_empty(), !resource.signers.is_empty());
     match (resource.kind, nodes, signers) {
         (ResourceKind::Singleton, false, false)
         | (ResourceKind::ServiceChain, true, false)
         | (ResourceKind::MultiParty, false, true) => {}
-        (ResourceKind::Singleton, ..) => {
-            return Err(format!("`{name}` is a singleton: no `nodes`, no `signers`"));
-        }
-        (ResourceKind::ServiceChain, ..) => {
-            return Err(format!(
-                "`{name}` is a service chain: it needs `nodes` alone"
-            ));
-        }
-        (ResourceKind::MultiParty, ..) => {
-            return Err(format!("`{name}` is multi-party: it needs `signers` alone"));
-        }
+        (ResourceKind::Singleton, ..) => return Err(Misfit::Singleton),
+        (ResourceKind::ServiceChain, ..) => return Err(Misfit::ServiceChain),
+        (ResourceKind::MultiParty, ..) => return Err(Misfit::MultiParty),
     }
     if resource.kind != ResourceKind::Singleton && resource.shape == TokenShape::Capability {
-        return Err(format!(
-            "`{name}` has the shape `capability`, which knows neither chains nor parties: use another shape"
-        ));
+        return Err(Misfit::Capability);
     }
     Ok(())
 }

@@ -1,19 +1,18 @@
 //! Data directory: made durably, private, taken by one process, and belonging to one node of one cluster.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hessra_files::{FileError, Mode, Writers};
 use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
 
 /// sled's own name of its data file.
 pub(super) const DATA_FILE: &str = "db";
-/// Mode of directories: only the node's user may read, because the directory holds sealed keys and names of people.
-const PRIVATE_DIRECTORY: u32 = 0o700;
-/// Mode of files, see [`PRIVATE_DIRECTORY`].
+/// Mode of files: only the node's user may read, because the directory holds sealed keys and names of people.
 pub(super) const PRIVATE_FILE: u32 = 0o600;
 const LOCK: &str = "LOCK";
 const IDENTITY: &str = "IDENTITY";
@@ -60,7 +59,7 @@ impl Directory {
 
     /// Fsyncs the directory itself: names of files that were made in it.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        sync_path(&self.path)
+        hessra_files::sync(&self.path).map_err(refused)
     }
 
     /// Makes all present files durable and private.
@@ -68,16 +67,15 @@ impl Directory {
         let sled = self.sled_path();
         for entry in fs::read_dir(&sled).map_err(|error| failed("read", &sled, error))? {
             let path = entry.map_err(|error| failed("read", &sled, error))?.path();
-            let mode = if path.is_dir() {
-                PRIVATE_DIRECTORY
+            if path.is_dir() {
+                hessra_files::close_to_others(&path).map_err(refused)?;
             } else {
-                PRIVATE_FILE
-            };
-            let set = fs::set_permissions(&path, Permissions::from_mode(mode));
-            set.map_err(|error| failed("make private", &path, error))?;
-            sync_path(&path)?;
+                let set = fs::set_permissions(&path, Permissions::from_mode(PRIVATE_FILE));
+                set.map_err(|error| failed("make private", &path, error))?;
+            }
+            hessra_files::sync(&path).map_err(refused)?;
         }
-        sync_path(&sled)?;
+        hessra_files::sync(&sled).map_err(refused)?;
         self.sync()
     }
 
@@ -117,10 +115,8 @@ impl Directory {
                 "the file is gone",
             ));
         }
-        let temporary = path.with_extension("new");
-        write_durably(&temporary, text).map_err(|error| failed("write", &temporary, error))?;
-        fs::rename(&temporary, path).map_err(|error| failed("write", path, error))?;
-        self.sync()
+        // The lock makes this process the only writer.
+        hessra_files::replace(path, text.as_bytes(), Mode::Private, Writers::One).map_err(refused)
     }
 
     fn foreign(&self, expected: &Identity, found: &str) -> StoreError {
@@ -176,20 +172,9 @@ fn checksum(text: &str) -> String {
 
 /// Makes a directory, its name in its parent durable, and closes it to others.
 fn make(path: &Path) -> Result<(), StoreError> {
-    if !path.exists() {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(PRIVATE_DIRECTORY)
-            .create(path);
-        made.map_err(|error| failed("make", path, error))?;
-        // A relative path of one part has the empty path as parent, which means here.
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync_path(parent.unwrap_or(Path::new(".")))?;
-    }
-    let set = fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY));
-    set.map_err(|error| failed("make private", path, error))
+    hessra_files::make_private_directory(path)
+        .and_then(|()| hessra_files::close_to_others(path))
+        .map_err(refused)
 }
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
@@ -229,23 +214,6 @@ fn in_use(directory: &Path, mut file: File) -> StoreError {
     }
 }
 
-fn write_durably(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(PRIVATE_FILE)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn sync_path(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| failed("sync", path, error))
-}
-
 fn size_below(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {
@@ -263,4 +231,8 @@ fn size_below(path: &Path) -> io::Result<u64> {
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
     StoreError::io(action, path.display().to_string(), error)
+}
+
+fn refused(error: FileError) -> StoreError {
+    failed(error.action, &error.path, error.source)
 }

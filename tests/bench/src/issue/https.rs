@@ -143,7 +143,7 @@ impl<'c> Outside<'c> {
         let client = self.client(kind.shows)?;
         let (_, answer) = exchange(self.request(&client, kind))
             .await
-            .map_err(Failure::Token)?;
+            .map_err(|error| Failure::Token(error.to_string()))?;
         Ok(answer)
     }
 
@@ -262,16 +262,29 @@ fn token(answer: &Value) -> Result<String, Failure> {
     token.ok_or_else(|| Failure::Token(format!("no token in {answer}")))
 }
 
-/// Time and body of an answer with status 200, or what it was instead.
-async fn exchange(request: reqwest::RequestBuilder) -> Result<(Duration, Value), String> {
+/// Why a request has no answer of use.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    // With its causes, which `Display` leaves out.
+    #[error("{0:?}")]
+    Lost(#[from] reqwest::Error),
+    #[error("{status}: {body}")]
+    Refused {
+        status: reqwest::StatusCode,
+        body: Value,
+    },
+}
+
+/// Time and body of an answer with status 200.
+async fn exchange(request: reqwest::RequestBuilder) -> Result<(Duration, Value), ExchangeError> {
     let asked = Instant::now();
-    let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
+    let answer = request.send().await?;
     let status = answer.status();
-    let body: Value = answer.json().await.map_err(|error| format!("{error:?}"))?;
+    let body: Value = answer.json().await?;
     if status == 200 {
         Ok((asked.elapsed(), body))
     } else {
-        Err(format!("{status}: {body}"))
+        Err(ExchangeError::Refused { status, body })
     }
 }
 
@@ -302,7 +315,7 @@ async fn work(request: reqwest::RequestBuilder, begin: Instant, end: Instant) ->
             }
             Err(failure) => {
                 worked.failed += 1;
-                worked.failure.get_or_insert(failure);
+                worked.failure.get_or_insert_with(|| failure.to_string());
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -1,4 +1,4 @@
-//! What is wrong with a policy, and where: every problem of both files at once.
+//! What is wrong with a document, or with several that belong together, and where: every problem at once.
 //!
 //! The one-line form of a problem (`clients.toml:3:1: unknown key …`) goes to logs and over the network; on a terminal
 //! each is a miette diagnostic with the quoted line.
@@ -14,7 +14,7 @@ pub const PROBLEMS_MAX: usize = 20;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// `clients.toml` or `resources.toml`.
+    /// The file, as it was named.
     pub file: String,
     /// Counted from 1.
     pub line: usize,
@@ -29,7 +29,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(
+    /// At a place of a text; line and column are counted from its bytes.
+    #[must_use]
+    pub fn new(
         file: &str,
         text: &str,
         span: Range<usize>,
@@ -63,27 +65,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a policy is not loaded: one to [`PROBLEMS_MAX`] problems, in the order of the files.
+/// Why documents are not used: one to [`PROBLEMS_MAX`] problems, in the order of the files.
 #[derive(Clone, Debug)]
-pub struct PolicyError {
+pub struct Problems {
     reports: Vec<Report>,
     more: usize,
 }
 
-impl PolicyError {
-    /// Of problems found in these texts, wherever they were found.
+impl Problems {
+    /// Of problems found in these texts, each with the name of its file.
     #[must_use]
-    pub fn new(problems: Vec<Problem>, clients_toml: &str, resources_toml: &str) -> Self {
+    pub fn new(problems: Vec<Problem>, texts: &[(&str, &str)]) -> Self {
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
-        let text = |file: &str| {
-            if file == crate::RESOURCES_FILE {
-                resources_toml
-            } else {
-                clients_toml
-            }
-        };
+        let text = |file: &str| texts.iter().find(|(name, _)| *name == file);
         let reports = problems.into_iter().take(PROBLEMS_MAX).map(|problem| {
-            let text = NamedSource::new(&problem.file, text(&problem.file).to_owned());
+            let text = text(&problem.file).map_or("", |(_, text)| text);
+            let text = NamedSource::new(&problem.file, text.to_owned());
             Report { problem, text }
         });
         Self {
@@ -109,7 +106,7 @@ impl PolicyError {
     }
 }
 
-impl fmt::Display for PolicyError {
+impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, problem) in self.problems().enumerate() {
             let newline = if position == 0 { "" } else { "\n" };
@@ -122,9 +119,9 @@ impl fmt::Display for PolicyError {
     }
 }
 
-impl std::error::Error for PolicyError {}
+impl std::error::Error for Problems {}
 
-impl Diagnostic for PolicyError {
+impl Diagnostic for Problems {
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.reports.first().and_then(Diagnostic::source_code)
     }
