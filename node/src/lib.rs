@@ -20,7 +20,6 @@
 //! | [`telemetry`] | logs, and the one table of metrics |
 //! | [`config`] | the one file of settings: read, checked, shown |
 //! | [`edge`] | the only clock and the only randomness |
-//! | [`dev`] | a whole local cluster as child processes |
 //!
 //! A module uses only modules below it in this table; `tests/floors.rs` checks it. The binary is
 //! [`main`](../hessra_node/index.html) and a command line over these; the library exists so that tests can start nodes
@@ -29,7 +28,6 @@
 pub mod api;
 pub mod audit;
 pub mod config;
-pub mod dev;
 pub mod edge;
 pub mod gitops;
 pub mod issuer;

@@ -48,6 +48,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-sled",
         ],
     ),
+    ("hessra-dev", 3, &["hessra-files", "hessra-policy"]),
     (
         "hessra-node",
         4,
@@ -62,6 +63,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-sdk-core",
             "hessra-sled",
             "hessra-consensus",
+            "hessra-dev",
         ],
     ),
     (

@@ -7,7 +7,6 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "hessra-node",
         &[
-            "dev",
             "node",
             "api",
             "issuer",

@@ -7,16 +7,16 @@ use rcgen::{
     KeyUsagePurpose, SanType, date_time_ymd,
 };
 
-use super::DevError;
-use super::files::{write_new, write_secret};
+use crate::error::DevError;
+use crate::write::{write_new, write_secret};
 
 /// A CA that can sign.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// What a certificate is for.
-pub(super) enum Purpose<'a> {
+pub(crate) enum Purpose<'a> {
     /// The public port of a node.
     Server,
     /// Peer port of a node, both directions. The URN names the member.
@@ -27,7 +27,7 @@ pub(super) enum Purpose<'a> {
 
 impl Authority {
     /// Opens `NAME.crt` and `NAME.key` of a directory, making both when absent.
-    pub(super) fn open(directory: &Path, name: &str, common_name: &str) -> Result<Self, DevError> {
+    pub(crate) fn open(directory: &Path, name: &str, common_name: &str) -> Result<Self, DevError> {
         let (certificate, key) = (
             directory.join(format!("{name}.crt")),
             directory.join(format!("{name}.key")),
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     /// Writes `NAME.crt` and `NAME.key`, unless they are there.
-    pub(super) fn issue(
+    pub(crate) fn issue(
         &self,
         directory: &Path,
         name: &str,

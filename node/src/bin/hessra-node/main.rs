@@ -1,18 +1,22 @@
 //! `hessra-node`: runs one authority node, or a local cluster to try things on.
 
+#[cfg(feature = "dev")]
+mod dev;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use miette::{IntoDiagnostic as _, WrapErr as _};
+use miette::IntoDiagnostic as _;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "dev")]
+use hessra_dev::{DevOptions, NODES_MAX};
 use hessra_node::config::Config;
-use hessra_node::dev::{self, DevOptions, NODES_MAX};
 use hessra_node::edge::random_bytes;
 use hessra_node::node::{Node, NodeError};
 use hessra_node::seal::create_file;
@@ -43,10 +47,12 @@ enum Command {
         #[arg(long, env = "HESSRA_NODE_CONFIG")]
         config: PathBuf,
         /// Process id of the process that started this one: ends when that one ends.
+        #[cfg(feature = "dev")]
         #[arg(long, hide = true)]
         parent: Option<u32>,
     },
     /// Run a whole cluster on this machine, with certificates, keys and a sample policy of its own.
+    #[cfg(feature = "dev")]
     Dev {
         /// How many nodes. A directory that has a cluster keeps its number.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
@@ -110,7 +116,16 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> miette::Result<()> {
     match command {
-        Command::Run { config, parent } => run(&config, parent),
+        Command::Run {
+            config,
+            #[cfg(feature = "dev")]
+            parent,
+        } => {
+            #[cfg(feature = "dev")]
+            dev::end_with(parent)?;
+            run(&config)
+        }
+        #[cfg(feature = "dev")]
         Command::Dev {
             nodes,
             dir,
@@ -124,15 +139,7 @@ fn execute(command: Command) -> miette::Result<()> {
                 base_port,
                 restart,
             };
-            if prepare {
-                return Ok(dev::prepare(&options).map(|_| ())?);
-            }
-            // One thread: the system ends the children when the *thread* that started them ends.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .into_diagnostic()?;
-            Ok(runtime.block_on(dev::run(&options))?)
+            dev::execute(&options, prepare)
         }
         Command::Config(ConfigCommand::Check { config }) => Ok(check(&config)?),
         Command::Config(ConfigCommand::Show { config }) => {
@@ -154,12 +161,7 @@ fn execute(command: Command) -> miette::Result<()> {
     }
 }
 
-fn run(path: &std::path::Path, parent: Option<u32>) -> miette::Result<()> {
-    if let Some(parent) = parent {
-        dev::watch_parent(parent)
-            .into_diagnostic()
-            .wrap_err("cannot follow the parent process")?;
-    }
+fn run(path: &std::path::Path) -> miette::Result<()> {
     let config = Config::load(path)?;
     start_logs(&config.log).into_diagnostic()?;
     let (collected, metrics) = Collected::start().into_diagnostic()?;

@@ -3,10 +3,28 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use rand::RngCore as _;
+use rand::rngs::OsRng;
 use serde::{Deserialize, Serialize};
 
-use super::{DevError, DevOptions, files::replace};
-use crate::edge::random_bytes;
+use crate::error::DevError;
+use crate::write::replace;
+
+/// Name of every dev cluster.
+pub const CLUSTER: &str = "dev";
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DevOptions {
+    /// `None`: as many as the directory has, three in a new one.
+    pub nodes: Option<u64>,
+    pub directory: PathBuf,
+    /// 0: free ports. Of no meaning for a directory that has ports already.
+    pub base_port: u16,
+    /// Start a node again when it dies.
+    pub restart: bool,
+}
 
 /// One node of the cluster, as `nodes.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +57,7 @@ pub const NODES_MAX: u64 = 9;
 
 impl Layout {
     /// The nodes that the directory has, or new ones as the options say.
-    pub(super) fn open(options: &DevOptions) -> Result<Self, DevError> {
+    pub(crate) fn open(options: &DevOptions) -> Result<Self, DevError> {
         let directory = std::path::absolute(&options.directory)
             .map_err(|error| DevError::file(&options.directory, &error))?;
         let nodes = match read(&directory)? {
@@ -51,7 +69,7 @@ impl Layout {
     }
 
     /// Writes `nodes.json` in one step: a reader sees the old or the new list, never half of one.
-    pub(super) fn save(&self) -> Result<(), DevError> {
+    pub(crate) fn save(&self) -> Result<(), DevError> {
         let text =
             serde_json::to_string_pretty(&self.nodes).expect("entries are plain text and numbers");
         replace(&self.directory.join("nodes.json"), &format!("{text}\n"))
@@ -64,7 +82,7 @@ impl Layout {
     }
 
     /// Public addresses, comma-separated: what `HESSRA_SERVER` takes.
-    pub(super) fn servers(&self) -> String {
+    pub(crate) fn servers(&self) -> String {
         self.nodes
             .iter()
             .map(|node| node.public.as_str())
@@ -138,7 +156,7 @@ fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
 const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 fn free_ports(count: u64) -> Result<Vec<[u16; 3]>, DevError> {
-    let skipped = usize::from(u16::from_be_bytes(random_bytes())) % FREE_PORTS.len();
+    let skipped = OsRng.next_u32() as usize % FREE_PORTS.len();
     let wanted = usize::try_from(count * 3).unwrap_or(usize::MAX);
     let held: Vec<TcpListener> = FREE_PORTS
         .cycle()

@@ -8,111 +8,38 @@
 //! The first start on a directory makes CAs, certificates, the key-encryption key and a sample policy; a later one finds
 //! them and the data. Prose goes to stderr; stdout gets the single line `ready` when every node is ready. The nodes are
 //! real: their own processes, disks and ports, so that one can be killed and started again by hand. It is no way to run in
-//! production: all keys lie in one directory.
+//! production: all keys lie in one directory. So a node that is built for production does not link it.
+//!
+//! What only a node can write (its settings, its key-encryption key) is asked of it: [`NodeFiles`].
 
 mod certificates;
 mod children;
+mod error;
 mod files;
 mod layout;
+mod write;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::policy::PolicyError;
-use crate::seal::SealError;
-
 pub use children::watch_parent;
-pub use layout::{Layout, NODES_MAX, NodeEntry};
+pub use error::DevError;
+pub use files::NodeFiles;
+pub use layout::{CLUSTER, DevOptions, Layout, NODES_MAX, NodeEntry};
 
-/// Name of every dev cluster.
-const CLUSTER: &str = "dev";
 /// From the first process to the last node being ready. Three unoptimised nodes on a busy machine take some seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct DevOptions {
-    /// `None`: as many as the directory has, three in a new one.
-    pub nodes: Option<u64>,
-    pub directory: PathBuf,
-    /// 0: free ports. Of no meaning for a directory that has ports already.
-    pub base_port: u16,
-    /// Start a node again when it dies.
-    pub restart: bool,
-}
-
-/// Why there is no dev cluster.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[allow(missing_docs)]
-pub enum DevError {
-    #[error("`{path}`: {reason}")]
-    File { path: PathBuf, reason: String },
-    #[error("cannot make a certificate: {0}")]
-    Certificate(String),
-    #[error("{0}")]
-    Ports(String),
-    #[error(
-        "`{directory}` holds a cluster of {have} nodes, not {asked}. Leave --nodes out, or name another --dir"
-    )]
-    OtherNumber {
-        directory: PathBuf,
-        have: u64,
-        asked: u64,
-    },
-    #[error(
-        "`{directory}` is in use by another `hessra-node dev`. Stop that one, or name another --dir"
-    )]
-    InUse { directory: PathBuf },
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Policy(#[from] PolicyError),
-    #[error(transparent)]
-    Key(#[from] SealError),
-    #[error("cannot start node {id}: {reason}")]
-    Start { id: u64, reason: String },
-    #[error("not ready after {}: {reasons}. The logs are {directory}/node-N/node.log", humane(*waited))]
-    NotReady {
-        waited: Duration,
-        reasons: String,
-        directory: PathBuf,
-    },
-    #[error("node {id} ended before it was ready ({status}). The end of {log}:\n{tail}")]
-    Died {
-        id: u64,
-        status: String,
-        log: PathBuf,
-        tail: String,
-    },
-}
-
-impl DevError {
-    fn file(path: &Path, error: &std::io::Error) -> Self {
-        Self::File {
-            path: path.into(),
-            reason: error.to_string(),
-        }
-    }
-
-    fn certificate(error: rcgen::Error) -> Self {
-        Self::Certificate(error.to_string())
-    }
-}
-
-fn humane(duration: Duration) -> String {
-    format!("{} s", duration.as_secs())
-}
 
 /// Runs the cluster until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// It could not be made or did not become ready; nothing is left running then.
-pub async fn run(options: &DevOptions) -> Result<(), DevError> {
+pub async fn run(options: &DevOptions, node: &impl NodeFiles) -> Result<(), DevError> {
     let resumed = options.directory.join("nodes.json").exists();
-    let (layout, _lock) = prepare(options)?;
+    let (layout, _lock) = prepare(options, node)?;
     let mut children = children::Children::start(layout, options.restart)?;
     if let Err(error) = children.until_ready(READY_TIMEOUT).await {
         children.stop().await;
@@ -130,11 +57,11 @@ pub async fn run(options: &DevOptions) -> Result<(), DevError> {
 ///
 /// # Errors
 /// A file cannot be made, or the directory is in use.
-pub fn prepare(options: &DevOptions) -> Result<(Layout, File), DevError> {
-    files::make_directory(&options.directory)?;
+pub fn prepare(options: &DevOptions, node: &impl NodeFiles) -> Result<(Layout, File), DevError> {
+    write::make_directory(&options.directory)?;
     let lock = lock(&options.directory)?;
     let layout = Layout::open(options)?;
-    files::make(&layout)?;
+    files::make(&layout, node)?;
     layout.save()?;
     Ok((layout, lock))
 }

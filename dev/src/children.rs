@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::DevError;
-use super::layout::Layout;
+use crate::error::DevError;
+use crate::layout::Layout;
 
 /// A node hands leadership over and ends its streams in well under a second; after ten it hangs.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub fn watch_parent(parent: u32) -> std::io::Result<()> {
     }
 }
 
-pub(super) struct Children {
+pub(crate) struct Children {
     layout: Layout,
     restart: bool,
     /// In the order of `layout.nodes`; `None` once it ended and is not started again.
@@ -55,7 +55,7 @@ pub(super) struct Children {
 }
 
 impl Children {
-    pub(super) fn start(layout: Layout, restart: bool) -> Result<Self, DevError> {
+    pub(crate) fn start(layout: Layout, restart: bool) -> Result<Self, DevError> {
         let running = (0..layout.nodes.len()).map(|_| None).collect();
         let mut children = Self {
             layout,
@@ -69,7 +69,7 @@ impl Children {
         Ok(children)
     }
 
-    pub(super) fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
@@ -104,7 +104,7 @@ impl Children {
     }
 
     /// Returns when every node says that it is ready.
-    pub(super) async fn until_ready(&mut self, limit: Duration) -> Result<(), DevError> {
+    pub(crate) async fn until_ready(&mut self, limit: Duration) -> Result<(), DevError> {
         let started = Instant::now();
         let mut terminate =
             signal(SignalKind::terminate()).map_err(|error| DevError::Ports(error.to_string()))?;
@@ -160,7 +160,7 @@ impl Children {
     }
 
     /// Watches until a signal asks to stop, then stops all.
-    pub(super) async fn until_stopped(&mut self) {
+    pub(crate) async fn until_stopped(&mut self) {
         let (Ok(mut terminate), Ok(mut hang_up)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::hangup()),
@@ -209,7 +209,7 @@ impl Children {
     }
 
     /// SIGTERM to all, SIGKILL to what is left after [`STOP_TIMEOUT`].
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         for child in self.running.iter().flatten() {
             if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
                 let _ = kill_process(pid, Signal::TERM);

@@ -6,16 +6,40 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use hessra_files::{FileError, Mode, Writers};
+use hessra_policy::PolicyView;
+use miette::Diagnostic;
+use rand::RngCore as _;
+use rand::rngs::OsRng;
 
-use super::certificates::{Authority, Purpose};
-use super::layout::{Layout, NodeEntry};
-use super::{CLUSTER, DevError};
-use crate::config::{Config, InitialMember};
-use crate::edge::random_bytes;
-use crate::policy::PolicyView;
-use crate::seal::{KekSource, create_file};
-use crate::tls::node_urn;
+use crate::certificates::{Authority, Purpose};
+use crate::error::DevError;
+use crate::layout::{Layout, NodeEntry};
+use crate::write::{make_directory, replace, write_new, write_secret};
+
+/// The files of a node that only a node can write.
+pub trait NodeFiles {
+    /// Why one was not written.
+    type Error: Diagnostic + Send + Sync + 'static;
+
+    /// Makes a key-encryption key in a new file.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    fn make_kek(&self, path: &Path) -> Result<(), Self::Error>;
+
+    /// The settings file of one node of a layout.
+    ///
+    /// # Errors
+    /// The layout has an address that is none.
+    fn settings(&self, layout: &Layout, node: &NodeEntry) -> Result<String, Self::Error>;
+
+    /// The name by which the certificate of a member is known.
+    fn member_urn(&self, id: u64) -> String;
+}
+
+fn of_node(error: impl Diagnostic + Send + Sync + 'static) -> DevError {
+    DevError::Node(Box::new(error))
+}
 
 /// Names of the client certificates; their identities are `urn:hessra:NAME`.
 const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycompany"];
@@ -23,7 +47,7 @@ const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycomp
 const CHAIN: [&str; 2] = ["edge", "middleware"];
 
 /// Makes what is missing; what is there stays as it is.
-pub(super) fn make(layout: &Layout) -> Result<(), DevError> {
+pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevError> {
     let directory = &layout.directory;
     for folder in ["", "clients", "chain", "home"] {
         make_directory(&directory.join(folder))?;
@@ -40,11 +64,11 @@ pub(super) fn make(layout: &Layout) -> Result<(), DevError> {
     }
     let kek = directory.join("kek");
     if !kek.exists() {
-        create_file(&kek, random_bytes())?;
+        recipe.make_kek(&kek).map_err(of_node)?;
     }
     policy(directory)?;
     for node in &layout.nodes {
-        node_files(layout, node, &public, &cluster)?;
+        node_files(layout, node, &public, &cluster, recipe)?;
     }
     environment(layout)
 }
@@ -54,6 +78,7 @@ fn node_files(
     node: &NodeEntry,
     public: &Authority,
     cluster: &Authority,
+    recipe: &impl NodeFiles,
 ) -> Result<(), DevError> {
     let directory = layout.node_directory(node.id);
     make_directory(&directory)?;
@@ -63,7 +88,7 @@ fn node_files(
         &format!("node {} public", node.id),
         &Purpose::Server,
     )?;
-    let urn = node_urn(CLUSTER, node.id);
+    let urn = recipe.member_urn(node.id);
     cluster.issue(
         &directory,
         "peer",
@@ -74,40 +99,9 @@ fn node_files(
     if file.exists() {
         Ok(())
     } else {
-        write_new(&file, &settings(layout, node)?.show())
+        let settings = recipe.settings(layout, node).map_err(of_node)?;
+        write_new(&file, &settings)
     }
-}
-
-fn settings(layout: &Layout, node: &NodeEntry) -> Result<Config, DevError> {
-    let address = |text: &str| {
-        text.parse()
-            .map_err(|error| DevError::Ports(format!("`{text}`: {error}")))
-    };
-    let directory = layout.node_directory(node.id);
-    let mut config = Config::default();
-    config.cluster.name = CLUSTER.to_owned();
-    config.cluster.node_id = node.id;
-    let member = |node: &NodeEntry| InitialMember {
-        id: node.id,
-        peer: node.peer.clone(),
-        public: node.public.clone(),
-    };
-    config.cluster.initial_members = layout.nodes.iter().map(member).collect();
-    config.listen.public = address(&node.public)?;
-    config.listen.peer = address(&node.peer)?;
-    config.listen.operations = address(&node.ops)?;
-    config.storage.path = node.data_dir.clone();
-    config.public_tls.certificate = directory.join("server.crt");
-    config.public_tls.key = directory.join("server.key");
-    config.public_tls.client_ca = layout.directory.join("ca.crt");
-    config.public_tls.server_ca = layout.directory.join("ca.crt");
-    config.peer_tls.certificate = directory.join("peer.crt");
-    config.peer_tls.key = directory.join("peer.key");
-    config.peer_tls.ca = layout.directory.join("cluster-ca.crt");
-    config.keys.kek = KekSource::File(layout.directory.join("kek"));
-    config.policy.clients = layout.directory.join("clients.toml");
-    config.policy.resources = layout.directory.join("resources.toml");
-    Ok(config)
 }
 
 fn policy(directory: &Path) -> Result<(), DevError> {
@@ -142,7 +136,9 @@ fn service_node_key(path: &Path) -> Result<String, DevError> {
         let pem = std::fs::read_to_string(path).map_err(|error| DevError::file(path, &error))?;
         SigningKey::from_pkcs8_pem(&pem).map_err(|error| refused(error.to_string()))?
     } else {
-        let key = SigningKey::from_bytes(&random_bytes());
+        let mut random = [0; 32];
+        OsRng.fill_bytes(&mut random);
+        let key = SigningKey::from_bytes(&random);
         write_secret(
             path,
             &key.to_pkcs8_pem(LineEnding::LF)
@@ -190,32 +186,6 @@ fn environment(layout: &Layout) -> Result<(), DevError> {
     } else {
         write_new(&file, &context)
     }
-}
-
-pub(super) fn make_directory(path: &Path) -> Result<(), DevError> {
-    hessra_files::make_private_directory(path)
-        .map_err(|FileError { source, .. }| DevError::file(path, &source))
-}
-
-/// Everyone may read it, as far as the directory, which is 0700, lets them.
-pub(super) fn write_new(path: &Path, text: &str) -> Result<(), DevError> {
-    create(path, text, Mode::Readable)
-}
-
-/// For the owner alone.
-pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), DevError> {
-    create(path, text, Mode::Private)
-}
-
-fn create(path: &Path, text: &str, mode: Mode) -> Result<(), DevError> {
-    hessra_files::create(path, text.as_bytes(), mode)
-        .map_err(|FileError { source, .. }| DevError::file(path, &source))
-}
-
-/// Replaces a file in one step. The lock of the directory makes this process the only writer.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), DevError> {
-    hessra_files::replace(path, text.as_bytes(), Mode::Readable, Writers::One)
-        .map_err(|FileError { source, .. }| DevError::file(path, &source))
 }
 
 fn resources_toml(edge: &str, middleware: &str) -> String {
