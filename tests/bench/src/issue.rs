@@ -13,127 +13,17 @@
 
 mod https;
 mod inside;
-
-use std::path::PathBuf;
-use std::time::Duration;
-
-use biscuit_auth::UnverifiedBiscuit;
-use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
-use rand::rngs::OsRng;
+mod options;
+mod signatures;
 
 use crate::cluster::hessra;
 use crate::failure::Failure;
 use crate::machine;
-use crate::process::own_usage;
 use crate::report::{Spread, Table, milliseconds};
 
-/// About what a block of a token has.
-const PAYLOAD: [u8; 320] = [7; 320];
+pub use options::Options;
 
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// At once, over HTTPS, each with a request under way on a connection of its own.
-    pub clients: usize,
-    /// Not measured.
-    pub warm_up: Duration,
-    /// Measured, in every turn of every kind.
-    pub duration: Duration,
-    /// Turns of every kind, in alternating order.
-    pub rounds: usize,
-    /// Tokens of every kind and round in this process.
-    pub tokens: usize,
-    /// For the data of the nodes.
-    pub directory: PathBuf,
-}
-
-/// Signatures that cannot be done without.
-#[derive(Clone, Copy, Debug, Default)]
-struct Signatures {
-    /// Made, each with a key pair of its own.
-    made: usize,
-    /// Verified.
-    verified: usize,
-    /// Public keys derived.
-    derived: usize,
-}
-
-/// CPU seconds of one of them on this machine.
-#[derive(Clone, Copy)]
-struct Floor {
-    made: f64,
-    verified: f64,
-    derived: f64,
-}
-
-impl Signatures {
-    fn made_in(token: &str) -> Result<Self, Failure> {
-        let (blocks, _) = count(token)?;
-        Ok(Self {
-            made: blocks,
-            ..Self::default()
-        })
-    }
-
-    fn and_verified_of(self, token: &str) -> Result<Self, Failure> {
-        let (blocks, others) = count(token)?;
-        Ok(Self {
-            verified: blocks + others,
-            derived: 1,
-            ..self
-        })
-    }
-
-    fn seconds(self, floor: Floor) -> f64 {
-        self.made as f64 * floor.made
-            + self.verified as f64 * floor.verified
-            + self.derived as f64 * floor.derived
-    }
-}
-
-/// Blocks, and blocks that somebody else signed too.
-fn count(token: &str) -> Result<(usize, usize), Failure> {
-    let token =
-        UnverifiedBiscuit::from_base64(token).map_err(|error| Failure::Token(error.to_string()))?;
-    let others = token.external_public_keys();
-    Ok((token.block_count(), others.iter().flatten().count()))
-}
-
-impl Floor {
-    /// Of as many as asked for, one thread.
-    fn measure(times: usize) -> Result<Self, Failure> {
-        let before = own_usage();
-        let mut signed = Vec::with_capacity(times);
-        for _ in 0..times {
-            let key = SigningKey::generate(&mut OsRng);
-            signed.push((key.verifying_key(), key.sign(&PAYLOAD)));
-        }
-        let between = own_usage();
-        for (key, signature) in &signed {
-            key.verify(&PAYLOAD, signature)
-                .map_err(|error| Failure::Token(error.to_string()))?;
-        }
-        let after = own_usage();
-        for (key, _) in &signed {
-            std::hint::black_box(SigningKey::from_bytes(key.as_bytes()).verifying_key());
-        }
-        let per = |seconds: f64| seconds / times as f64;
-        Ok(Self {
-            made: per(between.since(before).cpu()),
-            verified: per(after.since(between).cpu()),
-            derived: per(own_usage().since(after).cpu()),
-        })
-    }
-
-    fn of(floors: &[Self]) -> Self {
-        let median = |part: fn(&Self) -> f64| Spread::of(floors.iter().map(part)).median;
-        Self {
-            made: median(|floor| floor.made),
-            verified: median(|floor| floor.verified),
-            derived: median(|floor| floor.derived),
-        }
-    }
-}
+use signatures::Floor;
 
 /// Runs it and prints what came of it.
 ///

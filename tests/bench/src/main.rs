@@ -10,6 +10,7 @@
 //! under the same clients. Nothing here asserts a time, and a lost run is reported, not dropped.
 
 mod cluster;
+mod etcd;
 mod failure;
 mod fsync;
 mod issue;
@@ -23,13 +24,6 @@ mod revoke;
 mod verify;
 mod writer;
 
-/// The part of etcd's protocol that is compared with.
-// Generated: what a field is for is said in the proto file.
-#[allow(missing_docs, clippy::all, unreachable_pub)]
-mod etcd {
-    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
-}
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +32,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::load::Numbers;
+use crate::report::prose;
 use crate::writer::Names;
 
 #[derive(Parser)]
@@ -325,9 +320,4 @@ fn verify_options(arguments: &VerifyArguments) -> verify::Options {
             .map(usize::from)
             .collect(),
     }
-}
-
-/// For a person who waits: stdout is the result alone.
-fn prose(text: std::fmt::Arguments<'_>) {
-    eprintln!("{text}");
 }

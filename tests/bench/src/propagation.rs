@@ -5,6 +5,7 @@
 //! verifier counts when its rules deny the revoked identity. The first one also checks a token that was delegated to
 //! that identity before, whole, as a service does.
 
+mod seen;
 mod verifiers;
 mod watchers;
 
@@ -18,9 +19,11 @@ use crate::cluster::{Cluster, Side, etcd, hessra};
 use crate::failure::Failure;
 use crate::load::{Numbers, histogram, microseconds};
 use crate::process::{Usage, own_usage};
-use crate::report::{Spread, Table, mebibytes, milliseconds};
+use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 use crate::writer::Writer;
-use crate::{machine, prose};
+
+use crate::machine;
+use seen::Seen;
 
 /// A write that nobody confirmed for so long is counted as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,20 +39,6 @@ pub struct Options {
     pub rounds: usize,
     /// Where both sides keep their data.
     pub directory: PathBuf,
-}
-
-/// Somebody who follows has seen write `number`.
-pub(crate) struct Seen {
-    number: u64,
-    at: Instant,
-    /// The whole check of a token; the first verifier alone makes it.
-    denied: Option<Denied>,
-}
-
-/// What the first verifier's check of the revoked token said, and when.
-struct Denied {
-    denied: bool,
-    at: Instant,
 }
 
 /// Those who follow one cluster. Gone with the value.

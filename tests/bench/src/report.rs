@@ -78,6 +78,11 @@ pub fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
+/// For a person who waits: stdout is the result alone.
+pub(crate) fn prose(text: std::fmt::Arguments<'_>) {
+    eprintln!("{text}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

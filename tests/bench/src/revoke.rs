@@ -11,9 +11,9 @@ use crate::cluster::{Cluster, Side, etcd, hessra};
 use crate::failure::Failure;
 use crate::fsync::{self, Counting};
 use crate::load::{self, Numbers, Plan, Turn};
+use crate::machine;
 use crate::profile::{self, Recording};
-use crate::report::{Spread, Table, mebibytes, milliseconds};
-use crate::{machine, prose};
+use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 
 /// What was asked for.
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Options, Signatures};
+use super::options::Options;
+use super::signatures::Signatures;
 use crate::cluster::{Cluster, Member};
 use crate::failure::Failure;
 use crate::load::{histogram, microseconds};

@@ -21,7 +21,7 @@ use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Stamped, State};
 use zeroize::Zeroizing;
 
-use super::Signatures;
+use super::signatures::Signatures;
 use crate::failure::Failure;
 use crate::process::own_usage;
 

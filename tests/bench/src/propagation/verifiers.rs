@@ -13,7 +13,7 @@ use hessra_sdk_rust::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Denied, Seen};
+use super::seen::{Denied, Seen};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::load::Numbers;

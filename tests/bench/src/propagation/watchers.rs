@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::Seen;
+use super::seen::Seen;
 use crate::cluster::Cluster;
 use crate::etcd::watch_client::WatchClient;
 use crate::etcd::watch_request::RequestUnion;
