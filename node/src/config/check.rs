@@ -1,4 +1,4 @@
-//! What values may be that the table of the settings does not say: what is required, what fits together.
+//! Rules that the tables of the settings cannot state: settings that are required, and settings that must fit together.
 //!
 //! Every rule is looked at, so that all mistakes are said at once; a rule between two settings is left out while one of
 //! them is wrong by itself.
@@ -221,7 +221,7 @@ fn bad_address(url: &str) -> Option<&'static str> {
     }
 }
 
-/// What the table of the settings says of each by itself.
+/// Ranges of the tables.
 fn ranges(config: &Config, rules: &mut Rules<'_, '_>) {
     config.each_outside(&mut |path, sentence| {
         // Settings of a repository that is not followed do not matter.
@@ -244,11 +244,11 @@ fn audit(audit: &AuditFiles, rules: &mut Rules<'_, '_>) {
 
 fn elections(raft: &RaftTiming, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("raft.heartbeat") {
-        let twice = Lasting(raft.heartbeat.0 * 2);
+        let twice = Lasting(raft.heartbeat.0.saturating_mul(2));
         rules.within("raft.election_min", raft.election_min, twice..=ELECTION_MAX);
     }
     if rules.is_sound("raft.election_min") {
-        let above_min = Lasting(raft.election_min.0 + Duration::from_millis(1));
+        let above_min = Lasting(raft.election_min.0.saturating_add(Duration::from_millis(1)));
         rules.within(
             "raft.election_max",
             raft.election_max,
@@ -259,7 +259,7 @@ fn elections(raft: &RaftTiming, rules: &mut Rules<'_, '_>) {
 
 /// Three heartbeats may be lost before a verifier fails closed for no reason but the network.
 fn freshness(feed: &FeedTiming, rules: &mut Rules<'_, '_>) {
-    if rules.is_sound("feed.heartbeat") && feed.fresh_for.0 < feed.heartbeat.0 * 2 {
+    if rules.is_sound("feed.heartbeat") && feed.fresh_for.0 < feed.heartbeat.0.saturating_mul(2) {
         let sentence = format!(
             "is {}: at least twice `feed.heartbeat` ({})",
             feed.fresh_for, feed.heartbeat

@@ -1,4 +1,4 @@
-//! What a setting can be: how its value is read from a document, how it is shown in one, and what its range means.
+//! Types of settings: how a value is read from a document, shown in one, and compared with its range.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

@@ -270,3 +270,14 @@ fn a_repository_that_is_not_followed_has_no_ranges() {
         "node.toml:23:12: `policy.git.interval` is 0s: from 1s to 24h"
     );
 }
+
+#[test]
+fn values_beyond_all_bounds_are_refused_and_nothing_overflows() {
+    let said = refusal(&with(
+        "[raft]\nheartbeat = \"30500568904943w\"\nelection_min = \"30500568904943w3d7h\"\n[audit]\nsegment_size = \"17179869183GiB\"\n\
+         [feed]\nheartbeat = \"30500568904943w\"",
+    ));
+    for setting in ["raft.heartbeat", "audit.segment_size", "feed.heartbeat"] {
+        assert!(said.contains(&format!("`{setting}` is ")), "{said}");
+    }
+}

@@ -166,7 +166,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// What TLS refused, if it was TLS. An IO error that carries it is passed over by its own `source`.
+/// The error of TLS inside another, if there is one. An IO error that carries it is passed over by its own `source`.
 fn tls_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
     let causes = std::iter::successors(Some(error), |cause| {
         let io = cause.downcast_ref::<std::io::Error>();

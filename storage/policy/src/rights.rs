@@ -1,4 +1,4 @@
-//! What may be done on which resource, and which rule of the policy says so.
+//! Rights, as pairs of resource and operation, and the rules of a policy that bound them.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What is wrong with a document, or with several that belong together, and where: every problem at once.
+//! Problems of a document, or of several that belong together: every one at once, each with its place.
 //!
 //! The one-line form of a problem (`clients.toml:3:1: unknown key …`) goes to logs and over the network; on a terminal
 //! each is a miette diagnostic with the quoted line.

@@ -1,4 +1,4 @@
-//! What an operator may do.
+//! Operators of a policy: found by name, and asked for a right.
 
 use hessra_revocation::Identity;
 

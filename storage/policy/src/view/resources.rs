@@ -1,4 +1,4 @@
-//! What the tokens of a resource need.
+//! Resources of a policy: kind and lifetime of their tokens, and exposures that block them.
 
 use std::sync::LazyLock;
 
