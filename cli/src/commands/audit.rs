@@ -4,18 +4,18 @@
 //! not be asked is said. A change of the cluster is in every chain under one id: it is shown once.
 
 mod gather;
+mod line;
 mod show;
 mod verify;
 
 use futures::StreamExt;
 use hessra_sdk_rust::audit::AuditClient;
 use hessra_sdk_rust::v1::{AuditFormat, ExportAuditRequest, SearchAuditRequest};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit};
 use crate::clock;
 use crate::context::Context;
-use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::Console;
 
@@ -169,16 +169,4 @@ async fn chosen(
         }
     }
     Ok(servers)
-}
-
-/// A record for programs, with nothing that this version does not know left out.
-fn parsed(line: &str) -> Outcome<Value> {
-    serde_json::from_str(line).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            "unsupported",
-            format!("a node sent a line that is no record: {error}"),
-        )
-        .hint("Upgrade this command; `hessra audit verify` checks the node.")
-    })
 }

@@ -4,6 +4,7 @@
 //! is no failure, because everything else has been done.
 
 mod edit;
+mod known;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::args::{
 };
 use crate::commands::confirm::{self, Decided};
 use crate::context::{self, Settings};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::output::Console;
 
 use edit::Editor;
@@ -87,7 +88,7 @@ fn show(home: &Path, console: Console, arguments: &ServerName) -> Outcome {
         });
         return console.answer(&value, || lines(&value));
     }
-    let (name, known) = find(home, &arguments.name)?;
+    let (name, known) = known::find(home, &arguments.name)?;
     let value = server::to_json(&name, &known);
     console.answer(&value, || lines(&value))
 }
@@ -110,7 +111,7 @@ fn switch(home: &Path, console: Console, arguments: &ServerName) -> Outcome {
     if settings.context(Some(&arguments.name)).is_ok() {
         editor.set("current_context", &arguments.name)?;
     } else {
-        let (name, known) = find(home, &arguments.name)?;
+        let (name, known) = known::find(home, &arguments.name)?;
         editor.set("default_server", known.hostname.as_deref().unwrap_or(&name))?;
         if let Some(port) = known.port {
             editor.set("default_port", &port.to_string())?;
@@ -127,7 +128,7 @@ fn switch(home: &Path, console: Console, arguments: &ServerName) -> Outcome {
 }
 
 fn remove(home: &Path, console: Console, arguments: &RemoveServer) -> Outcome {
-    let (name, known) = find(home, &arguments.name)?;
+    let (name, known) = known::find(home, &arguments.name)?;
     let given = Confirmation {
         yes: arguments.force,
         ..Confirmation::default()
@@ -178,29 +179,6 @@ fn path(home: &Path, console: Console) -> Outcome {
     let path: PathBuf = home.join("config.toml");
     let value = json!({"path": path.display().to_string(), "exists": path.exists()});
     console.answer(&value, || format!("{}\n", path.display()))
-}
-
-/// The known server of a name: with its port, or by host alone when only one has it.
-fn find(home: &Path, name: &str) -> Outcome<(String, context::ServerSettings)> {
-    let known = context::known_servers(home)?;
-    let names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
-    let of_host = |(_, settings): &(String, context::ServerSettings)| {
-        settings.hostname.as_deref() == Some(name)
-    };
-    let exact = known.iter().find(|(known, _)| known == name).cloned();
-    let mut hosts = known.into_iter().filter(of_host);
-    exact
-        .or_else(|| hosts.next().filter(|_| hosts.next().is_none()))
-        .ok_or_else(|| {
-            let list = if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            };
-            Failure::not_found(format!("no server or context `{name}` is known here")).hint(
-                format!("Known servers: {list}. `hessra init SERVER` adds one."),
-            )
-        })
 }
 
 fn say(console: Console, text: &str) {

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod cluster;
+mod finding;
 mod keys;
 mod local;
 
@@ -14,93 +15,9 @@ use crate::args::ConnectionArguments;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::output::{self, Console};
+use crate::output::Console;
 
-/// What one check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    name: &'static str,
-    /// `Done`, `Unconfirmed` (needs a look) or `Unavailable` (does not work).
-    exit: Exit,
-    message: String,
-    hint: Option<String>,
-}
-
-impl Finding {
-    /// As it should be.
-    pub fn good(name: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            name,
-            exit: Exit::Done,
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// Works, but somebody will have to act.
-    pub fn warning(
-        name: &'static str,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self {
-            name,
-            exit: Exit::Unconfirmed,
-            message: message.into(),
-            hint: Some(hint.into()),
-        }
-    }
-
-    /// Does not work.
-    pub fn bad(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            name,
-            exit: Exit::Unavailable,
-            message: message.into(),
-            hint: Some(hint.into()),
-        }
-    }
-
-    /// Does not work, as a failure says.
-    pub fn failed(name: &'static str, failure: Failure) -> Self {
-        Self {
-            name,
-            exit: Exit::Unavailable,
-            message: failure.message,
-            hint: failure.hint,
-        }
-    }
-
-    /// Needs a look rather than does not work.
-    pub fn soften(&mut self) {
-        if self.exit == Exit::Unavailable {
-            self.exit = Exit::Unconfirmed;
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let result = match self.exit {
-            Exit::Done => "ok",
-            Exit::Unconfirmed => "warn",
-            _ => "fail",
-        };
-        json!({"name": self.name, "result": result, "message": self.message, "hint": self.hint})
-    }
-
-    fn to_text(&self) -> String {
-        let hint = self
-            .hint
-            .iter()
-            .map(|hint| format!("    {hint}\n"))
-            .collect::<String>();
-        format!(
-            "{} {:<12} {}\n{hint}",
-            output::mark(self.exit),
-            self.name,
-            self.message
-        )
-    }
-}
+use finding::Finding;
 
 /// Checks everything and prints what was found.
 pub async fn run(arguments: &ConnectionArguments, console: Console) -> Outcome {

@@ -1,5 +1,6 @@
 //! `hessra feed …`: how revocations reach verifiers, seen from outside.
 
+mod checkpoint;
 mod watch;
 
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table, clock_time, timestamp};
+
+use checkpoint::checkpoint_json;
 
 /// Runs one of the commands.
 pub async fn run(context: &Context, console: Console, command: FeedCommand) -> Outcome {
@@ -86,22 +89,6 @@ fn stale(age: Duration, bound: Duration) -> Failure {
     let message = format!("the last confirmation is {age} old, verifiers trust it for {bound}");
     Failure::new(Exit::Unconfirmed, "degraded", message)
         .hint("The node has lost its quorum, or its clock is behind: see `hessra status` and `hessra doctor`.")
-}
-
-/// A checkpoint for programs.
-pub fn checkpoint_json(checkpoint: &Checkpoint) -> Value {
-    json!({
-        "feed_id": checkpoint.feed_id.to_string(),
-        "epoch": checkpoint.epoch.0,
-        "revision": checkpoint.revision.0,
-        "floor": checkpoint.floor_revision.0,
-        "log_root": HEXLOWER.encode(&checkpoint.log_root),
-        "state_root": HEXLOWER.encode(&checkpoint.state_root),
-        "keyset_version": checkpoint.keyset_version,
-        "issued_at": timestamp(checkpoint.issued_at.0),
-        "fresh_for_ms": checkpoint.fresh_for_ms,
-        "node": checkpoint.node,
-    })
 }
 
 fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String {

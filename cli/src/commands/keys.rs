@@ -1,21 +1,20 @@
 //! `hessra keys …`: the life of the cluster's keys.
 
+mod answer;
 mod export;
 mod rotate;
 
-use std::time::Duration;
-
 use hessra_sdk_rust::Authority;
-use hessra_sdk_rust::v1::{KeyInfo, KeyResponse, ListKeysResponse};
-use hessra_settings::duration;
+use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse};
 use serde_json::{Value, json};
 
-use super::approvals::waits;
 use super::confirm::{self, Decided};
 use crate::args::{ActivateKey, KeysCommand, RevokeKey};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table, timestamp};
+
+use answer::{changed, seconds, to_json};
 
 /// Runs one of the commands.
 pub async fn run(context: &Context, console: Console, command: KeysCommand) -> Outcome {
@@ -119,49 +118,5 @@ async fn find(authority: &Authority, id: u32) -> Outcome<KeyInfo> {
     let keys = authority.list_keys().await?.keys;
     keys.into_iter().find(|key| key.id == id).ok_or_else(|| {
         Failure::not_found(format!("no key has the number {id}")).hint("See `hessra keys list`.")
-    })
-}
-
-fn changed(console: Console, answer: &KeyResponse) -> Outcome {
-    if let Some(pending) = &answer.pending {
-        return waits(console, pending);
-    }
-    let value = json!({
-        "id": answer.id,
-        "state": answer.state,
-        "revision": answer.revision,
-        "ready_in_ms": answer.ready_in_ms,
-    });
-    console.answer(&value, || sentence(answer))
-}
-
-fn sentence(answer: &KeyResponse) -> String {
-    let (id, state, revision) = (answer.id, &answer.state, answer.revision);
-    let mut text = format!("✓ Key {id} is {state} at revision {revision}\n");
-    if answer.ready_in_ms > 0 {
-        let wait = seconds(answer.ready_in_ms);
-        text += &format!("  It can sign in {wait}: hessra keys activate {id}\n");
-    }
-    text
-}
-
-/// Whole seconds, rounded up: who waits for less is refused.
-fn seconds(milliseconds: u64) -> String {
-    duration::rounded(Duration::from_secs(milliseconds.div_ceil(1_000)))
-}
-
-fn to_json(key: &KeyInfo) -> Value {
-    let instant = |at: u64| (at > 0).then(|| timestamp(at));
-    json!({
-        "kid": key.id,
-        "purpose": key.purpose,
-        "state": key.state,
-        "public_key": format!("ed25519/{}", data_encoding::HEXLOWER.encode(&key.public_key)),
-        "changed_revision": key.changed_revision,
-        "published": timestamp(key.published_ms),
-        "since": timestamp(key.since_ms),
-        "ready_in_ms": key.ready_in_ms,
-        "forgotten_from": instant(key.forgotten_from_ms),
-        "kek": (!key.kek.is_empty()).then_some(&key.kek),
     })
 }

@@ -1,13 +1,15 @@
 //! `hessra token …`: any token, looked at and explained.
 
 mod explain;
+mod given;
 
 use super::identity;
 use crate::args::TokenCommand;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Console;
-use crate::tokens::{self, GivenToken};
+
+use given::given;
 
 /// Runs one of the commands.
 pub async fn run(context: &Context, console: Console, command: TokenCommand) -> Outcome {
@@ -16,12 +18,5 @@ pub async fn run(context: &Context, console: Console, command: TokenCommand) -> 
             identity::inspect(console, &given(context, arguments.token.as_deref())?)
         }
         TokenCommand::Explain(arguments) => explain::run(context, console, &arguments).await,
-    }
-}
-
-fn given(context: &Context, argument: Option<&str>) -> Outcome<GivenToken> {
-    match argument {
-        Some(argument) => tokens::read(context, argument),
-        None => tokens::read_default(context),
     }
 }

@@ -8,13 +8,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use hessra_settings::{Document, Faults};
+use hessra_settings::{ByteSize, Document, Faults, Lasting};
 
-use super::setting::Ranged;
-use super::{
-    AuditFiles, ByteSize, Config, ELECTION_MAX, FeedTiming, InitialMember, Lasting, PolicyGit,
-    RaftTiming,
-};
+use super::sections::{AuditFiles, Config, ELECTION_MAX, FeedTiming, PolicyGit, RaftTiming};
+use super::setting::{InitialMember, Ranged};
 
 /// The document that a configuration was read from, and what is wrong with it so far.
 pub(super) struct Rules<'r, 't> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hessra_files::{Readers, SecretError, open_secret};
 
-use super::Config;
+use super::sections::Config;
 
 /// A file that the configuration names and that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

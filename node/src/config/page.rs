@@ -2,8 +2,9 @@
 
 use toml::{Table, Value};
 
+use super::sections::{Config, sections};
 use super::show::at;
-use super::{Config, Row, SectionTable, sections};
+use super::table::{Row, SectionTable};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
 const BEGIN: &str = "<!-- Made from the tables in `node/src/config.rs`; a test keeps it so, with HESSRA_UPDATE=1 it writes. -->\n";

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
 use toml::{Table, Value};
 
-use super::{InitialMember, LogFormat};
 use crate::seal::KekSource;
 
 /// A value of a setting.
@@ -205,6 +204,26 @@ fn member(mut part: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<InitialM
         peer: peer?.value,
         public: public?.value,
     })
+}
+
+/// One member of a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct InitialMember {
+    pub id: u64,
+    /// `host:port` of its peer port.
+    pub peer: String,
+    /// `host:port` of its public port.
+    pub public: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
 }
 
 #[cfg(test)]

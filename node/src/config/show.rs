@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use super::{Config, Row, sections};
+use super::sections::{Config, sections};
+use super::table::Row;
 
 /// Longer arrays are written one item a line.
 const INLINE_MAX: usize = 80;
@@ -121,7 +122,7 @@ mod tests {
             "{text}"
         );
         assert!(faults.is_empty(), "{faults:?}");
-        for section in sections() {
+        for section in super::sections() {
             for row in section.rows {
                 let own = format!("{}.{}", section.name, row.key);
                 assert!(!super::explained(&row).is_empty(), "{own} has no comment");

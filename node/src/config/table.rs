@@ -115,7 +115,7 @@ macro_rules! config {
 
         impl Config {
             /// Defaults for what is absent, and for what is wrong.
-            fn read(mut document: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
+            pub(super) fn read(mut document: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
                 let read = Self {
                     $($field: Setting::read(&mut document, stringify!($field), faults).unwrap_or_default(),)+
                 };
@@ -123,18 +123,18 @@ macro_rules! config {
                 read
             }
 
-            fn table(&self) -> Table {
+            pub(super) fn table(&self) -> Table {
                 Table::from_iter([$((stringify!($field).to_owned(), self.$field.show()),)+])
             }
 
             /// As [`Setting::each_outside`].
-            fn each_outside(&self, found: &mut dyn FnMut(&str, String)) {
+            pub(super) fn each_outside(&self, found: &mut dyn FnMut(&str, String)) {
                 $(self.$field.each_outside(stringify!($field), found);)+
             }
         }
 
         /// All tables, in the order of a document.
-        fn sections() -> Vec<SectionTable> {
+        pub(super) fn sections() -> Vec<SectionTable> {
             vec![$(
                 SectionTable { name: stringify!($field), comment: $type::COMMENT, rows: $type::rows() },
                 $(SectionTable { name: $below, comment: $below_type::COMMENT, rows: $below_type::rows() },)?

@@ -24,35 +24,22 @@
 //! # Ok(()) }
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use hessra_revocation::{Freshness, View};
 use hessra_sdk_core as core;
 use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
 
 use crate::knowledge::{FeedStatus, News, Published, Standing};
 use crate::{Request, Verdict, clock};
 
+mod background;
 mod builder;
 
 pub use builder::VerifierBuilder;
 
-/// Ends the background work when the last verifier is gone.
-#[derive(Debug)]
-struct Background {
-    stop: watch::Sender<bool>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    timer: JoinHandle<()>,
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        self.timer.abort();
-    }
-}
+use background::Background;
 
 /// Checks tokens against what the feed has said. Cheap to clone; clones share one stream.
 #[derive(Clone, Debug)]
@@ -63,12 +50,6 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Says where, as whom, and how strict.
-    #[must_use]
-    pub fn builder() -> VerifierBuilder {
-        VerifierBuilder::default()
-    }
-
     /// Checks a token now, with what is known now. No network, no waiting, no lock.
     pub fn check(&self, token: &str, request: &Request) -> Verdict {
         let known = self.published.known();

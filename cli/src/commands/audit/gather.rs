@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::parsed;
+use super::line::parsed;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::Console;

@@ -6,6 +6,7 @@ use hessra_sdk_rust::IdentityClient;
 use serde_json::{Value, json};
 
 use super::edit::Editor;
+use super::known;
 use crate::args::{ConnectionArguments, InitArguments, ServerName};
 use crate::context::{self, Context, ServerSettings};
 use crate::exit::Exit;
@@ -77,7 +78,7 @@ pub async fn refresh(
     arguments: &ServerName,
 ) -> Outcome {
     let home = context::home()?;
-    let (name, known) = super::find(&home, &arguments.name)?;
+    let (name, known) = known::find(&home, &arguments.name)?;
     let mut connection = connection.clone();
     connection.server = vec![known.hostname.clone().unwrap_or_else(|| name.clone())];
     connection.port = connection.port.or(known.port);

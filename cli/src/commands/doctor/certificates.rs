@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::failure::{Failure, Outcome};
 
 /// A certificate that ends sooner needs a look: two weeks leave time to get another.

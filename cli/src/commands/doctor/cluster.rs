@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Finding, certificates, keys};
+use super::finding::Finding;
+use super::{certificates, keys};
 use crate::commands::{feed, status};
 use crate::context::Context;
 use crate::exit::Exit;

@@ -6,7 +6,7 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse, StatusResponse};
 use hessra_settings::duration;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::failure::Failure;
 
 /// A key that signs for longer is worth a look. A year: what compliance texts ask for at the longest.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use hessra_files::{Readers, SecretError, check_secret};
 
-use super::{Finding, certificates};
+use super::certificates;
+use super::finding::Finding;
 use crate::clock;
 use crate::context::Context;
 use crate::failure::Failure;

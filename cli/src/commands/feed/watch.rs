@@ -9,7 +9,7 @@ use hessra_sdk_rust::revocation::{Change, Cutoff, FeedEntry, Revision};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::checkpoint_json;
+use super::checkpoint::checkpoint_json;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::knowledge;

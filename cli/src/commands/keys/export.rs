@@ -5,7 +5,7 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::KeyInfo;
 use serde_json::{Value, json};
 
-use super::to_json;
+use super::answer::to_json;
 use crate::args::{ExportKeys, KeyFormat, Purpose};
 use crate::failure::{Failure, Outcome};
 use crate::output::Console;

@@ -15,7 +15,7 @@ use hessra_settings::duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::changed;
+use super::answer::changed;
 use crate::args::{Purpose, RotateKeys};
 use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};

@@ -8,7 +8,7 @@ use hessra_sdk_rust::Request;
 use hessra_sdk_rust::token::{Evidence, Limits, TokenClass, VerifierConfig};
 use serde_json::{Value, json};
 
-use super::given;
+use super::given::given;
 use crate::args::ExplainToken;
 use crate::clock;
 use crate::commands::identity::Inspected;

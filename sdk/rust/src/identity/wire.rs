@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{IdentityToken, PendingSignoff};
+use super::token::{IdentityToken, PendingSignoff};
 use crate::{ClientError, Reason};
 
 /// An answer larger than this is refused: the largest holds one token of 16 KiB.

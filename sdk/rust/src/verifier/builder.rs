@@ -13,13 +13,22 @@ use rand::RngCore;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Background, Verifier};
+use super::Verifier;
+use super::background::Background;
 use crate::cache::{Found, Snapshot, StateDirectory};
 use crate::follow::{Driver, Plan};
 use crate::knowledge::Published;
 use crate::{
     ClientError, Connection, Credentials, Ed25519, Servers, StalenessPolicy, Trust, config, keeper,
 };
+
+impl Verifier {
+    /// Says where, as whom, and how strict.
+    #[must_use]
+    pub fn builder() -> VerifierBuilder {
+        VerifierBuilder::default()
+    }
+}
 
 /// What a verifier is made from. Servers and a CA are needed; all else has a default.
 #[derive(Debug)]

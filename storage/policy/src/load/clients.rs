@@ -8,7 +8,8 @@ use hessra_settings::{Faults, Located, Section};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::{Places, VERSION_KEY, identities, identity, operators, realms, rights};
+use super::names::{Places, VERSION_KEY, identities, identity, rights};
+use super::{operators, realms};
 use crate::rights::Rights;
 use crate::view::{Client, Limits, PolicyView, RefreshBounds};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hessra_settings::{Faults, Located, Section, choice, near_or_known};
 
-use super::{identities, identity};
+use super::names::{identities, identity};
 use crate::names::without_scheme;
 use crate::operator::{BUILT_IN_ROLES, Operator, Right};
 use crate::view::PolicyView;

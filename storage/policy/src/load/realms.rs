@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hessra_revocation::Identity;
 use hessra_settings::{Faults, Section, near_or_known};
 
-use super::{Resources, identity, rights};
+use super::names::{Resources, identity, rights};
 use crate::realm::{Realm, Role};
 
 type Roles = BTreeMap<String, Role>;

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use hessra_settings::{Faults, Located, Section, near_or_known};
 
 use super::clients::AUTHORIZATION_TOKEN_DURATIONS;
-use super::{VERSION_KEY, is_name};
+use super::names::{VERSION_KEY, is_name};
 use crate::resource::{
     ChainNode, ExposureRule, OperationRules, Resource, ResourceKind, Signer, TokenShape,
 };

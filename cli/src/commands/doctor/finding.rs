@@ -1,0 +1,93 @@
+//! What one check found.
+
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub name: &'static str,
+    /// `Done`, `Unconfirmed` (needs a look) or `Unavailable` (does not work).
+    pub exit: Exit,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// As it should be.
+    pub fn good(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            exit: Exit::Done,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Works, but somebody will have to act.
+    pub fn warning(
+        name: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            exit: Exit::Unconfirmed,
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// Does not work.
+    pub fn bad(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            name,
+            exit: Exit::Unavailable,
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// Does not work, as a failure says.
+    pub fn failed(name: &'static str, failure: Failure) -> Self {
+        Self {
+            name,
+            exit: Exit::Unavailable,
+            message: failure.message,
+            hint: failure.hint,
+        }
+    }
+
+    /// Needs a look rather than does not work.
+    pub fn soften(&mut self) {
+        if self.exit == Exit::Unavailable {
+            self.exit = Exit::Unconfirmed;
+        }
+    }
+
+    pub fn to_json(&self) -> Value {
+        let result = match self.exit {
+            Exit::Done => "ok",
+            Exit::Unconfirmed => "warn",
+            _ => "fail",
+        };
+        json!({"name": self.name, "result": result, "message": self.message, "hint": self.hint})
+    }
+
+    pub fn to_text(&self) -> String {
+        let hint = self
+            .hint
+            .iter()
+            .map(|hint| format!("    {hint}\n"))
+            .collect::<String>();
+        format!(
+            "{} {:<12} {}\n{hint}",
+            output::mark(self.exit),
+            self.name,
+            self.message
+        )
+    }
+}
