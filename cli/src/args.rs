@@ -25,27 +25,33 @@ mod values;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-pub use approvals::{ApprovalsCommand, Approve};
-pub use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
-pub use authorize::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, OutputWithoutShort};
-pub use cluster::{AddMember, ClusterCommand, RemoveMember};
-pub use config::{
+pub(crate) use approvals::{ApprovalsCommand, Approve};
+pub(crate) use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
+pub(crate) use authorize::{
+    AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, OutputWithoutShort,
+};
+pub(crate) use cluster::{AddMember, ClusterCommand, RemoveMember};
+pub(crate) use config::{
     ConfigCommand, GetValue, InitArguments, ListServers, RemoveServer, ServerName, SetValue,
 };
-pub use feed::FeedCommand;
-pub use global::{ColorWhen, Confirmation, ConnectionArguments, Format, Identity, OutputArguments};
-pub use identity::{
+pub(crate) use feed::FeedCommand;
+pub(crate) use global::{
+    ColorWhen, Confirmation, ConnectionArguments, Format, Identity, OutputArguments,
+};
+pub(crate) use identity::{
     Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens, MintIdentity,
     PruneTokens, PublicKeyArguments, RefreshIdentity, StoredTokenArguments, VerifyIdentity,
 };
-pub use keys::{ActivateKey, ExportKeys, KeyFormat, KeysCommand, Purpose, RevokeKey, RotateKeys};
-pub use policy::{
+pub(crate) use keys::{
+    ActivateKey, ExportKeys, KeyFormat, KeysCommand, Purpose, RevokeKey, RotateKeys,
+};
+pub(crate) use policy::{
     ApplyPolicy, CheckPolicy, DiffPolicy, PolicyCommand, PolicyFiles, RollbackPolicy, ShowPolicy,
 };
-pub use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
-pub use revoke::{RevokeArguments, TargetArguments};
-pub use token::{ExplainToken, TokenCommand};
-pub use values::{WaitFor, WaitShare};
+pub(crate) use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
+pub(crate) use revoke::{RevokeArguments, TargetArguments};
+pub(crate) use token::{ExplainToken, TokenCommand};
+pub(crate) use values::{WaitFor, WaitShare};
 
 /// Revoke, issue and delegate identities, and look after the cluster that does it.
 #[derive(Debug, Parser)]
@@ -56,7 +62,7 @@ pub use values::{WaitFor, WaitShare};
     max_term_width = 110
 )]
 #[command(after_help = "Exit codes: `hessra help exit-codes`.")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     pub connection: ConnectionArguments,
     #[command(flatten)]
@@ -70,7 +76,7 @@ pub struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Remember a server and fetch its keys.
     Init(InitArguments),
     /// Identity tokens: get, refresh, mint, delegate, verify, list, inspect.
@@ -132,7 +138,7 @@ pub enum Command {
 
 impl Arguments {
     /// The command line of this process. Ends the process with a usage text when it is wrong (exit 2).
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let matches = Self::command().get_matches();
         let named = matches.value_source("cert") == Some(ValueSource::CommandLine);
         let arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -3,12 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Unix seconds now; 0 on a computer that believes to be before 1970.
-pub fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     unix_milliseconds() / 1000
 }
 
 /// Unix milliseconds now.
-pub fn unix_milliseconds() -> u64 {
+pub(crate) fn unix_milliseconds() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -25,7 +25,7 @@ use crate::failure::Outcome;
 use crate::output::Console;
 
 /// Runs the command that was asked for.
-pub async fn run(arguments: Arguments, console: Console) -> Outcome {
+pub(crate) async fn run(arguments: Arguments, console: Console) -> Outcome {
     // Help must work when nothing else does.
     match &arguments.command {
         Command::Help { topic } => return help::run(console, topic),

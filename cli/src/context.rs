@@ -26,14 +26,14 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::store::TokenStore;
 
-pub use settings::{ServerSettings, Settings};
+pub(crate) use settings::{ServerSettings, Settings};
 
 /// Time for one answer when `--timeout` does not say: an election (about 1 s) and a retry fit in well.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything that commands need to know about their surroundings.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub(crate) struct Context {
     home: PathBuf,
     name: Option<String>,
     servers: Vec<Endpoint>,
@@ -50,7 +50,7 @@ impl Context {
     ///
     /// # Errors
     /// Usage: an unknown context, a configuration that cannot be read, a server that is no server.
-    pub fn resolve(arguments: &ConnectionArguments) -> Outcome<Self> {
+    pub(crate) fn resolve(arguments: &ConnectionArguments) -> Outcome<Self> {
         let home = home()?;
         let settings = Settings::read(&home)?;
         let name = arguments
@@ -90,17 +90,17 @@ impl Context {
     }
 
     /// Where everything is kept.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
     /// Where the configuration is.
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.home.join("config.toml")
     }
 
     /// The servers to ask; perhaps none.
-    pub fn servers(&self) -> &[Endpoint] {
+    pub(crate) fn servers(&self) -> &[Endpoint] {
         &self.servers
     }
 
@@ -108,7 +108,7 @@ impl Context {
     ///
     /// # Errors
     /// Usage, when no server is known.
-    pub fn require_servers(&self) -> Outcome<&[Endpoint]> {
+    pub(crate) fn require_servers(&self) -> Outcome<&[Endpoint]> {
         if self.servers.is_empty() {
             Err(no_server())
         } else {
@@ -120,7 +120,7 @@ impl Context {
     ///
     /// # Errors
     /// Usage, when no server or no authority is named or a file is not what it should be.
-    pub fn connection(&self) -> Outcome<Connection> {
+    pub(crate) fn connection(&self) -> Outcome<Connection> {
         let servers = Servers::new(self.require_servers()?.iter().cloned())?;
         let ca = self.ca.as_ref().ok_or_else(no_authority)?;
         let connection = Connection::new(servers, Trust::file(ca)?).timeout(self.timeout);
@@ -134,7 +134,7 @@ impl Context {
     ///
     /// # Errors
     /// Usage, when only one of the two is named; or what is wrong with the files.
-    pub fn credentials(&self) -> Outcome<Option<Credentials>> {
+    pub(crate) fn credentials(&self) -> Outcome<Option<Credentials>> {
         match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => Ok(Some(Credentials::files(cert, key)?)),
             (None, None) => Ok(None),
@@ -144,7 +144,7 @@ impl Context {
     }
 
     /// As [`Self::connection`], for what needs a client certificate.
-    pub fn authenticated_connection(&self) -> Outcome<Connection> {
+    pub(crate) fn authenticated_connection(&self) -> Outcome<Connection> {
         let connection = self.connection()?;
         if connection.credentials.is_none() {
             Err(no_certificate())
@@ -154,7 +154,7 @@ impl Context {
     }
 
     /// The stored tokens.
-    pub fn tokens(&self) -> TokenStore {
+    pub(crate) fn tokens(&self) -> TokenStore {
         let older = self
             .servers
             .first()
@@ -163,7 +163,7 @@ impl Context {
     }
 
     /// Where a verifier of this cluster keeps what the feed said.
-    pub fn feed_folder(&self) -> PathBuf {
+    pub(crate) fn feed_folder(&self) -> PathBuf {
         let cluster = self
             .servers
             .first()
@@ -172,12 +172,12 @@ impl Context {
     }
 
     /// Where what is known about a server is kept.
-    pub fn server_folder(&self, server: &Endpoint) -> PathBuf {
+    pub(crate) fn server_folder(&self, server: &Endpoint) -> PathBuf {
         self.home.join("servers").join(folder_name(server))
     }
 
     /// Folders of all servers that this home has authenticated to.
-    pub fn known_server_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn known_server_folders(&self) -> Vec<PathBuf> {
         known_server_folders(&self.home)
     }
 
@@ -198,7 +198,7 @@ fn pair(places: [(Option<PathBuf>, Option<PathBuf>); 3]) -> (Option<PathBuf>, Op
 ///
 /// # Errors
 /// Usage: there is no home directory.
-pub fn home() -> Outcome<PathBuf> {
+pub(crate) fn home() -> Outcome<PathBuf> {
     let chosen = std::env::var_os("HESSRA_HOME")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from);
@@ -255,7 +255,7 @@ fn known_server_folders(home: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// A file that cannot be read or understood.
-pub fn known_servers(home: &Path) -> Outcome<Vec<(String, ServerSettings)>> {
+pub(crate) fn known_servers(home: &Path) -> Outcome<Vec<(String, ServerSettings)>> {
     let folders = known_server_folders(home);
     let known = folders
         .iter()
@@ -335,7 +335,7 @@ fn no_server() -> Failure {
 }
 
 /// Remembers a server after it has been reached with these files, so that later commands need not name them.
-pub fn remember(context: &Context) -> Outcome {
+pub(crate) fn remember(context: &Context) -> Outcome {
     let Some(first) = context.servers.first() else {
         return Ok(());
     };
@@ -355,7 +355,7 @@ pub fn remember(context: &Context) -> Outcome {
 }
 
 /// Remembers the members that the cluster named. A convenience: what goes wrong is not worth failing a command.
-pub fn remember_members(context: &Context, members: &[Endpoint]) {
+pub(crate) fn remember_members(context: &Context, members: &[Endpoint]) {
     let Some(first) = context.servers.first() else {
         return;
     };

@@ -5,7 +5,7 @@
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done, or the answer is yes.
     Done = 0,
     /// Failed for a reason that has no code of its own.
@@ -34,7 +34,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in order.
-    pub const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -50,12 +50,12 @@ impl Exit {
     ];
 
     /// The number that the shell sees.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         self as u8
     }
 
     /// The code with this number; numbers without a meaning are `Failed`.
-    pub fn from_code(code: u8) -> Self {
+    pub(crate) fn from_code(code: u8) -> Self {
         Self::ALL
             .into_iter()
             .find(|exit| exit.code() == code)
@@ -63,7 +63,7 @@ impl Exit {
     }
 
     /// One line for people.
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or the answer is yes",
             Self::Failed => "failed, unclassified",
@@ -88,7 +88,7 @@ impl Exit {
 }
 
 /// The table of `hessra help exit-codes`.
-pub fn table() -> String {
+pub(crate) fn table() -> String {
     Exit::ALL
         .iter()
         .map(|exit| format!("{:>4}  {}\n", exit.code(), exit.meaning()))

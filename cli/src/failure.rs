@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 
 /// Result of everything that a command does.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why a command does not end with `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     pub exit: Exit,
     pub reason: Cow<'static, str>,
     pub message: String,
@@ -33,7 +33,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(
+    pub(crate) fn new(
         exit: Exit,
         reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
@@ -50,22 +50,22 @@ impl Failure {
     }
 
     /// The command line, a file or the environment cannot be understood.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message)
     }
 
     /// The answer is no, for this reason.
-    pub fn no(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    pub(crate) fn no(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self::new(Exit::No, reason, message)
     }
 
     /// What was named does not exist.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, "not_found", message)
     }
 
     /// Nobody could answer; the same command may succeed later.
-    pub fn unavailable(message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self {
             retryable: true,
             ..Self::new(Exit::Unavailable, "unavailable", message)
@@ -73,12 +73,12 @@ impl Failure {
     }
 
     /// Ctrl-C.
-    pub fn interrupted(message: impl Into<String>) -> Self {
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Exit::Interrupted, "interrupted", message)
     }
 
     /// A file of ours could not be used.
-    pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::NotFound {
             Exit::NotFound
         } else {
@@ -98,20 +98,20 @@ impl Failure {
 
     /// With what to do next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// With the id under which a node knows the request.
     #[must_use]
-    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
+    pub(crate) fn request_id(mut self, request_id: impl Into<String>) -> Self {
         self.request_id = Some(request_id.into());
         self
     }
 
     /// The object of `-o json`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({"error": {
             "reason": self.reason,
             "message": self.message,

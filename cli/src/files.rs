@@ -15,13 +15,13 @@ use crate::failure::{Failure, Outcome};
 const BYTES_MAX: u64 = 1024 * 1024;
 
 /// Reads a text file of bounded size.
-pub fn read_text(path: &Path) -> Outcome<String> {
+pub(crate) fn read_text(path: &Path) -> Outcome<String> {
     let bytes = read(path)?;
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", path.display())))
 }
 
 /// Reads a file of bounded size.
-pub fn read(path: &Path) -> Outcome<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
     let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
     let mut bytes = Vec::new();
     file.take(BYTES_MAX + 1)
@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Outcome<Vec<u8>> {
 }
 
 /// Reads a text file that need not exist.
-pub fn read_text_if_there(path: &Path) -> Outcome<Option<String>> {
+pub(crate) fn read_text_if_there(path: &Path) -> Outcome<Option<String>> {
     if path.exists() {
         read_text(path).map(Some)
     } else {
@@ -48,7 +48,7 @@ pub fn read_text_if_there(path: &Path) -> Outcome<Option<String>> {
 }
 
 /// Writes a private file and the folders above it.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     make_private_folder(folder)?;
     // Two commands may write the same file, such as the configuration.
@@ -57,7 +57,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
 }
 
 /// Makes a private folder and those above it that are missing.
-pub fn make_private_folder(folder: &Path) -> Outcome {
+pub(crate) fn make_private_folder(folder: &Path) -> Outcome {
     hessra_files::make_private_directory(folder)
         .map_err(|FileError { source, .. }| Failure::file("make the folder", folder, &source))
 }

@@ -23,14 +23,14 @@ use crate::failure::{Failure, Outcome};
 use crate::{knowledge, sdk, signing_key};
 
 /// A good token, and what is known about its revocation.
-pub struct Judgement {
+pub(crate) struct Judgement {
     pub verified: Verified,
     pub revocation: Revocation,
 }
 
 /// What is known about the revocation of a good token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revocation {
+pub(crate) enum Revocation {
     /// Not asked, because the person said so.
     NotAsked,
     /// Not revoked at this revision, known this long ago.
@@ -39,7 +39,7 @@ pub enum Revocation {
 
 impl Revocation {
     /// The object `revocation` of an answer.
-    pub fn to_json(self) -> Value {
+    pub(crate) fn to_json(self) -> Value {
         match self {
             Self::NotAsked => json!({"checked": false}),
             Self::NotRevoked { revision, age } => {
@@ -54,7 +54,7 @@ impl Revocation {
 ///
 /// # Errors
 /// No, with the reason; cannot tell; usage.
-pub async fn judge(
+pub(crate) async fn judge(
     context: &Context,
     token: &str,
     request: &Request,

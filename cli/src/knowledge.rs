@@ -13,7 +13,7 @@ use crate::failure::Outcome;
 ///
 /// # Errors
 /// Usage: no server or authority is named; or a folder that cannot be used.
-pub fn checker(context: &Context) -> Outcome<Verifier> {
+pub(crate) fn checker(context: &Context) -> Outcome<Verifier> {
     follow(context, "check")
 }
 
@@ -21,7 +21,7 @@ pub fn checker(context: &Context) -> Outcome<Verifier> {
 ///
 /// # Errors
 /// As for [`checker`].
-pub fn watcher(context: &Context) -> Outcome<Verifier> {
+pub(crate) fn watcher(context: &Context) -> Outcome<Verifier> {
     follow(context, "watch")
 }
 

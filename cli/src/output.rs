@@ -15,8 +15,8 @@ use crate::args::{ColorWhen, Format, OutputArguments};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 
-pub use table::Table;
-pub use when::{clock_time, timestamp};
+pub(crate) use table::Table;
+pub(crate) use when::{clock_time, timestamp};
 
 /// Green, for marks of success.
 const GREEN: &str = "\x1b[32m";
@@ -29,7 +29,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// The two streams of this process and how to use them.
 #[derive(Clone, Copy, Debug)]
-pub struct Console {
+pub(crate) struct Console {
     pub format: Format,
     pub verbose: bool,
     quiet: bool,
@@ -41,7 +41,7 @@ pub struct Console {
 
 impl Console {
     /// The console that the options ask for. Sets the colour choice of the process.
-    pub fn new(arguments: &OutputArguments) -> Self {
+    pub(crate) fn new(arguments: &OutputArguments) -> Self {
         match arguments.color.unwrap_or_default() {
             ColorWhen::Auto => ColorChoice::Auto.write_global(),
             ColorWhen::Always => ColorChoice::Always.write_global(),
@@ -59,27 +59,27 @@ impl Console {
     }
 
     /// Is stdout read by a person?
-    pub fn stdout_is_terminal(&self) -> bool {
+    pub(crate) fn stdout_is_terminal(&self) -> bool {
         self.stdout_is_terminal
     }
 
     /// May a question be asked?
-    pub fn may_ask(&self) -> bool {
+    pub(crate) fn may_ask(&self) -> bool {
         self.stdin_is_terminal && self.stderr_is_terminal && !self.no_input
     }
 
     /// May progress be drawn over itself?
-    pub fn may_animate(&self) -> bool {
+    pub(crate) fn may_animate(&self) -> bool {
         self.stderr_is_terminal && !self.quiet
     }
 
     /// Is the answer for a program?
-    pub fn for_machines(&self) -> bool {
+    pub(crate) fn for_machines(&self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
     }
 
     /// A token as it is printed: alone. Only people get the newline; published readers refuse a file that has one.
-    pub fn token_text(&self, token: &str) -> String {
+    pub(crate) fn token_text(&self, token: &str) -> String {
         if self.stdout_is_terminal {
             format!("{token}\n")
         } else {
@@ -88,7 +88,7 @@ impl Console {
     }
 
     /// Prints an answer: `value` for programs, else what `text` makes, which ends its own lines.
-    pub fn answer(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
+    pub(crate) fn answer(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
         match self.format {
             Format::Json => self.data(&format!("{value:#}\n")),
             Format::Jsonl => self.data(&format!("{value}\n")),
@@ -97,7 +97,7 @@ impl Console {
     }
 
     /// Prints a list: one value with all of them, one line each, or text.
-    pub fn answer_list(
+    pub(crate) fn answer_list(
         &self,
         whole: &Value,
         items: &[Value],
@@ -112,7 +112,7 @@ impl Console {
     }
 
     /// Prints one event of a stream: programs get one line of JSON in either JSON form.
-    pub fn event(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
+    pub(crate) fn event(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
         if self.for_machines() {
             self.data(&format!("{value}\n"))
         } else {
@@ -121,7 +121,7 @@ impl Console {
     }
 
     /// Writes to stdout as it is. A reader that went away ends the command quietly.
-    pub fn data(&self, text: &str) -> Outcome {
+    pub(crate) fn data(&self, text: &str) -> Outcome {
         let mut stdout = anstream::stdout().lock();
         match stdout
             .write_all(text.as_bytes())
@@ -140,12 +140,12 @@ impl Console {
     }
 
     /// Something good happened.
-    pub fn success(&self, text: &str) {
+    pub(crate) fn success(&self, text: &str) {
         self.note(&format!("{GREEN}✓{PLAIN} {text}"));
     }
 
     /// Something needs a look. Programs get an object, so that each line of stderr is JSON.
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         if self.for_machines() {
             say(&json!({"warning": {"message": text}}).to_string());
         } else {
@@ -154,28 +154,28 @@ impl Console {
     }
 
     /// Something said in passing, to people.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.for_machines() {
             say(text);
         }
     }
 
     /// What is wrong with a file, drawn for people; also when only failures are asked for.
-    pub fn report(&self, text: &str) {
+    pub(crate) fn report(&self, text: &str) {
         if !self.for_machines() {
             say(text);
         }
     }
 
     /// Said with `--verbose` only.
-    pub fn detail(&self, text: &str) {
+    pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
             self.note(text);
         }
     }
 
     /// Says how the command failed, in the form that was asked for.
-    pub fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &Failure) {
         if self.for_machines() {
             return say(&failure.to_json().to_string());
         }
@@ -194,7 +194,7 @@ impl Console {
 }
 
 /// A mark for a line of a report: good, to look at, or bad.
-pub fn mark(exit: Exit) -> String {
+pub(crate) fn mark(exit: Exit) -> String {
     match exit {
         Exit::Done => format!("{GREEN}✓{PLAIN}"),
         Exit::Unconfirmed | Exit::CannotTell => format!("{YELLOW}!{PLAIN}"),

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Outcome};
 
 /// What a token is delegated to.
 #[derive(Clone, Copy, Debug)]
-pub struct Delegation<'a> {
+pub(crate) struct Delegation<'a> {
     pub identity: &'a str,
     pub ttl: Duration,
     /// Datalog, or none.
@@ -26,7 +26,7 @@ pub struct Delegation<'a> {
 ///
 /// # Errors
 /// Usage.
-pub fn parse(text: &str) -> Outcome<Token> {
+pub(crate) fn parse(text: &str) -> Outcome<Token> {
     Token::parse(text, &Limits::default())
         .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
 }
@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Outcome<Token> {
 ///
 /// # Errors
 /// Usage.
-pub fn describe(text: &str) -> Outcome<Description> {
+pub(crate) fn describe(text: &str) -> Outcome<Description> {
     token::inspect(text, &Limits::default())
         .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
 }
@@ -44,7 +44,7 @@ pub fn describe(text: &str) -> Outcome<Description> {
 ///
 /// # Errors
 /// Usage: the key is no key.
-pub fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdict> {
+pub(crate) fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdict> {
     // Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes them.
     let config = VerifierConfig {
         policy_checks: PolicyChecks::Evaluate,
@@ -54,17 +54,17 @@ pub fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdi
 }
 
 /// The identities from the subject down to the actor.
-pub fn chain(verified: &Verified) -> Vec<String> {
+pub(crate) fn chain(verified: &Verified) -> Vec<String> {
     verified.chain().iter().map(ToString::to_string).collect()
 }
 
 /// The answer no, with its reason.
-pub fn denied(reason: &DenyReason) -> Failure {
+pub(crate) fn denied(reason: &DenyReason) -> Failure {
     Failure::no(reason.code(), reason.to_string())
 }
 
 /// Does the reason say that another key is needed, rather than that the token is bad?
-pub fn is_about_the_key(reason: &DenyReason) -> bool {
+pub(crate) fn is_about_the_key(reason: &DenyReason) -> bool {
     matches!(
         reason,
         DenyReason::BadSignature | DenyReason::UnknownKey { .. }
@@ -75,7 +75,7 @@ pub fn is_about_the_key(reason: &DenyReason) -> bool {
 ///
 /// # Errors
 /// Usage for what is asked; no, when the token cannot be delegated from.
-pub fn delegate(text: &str, key: &str, wanted: &Delegation<'_>) -> Outcome<Delegated> {
+pub(crate) fn delegate(text: &str, key: &str, wanted: &Delegation<'_>) -> Outcome<Delegated> {
     let now = clock::wall();
     let delegation = token::Delegation {
         child: identity(wanted.identity)?,
@@ -98,7 +98,7 @@ fn not_delegated(error: &DelegateError) -> Failure {
 ///
 /// # Errors
 /// Usage.
-pub fn identity(text: &str) -> Outcome<Identity> {
+pub(crate) fn identity(text: &str) -> Outcome<Identity> {
     Identity::parse(text).map_err(|error| {
         Failure::usage(format!("`{text}` is not an identity: {error}")).hint(
             "Identities are segments of letters, digits and ._~@/- joined by colons, like urn:hessra:alice:agent.",

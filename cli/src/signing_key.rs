@@ -30,7 +30,7 @@ struct KnownKey {
 ///
 /// # Errors
 /// A named file that cannot be read.
-pub fn known(
+pub(crate) fn known(
     context: &Context,
     arguments: &PublicKeyArguments,
     key_id: Option<u32>,
@@ -56,7 +56,7 @@ pub fn known(
 ///
 /// # Errors
 /// Not found, with how to name a key; or nobody answered.
-pub async fn find(
+pub(crate) async fn find(
     context: &Context,
     arguments: &PublicKeyArguments,
     key_id: Option<u32>,
@@ -75,7 +75,7 @@ pub async fn find(
 }
 
 /// Keeps what a cluster published about its keys.
-pub fn remember(context: &Context, keys: &PublicKeys) -> Outcome {
+pub(crate) fn remember(context: &Context, keys: &PublicKeys) -> Outcome {
     let Some(server) = context.servers().first() else {
         return Ok(());
     };

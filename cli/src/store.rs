@@ -25,16 +25,16 @@ const NAME_MAX: usize = 64;
 
 /// Name of a stored token: 1 to 64 of `[A-Za-z0-9._-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TokenName(String);
+pub(crate) struct TokenName(String);
 
 impl TokenName {
     /// The name that is used when none is given.
-    pub fn default_name() -> Self {
+    pub(crate) fn default_name() -> Self {
         Self("default".to_owned())
     }
 
     /// As text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -68,31 +68,31 @@ fn bad_name(text: &str) -> Failure {
 
 /// The stored tokens.
 #[derive(Clone, Debug)]
-pub struct TokenStore {
+pub(crate) struct TokenStore {
     folder: PathBuf,
     older: Vec<PathBuf>,
 }
 
 impl TokenStore {
     /// Tokens in `folder`; those in the `older` folders are only read.
-    pub fn new(folder: PathBuf, older: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(folder: PathBuf, older: Vec<PathBuf>) -> Self {
         Self { folder, older }
     }
 
     /// The folder that is written to.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Keeps a token under a name, in place of an earlier one. Answers where.
-    pub fn save(&self, name: &TokenName, token: &str) -> Outcome<PathBuf> {
+    pub(crate) fn save(&self, name: &TokenName, token: &str) -> Outcome<PathBuf> {
         let path = self.path(&self.folder, name);
         files::write_private(&path, token.as_bytes())?;
         Ok(path)
     }
 
     /// The token of a name; `None` when there is none.
-    pub fn find(&self, name: &TokenName) -> Outcome<Option<String>> {
+    pub(crate) fn find(&self, name: &TokenName) -> Outcome<Option<String>> {
         let found = self
             .folders()
             .map(|folder| self.path(folder, name))
@@ -106,7 +106,7 @@ impl TokenStore {
     ///
     /// # Errors
     /// Not found, with where it was looked for.
-    pub fn load(&self, name: &TokenName) -> Outcome<String> {
+    pub(crate) fn load(&self, name: &TokenName) -> Outcome<String> {
         self.find(name)?.ok_or_else(|| {
             Failure::not_found(format!("no token `{name}` is stored in {}", self.folder.display()))
                 .hint("See `hessra identity list`, or get one with `hessra identity authenticate --save-as NAME`.")
@@ -114,7 +114,7 @@ impl TokenStore {
     }
 
     /// Forgets a token. Answers whether there was one.
-    pub fn delete(&self, name: &TokenName) -> Outcome<bool> {
+    pub(crate) fn delete(&self, name: &TokenName) -> Outcome<bool> {
         let path = self.path(&self.folder, name);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
@@ -124,7 +124,7 @@ impl TokenStore {
     }
 
     /// All names, sorted.
-    pub fn names(&self) -> Outcome<Vec<TokenName>> {
+    pub(crate) fn names(&self) -> Outcome<Vec<TokenName>> {
         let mut names = BTreeSet::new();
         for folder in self.folders().filter(|folder| folder.exists()) {
             let entries =

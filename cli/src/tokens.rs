@@ -16,7 +16,7 @@ const STDIN_MAX: u64 = 64 * 1024;
 
 /// A token and where it came from.
 #[derive(Clone, PartialEq, Eq)]
-pub struct GivenToken {
+pub(crate) struct GivenToken {
     /// The token's text.
     pub text: String,
     /// For people: `default`, `@file`, `stdin`, `HESSRA_IDENTITY`, `argument`.
@@ -40,7 +40,7 @@ impl GivenToken {
 ///
 /// # Errors
 /// Not found, or a file that cannot be read.
-pub fn read(context: &Context, argument: &str) -> Outcome<GivenToken> {
+pub(crate) fn read(context: &Context, argument: &str) -> Outcome<GivenToken> {
     if argument == "-" {
         return from_stdin();
     }
@@ -54,7 +54,10 @@ pub fn read(context: &Context, argument: &str) -> Outcome<GivenToken> {
 }
 
 /// The token of `--token-name` or `--token-file`, else the default one.
-pub fn read_stored(context: &Context, arguments: &StoredTokenArguments) -> Outcome<GivenToken> {
+pub(crate) fn read_stored(
+    context: &Context,
+    arguments: &StoredTokenArguments,
+) -> Outcome<GivenToken> {
     match (&arguments.token_name, &arguments.token_file) {
         (Some(name), _) => {
             let name: TokenName = name.parse()?;
@@ -67,12 +70,12 @@ pub fn read_stored(context: &Context, arguments: &StoredTokenArguments) -> Outco
 }
 
 /// The default identity: HESSRA_IDENTITY, then the stored `default`.
-pub fn read_default(context: &Context) -> Outcome<GivenToken> {
+pub(crate) fn read_default(context: &Context) -> Outcome<GivenToken> {
     find_default(context)?.map_or_else(|| read(context, TokenName::default_name().as_str()), Ok)
 }
 
 /// The default identity, if there is one.
-pub fn find_default(context: &Context) -> Outcome<Option<GivenToken>> {
+pub(crate) fn find_default(context: &Context) -> Outcome<Option<GivenToken>> {
     if let Some(text) = std::env::var("HESSRA_IDENTITY")
         .ok()
         .filter(|text| !text.trim().is_empty())
@@ -88,12 +91,12 @@ pub fn find_default(context: &Context) -> Outcome<Option<GivenToken>> {
 }
 
 /// The token in a file.
-pub fn from_file(path: &Path) -> Outcome<GivenToken> {
+pub(crate) fn from_file(path: &Path) -> Outcome<GivenToken> {
     GivenToken::new(files::read_text(path)?, format!("@{}", path.display()))
 }
 
 /// The token on stdin.
-pub fn from_stdin() -> Outcome<GivenToken> {
+pub(crate) fn from_stdin() -> Outcome<GivenToken> {
     let mut text = String::new();
     let read = std::io::stdin()
         .lock()

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 /// Why a text is not an end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UntilError {
+pub(crate) enum UntilError {
     #[error("{0}, or a timestamp like `2026-11-21T10:00:00Z`")]
     NotAnEnd(DurationError),
     #[error(transparent)]
@@ -18,7 +18,7 @@ pub enum UntilError {
 ///
 /// # Errors
 /// Neither of both, or an end that has passed.
-pub fn parse(text: &str, now: u64) -> Result<u64, UntilError> {
+pub(crate) fn parse(text: &str, now: u64) -> Result<u64, UntilError> {
     let until = match duration::parse_argument(text) {
         Ok(duration) => now
             .checked_add(duration.as_secs())

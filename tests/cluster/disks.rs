@@ -130,11 +130,11 @@ fn issue_many(cluster: &Cluster, count: usize) {
 }
 
 /// A small file system of its own, unmounted when dropped.
-pub struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where it needs rights that this user does not have.
-    pub fn mount(path: PathBuf, size: &str) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf, size: &str) -> Option<Self> {
         std::fs::create_dir_all(&path).ok()?;
         let options = format!("size={size},mode=0700");
         let mounted = Command::new("mount")

@@ -7,7 +7,7 @@ use hessra_tests::Cluster;
 use serde_json::Value;
 
 /// Keeps connections open; trusts the cluster's CA alone.
-pub struct Https {
+pub(crate) struct Https {
     client: reqwest::Client,
     /// `https://HOST:PORT` by node.
     urls: BTreeMap<u64, String>,
@@ -15,7 +15,7 @@ pub struct Https {
 
 impl Https {
     /// `name`: whose certificate it shows.
-    pub fn new(cluster: &Cluster, name: Option<&str>) -> Self {
+    pub(crate) fn new(cluster: &Cluster, name: Option<&str>) -> Self {
         // Ignored when another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let read = |path: String| {
@@ -42,13 +42,13 @@ impl Https {
     }
 
     /// Status and JSON; `None` when the node did not answer.
-    pub async fn post(&self, node: u64, path: &str, body: &Value) -> Option<(u16, Value)> {
+    pub(crate) async fn post(&self, node: u64, path: &str, body: &Value) -> Option<(u16, Value)> {
         let request = self.client.post(self.url(node, path));
         answer(request.json(body)).await
     }
 
     /// The same with an identity token.
-    pub async fn post_with(
+    pub(crate) async fn post_with(
         &self,
         token: &str,
         node: u64,
@@ -60,7 +60,7 @@ impl Https {
     }
 
     /// Status and JSON; `None` when the node did not answer.
-    pub async fn get(&self, node: u64, path: &str) -> Option<(u16, Value)> {
+    pub(crate) async fn get(&self, node: u64, path: &str) -> Option<(u16, Value)> {
         answer(self.client.get(self.url(node, path))).await
     }
 

@@ -3,7 +3,7 @@
 use hessra_tests::{Cli, Cluster};
 
 /// Alice's identity and three delegations of it, stored by name.
-pub fn delegate(alice: &Cli) {
+pub(crate) fn delegate(alice: &Cli) {
     alice
         .run(["identity", "authenticate", "--save-as", "alice"])
         .done();
@@ -28,7 +28,7 @@ pub fn delegate(alice: &Cli) {
 }
 
 /// The verdict about a stored token, as an exit code.
-pub fn verdict(alice: &Cli, name: &str, identity: &str) -> i32 {
+pub(crate) fn verdict(alice: &Cli, name: &str, identity: &str) -> i32 {
     let finished = alice.run([
         "identity",
         "verify",

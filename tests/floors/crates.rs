@@ -112,7 +112,7 @@ const PURE: &[(&str, &[&str])] = &[
     ),
 ];
 
-pub struct Crate {
+pub(crate) struct Crate {
     /// As the manifest says.
     pub name: String,
     /// Where the manifest lies.
@@ -137,7 +137,7 @@ fn manifest(folder: &Path) -> toml::Table {
 }
 
 /// Every crate of the workspace.
-pub fn crates() -> Vec<Crate> {
+pub(crate) fn crates() -> Vec<Crate> {
     let root = workspace();
     let members = manifest(&root)["workspace"]["members"]
         .as_array()

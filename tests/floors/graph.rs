@@ -18,7 +18,7 @@ type ModulePath = Vec<String>;
 
 /// Files of one crate that name each other.
 #[derive(Debug, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     edges: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -40,7 +40,7 @@ type Modules = BTreeMap<ModulePath, Module>;
 
 impl Graph {
     /// Reads a crate from its root file (`src/lib.rs` or `src/main.rs`).
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut modules = Modules::new();
         let folder = root.parent().expect("a file lies in a folder");
         read_file(root, folder, ModulePath::new(), &mut modules);
@@ -61,20 +61,20 @@ impl Graph {
     }
 
     /// Adds an edge by hand.
-    pub fn add(&mut self, from: String, to: String) {
+    pub(crate) fn add(&mut self, from: String, to: String) {
         self.edges.entry(to.clone()).or_default();
         self.edges.entry(from).or_default().insert(to);
     }
 
     /// Every edge.
-    pub fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
         self.edges
             .iter()
             .flat_map(|(from, to)| to.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
     /// Files that name each other in a circle: each group once. (Strongly connected components, Tarjan 1972.)
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let mut search = Search {
             graph: self,
             order: BTreeMap::new(),

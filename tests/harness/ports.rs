@@ -9,7 +9,7 @@ const BLOCK: u16 = 30;
 const BASES: std::ops::Range<u16> = 10_000..31_900;
 
 /// A block of ports, for as long as this lives: other test processes take other blocks.
-pub struct Ports {
+pub(crate) struct Ports {
     /// The number below the first.
     pub base: u16,
     _lock: File,
@@ -20,7 +20,7 @@ impl Ports {
     ///
     /// # Panics
     /// When all are taken.
-    pub fn reserve() -> Self {
+    pub(crate) fn reserve() -> Self {
         let locks = std::env::temp_dir().join("hessra-test-ports");
         std::fs::create_dir_all(&locks).expect("the temporary directory can be written");
         let reserved = BASES.step_by(usize::from(BLOCK)).find_map(|base| {

@@ -6,7 +6,7 @@ use super::Confirmation;
 
 /// What to do with actions that wait for a second person.
 #[derive(Debug, Subcommand)]
-pub enum ApprovalsCommand {
+pub(crate) enum ApprovalsCommand {
     /// What waits.
     List,
     /// One of them, with everything that is to be read before approving.
@@ -27,7 +27,7 @@ pub enum ApprovalsCommand {
 
 /// `approvals approve`
 #[derive(Debug, Args)]
-pub struct Approve {
+pub(crate) struct Approve {
     /// Its name, `ap_…`.
     #[arg(value_name = "ID")]
     pub id: String,

@@ -8,7 +8,7 @@ use hessra_settings::duration;
 
 /// What to do with the audit.
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// The newest records of all nodes, merged by time.
     Tail(TailAudit),
     /// Records that conditions mean, newest first, of all nodes.
@@ -29,7 +29,7 @@ pub enum AuditCommand {
 
 /// `audit tail`
 #[derive(Debug, Args)]
-pub struct TailAudit {
+pub(crate) struct TailAudit {
     /// FIELD=VALUE, as for `search`.
     pub conditions: Vec<String>,
     /// Go on with what comes.
@@ -42,7 +42,7 @@ pub struct TailAudit {
 
 /// `audit search`
 #[derive(Debug, Args)]
-pub struct SearchAudit {
+pub(crate) struct SearchAudit {
     /// FIELD=VALUE
     pub conditions: Vec<String>,
     /// Only those of this time.
@@ -55,7 +55,7 @@ pub struct SearchAudit {
 
 /// `audit verify`
 #[derive(Debug, Args)]
-pub struct VerifyAudit {
+pub(crate) struct VerifyAudit {
     /// A folder of segments, one segment, or an export [default: ask every node].
     pub path: Option<PathBuf>,
     /// Public audit keys, to check signatures of checkpoints: a JSON Web Key Set [default with nodes: theirs].
@@ -65,7 +65,7 @@ pub struct VerifyAudit {
 
 /// Form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AuditForm {
+pub(crate) enum AuditForm {
     /// One record a line, as in the files: `audit verify` can check it.
     Jsonl,
     /// Open Cybersecurity Schema Framework 1.6.0, one event a line.
@@ -74,7 +74,7 @@ pub enum AuditForm {
 
 /// `audit export`
 #[derive(Debug, Args)]
-pub struct ExportAudit {
+pub(crate) struct ExportAudit {
     /// FIELD=VALUE, as for `search`.
     pub conditions: Vec<String>,
     /// Form of the lines.

@@ -8,7 +8,7 @@ use super::{Format, PublicKeyArguments};
 
 /// What to do with authorization tokens.
 #[derive(Debug, Subcommand)]
-pub enum AuthorizeCommand {
+pub(crate) enum AuthorizeCommand {
     /// Ask for a token that permits one operation on one resource.
     Request(AuthorizeRequest),
     /// Does a token permit it now? Exit 0 yes, 3 no, 10 cannot tell.
@@ -17,7 +17,7 @@ pub enum AuthorizeCommand {
 
 /// `authorize request`
 #[derive(Debug, Args)]
-pub struct AuthorizeRequest {
+pub(crate) struct AuthorizeRequest {
     /// Resource.
     #[arg(short, long)]
     pub resource: String,
@@ -50,7 +50,7 @@ pub struct AuthorizeRequest {
 
 /// `authorize verify`
 #[derive(Debug, Args)]
-pub struct AuthorizeVerify {
+pub(crate) struct AuthorizeVerify {
     /// The token: `-`, `@FILE` or the token itself [default: stdin].
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
@@ -84,7 +84,7 @@ pub struct AuthorizeVerify {
 
 /// The global `--output` without `-o`, which is the operation here.
 #[derive(Debug, Args)]
-pub struct OutputWithoutShort {
+pub(crate) struct OutputWithoutShort {
     /// Form of the answer on stdout [default: text].
     #[arg(
         id = "output",

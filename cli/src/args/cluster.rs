@@ -6,7 +6,7 @@ use super::Confirmation;
 
 /// What to do with members.
 #[derive(Debug, Subcommand)]
-pub enum ClusterCommand {
+pub(crate) enum ClusterCommand {
     /// Members, their roles and addresses.
     Members,
     /// Add a node that has no vote yet and let it catch up.
@@ -21,7 +21,7 @@ pub enum ClusterCommand {
 
 /// `cluster add`
 #[derive(Debug, Args)]
-pub struct AddMember {
+pub(crate) struct AddMember {
     /// Number of the new node, as in its configuration.
     #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     pub id: u64,
@@ -35,7 +35,7 @@ pub struct AddMember {
 
 /// `cluster promote`
 #[derive(Debug, Args)]
-pub struct MemberArguments {
+pub(crate) struct MemberArguments {
     /// Number of the node.
     #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     pub id: u64,
@@ -43,7 +43,7 @@ pub struct MemberArguments {
 
 /// `cluster remove`
 #[derive(Debug, Args)]
-pub struct RemoveMember {
+pub(crate) struct RemoveMember {
     #[command(flatten)]
     pub member: MemberArguments,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub struct RemoveMember {
 
 /// `cluster transfer`
 #[derive(Debug, Args)]
-pub struct TransferLeadership {
+pub(crate) struct TransferLeadership {
     /// Number of the voter that shall lead.
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: u64,

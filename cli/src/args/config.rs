@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 /// What to do with the configuration of this command.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Remember a server, as `hessra init` does.
     Init(InitArguments),
     /// The servers and contexts that are known here.
@@ -27,7 +27,7 @@ pub enum ConfigCommand {
 
 /// `init` and `config init`
 #[derive(Debug, Args)]
-pub struct InitArguments {
+pub(crate) struct InitArguments {
     /// The server, `HOST[:PORT]` [default: --server].
     #[arg(value_name = "SERVER")]
     pub named: Option<String>,
@@ -44,7 +44,7 @@ pub struct InitArguments {
 
 /// `config list`
 #[derive(Debug, Args)]
-pub struct ListServers {
+pub(crate) struct ListServers {
     /// With what is known about each.
     #[arg(long)]
     pub details: bool,
@@ -52,7 +52,7 @@ pub struct ListServers {
 
 /// A server or a context.
 #[derive(Debug, Args)]
-pub struct ServerName {
+pub(crate) struct ServerName {
     /// `HOST[:PORT]`, or the name of a context.
     #[arg(value_name = "SERVER")]
     pub name: String,
@@ -60,7 +60,7 @@ pub struct ServerName {
 
 /// `config remove`
 #[derive(Debug, Args)]
-pub struct RemoveServer {
+pub(crate) struct RemoveServer {
     /// `HOST[:PORT]`.
     #[arg(value_name = "SERVER")]
     pub name: String,
@@ -71,7 +71,7 @@ pub struct RemoveServer {
 
 /// `config set`
 #[derive(Debug, Args)]
-pub struct SetValue {
+pub(crate) struct SetValue {
     /// Key, with dots for what is inside: `contexts.production.ca`.
     #[arg(id = "setting", value_name = "KEY")]
     pub key: String,
@@ -81,7 +81,7 @@ pub struct SetValue {
 
 /// `config get`
 #[derive(Debug, Args)]
-pub struct GetValue {
+pub(crate) struct GetValue {
     /// Key [default: all].
     #[arg(id = "setting", value_name = "KEY")]
     pub key: Option<String>,

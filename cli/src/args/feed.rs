@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 /// What to see of the feed.
 #[derive(Debug, Subcommand)]
-pub enum FeedCommand {
+pub(crate) enum FeedCommand {
     /// Position, age and keys of the feed.
     Status,
     /// Every verifier: where it is connected, how far it has got, when it fails closed.

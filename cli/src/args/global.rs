@@ -10,7 +10,7 @@ use hessra_settings::duration;
 /// `config.toml`, that over the default.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
-pub struct ConnectionArguments {
+pub(crate) struct ConnectionArguments {
     /// A node, `HOST[:PORT]`; more with commas or by repeating. One is enough: it knows the others.
     #[arg(
         short,
@@ -51,7 +51,7 @@ pub struct ConnectionArguments {
 }
 
 /// Who asks, as far as the command line says.
-pub enum Identity {
+pub(crate) enum Identity {
     /// The holder of this token: a stored name or `@FILE`.
     Token(String),
     /// The holder of the client certificate, which was named on purpose.
@@ -62,7 +62,7 @@ pub enum Identity {
 
 impl Identity {
     /// A token that is named wins over a certificate that is named, that over what the environment has.
-    pub fn chosen(arguments: &ConnectionArguments, certificate_named: bool) -> Self {
+    pub(crate) fn chosen(arguments: &ConnectionArguments, certificate_named: bool) -> Self {
         match &arguments.identity_token {
             Some(token) => Self::Token(token.clone()),
             None if certificate_named => Self::Certificate,
@@ -74,7 +74,7 @@ impl Identity {
 /// How to answer.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
-pub struct OutputArguments {
+pub(crate) struct OutputArguments {
     /// Form of the answer on stdout [default: text].
     #[arg(
         short,
@@ -103,7 +103,7 @@ pub struct OutputArguments {
 
 impl OutputArguments {
     /// `--json` wins over `--output`, because it can only have been typed.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         if self.json {
             Format::Json
         } else {
@@ -114,7 +114,7 @@ impl OutputArguments {
 
 /// Forms of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -128,7 +128,7 @@ pub enum Format {
 
 /// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ColorWhen {
+pub(crate) enum ColorWhen {
     /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
@@ -141,7 +141,7 @@ pub enum ColorWhen {
 /// How a destructive command is confirmed.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Confirmation")]
-pub struct Confirmation {
+pub(crate) struct Confirmation {
     /// Show what would happen, change nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -8,7 +8,7 @@ use hessra_settings::duration;
 
 /// What to do with identity tokens.
 #[derive(Debug, Subcommand)]
-pub enum IdentityCommand {
+pub(crate) enum IdentityCommand {
     /// Get an identity token over mTLS.
     Authenticate(Authenticate),
     /// Make a token for an identity below, offline.
@@ -31,7 +31,7 @@ pub enum IdentityCommand {
 
 /// `identity authenticate`
 #[derive(Debug, Args)]
-pub struct Authenticate {
+pub(crate) struct Authenticate {
     /// Wished lifetime; the policy bounds it.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub ttl: Option<Duration>,
@@ -45,7 +45,7 @@ pub struct Authenticate {
 
 /// `identity delegate`
 #[derive(Debug, Args)]
-pub struct Delegate {
+pub(crate) struct Delegate {
     /// Token to delegate from: `-`, `@FILE`, a stored name, or a token [default: HESSRA_IDENTITY, then `default`].
     #[arg(long, value_name = "TOKEN")]
     pub from_token: Option<String>,
@@ -70,7 +70,7 @@ pub struct Delegate {
 
 /// `identity verify`
 #[derive(Debug, Args)]
-pub struct VerifyIdentity {
+pub(crate) struct VerifyIdentity {
     #[command(flatten)]
     pub token: StoredTokenArguments,
     /// Identity that the token must prove [default: the one it was delegated to].
@@ -91,7 +91,7 @@ pub struct VerifyIdentity {
 
 /// `identity refresh`
 #[derive(Debug, Args)]
-pub struct RefreshIdentity {
+pub(crate) struct RefreshIdentity {
     /// Name of the stored token [default: default].
     #[arg(long, value_name = "NAME")]
     pub token_name: Option<String>,
@@ -102,7 +102,7 @@ pub struct RefreshIdentity {
 
 /// `identity mint`
 #[derive(Debug, Args)]
-pub struct MintIdentity {
+pub(crate) struct MintIdentity {
     /// Whose identity: below your own, which must be a realm of the policy.
     #[arg(long, value_name = "ID")]
     pub subject: String,
@@ -119,7 +119,7 @@ pub struct MintIdentity {
 
 /// `identity prune`
 #[derive(Debug, Args)]
-pub struct PruneTokens {
+pub(crate) struct PruneTokens {
     /// Show what would be forgotten, forget nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -130,7 +130,7 @@ pub struct PruneTokens {
 
 /// `identity list`
 #[derive(Debug, Args)]
-pub struct ListTokens {
+pub(crate) struct ListTokens {
     /// Identity and expiry of each.
     #[arg(long)]
     pub details: bool,
@@ -138,7 +138,7 @@ pub struct ListTokens {
 
 /// `identity inspect`
 #[derive(Debug, Args)]
-pub struct InspectToken {
+pub(crate) struct InspectToken {
     #[command(flatten)]
     pub token: StoredTokenArguments,
     /// Token itself: `-`, `@FILE`, a stored name, or a token.
@@ -148,14 +148,14 @@ pub struct InspectToken {
 
 /// `identity delete`
 #[derive(Debug, Args)]
-pub struct DeleteToken {
+pub(crate) struct DeleteToken {
     /// Name of the stored token.
     pub name: String,
 }
 
 /// Which stored token.
 #[derive(Clone, Debug, Default, Args)]
-pub struct StoredTokenArguments {
+pub(crate) struct StoredTokenArguments {
     /// Name of a stored token [default: HESSRA_IDENTITY, then `default`].
     #[arg(long, value_name = "NAME")]
     pub token_name: Option<String>,
@@ -166,7 +166,7 @@ pub struct StoredTokenArguments {
 
 /// Which key signs the tokens, when it is not the one learnt from the cluster.
 #[derive(Clone, Debug, Default, Args)]
-pub struct PublicKeyArguments {
+pub(crate) struct PublicKeyArguments {
     /// Signing key of the authority, PEM text.
     #[arg(
         long,

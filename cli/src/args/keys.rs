@@ -8,7 +8,7 @@ use super::Confirmation;
 
 /// What to do with the cluster's keys.
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Every key, what it is for and where it is in its life.
     List,
     /// Make a new key and publish it. It signs nothing yet.
@@ -41,7 +41,7 @@ pub enum KeysCommand {
 
 /// What a key signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Tokens.
     #[default]
     Token,
@@ -53,7 +53,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// As the cluster writes it.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Feed => "feed",
@@ -64,7 +64,7 @@ impl Purpose {
 
 /// `keys activate`
 #[derive(Debug, Args)]
-pub struct ActivateKey {
+pub(crate) struct ActivateKey {
     /// Number of the key.
     #[arg(value_name = "KID")]
     pub id: u32,
@@ -75,7 +75,7 @@ pub struct ActivateKey {
 
 /// `keys revoke`
 #[derive(Debug, Args)]
-pub struct RevokeKey {
+pub(crate) struct RevokeKey {
     /// Number of the key.
     #[arg(value_name = "KID")]
     pub id: u32,
@@ -85,7 +85,7 @@ pub struct RevokeKey {
 
 /// `keys rotate`
 #[derive(Debug, Args)]
-pub struct RotateKeys {
+pub(crate) struct RotateKeys {
     /// Which key.
     #[arg(long, value_enum, default_value_t)]
     pub purpose: Purpose,
@@ -101,7 +101,7 @@ pub struct RotateKeys {
 
 /// `keys export`
 #[derive(Debug, Args)]
-pub struct ExportKeys {
+pub(crate) struct ExportKeys {
     /// In which form.
     #[arg(long, value_enum, value_name = "FORM")]
     pub format: KeyFormat,
@@ -115,7 +115,7 @@ pub struct ExportKeys {
 
 /// Forms of public keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KeyFormat {
+pub(crate) enum KeyFormat {
     /// One PEM block, as `GET /public_key` gives it.
     Pem,
     /// A JSON Web Key Set, as `GET /.well-known/jwks.json` gives it: keys whose tokens are believed.

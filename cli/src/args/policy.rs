@@ -8,7 +8,7 @@ use super::Confirmation;
 
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
+pub(crate) enum PolicyCommand {
     /// Everything that is wrong with the files, with its place. Asks no server. Exit 3 when they are not valid.
     Validate(PolicyFiles),
     /// Who would gain or lose what, and the lines that differ. Exit 3 when something differs.
@@ -31,7 +31,7 @@ pub enum PolicyCommand {
 
 /// The files of a policy.
 #[derive(Clone, Debug, Args)]
-pub struct PolicyFiles {
+pub(crate) struct PolicyFiles {
     /// A folder with `clients.toml` and perhaps `resources.toml`; or the clients file itself.
     #[arg(value_name = "FOLDER|CLIENTS")]
     pub clients: PathBuf,
@@ -42,7 +42,7 @@ pub struct PolicyFiles {
 
 /// `policy diff`
 #[derive(Debug, Args)]
-pub struct DiffPolicy {
+pub(crate) struct DiffPolicy {
     #[command(flatten)]
     pub files: PolicyFiles,
     /// Compare with this revision instead of the one that stands.
@@ -52,7 +52,7 @@ pub struct DiffPolicy {
 
 /// Why the policy is changed.
 #[derive(Clone, Debug, Args)]
-pub struct PolicyReason {
+pub(crate) struct PolicyReason {
     /// Why, for people.
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
@@ -66,7 +66,7 @@ pub struct PolicyReason {
 
 /// `policy apply`
 #[derive(Debug, Args)]
-pub struct ApplyPolicy {
+pub(crate) struct ApplyPolicy {
     #[command(flatten)]
     pub files: PolicyFiles,
     /// Revision that the files were made from [default: the one whose difference is shown].
@@ -80,7 +80,7 @@ pub struct ApplyPolicy {
 
 /// `policy check`
 #[derive(Debug, Args)]
-pub struct CheckPolicy {
+pub(crate) struct CheckPolicy {
     /// Who wants to.
     pub subject: String,
     /// What: `read`.
@@ -94,7 +94,7 @@ pub struct CheckPolicy {
 
 /// `policy show`
 #[derive(Debug, Args)]
-pub struct ShowPolicy {
+pub(crate) struct ShowPolicy {
     /// This revision instead of the one that stands.
     #[arg(value_name = "REV")]
     pub revision: Option<u64>,
@@ -105,7 +105,7 @@ pub struct ShowPolicy {
 
 /// `policy rollback`
 #[derive(Debug, Args)]
-pub struct RollbackPolicy {
+pub(crate) struct RollbackPolicy {
     /// Revision to go back to, of `hessra policy history`.
     #[arg(value_name = "REV", value_parser = clap::value_parser!(u64).range(1..))]
     pub revision: u64,

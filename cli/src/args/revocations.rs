@@ -9,7 +9,7 @@ use super::Confirmation;
 
 /// What to do with revocations.
 #[derive(Debug, Subcommand)]
-pub enum RevocationsCommand {
+pub(crate) enum RevocationsCommand {
     /// Newest last.
     List(ListArguments),
     /// One, with everything known about it.
@@ -25,7 +25,7 @@ pub enum RevocationsCommand {
 
 /// `revocations list`
 #[derive(Debug, Args)]
-pub struct ListArguments {
+pub(crate) struct ListArguments {
     /// Only those made in this time.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub since: Option<Duration>,
@@ -39,7 +39,7 @@ pub struct ListArguments {
 
 /// `revocations watch`
 #[derive(Debug, Args)]
-pub struct WatchArguments {
+pub(crate) struct WatchArguments {
     /// `rv_…`
     pub id: Option<String>,
     /// Stop after this time [default: with an id 30s, else never].
@@ -49,7 +49,7 @@ pub struct WatchArguments {
 
 /// `revocations lift`
 #[derive(Debug, Args)]
-pub struct LiftArguments {
+pub(crate) struct LiftArguments {
     /// `rv_…`, or what was revoked.
     pub id: String,
     /// Why.

@@ -13,7 +13,7 @@ use super::{Confirmation, WaitFor};
 #[command(after_help = "\
 Denies everything issued so far; a fresh token for the same name works again, a re-delegated old one does not.
 The command returns when the verifiers enforce it (see --wait). Ctrl-C after the commit does not undo it.")]
-pub struct RevokeArguments {
+pub(crate) struct RevokeArguments {
     #[command(flatten)]
     pub target: TargetArguments,
     /// Until lifted, also refuse to issue anything it covers.
@@ -47,7 +47,7 @@ pub struct RevokeArguments {
 /// What to revoke: exactly one.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct TargetArguments {
+pub(crate) struct TargetArguments {
     /// An identity and everything below it (the same as --subtree).
     #[arg(value_name = "ID")]
     pub positional: Option<String>,

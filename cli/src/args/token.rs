@@ -6,7 +6,7 @@ use super::{OutputWithoutShort, PublicKeyArguments};
 
 /// What to look at in a token.
 #[derive(Debug, Subcommand)]
-pub enum TokenCommand {
+pub(crate) enum TokenCommand {
     /// What a token says, without judging it.
     Inspect(InspectAny),
     /// Why a token is denied, or permitted: step by step, with the failing check, its facts and the limits. Exit 0 yes,
@@ -16,7 +16,7 @@ pub enum TokenCommand {
 
 /// `token inspect`
 #[derive(Debug, Args)]
-pub struct InspectAny {
+pub(crate) struct InspectAny {
     /// The token: `-`, `@FILE`, a stored name, or a token [default: HESSRA_IDENTITY, then `default`].
     #[arg(value_name = "TOKEN")]
     pub token: Option<String>,
@@ -24,7 +24,7 @@ pub struct InspectAny {
 
 /// `token explain`
 #[derive(Debug, Args)]
-pub struct ExplainToken {
+pub(crate) struct ExplainToken {
     /// The token: `-`, `@FILE`, a stored name, or a token [default: HESSRA_IDENTITY, then `default`].
     #[arg(value_name = "TOKEN")]
     pub token: Option<String>,

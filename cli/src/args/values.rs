@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// Why a value is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ValueError {
+pub(crate) enum ValueError {
     #[error("`{0}` is not none, commit, verifiers, verifiers:95% or verifiers:N")]
     WaitFor(String),
     #[error("`{0}` is not a share (1% to 100%) or a number of verifiers above 0")]
@@ -15,7 +15,7 @@ pub enum ValueError {
 ///
 /// `none` and `commit` are one thing: an answer before the commit would promise nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum WaitFor {
+pub(crate) enum WaitFor {
     /// After the commit.
     Commit,
     /// When enough verifiers enforce it.
@@ -24,7 +24,7 @@ pub enum WaitFor {
 
 /// How many verifiers are enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum WaitShare {
+pub(crate) enum WaitShare {
     /// All that are enrolled.
     All,
     /// A share of them, above 0 and at most 1.

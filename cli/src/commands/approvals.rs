@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 use crate::output::{Console, Table, timestamp};
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: ApprovalsCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: ApprovalsCommand) -> Outcome {
     let authority = Authority::new(context.authenticated_connection()?);
     match command {
         ApprovalsCommand::List => list(&authority, console).await,
@@ -29,7 +29,7 @@ pub async fn run(context: &Context, console: Console, command: ApprovalsCommand)
 }
 
 /// Says that nothing is done yet, and what is to be done next. Exit 0: what was asked for waits.
-pub fn waits(console: Console, pending: &PendingApproval) -> Outcome {
+pub(super) fn waits(console: Console, pending: &PendingApproval) -> Outcome {
     let id = &pending.id;
     let value = json!({"pending": {
         "id": id,

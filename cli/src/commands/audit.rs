@@ -25,7 +25,7 @@ use gather::{Gathered, Missing};
 const PAGE: u32 = 1_000;
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: AuditCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: AuditCommand) -> Outcome {
     match command {
         AuditCommand::Tail(arguments) => tail(&client(context)?, console, arguments).await,
         AuditCommand::Search(arguments) => search(&client(context)?, console, arguments).await,

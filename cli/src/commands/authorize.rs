@@ -14,7 +14,7 @@ use crate::sdk;
 use crate::tokens::{self, GivenToken};
 
 /// Runs one of the commands.
-pub async fn run(
+pub(super) async fn run(
     context: &Context,
     console: Console,
     identity: Identity,

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table};
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: ClusterCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: ClusterCommand) -> Outcome {
     let authority = Authority::new(context.authenticated_connection()?);
     match command {
         ClusterCommand::Members => members(&authority, console).await,

@@ -21,10 +21,10 @@ use crate::failure::Outcome;
 use crate::output::Console;
 
 use edit::Editor;
-pub use server::init;
+pub(super) use server::init;
 
 /// Runs one of the commands.
-pub async fn run(
+pub(super) async fn run(
     connection: &ConnectionArguments,
     console: Console,
     command: ConfigCommand,

@@ -9,7 +9,7 @@ use crate::output::Console;
 
 /// What has been decided before anybody is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decided {
+pub(super) enum Decided {
     /// Confirmed on the command line.
     Yes,
     /// Somebody can be asked.
@@ -17,7 +17,7 @@ pub enum Decided {
 }
 
 /// What has to be typed about a target: the last segment of an identity, the last characters of an id.
-pub fn word_of(target: &str) -> String {
+pub(super) fn word_of(target: &str) -> String {
     let last = target.rsplit(':').next().unwrap_or(target);
     let is_id = !target.contains(':') && target.len() > 16;
     if is_id {
@@ -31,7 +31,7 @@ pub fn word_of(target: &str) -> String {
 ///
 /// # Errors
 /// Usage: the given word is another one, or nobody can be asked.
-pub fn decided(console: Console, given: &Confirmation, word: &str) -> Outcome<Decided> {
+pub(super) fn decided(console: Console, given: &Confirmation, word: &str) -> Outcome<Decided> {
     match &given.confirm {
         _ if given.yes => Ok(Decided::Yes),
         Some(typed) if typed == word => Ok(Decided::Yes),
@@ -49,7 +49,7 @@ pub fn decided(console: Console, given: &Confirmation, word: &str) -> Outcome<De
 ///
 /// # Errors
 /// Interrupted, when another word or nothing is typed.
-pub fn ask(word: &str, to_do: &str) -> Outcome {
+pub(super) fn ask(word: &str, to_do: &str) -> Outcome {
     let prompt = format!("Type `{word}` to {to_do}");
     let typed: Result<String, _> = Input::with_theme(&SimpleTheme)
         .with_prompt(prompt)

@@ -20,7 +20,7 @@ use crate::output::Console;
 use finding::Finding;
 
 /// Checks everything and prints what was found.
-pub async fn run(arguments: &ConnectionArguments, console: Console) -> Outcome {
+pub(super) async fn run(arguments: &ConnectionArguments, console: Console) -> Outcome {
     let findings = match Context::resolve(arguments) {
         Ok(context) => check(&context).await,
         Err(failure) => vec![Finding::failed("config", failure)],

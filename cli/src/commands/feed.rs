@@ -23,7 +23,7 @@ use crate::output::{Console, Table, clock_time, timestamp};
 use checkpoint::checkpoint_json;
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: FeedCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: FeedCommand) -> Outcome {
     match command {
         FeedCommand::Status => status(&Authority::new(context.connection()?), console).await,
         FeedCommand::Verifiers => {
@@ -38,7 +38,7 @@ pub async fn run(context: &Context, console: Console, command: FeedCommand) -> O
 }
 
 /// The current signed checkpoint of any node.
-pub async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, CheckpointResponse)> {
+pub(super) async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, CheckpointResponse)> {
     let answer = authority.checkpoint().await?;
     let body = answer
         .checkpoint
@@ -57,7 +57,7 @@ pub async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, Checkpoin
 }
 
 /// Age of a checkpoint by both wall clocks, and for how long verifiers trust it.
-pub fn age_and_bound(checkpoint: &Checkpoint, now: u64) -> (Duration, Duration) {
+pub(super) fn age_and_bound(checkpoint: &Checkpoint, now: u64) -> (Duration, Duration) {
     let age = Duration::from_millis(now.saturating_sub(checkpoint.issued_at.0));
     (
         age,

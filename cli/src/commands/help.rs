@@ -8,7 +8,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Console;
 
 /// Prints the help of a command, or the exit codes.
-pub fn run(console: Console, topic: &[String]) -> Outcome {
+pub(super) fn run(console: Console, topic: &[String]) -> Outcome {
     if topic.len() == 1 && topic[0] == "exit-codes" {
         return console.data(&exit::table());
     }

@@ -9,7 +9,7 @@ mod refresh;
 mod stored;
 mod verify;
 
-pub use inspect::{Inspected, print as inspect};
+pub(super) use inspect::{Inspected, print as inspect};
 
 use crate::args::{Identity, IdentityCommand};
 use crate::context::Context;
@@ -17,7 +17,7 @@ use crate::failure::Outcome;
 use crate::output::Console;
 
 /// Runs one of the commands.
-pub async fn run(
+pub(super) async fn run(
     context: &Context,
     console: Console,
     identity: Identity,

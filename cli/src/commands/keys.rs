@@ -17,7 +17,7 @@ use crate::output::{Console, Table, timestamp};
 use answer::{changed, seconds, to_json};
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: KeysCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: KeysCommand) -> Outcome {
     let authority = Authority::new(context.authenticated_connection()?);
     match command {
         KeysCommand::List => list(&authority, console).await,

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Console;
 
 /// Writes one page per command into the folder, for `man` and for packages.
-pub fn run(console: Console, folder: &Path) -> Outcome {
+pub(super) fn run(console: Console, folder: &Path) -> Outcome {
     let root = Arguments::command().after_long_help(format!("Exit codes:\n\n{}", exit::table()));
     let written =
         std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(root, folder));

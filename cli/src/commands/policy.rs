@@ -28,7 +28,7 @@ use compare::Comparison;
 use texts::Texts;
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: PolicyCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: PolicyCommand) -> Outcome {
     let authority =
         || -> Outcome<Authority> { Ok(Authority::new(context.authenticated_connection()?)) };
     match command {

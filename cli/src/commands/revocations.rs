@@ -27,7 +27,11 @@ const WATCH: Duration = Duration::from_secs(30);
 const TARGET_WIDTH: usize = 48;
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: RevocationsCommand) -> Outcome {
+pub(super) async fn run(
+    context: &Context,
+    console: Console,
+    command: RevocationsCommand,
+) -> Outcome {
     let authority = Authority::new(context.authenticated_connection()?);
     match command {
         RevocationsCommand::List(arguments) => list(&authority, console, &arguments).await,

@@ -7,7 +7,7 @@
 //! Nothing after the commit undoes it: Ctrl-C and lost connections only end the watching, and the text says how to
 //! go on. In an emergency nothing before it may stand in the way: with `--yes` a preview that fails is no obstacle.
 
-pub mod containment;
+pub(super) mod containment;
 mod preview;
 mod progress;
 mod target;
@@ -37,7 +37,11 @@ struct Committed {
 }
 
 /// Revokes, and waits as long as asked for.
-pub async fn run(context: &Context, console: Console, arguments: &RevokeArguments) -> Outcome {
+pub(super) async fn run(
+    context: &Context,
+    console: Console,
+    arguments: &RevokeArguments,
+) -> Outcome {
     let target = target::read(context, &arguments.target)?;
     let request_id = RequestId::random();
     let request = request(&target, arguments, request_id)?;

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{Console, Table};
 
 /// Prints the status; the outcome is the health.
-pub async fn run(context: &Context, console: Console) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console) -> Outcome {
     let authority = Authority::new(context.authenticated_connection()?);
     let status = authority.status().await?;
     context::remember_members(context, authority.servers().as_slice());
@@ -22,7 +22,7 @@ pub async fn run(context: &Context, console: Console) -> Outcome {
 ///
 /// # Errors
 /// Unavailable without a leader, else degraded.
-pub fn health(status: &StatusResponse) -> Outcome {
+pub(super) fn health(status: &StatusResponse) -> Outcome {
     if status.leader == 0 {
         return Err(Failure { retryable: true, ..Failure::new(Exit::Unavailable, "no_leader", "no leader is known") }
             .hint("An election takes about a second. If it lasts, a quorum of nodes is missing: see the table."));

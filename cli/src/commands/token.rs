@@ -12,7 +12,7 @@ use crate::output::Console;
 use given::given;
 
 /// Runs one of the commands.
-pub async fn run(context: &Context, console: Console, command: TokenCommand) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, command: TokenCommand) -> Outcome {
     match command {
         TokenCommand::Inspect(arguments) => {
             identity::inspect(console, &given(context, arguments.token.as_deref())?)

@@ -23,7 +23,7 @@ use crate::files;
 
 /// `config.toml`.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub current_context: Option<String>,
     contexts: BTreeMap<String, ContextSettings>,
     default_server: Option<String>,
@@ -35,7 +35,7 @@ pub struct Settings {
 
 /// One context.
 #[derive(Clone, Debug, Default)]
-pub struct ContextSettings {
+pub(crate) struct ContextSettings {
     pub servers: Vec<String>,
     pub port: Option<u16>,
     pub cert: Option<PathBuf>,
@@ -48,7 +48,7 @@ impl Settings {
     ///
     /// # Errors
     /// Usage, with lines and columns, for keys that do not exist and values of another type.
-    pub fn read(home: &Path) -> Outcome<Self> {
+    pub(crate) fn read(home: &Path) -> Outcome<Self> {
         read_toml(&home.join("config.toml"), Self::from_section)
     }
 
@@ -56,7 +56,7 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn parse(text: &str, path: &Path) -> Outcome<Self> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Outcome<Self> {
         parse(text, path, Self::from_section)
     }
 
@@ -81,17 +81,17 @@ impl Settings {
     }
 
     /// The server that is asked when none is named.
-    pub fn default_server(&self) -> Option<&str> {
+    pub(crate) fn default_server(&self) -> Option<&str> {
         self.default_server.as_deref()
     }
 
     /// Names of the contexts, sorted.
-    pub fn context_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn context_names(&self) -> impl Iterator<Item = &str> {
         self.contexts.keys().map(String::as_str)
     }
 
     /// The settings of a context; without a name, the defaults of version 0.3.
-    pub fn context(&self, name: Option<&str>) -> Outcome<ContextSettings> {
+    pub(crate) fn context(&self, name: Option<&str>) -> Outcome<ContextSettings> {
         match name {
             None => Ok(self.defaults()),
             Some(name) => self
@@ -140,7 +140,7 @@ impl ContextSettings {
 
 /// `servers/SERVER/server.toml`, written by version 0.3 and by us.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ServerSettings {
+pub(crate) struct ServerSettings {
     pub hostname: Option<String>,
     pub port: Option<u16>,
     pub cert_path: Option<PathBuf>,
@@ -158,7 +158,7 @@ pub struct ServerSettings {
 
 impl ServerSettings {
     /// What is known about the server of a folder.
-    pub fn read(folder: &Path) -> Outcome<Self> {
+    pub(crate) fn read(folder: &Path) -> Outcome<Self> {
         let settings = read_toml(&folder.join("server.toml"), Self::from_section)?;
         let ca = Some(folder.join("ca.crt")).filter(|path| path.exists());
         let folder = folder.to_owned();
@@ -182,7 +182,7 @@ impl ServerSettings {
     }
 
     /// As the file has it.
-    pub fn to_toml(&self) -> Outcome<String> {
+    pub(crate) fn to_toml(&self) -> Outcome<String> {
         toml::to_string(self)
             .map_err(|error| Failure::usage(format!("cannot write server.toml: {error}")))
     }

@@ -3,11 +3,11 @@
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 /// Rows under headings.
-pub struct Table(comfy_table::Table);
+pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
     /// With these headings.
-    pub fn new(headings: &[&str]) -> Self {
+    pub(crate) fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
             .load_style(presets::NOTHING)
@@ -21,7 +21,7 @@ impl Table {
 
     /// Numbers read better from the right.
     #[must_use]
-    pub fn right(mut self, column: usize) -> Self {
+    pub(crate) fn right(mut self, column: usize) -> Self {
         if let Some(column) = self.0.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -29,7 +29,7 @@ impl Table {
     }
 
     /// One more row.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells.into_iter().map(|cell| {
             if cell.is_empty() {
                 "-".to_owned()
@@ -40,7 +40,7 @@ impl Table {
     }
 
     /// The text, each line ended.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0
             .lines()
             .map(|line| format!("{}\n", line.trim_end()))

@@ -24,7 +24,7 @@ use crate::tls::PeerCertificate;
 
 /// Longest chain of refreshes, whatever the policy says: each adds an id to the token, which may record 32, and sixteen
 /// are for the blocks of a token that is exchanged.
-pub const REFRESHES_MAX: u32 = 16;
+pub(super) const REFRESHES_MAX: u32 = 16;
 
 /// What comes with a refresh.
 #[derive(Clone, Debug)]

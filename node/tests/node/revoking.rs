@@ -7,7 +7,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use super::running::Running;
 
 /// Revokes an identity and everything below it, for good. Returns when the revocation is committed.
-pub async fn revoke_permanently(running: &Running, identity: &str) {
+pub(crate) async fn revoke_permanently(running: &Running, identity: &str) {
     let read = |path: &str| std::fs::read(running.directory().join(path)).unwrap();
     let operator = Identity::from_pem(read("clients/operator.crt"), read("clients/operator.key"));
     let tls = ClientTlsConfig::new()

@@ -16,7 +16,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Ends its processes when dropped.
-pub struct Running {
+pub(crate) struct Running {
     dev: Child,
     directory: PathBuf,
     // Removed after the processes have ended.
@@ -24,13 +24,13 @@ pub struct Running {
 }
 
 /// The binary under test.
-pub fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hessra-node"))
 }
 
 impl Running {
     /// A new cluster of one node in a directory of its own.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let owned = tempfile::tempdir().unwrap();
         let directory = owned.path().join("dev");
         let mut running = Self::start_in(&directory, &["--nodes", "1", "--base-port", "0"]);
@@ -39,7 +39,7 @@ impl Running {
     }
 
     /// `hessra-node dev --dir DIR ARGUMENTS`, ready.
-    pub fn start_in(directory: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
         let errors = directory.with_extension("err");
         let mut dev = binary()
             .arg("dev")
@@ -66,41 +66,41 @@ impl Running {
         }
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    pub fn nodes(&self) -> Vec<Value> {
+    pub(crate) fn nodes(&self) -> Vec<Value> {
         serde_json::from_str(&std::fs::read_to_string(self.directory.join("nodes.json")).unwrap())
             .unwrap()
     }
 
     /// What the first node has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("node-1/node.log")).unwrap()
     }
 
     /// `public`, `peer` or `ops` of the first node.
-    pub fn address(&self, port: &str) -> String {
+    pub(crate) fn address(&self, port: &str) -> String {
         self.nodes()[0][port].as_str().unwrap().to_owned()
     }
 
-    pub fn node_pid(&self) -> Pid {
+    pub(crate) fn node_pid(&self) -> Pid {
         pid(u32::try_from(self.nodes()[0]["pid"].as_u64().unwrap()).unwrap())
     }
 
-    pub fn dev_pid(&self) -> Pid {
+    pub(crate) fn dev_pid(&self) -> Pid {
         pid(self.dev.id())
     }
 
     /// A client of the public port; `name`: whose certificate it shows.
-    pub fn client(&self, name: Option<&str>) -> Client {
+    pub(crate) fn client(&self, name: Option<&str>) -> Client {
         let identity =
             name.map(|name| self.certificate(&self.directory.join("clients").join(name)));
         self.client_with(identity)
     }
 
-    pub fn client_with(&self, identity: Option<Identity>) -> Client {
+    pub(crate) fn client_with(&self, identity: Option<Identity>) -> Client {
         match identity {
             Some(identity) => self.builder().identity(identity).build().unwrap(),
             None => self.builder().build().unwrap(),
@@ -108,7 +108,7 @@ impl Running {
     }
 
     /// Trusts this cluster's CA and nobody else.
-    pub fn builder(&self) -> ClientBuilder {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         // Ignored when another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ca = std::fs::read(self.directory.join("ca.crt")).unwrap();
@@ -118,18 +118,18 @@ impl Running {
     }
 
     /// `PATH.crt` and `PATH.key`.
-    pub fn certificate(&self, path: &Path) -> Identity {
+    pub(crate) fn certificate(&self, path: &Path) -> Identity {
         let mut pem = std::fs::read(path.with_extension("key")).unwrap();
         pem.extend(std::fs::read(path.with_extension("crt")).unwrap());
         Identity::from_pem(&pem).unwrap()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address("public"))
     }
 
     /// SIGTERM to the dev process; returns when it and its node have ended.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let node = self.node_pid();
         kill_process(self.dev_pid(), Signal::TERM).unwrap();
         until(STOP_TIMEOUT, "dev ends", || self.dev.try_wait().unwrap());
@@ -157,7 +157,7 @@ fn pid(raw: u32) -> Pid {
 }
 
 /// Is there such a process, and not only its remains?
-pub fn is_alive(pid: Pid) -> bool {
+pub(crate) fn is_alive(pid: Pid) -> bool {
     let stat =
         std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat
@@ -167,7 +167,7 @@ pub fn is_alive(pid: Pid) -> bool {
 }
 
 /// Polls until there is a value.
-pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = look() {
@@ -179,7 +179,7 @@ pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>
 }
 
 /// Status and JSON body.
-pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
     (
@@ -189,7 +189,7 @@ pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Standard error on one line, without the frame that a terminal gets: its width is not what is tested.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     text.split_whitespace()
         .filter(|word| !matches!(*word, "│" | "×"))
@@ -198,7 +198,7 @@ pub fn said(output: &Output) -> String {
 }
 
 /// As long as one test needs it; shared by the tests that only ask.
-pub fn shared() -> Arc<Running> {
+pub(crate) fn shared() -> Arc<Running> {
     use std::sync::{Mutex, Weak};
     static SHARED: Mutex<Weak<Running>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap();
@@ -210,4 +210,4 @@ pub fn shared() -> Arc<Running> {
 }
 
 /// Longest that a start may take.
-pub const START: Duration = START_TIMEOUT;
+pub(crate) const START: Duration = START_TIMEOUT;

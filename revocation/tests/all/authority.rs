@@ -11,16 +11,16 @@ use hessra_revocation::{
 };
 use sha2::{Digest as _, Sha256};
 
-pub const SALT: FeedSalt = FeedSalt([7; 16]);
-pub const FEED: FeedId = FeedId([0xfe; 16]);
-pub const FRESH_FOR_MS: u32 = 5_000;
+pub(crate) const SALT: FeedSalt = FeedSalt([7; 16]);
+pub(crate) const FEED: FeedId = FeedId([0xfe; 16]);
+pub(crate) const FRESH_FOR_MS: u32 = 5_000;
 /// Id of the feed key that an authority starts with.
-pub const FEED_KEY: u32 = 9;
+pub(crate) const FEED_KEY: u32 = 9;
 
 /// Stands in for Ed25519: whoever knows the public key can sign. What is tested is what the protocol does with the
 /// answer, not the mathematics.
 #[derive(Clone, Copy, Debug)]
-pub struct StandIn;
+pub(crate) struct StandIn;
 
 impl VerifySignature for StandIn {
     fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
@@ -28,7 +28,7 @@ impl VerifySignature for StandIn {
     }
 }
 
-pub fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
+pub(crate) fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
     let half = |number: u8| -> [u8; 32] {
         Sha256::new()
             .chain_update([number])
@@ -43,12 +43,12 @@ pub fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
     signature
 }
 
-pub fn public_key(id: u32) -> [u8; 32] {
+pub(crate) fn public_key(id: u32) -> [u8; 32] {
     Sha256::digest(id.to_be_bytes()).into()
 }
 
 #[derive(Clone)]
-pub struct FeedNode {
+pub(crate) struct FeedNode {
     /// By revision, from 0.
     pub views: Vec<View>,
     pub history: History,
@@ -59,7 +59,7 @@ pub struct FeedNode {
 
 impl FeedNode {
     /// At revision 1: the feed key.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let view = View::new(FEED, Epoch(1), SALT);
         let history = History::new(Revision(0), view.log.clone());
         let mut authority = Self {
@@ -73,15 +73,15 @@ impl FeedNode {
         authority
     }
 
-    pub fn view(&self) -> &View {
+    pub(crate) fn view(&self) -> &View {
         self.views.last().unwrap()
     }
 
-    pub fn head(&self) -> Revision {
+    pub(crate) fn head(&self) -> Revision {
         self.view().revision
     }
 
-    pub fn append(&mut self, change: Change) -> Revision {
+    pub(crate) fn append(&mut self, change: Change) -> Revision {
         let mut view = self.view().clone();
         let revision = view.revision.next();
         let entry = FeedEntry {
@@ -95,11 +95,11 @@ impl FeedNode {
         revision
     }
 
-    pub fn put(&mut self, target: &Target, cutoff: Cutoff) -> Revision {
+    pub(crate) fn put(&mut self, target: &Target, cutoff: Cutoff) -> Revision {
         self.append(Change::Put(Rule::new(&SALT, target, cutoff, None)))
     }
 
-    pub fn key(&mut self, id: u32, state: KeyState) -> Revision {
+    pub(crate) fn key(&mut self, id: u32, state: KeyState) -> Revision {
         let key = PublicKeyRecord {
             id,
             purpose: KeyPurpose::Feed,
@@ -109,7 +109,7 @@ impl FeedNode {
         self.append(Change::Key(key))
     }
 
-    pub fn checkpoint_at(&self, revision: Revision) -> Checkpoint {
+    pub(crate) fn checkpoint_at(&self, revision: Revision) -> Checkpoint {
         let view = self
             .views
             .iter()
@@ -125,7 +125,7 @@ impl FeedNode {
         )
     }
 
-    pub fn sign(&self, checkpoint: &Checkpoint) -> SignedCheckpoint {
+    pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> SignedCheckpoint {
         let body = checkpoint.to_bytes();
         let signature = sign(&public_key(self.key_id), &body);
         SignedCheckpoint {
@@ -135,16 +135,16 @@ impl FeedNode {
         }
     }
 
-    pub fn signed(&self) -> SignedCheckpoint {
+    pub(crate) fn signed(&self) -> SignedCheckpoint {
         self.sign(&self.checkpoint_at(self.head()))
     }
 
-    pub fn heartbeat(&self) -> Event {
+    pub(crate) fn heartbeat(&self) -> Event {
         Event::Heartbeat(self.signed())
     }
 
     /// Entries `from..=to`, as the node has them.
-    pub fn delta(&self, from: Revision, to: Revision) -> Event {
+    pub(crate) fn delta(&self, from: Revision, to: Revision) -> Event {
         let count = usize::try_from(to.0 + 1 - from.0).unwrap();
         let entries = self.history.entries_from(from, count).unwrap();
         let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
@@ -156,7 +156,7 @@ impl FeedNode {
         }
     }
 
-    pub fn welcome(&self, mode: Mode) -> Event {
+    pub(crate) fn welcome(&self, mode: Mode) -> Event {
         let view = self.view();
         Event::Welcome(Welcome {
             feed_id: view.feed_id,
@@ -171,7 +171,7 @@ impl FeedNode {
         })
     }
 
-    pub fn chunk(&self, bucket: u8) -> Event {
+    pub(crate) fn chunk(&self, bucket: u8) -> Event {
         let view = self.view();
         let keys = if bucket == 0 {
             view.keys_bytes()
@@ -185,7 +185,7 @@ impl FeedNode {
         }
     }
 
-    pub fn snapshot_end(&self) -> Event {
+    pub(crate) fn snapshot_end(&self) -> Event {
         let view = self.view();
         Event::SnapshotEnd {
             checkpoint: self.signed(),
@@ -194,14 +194,14 @@ impl FeedNode {
         }
     }
 
-    pub fn snapshot(&self) -> Vec<Event> {
+    pub(crate) fn snapshot(&self) -> Vec<Event> {
         (0..=u8::MAX)
             .map(|bucket| self.chunk(bucket))
             .chain([self.snapshot_end()])
             .collect()
     }
 
-    pub fn buckets(&self, numbers: &[u8]) -> Vec<Event> {
+    pub(crate) fn buckets(&self, numbers: &[u8]) -> Vec<Event> {
         let view = self.view();
         let rules = numbers
             .iter()
@@ -216,7 +216,7 @@ impl FeedNode {
     }
 
     /// Messages with which a node answers a hello.
-    pub fn answer(&self, hello: &Hello) -> Vec<Event> {
+    pub(crate) fn answer(&self, hello: &Hello) -> Vec<Event> {
         match plan(self.view(), &self.history, hello) {
             Plan::Refuse(reason) => vec![Event::Reset {
                 reason,
@@ -237,7 +237,7 @@ impl FeedNode {
 
 impl FeedNode {
     /// The same node with its past only: what a disk set back to a copy would serve.
-    pub fn rewound_to(&self, revision: Revision) -> Self {
+    pub(crate) fn rewound_to(&self, revision: Revision) -> Self {
         let mut past = Self {
             views: Vec::new(),
             history: History::new(Revision(0), Default::default()),

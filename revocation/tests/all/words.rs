@@ -5,13 +5,13 @@ use std::error::Error;
 use hessra_revocation::{Cutoff, Identity, Revision, Rule, RuleKind, Target, TokenId, UnixSeconds};
 use sha2::{Digest as _, Sha256};
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn unhex(text: &str) -> Outcome<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Outcome<Vec<u8>> {
     let digits = text
         .as_bytes()
         .chunks(2)
@@ -20,16 +20,16 @@ pub fn unhex(text: &str) -> Outcome<Vec<u8>> {
 }
 
 /// 64 bytes in place of a signature, by name.
-pub fn token_id(name: &str) -> TokenId {
+pub(crate) fn token_id(name: &str) -> TokenId {
     let half = Sha256::digest(name);
     TokenId::new(&[half, half].concat()).unwrap()
 }
 
-pub fn fingerprint(name: &str) -> [u8; 32] {
+pub(crate) fn fingerprint(name: &str) -> [u8; 32] {
     Sha256::digest(name).into()
 }
 
-pub fn target(kind: &str, name: &str) -> Outcome<Target> {
+pub(crate) fn target(kind: &str, name: &str) -> Outcome<Target> {
     Ok(match kind {
         "token" => Target::Token(token_id(name)),
         "subtree" => Target::Subtree(Identity::parse(name)?),
@@ -41,20 +41,20 @@ pub fn target(kind: &str, name: &str) -> Outcome<Target> {
     })
 }
 
-pub fn kind(kind: RuleKind) -> String {
+pub(crate) fn kind(kind: RuleKind) -> String {
     match kind {
         RuleKind::Unknown(number) => format!("{} {number}", kind.as_str()),
         known => known.as_str().to_owned(),
     }
 }
 
-pub fn cutoff(before: Option<u64>) -> Cutoff {
+pub(crate) fn cutoff(before: Option<u64>) -> Cutoff {
     before.map_or(Cutoff::Permanent, |revision| {
         Cutoff::Before(Revision(revision))
     })
 }
 
-pub fn rule(rule: &Rule) -> String {
+pub(crate) fn rule(rule: &Rule) -> String {
     let cutoff = match rule.cutoff {
         Cutoff::Permanent => "permanent".to_owned(),
         Cutoff::Before(revision) => format!("before revision {revision}"),

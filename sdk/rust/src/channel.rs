@@ -30,7 +30,7 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    pub fn new(connection: Connection) -> Self {
+    pub(crate) fn new(connection: Connection) -> Self {
         let failover = Failover::new(connection.servers.clone());
         Self {
             connection,
@@ -43,7 +43,7 @@ impl Channels {
     ///
     /// # Errors
     /// The last failure, with the server it came from.
-    pub async fn each<A, F>(
+    pub(crate) async fn each<A, F>(
         &self,
         again: impl Fn(&ClientError) -> bool,
         attempt: impl Fn(Attempt) -> F,

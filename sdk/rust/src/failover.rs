@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Failover {
-    pub fn new(servers: Servers) -> Self {
+    pub(crate) fn new(servers: Servers) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 servers,
@@ -45,11 +45,11 @@ impl Failover {
         }
     }
 
-    pub fn servers(&self) -> Servers {
+    pub(crate) fn servers(&self) -> Servers {
         self.lock().servers.clone()
     }
 
-    pub fn learn(&self, endpoint: Endpoint) {
+    pub(crate) fn learn(&self, endpoint: Endpoint) {
         self.lock().servers.add(endpoint);
     }
 
@@ -60,7 +60,7 @@ impl Failover {
     ///
     /// # Errors
     /// The last failure, with the server it came from.
-    pub async fn each<A, F>(
+    pub(crate) async fn each<A, F>(
         &self,
         timeout: Duration,
         again: impl Fn(&ClientError) -> bool,

@@ -75,7 +75,7 @@ struct Ended {
 
 impl Driver {
     /// Verifiers spread over the servers by the hash of their name, so that all of them do not sit on the first.
-    pub fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         let hash = Sha256::digest(plan.verifier_id.as_str());
         let hash = u64::from_be_bytes(hash[..8].try_into().expect("a digest has 32 bytes"));
         let servers = plan.connection.servers.as_slice().len() as u64;
@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// Follows until told to stop, or until nobody is left who could tell.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.publish(true);
         let stopped = async move {
             stop.wait_for(|stop| *stop)

@@ -33,7 +33,7 @@ pub(crate) struct Held {
 }
 
 impl Known {
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self {
             held: None,
             freshness: never(),
@@ -119,7 +119,7 @@ pub(crate) struct Published {
 
 impl Published {
     /// `staleness_max`: beyond this age, or beyond what the cluster allows, the standing is [`Standing::Stale`].
-    pub fn new(staleness_max: Duration) -> Self {
+    pub(crate) fn new(staleness_max: Duration) -> Self {
         let nothing = FeedStatus {
             standing: Standing::Unknown,
             epoch: Epoch(0),
@@ -136,35 +136,35 @@ impl Published {
     }
 
     /// What is known: one load, no lock.
-    pub fn known(&self) -> Guard<Arc<Known>> {
+    pub(crate) fn known(&self) -> Guard<Arc<Known>> {
         self.known.load()
     }
 
-    pub fn status(&self) -> watch::Receiver<FeedStatus> {
+    pub(crate) fn status(&self) -> watch::Receiver<FeedStatus> {
         self.status.subscribe()
     }
 
-    pub fn news(&self) -> broadcast::Receiver<News> {
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
     }
 
     /// Does anybody listen? Entries are decoded only then.
-    pub fn has_listeners(&self) -> bool {
+    pub(crate) fn has_listeners(&self) -> bool {
         self.news.receiver_count() > 0
     }
 
-    pub fn tell(&self, news: News) {
+    pub(crate) fn tell(&self, news: News) {
         // Nobody listening is not an error.
         let _ = self.news.send(news);
     }
 
     /// Makes it visible to every check that begins from now on, then announces it.
-    pub fn publish(&self, known: Known, now: Monotonic) {
+    pub(crate) fn publish(&self, known: Known, now: Monotonic) {
         self.known.store(Arc::new(known));
         self.refresh(now);
     }
 
-    pub fn connected(&self, server: Option<Endpoint>) {
+    pub(crate) fn connected(&self, server: Option<Endpoint>) {
         self.status.send_if_modified(|status| {
             let changed = status.server != server;
             status.server = server;
@@ -172,14 +172,14 @@ impl Published {
         });
     }
 
-    pub fn alarm(&self, alarm: &Alarm) {
+    pub(crate) fn alarm(&self, alarm: &Alarm) {
         self.status
             .send_modify(|status| status.alarm = Some(alarm.to_string()));
         self.tell(News::Alarm(alarm.clone()));
     }
 
     /// Announces what time alone has changed. Returns when to look again.
-    pub fn refresh(&self, now: Monotonic) -> Option<Duration> {
+    pub(crate) fn refresh(&self, now: Monotonic) -> Option<Duration> {
         let known = self.known.load();
         let until = known.fresh_until(self.staleness_max);
         let standing = match until {

@@ -3,8 +3,8 @@
 //! Both sides look the same from here on: addresses for clients, a certificate to show, an operations port that speaks
 //! plain HTTP on loopback.
 
-pub mod etcd;
-pub mod hessra;
+pub(crate) mod etcd;
+pub(crate) mod hessra;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Side {
+pub(crate) enum Side {
     /// Three `hessra-node` processes.
     Hessra,
     /// Three `etcd` processes.
@@ -32,7 +32,7 @@ pub enum Side {
 }
 
 /// What a client shows, and whom it believes. PEM.
-pub struct Tls {
+pub(crate) struct Tls {
     /// The authority that servers are believed by.
     pub authority: String,
     /// The client's own certificate.
@@ -42,7 +42,7 @@ pub struct Tls {
 }
 
 /// One process and where it is reached.
-pub struct Member {
+pub(crate) struct Member {
     /// The process.
     pub process: Process,
     /// `127.0.0.1:PORT`, TLS.
@@ -52,7 +52,7 @@ pub struct Member {
 }
 
 /// Three members that serve.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Who it is.
     pub side: Side,
     /// In the order of their numbers.
@@ -71,7 +71,7 @@ impl fmt::Display for Side {
 
 impl Side {
     /// As tables say it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hessra => "hessra",
             Self::Etcd => "etcd",
@@ -98,7 +98,7 @@ impl Cluster {
     ///
     /// # Errors
     /// One ended, or is not ready in time.
-    pub fn until_ready(mut self) -> Result<Self, Failure> {
+    pub(crate) fn until_ready(mut self) -> Result<Self, Failure> {
         let began = Instant::now();
         let path = self.side.readiness_path();
         for member in &mut self.members {
@@ -118,13 +118,13 @@ impl Cluster {
     }
 
     /// Position of the leader among the members; the first one while nobody says that it leads.
-    pub fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         let leads = |member: &Member| metric(member.operations, self.side.leader_metric()) > 0.0;
         self.members.iter().position(leads).unwrap_or_default()
     }
 
     /// A metric, summed over labels and members.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         self.members
             .iter()
             .map(|member| metric(member.operations, name))
@@ -135,7 +135,11 @@ impl Cluster {
     ///
     /// # Errors
     /// A connection cannot be opened.
-    pub async fn channels(&self, count: usize, to: &[usize]) -> Result<Vec<Channel>, Failure> {
+    pub(crate) async fn channels(
+        &self,
+        count: usize,
+        to: &[usize],
+    ) -> Result<Vec<Channel>, Failure> {
         let mut channels = Vec::with_capacity(count);
         for position in to.iter().cycle().take(count) {
             channels.push(self.channel(&self.members[*position].public).await?);
@@ -174,7 +178,7 @@ impl Cluster {
 ///
 /// # Errors
 /// The loopback interface has none.
-pub fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
     let open = || {
         TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))

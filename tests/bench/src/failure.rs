@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Each says what to do, where something can be done.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum Failure {
+pub(crate) enum Failure {
     #[error("`{path}`: {reason}")]
     File { path: PathBuf, reason: String },
     #[error("cannot start {what}: {reason}")]
@@ -42,7 +42,7 @@ pub enum Failure {
 
 impl Failure {
     /// A file that cannot be read or written.
-    pub fn file(path: &Path, error: &std::io::Error) -> Self {
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::File {
             path: path.to_owned(),
             reason: error.to_string(),

@@ -16,16 +16,16 @@ const CALLS: &str = "fsync,fdatasync,sync_file_range,msync";
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Counts while it lives.
-pub struct Counting {
+pub(crate) struct Counting {
     strace: Child,
     output: PathBuf,
 }
 
 /// Calls of all members together, by name.
-pub type Counts = Vec<(String, u64)>;
+pub(crate) type Counts = Vec<(String, u64)>;
 
 /// Is there an strace?
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     let version = Command::new("strace")
         .arg("-V")
         .stdout(Stdio::null())
@@ -39,7 +39,7 @@ impl Counting {
     ///
     /// # Errors
     /// strace may not: it needs root, or a kernel that lets a process trace its siblings.
-    pub fn start(cluster: &Cluster, directory: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(cluster: &Cluster, directory: &Path) -> Result<Self, Failure> {
         let output = directory.join(format!("strace-{}.txt", cluster.side));
         let mut command = Command::new("strace");
         command
@@ -82,7 +82,7 @@ impl Counting {
     ///
     /// # Errors
     /// strace left no summary.
-    pub fn stop(mut self) -> Result<Counts, Failure> {
+    pub(crate) fn stop(mut self) -> Result<Counts, Failure> {
         // A process that strace lets go of on SIGINT runs on; one whose strace was killed may stay stopped.
         let id = i32::try_from(self.strace.id())
             .ok()

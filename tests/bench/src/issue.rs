@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::machine;
 use crate::report::{Spread, Table, milliseconds};
 
-pub use options::Options;
+pub(crate) use options::Options;
 
 use signatures::Floor;
 
@@ -29,7 +29,7 @@ use signatures::Floor;
 ///
 /// # Errors
 /// A node cannot be started, or refuses to issue.
-pub async fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     println!(
         "# Issuing tokens, beside the Ed25519 work inside them\n\n{}",
         machine::description(&options.directory)

@@ -20,7 +20,7 @@ const MICROSECONDS_MAX: u64 = 60_000_000;
 
 /// What one turn does.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Each with one request under way.
     pub clients: usize,
     /// Not measured.
@@ -30,7 +30,7 @@ pub struct Plan {
 }
 
 /// What one turn came to.
-pub struct Turn {
+pub(crate) struct Turn {
     /// Of the writes that ended while it was measured, in microseconds.
     pub latencies: Histogram<u64>,
     /// Measured.
@@ -51,14 +51,14 @@ pub struct Turn {
 
 /// Numbers of writes: every write of a run has its own.
 #[derive(Clone)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     names: Names,
     next: Arc<AtomicU64>,
 }
 
 impl Numbers {
     /// Starts at 1.
-    pub fn new(names: Names) -> Self {
+    pub(crate) fn new(names: Names) -> Self {
         Self {
             names,
             next: Arc::new(AtomicU64::new(1)),
@@ -66,24 +66,24 @@ impl Numbers {
     }
 
     /// The next write.
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What they name.
-    pub fn names(&self) -> Names {
+    pub(crate) fn names(&self) -> Names {
         self.names
     }
 }
 
 /// A histogram for latencies in microseconds, three significant digits.
-pub fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MICROSECONDS_MAX, 3)
         .expect("one is below a minute, and three digits are allowed")
 }
 
 /// As recorded in it.
-pub fn microseconds(duration: Duration) -> u64 {
+pub(crate) fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros())
         .unwrap_or(u64::MAX)
         .clamp(1, MICROSECONDS_MAX)
@@ -91,7 +91,7 @@ pub fn microseconds(duration: Duration) -> u64 {
 
 impl Turn {
     /// Writes per second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.seconds
     }
 }
@@ -100,7 +100,7 @@ impl Turn {
 ///
 /// # Errors
 /// The cluster cannot be reached. Writes that fail are counted, not returned.
-pub async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Turn, Failure> {
+pub(crate) async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Turn, Failure> {
     let everyone: Vec<usize> = (0..cluster.members.len()).collect();
     let channels = cluster
         .channels(plan.clients.min(CONNECTIONS_MAX), &everyone)

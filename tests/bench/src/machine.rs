@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Cores, memory, kernel and file system of `directory`, on one line.
-pub fn description(directory: &Path) -> String {
+pub(crate) fn description(directory: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let memory = read("/proc/meminfo");
@@ -37,7 +37,7 @@ pub fn description(directory: &Path) -> String {
 /// Bytes that reached the block device under `directory` so far, whoever wrote them (iostats.rst of the kernel, field 7);
 /// `None` where there is no such device. The count that the kernel keeps per process, `write_bytes`, is no measure: a small
 /// write into a large folio of the page cache counts as the whole folio.
-pub fn written(directory: &Path) -> Option<u64> {
+pub(crate) fn written(directory: &Path) -> Option<u64> {
     const SECTOR_BYTES: u64 = 512;
     let device = fs::metadata(directory).ok()?.dev();
     let device =
@@ -52,7 +52,7 @@ pub fn written(directory: &Path) -> Option<u64> {
 }
 
 /// The load averages of 1, 5 and 15 minutes.
-pub fn load_average() -> String {
+pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace()
         .take(3)

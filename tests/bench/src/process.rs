@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::failure::Failure;
 
 /// One process that this run started. Ends with the value.
-pub struct Process {
+pub(crate) struct Process {
     /// `hessra 1`, `etcd 3`, …
     pub name: String,
     /// Where it writes its log lines.
@@ -17,7 +17,7 @@ pub struct Process {
 
 /// What a process has used so far, and holds now (proc(5)).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// CPU seconds in user mode.
     pub user: f64,
     /// CPU seconds in the kernel.
@@ -31,7 +31,7 @@ impl Process {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(name: String, command: &mut Command, log: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(name: String, command: &mut Command, log: &Path) -> Result<Self, Failure> {
         let output = File::create(log).map_err(|error| Failure::file(log, &error))?;
         let errors = output
             .try_clone()
@@ -53,7 +53,7 @@ impl Process {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -61,7 +61,7 @@ impl Process {
     ///
     /// # Errors
     /// It has ended: the error has the end of its log.
-    pub fn alive(&mut self) -> Result<(), Failure> {
+    pub(crate) fn alive(&mut self) -> Result<(), Failure> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(Failure::Ended {
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// What it has used so far.
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         usage(&self.child.id().to_string())
     }
 }
@@ -91,7 +91,7 @@ impl Drop for Process {
 }
 
 /// What this process, the clients of both sides, has used so far.
-pub fn own_usage() -> Usage {
+pub(crate) fn own_usage() -> Usage {
     usage("self")
 }
 
@@ -127,7 +127,7 @@ fn usage(id: &str) -> Usage {
 
 impl Usage {
     /// What was used since `before`; memory as it is now.
-    pub fn since(self, before: Self) -> Self {
+    pub(crate) fn since(self, before: Self) -> Self {
         Self {
             user: self.user - before.user,
             system: self.system - before.system,
@@ -136,7 +136,7 @@ impl Usage {
     }
 
     /// CPU seconds of both kinds.
-    pub fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         self.user + self.system
     }
 }

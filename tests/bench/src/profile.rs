@@ -13,13 +13,13 @@ const ROWS_MAX: usize = 30;
 const FREQUENCY: &str = "397";
 
 /// Records while it lives.
-pub struct Recording {
+pub(crate) struct Recording {
     perf: Child,
     output: std::path::PathBuf,
 }
 
 /// Is there a perf that may record?
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     let version = Command::new("perf")
         .arg("--version")
         .stdout(Stdio::null())
@@ -33,7 +33,11 @@ impl Recording {
     ///
     /// # Errors
     /// perf cannot be started.
-    pub fn start(cluster: &Cluster, directory: &Path, duration: Duration) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        cluster: &Cluster,
+        directory: &Path,
+        duration: Duration,
+    ) -> Result<Self, Failure> {
         let output = directory.join(format!("perf-{}.data", cluster.side));
         let ids: Vec<String> = cluster
             .members
@@ -59,7 +63,7 @@ impl Recording {
     ///
     /// # Errors
     /// perf recorded nothing: it may need root.
-    pub fn report(mut self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn report(mut self) -> Result<Vec<String>, Failure> {
         let _ = self.perf.wait();
         let mut command = Command::new("perf");
         command.args([

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Writes of each side under each number of followers, all rounds together.
     pub writes: usize,
     /// Numbers of verifiers, each a table.
@@ -77,7 +77,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start, or nobody can follow it.
-pub async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
     println!(
         "# Revoke until denied, beside etcd's put until seen\n\n{}",
         machine::description(&options.directory)

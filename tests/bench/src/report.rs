@@ -5,11 +5,11 @@ use std::fmt;
 use comfy_table::{CellAlignment, presets};
 
 /// A table in Markdown; the first column is text, all others numbers.
-pub struct Table(comfy_table::Table);
+pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
     /// With these headings.
-    pub fn new(headings: &[&str]) -> Self {
+    pub(crate) fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
             .load_style(presets::ASCII_MARKDOWN)
@@ -20,19 +20,19 @@ impl Table {
     }
 
     /// One more row.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells);
     }
 
     /// Prints it to stdout under a title.
-    pub fn print(&self, title: &str) {
+    pub(crate) fn print(&self, title: &str) {
         println!("\n## {title}\n\n{}", self.0);
     }
 }
 
 /// The middle of several runs, and how far they lie apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The middle one; of an even number, the lower of the two in the middle.
     pub median: f64,
     /// The smallest.
@@ -43,7 +43,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of these figures; zeroes of none.
-    pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |position: usize| sorted.get(position).copied().unwrap_or_default();
@@ -69,12 +69,12 @@ impl fmt::Display for Spread {
 }
 
 /// Microseconds as milliseconds.
-pub fn milliseconds(microseconds: u64) -> String {
+pub(crate) fn milliseconds(microseconds: u64) -> String {
     format!("{:.2}", microseconds as f64 / 1000.0)
 }
 
 /// Bytes as mebibytes.
-pub fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 

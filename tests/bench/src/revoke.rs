@@ -17,7 +17,7 @@ use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Numbers of clients, each a table.
     pub clients: Vec<usize>,
     /// Measured in every turn.
@@ -48,7 +48,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start.
-pub async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
     let clusters = start(options)?;
     println!(
         "# Durable revokes beside etcd puts\n\n{}",

@@ -38,7 +38,7 @@ const RULES: u64 = 100_000;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Of every kind, in every round.
     pub checks: usize,
     /// Rounds; the kinds take turns within each.
@@ -100,7 +100,7 @@ impl Signer for Key {
 ///
 /// # Errors
 /// A token cannot be made, or a check says no.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     println!(
         "# One check, beside biscuit-auth alone\n\n{}",
         machine::description(std::path::Path::new("."))

@@ -18,28 +18,28 @@ const SUBTREE: &str = "urn:hessra:alice:agent";
 
 /// Names of one run: unique, because a second write of a name would be answered without a write.
 #[derive(Clone, Copy, Debug)]
-pub struct Names {
+pub(crate) struct Names {
     run: u64,
 }
 
 impl Names {
     /// Names that no earlier run used.
-    pub fn new(run: u64) -> Self {
+    pub(crate) fn new(run: u64) -> Self {
         Self { run }
     }
 
     /// What every identity of the run starts with.
-    pub fn prefix(self) -> String {
+    pub(crate) fn prefix(self) -> String {
         format!("{SUBTREE}:{:08x}-", self.run as u32)
     }
 
     /// The identity that write `number` revokes.
-    pub fn identity(self, number: u64) -> String {
+    pub(crate) fn identity(self, number: u64) -> String {
         format!("{}{number:012}", self.prefix())
     }
 
     /// The write that named this identity.
-    pub fn number(self, identity: &str) -> Option<u64> {
+    pub(crate) fn number(self, identity: &str) -> Option<u64> {
         identity.strip_prefix(&self.prefix())?.parse().ok()
     }
 
@@ -50,7 +50,7 @@ impl Names {
     }
 
     /// The revoke that write `number` is.
-    pub fn revoke(self, number: u64) -> RevokeRequest {
+    pub(crate) fn revoke(self, number: u64) -> RevokeRequest {
         RevokeRequest {
             request_id: self.request_id(number),
             targets: vec![Target {
@@ -64,7 +64,7 @@ impl Names {
     }
 
     /// The put that write `number` is: the identity is the key, and the rest of the revoke the value.
-    pub fn put(self, number: u64) -> PutRequest {
+    pub(crate) fn put(self, number: u64) -> PutRequest {
         // Request id, reason and ticket, and the tags and lengths that a revoke has more than a put.
         const OTHER_FIELDS: usize = 43;
         PutRequest {
@@ -76,7 +76,7 @@ impl Names {
 
 /// A client of either side, over a connection that others share.
 #[derive(Clone)]
-pub enum Writer {
+pub(crate) enum Writer {
     /// Revokes a subtree.
     Hessra(AuthorityClient<Channel>),
     /// Puts a key.
@@ -85,7 +85,7 @@ pub enum Writer {
 
 impl Writer {
     /// Over this connection.
-    pub fn new(side: Side, channel: Channel) -> Self {
+    pub(crate) fn new(side: Side, channel: Channel) -> Self {
         match side {
             Side::Hessra => Self::Hessra(AuthorityClient::new(channel)),
             Side::Etcd => Self::Etcd(KvClient::new(channel)),
@@ -96,7 +96,7 @@ impl Writer {
     ///
     /// # Errors
     /// As the server said.
-    pub async fn write(&mut self, names: Names, number: u64) -> Result<(), tonic::Status> {
+    pub(crate) async fn write(&mut self, names: Names, number: u64) -> Result<(), tonic::Status> {
         match self {
             Self::Hessra(client) => client.revoke(names.revoke(number)).await.map(|_| ()),
             Self::Etcd(client) => client.put(names.put(number)).await.map(|_| ()),

@@ -25,13 +25,13 @@ const WAITING_MAX: usize = 1_024;
 
 /// Nodes that could not be asked, and why.
 #[derive(Debug, Default)]
-pub struct Missing {
+pub(super) struct Missing {
     nodes: Vec<(String, Failure)>,
 }
 
 impl Missing {
     /// One more.
-    pub fn add(&mut self, node: u64, server: &Endpoint, failure: Failure) {
+    pub(super) fn add(&mut self, node: u64, server: &Endpoint, failure: Failure) {
         let name = match node {
             0 => server.to_string(),
             node => format!("node {node} ({server})"),
@@ -40,19 +40,19 @@ impl Missing {
     }
 
     /// Their names.
-    pub fn nodes(&self) -> Vec<&str> {
+    pub(super) fn nodes(&self) -> Vec<&str> {
         self.nodes.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Says who is missing.
-    pub fn warn(&self, console: Console) {
+    pub(super) fn warn(&self, console: Console) {
         for (name, failure) in &self.nodes {
             console.warn(&format!("{name} is missing: {failure}"));
         }
     }
 
     /// Says who is missing; then the answer is not the whole one.
-    pub fn told(self, console: Console) -> Outcome {
+    pub(super) fn told(self, console: Console) -> Outcome {
         if self.nodes.is_empty() {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Missing {
     }
 
     /// Nobody answered: the failure of one of them says why.
-    pub fn into_failure(self) -> Failure {
+    pub(super) fn into_failure(self) -> Failure {
         let first = self.nodes.into_iter().next();
         first.map_or_else(
             || Failure::unavailable("no node could be asked"),
@@ -75,7 +75,7 @@ impl Missing {
 
 /// What the nodes said.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub(super) struct Gathered {
     records: Vec<Value>,
     missing: Missing,
     answered: usize,
@@ -83,7 +83,7 @@ pub struct Gathered {
 
 impl Gathered {
     /// The answer of one node.
-    pub fn add(&mut self, node: u64, server: &Endpoint, found: Outcome<Vec<String>>) {
+    pub(super) fn add(&mut self, node: u64, server: &Endpoint, found: Outcome<Vec<String>>) {
         let records = found.and_then(|lines| lines.iter().map(|line| parsed(line)).collect());
         match records {
             Ok(records) => {
@@ -99,7 +99,7 @@ impl Gathered {
     ///
     /// # Errors
     /// Nobody answered.
-    pub fn newest_first(mut self) -> Outcome<(Vec<Value>, Missing)> {
+    pub(super) fn newest_first(mut self) -> Outcome<(Vec<Value>, Missing)> {
         if self.answered == 0 {
             return Err(self.missing.into_failure());
         }
@@ -133,10 +133,14 @@ fn says_from_where(record: &Value) -> bool {
 }
 
 /// Where following goes on, by node.
-pub type Places = Vec<(u64, Endpoint, u64)>;
+pub(super) type Places = Vec<(u64, Endpoint, u64)>;
 
 /// The newest records of every node, and the record after them.
-pub async fn newest(client: &AuditClient, conditions: &[String], last: u32) -> (Gathered, Places) {
+pub(super) async fn newest(
+    client: &AuditClient,
+    conditions: &[String],
+    last: u32,
+) -> (Gathered, Places) {
     let (mut gathered, mut places) = (Gathered::default(), Places::new());
     for (node, server) in client.servers().await {
         let found = newest_of(client, &server, conditions, last).await;
@@ -172,7 +176,7 @@ async fn newest_of(
 }
 
 /// What comes from a node that is followed.
-pub enum Followed {
+pub(super) enum Followed {
     /// A new record.
     Record(Value),
     /// A node does not answer; it is tried again.
@@ -180,7 +184,7 @@ pub enum Followed {
 }
 
 /// Records of all nodes as they come, each node's in its order. A node that is gone is asked again, from where it was.
-pub fn follow(
+pub(super) fn follow(
     client: &AuditClient,
     conditions: &[String],
     places: Places,
@@ -254,14 +258,14 @@ impl Following {
 
 /// Ids of records that were shown.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     ids: BTreeSet<String>,
     order: VecDeque<String>,
 }
 
 impl Seen {
     /// These were.
-    pub fn from<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
+    pub(super) fn from<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
         let mut seen = Self::default();
         ids.for_each(|id| {
             seen.is_new(&json!({ "id": id }));
@@ -270,7 +274,7 @@ impl Seen {
     }
 
     /// It is shown for the first time.
-    pub fn is_new(&mut self, record: &Value) -> bool {
+    pub(super) fn is_new(&mut self, record: &Value) -> bool {
         let id = record["id"].as_str().unwrap_or_default();
         if !self.ids.insert(id.to_owned()) {
             return false;

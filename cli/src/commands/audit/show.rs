@@ -6,12 +6,12 @@ use serde_json::Value;
 const EVENT_WIDTH: usize = 21;
 
 /// Many records, a line each.
-pub fn lines(records: &[Value]) -> String {
+pub(super) fn lines(records: &[Value]) -> String {
     records.iter().map(|record| line(record) + "\n").collect()
 }
 
 /// One record.
-pub fn line(record: &Value) -> String {
+pub(super) fn line(record: &Value) -> String {
     let text = |pointer: &str| {
         record
             .pointer(pointer)

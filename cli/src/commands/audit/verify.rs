@@ -26,7 +26,7 @@ use crate::files;
 use crate::output::Console;
 
 /// Checks files, or every node.
-pub async fn run(context: &Context, console: Console, arguments: VerifyAudit) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, arguments: VerifyAudit) -> Outcome {
     let keys = arguments.keys.as_deref().map(read_keys).transpose()?;
     match arguments.path {
         Some(path) => verify_files(console, &path, keys.unwrap_or_default()),

@@ -13,7 +13,7 @@ use crate::context::Settings;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
-pub struct Editor {
+pub(super) struct Editor {
     path: PathBuf,
     document: DocumentMut,
 }
@@ -21,7 +21,7 @@ pub struct Editor {
 impl Editor {
     /// # Errors
     /// Usage: the file is no TOML.
-    pub fn open(path: &Path) -> Outcome<Self> {
+    pub(super) fn open(path: &Path) -> Outcome<Self> {
         let text = files::read_text_if_there(path)?.unwrap_or_default();
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
             Failure::usage(format!(
@@ -40,7 +40,7 @@ impl Editor {
     ///
     /// # Errors
     /// Usage: no such key, or a value that does not fit.
-    pub fn set(&mut self, key: &str, text: &str) -> Outcome {
+    pub(super) fn set(&mut self, key: &str, text: &str) -> Outcome {
         let parts = parts(key)?;
         let (last, tables) = parts.split_last().expect("a key has at least one part");
         let mut table: &mut Table = self.document.as_table_mut();
@@ -60,13 +60,13 @@ impl Editor {
     }
 
     /// Removes a value of the top level.
-    pub fn unset(&mut self, key: &str) {
+    pub(super) fn unset(&mut self, key: &str) {
         self.document.remove(key);
     }
 
     /// # Errors
     /// Not found.
-    pub fn get(&self, key: &str) -> Outcome<Value> {
+    pub(super) fn get(&self, key: &str) -> Outcome<Value> {
         let found = parts(key)?
             .iter()
             .try_fold(self.to_json(), |value, part| value.get(part).cloned());
@@ -76,12 +76,12 @@ impl Editor {
         })
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let table: toml::Table = self.document.to_string().parse().unwrap_or_default();
         serde_json::to_value(table).unwrap_or_default()
     }
 
-    pub fn save(&self) -> Outcome {
+    pub(super) fn save(&self) -> Outcome {
         files::write_private(&self.path, self.document.to_string().as_bytes())
     }
 }

@@ -24,7 +24,7 @@ const OURS: [&str; 4] = [
 ];
 
 /// Remembers a server with the files that were named, and fetches its keys.
-pub async fn init(
+pub(crate) async fn init(
     connection: &ConnectionArguments,
     console: Console,
     arguments: &InitArguments,
@@ -72,7 +72,7 @@ pub async fn init(
 }
 
 /// Fetches keys and CA of a known server again.
-pub async fn refresh(
+pub(super) async fn refresh(
     connection: &ConnectionArguments,
     console: Console,
     arguments: &ServerName,
@@ -154,7 +154,7 @@ fn keep_ca(context: &Context, pem: &str) -> Outcome {
 }
 
 /// Deletes what this command wrote about a server. Answers whether something of version 0.3 stays.
-pub fn forget(folder: &Path) -> Outcome<bool> {
+pub(super) fn forget(folder: &Path) -> Outcome<bool> {
     for name in OURS {
         let path = folder.join(name);
         match std::fs::remove_file(&path) {
@@ -167,7 +167,7 @@ pub fn forget(folder: &Path) -> Outcome<bool> {
     Ok(std::fs::remove_dir(folder).is_err())
 }
 
-pub fn to_json(name: &str, known: &ServerSettings) -> Value {
+pub(super) fn to_json(name: &str, known: &ServerSettings) -> Value {
     json!({
         "server": name,
         "hostname": known.hostname,
@@ -180,7 +180,7 @@ pub fn to_json(name: &str, known: &ServerSettings) -> Value {
     })
 }
 
-pub fn to_text(known: &ServerSettings) -> String {
+pub(super) fn to_text(known: &ServerSettings) -> String {
     let path = |name: &str, path: &Option<std::path::PathBuf>| {
         path.as_ref()
             .map(|path| format!("    {name:<5} {}\n", path.display()))

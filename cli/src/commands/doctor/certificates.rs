@@ -15,13 +15,13 @@ const SOON: u64 = 14 * 24 * 60 * 60;
 
 /// From when to when a certificate is valid, in unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(super) struct Validity {
     pub from: u64,
     pub until: u64,
 }
 
 /// Validity of every certificate in a PEM file.
-pub fn read(bytes: &[u8], path: &Path) -> Outcome<Vec<Validity>> {
+pub(super) fn read(bytes: &[u8], path: &Path) -> Outcome<Vec<Validity>> {
     let ders: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     let found: Option<Vec<Validity>> = ders
         .ok()
@@ -32,7 +32,7 @@ pub fn read(bytes: &[u8], path: &Path) -> Outcome<Vec<Validity>> {
 }
 
 /// Validity of one certificate.
-pub fn validity(der: &[u8]) -> Option<Validity> {
+pub(super) fn validity(der: &[u8]) -> Option<Validity> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let seconds =
         |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
@@ -44,7 +44,7 @@ pub fn validity(der: &[u8]) -> Option<Validity> {
 }
 
 /// Valid now and for a while, or what to do. The first to end counts.
-pub fn judge(name: &'static str, what: &str, found: &[Validity], now: u64) -> Finding {
+pub(super) fn judge(name: &'static str, what: &str, found: &[Validity], now: u64) -> Finding {
     let until = found
         .iter()
         .map(|validity| validity.until)

@@ -26,7 +26,7 @@ const SKEW_MAX_MS: u64 = 2_000;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Checks the way to the cluster and the cluster itself.
-pub async fn check(context: &Context) -> Vec<Finding> {
+pub(super) async fn check(context: &Context) -> Vec<Finding> {
     let Ok(connection) = context.connection() else {
         return Vec::new();
     };

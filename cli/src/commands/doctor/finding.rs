@@ -8,7 +8,7 @@ use crate::output;
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     pub name: &'static str,
     /// `Done`, `Unconfirmed` (needs a look) or `Unavailable` (does not work).
     pub exit: Exit,
@@ -18,7 +18,7 @@ pub struct Finding {
 
 impl Finding {
     /// As it should be.
-    pub fn good(name: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn good(name: &'static str, message: impl Into<String>) -> Self {
         Self {
             name,
             exit: Exit::Done,
@@ -28,7 +28,7 @@ impl Finding {
     }
 
     /// Works, but somebody will have to act.
-    pub fn warning(
+    pub(super) fn warning(
         name: &'static str,
         message: impl Into<String>,
         hint: impl Into<String>,
@@ -42,7 +42,11 @@ impl Finding {
     }
 
     /// Does not work.
-    pub fn bad(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn bad(
+        name: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self {
             name,
             exit: Exit::Unavailable,
@@ -52,7 +56,7 @@ impl Finding {
     }
 
     /// Does not work, as a failure says.
-    pub fn failed(name: &'static str, failure: Failure) -> Self {
+    pub(super) fn failed(name: &'static str, failure: Failure) -> Self {
         Self {
             name,
             exit: Exit::Unavailable,
@@ -62,13 +66,13 @@ impl Finding {
     }
 
     /// Needs a look rather than does not work.
-    pub fn soften(&mut self) {
+    pub(super) fn soften(&mut self) {
         if self.exit == Exit::Unavailable {
             self.exit = Exit::Unconfirmed;
         }
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let result = match self.exit {
             Exit::Done => "ok",
             Exit::Unconfirmed => "warn",
@@ -77,7 +81,7 @@ impl Finding {
         json!({"name": self.name, "result": result, "message": self.message, "hint": self.hint})
     }
 
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let hint = self
             .hint
             .iter()

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 const AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// How old the keys are that sign.
-pub async fn check(authority: &Authority) -> Finding {
+pub(super) async fn check(authority: &Authority) -> Finding {
     match authority.list_keys().await {
         Ok(answer) => judge(&answer),
         Err(error) => Finding::failed("keys", Failure::from(error)),
@@ -41,7 +41,7 @@ fn judge(answer: &ListKeysResponse) -> Finding {
 }
 
 /// Is there a second person for what can hurt everyone?
-pub fn two_person(status: &StatusResponse) -> Finding {
+pub(super) fn two_person(status: &StatusResponse) -> Finding {
     if !status.one_person {
         return Finding::good(
             "approvals",

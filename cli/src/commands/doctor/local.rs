@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::files;
 
 /// Checks this computer's side.
-pub fn check(context: &Context) -> Vec<Finding> {
+pub(super) fn check(context: &Context) -> Vec<Finding> {
     let mut findings = vec![config(context), authority(context), certificate(context)];
     findings.extend(private(context));
     findings

@@ -16,7 +16,7 @@ use crate::knowledge;
 use crate::output::{Console, timestamp};
 
 /// Prints news until somebody stops it.
-pub async fn run(context: &Context, console: Console, from: Option<u64>) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, from: Option<u64>) -> Outcome {
     let verifier = knowledge::watcher(context)?;
     let mut news = verifier.news();
     let from = Revision(from.unwrap_or_default());

@@ -15,7 +15,7 @@ use crate::signing_key;
 use crate::store::TokenName;
 
 /// Asks for the token, keeps it, and remembers the server and its keys.
-pub async fn run(context: &Context, console: Console, arguments: &Authenticate) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, arguments: &Authenticate) -> Outcome {
     let name = name(console, arguments)?;
     let client = IdentityClient::new(context.authenticated_connection()?)?;
     let issued = client.request_identity_token(arguments.ttl).await?;

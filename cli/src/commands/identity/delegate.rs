@@ -17,7 +17,7 @@ use crate::store::TokenName;
 use crate::tokens;
 
 /// Makes the token, and keeps it when a name is given.
-pub async fn run(context: &Context, console: Console, arguments: &Delegate) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, arguments: &Delegate) -> Outcome {
     let name: Option<TokenName> = arguments.save_as.as_deref().map(str::parse).transpose()?;
     let from = match &arguments.from_token {
         Some(argument) => tokens::read(context, argument)?,

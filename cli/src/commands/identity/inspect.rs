@@ -17,7 +17,7 @@ use crate::tokens::{self, GivenToken};
 
 /// What a token says about itself, with the clock of this computer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Inspected {
+pub(crate) struct Inspected {
     said: Description,
     now: u64,
 }
@@ -27,17 +27,17 @@ impl Inspected {
     ///
     /// # Errors
     /// Usage: the text is no token.
-    pub fn read(text: &str, now: u64) -> Outcome<Self> {
+    pub(crate) fn read(text: &str, now: u64) -> Outcome<Self> {
         sdk::describe(text).map(|said| Self { said, now })
     }
 
     /// Everything it says.
-    pub fn said(&self) -> &Description {
+    pub(crate) fn said(&self) -> &Description {
         &self.said
     }
 
     /// Who acts: the last of the chain; of an authorization, to whom the right is granted.
-    pub fn identity(&self) -> &str {
+    pub(crate) fn identity(&self) -> &str {
         let granted = || self.said.rights.first().map(|right| right.subject.as_str());
         self.said
             .chain
@@ -48,12 +48,12 @@ impl Inspected {
     }
 
     /// Unix seconds: the earliest end that any of its blocks sets.
-    pub fn expires_at(&self) -> Option<u64> {
+    pub(crate) fn expires_at(&self) -> Option<u64> {
         self.said.expires_at.map(|end| end.0)
     }
 
     /// `valid`, `expired` or `unknown`, by the clock alone.
-    pub fn status(&self) -> &'static str {
+    pub(crate) fn status(&self) -> &'static str {
         match self.expires_at() {
             None => "unknown",
             Some(end) if self.now < end => "valid",
@@ -62,7 +62,7 @@ impl Inspected {
     }
 
     /// How long it still lives: `59m`, `expired` or `unknown`.
-    pub fn expires_in_human(&self) -> String {
+    pub(crate) fn expires_in_human(&self) -> String {
         match self.expires_at() {
             Some(end) if self.now < end => duration::rounded(Duration::from_secs(end - self.now)),
             Some(_) => "expired".to_owned(),
@@ -72,7 +72,7 @@ impl Inspected {
 }
 
 /// Prints what a token says.
-pub fn run(context: &Context, console: Console, arguments: &InspectToken) -> Outcome {
+pub(super) fn run(context: &Context, console: Console, arguments: &InspectToken) -> Outcome {
     let given = match &arguments.positional {
         Some(argument) => tokens::read(context, argument)?,
         None => tokens::read_stored(context, &arguments.token)?,
@@ -81,7 +81,7 @@ pub fn run(context: &Context, console: Console, arguments: &InspectToken) -> Out
 }
 
 /// Prints what a token says, wherever it came from.
-pub fn print(console: Console, given: &GivenToken) -> Outcome {
+pub(crate) fn print(console: Console, given: &GivenToken) -> Outcome {
     let inspected = Inspected::read(&given.text, clock::unix_seconds())?;
     console.answer(&to_json(&inspected, &given.source, console.verbose), || {
         to_text(&inspected, console.verbose)

@@ -15,7 +15,7 @@ use crate::store::TokenName;
 use crate::tokens;
 
 /// Asks with the client certificate, or with the identity token that was named.
-pub async fn run(
+pub(super) async fn run(
     context: &Context,
     console: Console,
     identity: Identity,

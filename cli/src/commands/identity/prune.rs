@@ -26,7 +26,7 @@ struct Found {
 }
 
 /// Forgets, or says what would be forgotten.
-pub fn run(context: &Context, console: Console, arguments: &PruneTokens) -> Outcome {
+pub(super) fn run(context: &Context, console: Console, arguments: &PruneTokens) -> Outcome {
     let store = context.tokens();
     let found = look(&store)?;
     if !arguments.dry_run && !found.expired.is_empty() {

@@ -11,7 +11,11 @@ use crate::output::Console;
 use crate::store::TokenName;
 
 /// Refreshes a stored token and keeps the fresh one.
-pub async fn run(context: &Context, console: Console, arguments: &RefreshIdentity) -> Outcome {
+pub(super) async fn run(
+    context: &Context,
+    console: Console,
+    arguments: &RefreshIdentity,
+) -> Outcome {
     let name: TokenName = match &arguments.token_name {
         Some(name) => name.parse()?,
         None => TokenName::default_name(),

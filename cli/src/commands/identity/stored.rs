@@ -11,7 +11,7 @@ use crate::output::{Console, Table};
 use crate::store::{TokenName, TokenStore};
 
 /// Names, or with details whose token it is and until when.
-pub fn list(context: &Context, console: Console, arguments: &ListTokens) -> Outcome {
+pub(super) fn list(context: &Context, console: Console, arguments: &ListTokens) -> Outcome {
     let store = context.tokens();
     let names = store.names()?;
     if !arguments.details {
@@ -37,7 +37,7 @@ pub fn list(context: &Context, console: Console, arguments: &ListTokens) -> Outc
 }
 
 /// Forgets a token; forgetting one that is not there is no failure, as published.
-pub fn delete(context: &Context, console: Console, arguments: &DeleteToken) -> Outcome {
+pub(super) fn delete(context: &Context, console: Console, arguments: &DeleteToken) -> Outcome {
     let name: TokenName = arguments.name.parse()?;
     let existed = context.tokens().delete(&name)?;
     let server = context.servers().first().map(ToString::to_string);

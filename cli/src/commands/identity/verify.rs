@@ -17,7 +17,11 @@ use crate::sdk;
 use crate::tokens;
 
 /// Answers on stdout and by the exit code.
-pub async fn run(context: &Context, console: Console, arguments: &VerifyIdentity) -> Outcome {
+pub(super) async fn run(
+    context: &Context,
+    console: Console,
+    arguments: &VerifyIdentity,
+) -> Outcome {
     let given = tokens::read_stored(context, &arguments.token)?;
     let expected = arguments
         .identity

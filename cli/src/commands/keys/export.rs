@@ -11,7 +11,11 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Console;
 
 /// Prints keys in the form that was asked for, whatever `--output` says: the form is the point.
-pub async fn run(authority: &Authority, console: Console, arguments: &ExportKeys) -> Outcome {
+pub(super) async fn run(
+    authority: &Authority,
+    console: Console,
+    arguments: &ExportKeys,
+) -> Outcome {
     let keys = authority.list_keys().await?.keys;
     let chosen = |key: &&KeyInfo| arguments.id.is_none_or(|id| key.id == id);
     let keys: Vec<&KeyInfo> = keys.iter().filter(chosen).collect();

@@ -32,7 +32,11 @@ const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Rotates.
-pub async fn run(authority: &Authority, console: Console, arguments: &RotateKeys) -> Outcome {
+pub(super) async fn run(
+    authority: &Authority,
+    console: Console,
+    arguments: &RotateKeys,
+) -> Outcome {
     let keys = authority.list_keys().await?.keys;
     let old = in_state(&keys, arguments.purpose, "active").cloned();
     if arguments.emergency {

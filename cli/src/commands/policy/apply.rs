@@ -16,7 +16,11 @@ use crate::output::Console;
 const WORD: &str = "apply";
 
 /// `policy apply`
-pub async fn apply(authority: &Authority, console: Console, arguments: &ApplyPolicy) -> Outcome {
+pub(super) async fn apply(
+    authority: &Authority,
+    console: Console,
+    arguments: &ApplyPolicy,
+) -> Outcome {
     let texts = Texts::read(&arguments.files)?;
     let view = report::valid(console, &texts)?;
     let shown = authority.show_policy(0).await?;
@@ -41,7 +45,7 @@ pub async fn apply(authority: &Authority, console: Console, arguments: &ApplyPol
 }
 
 /// `policy rollback`
-pub async fn rollback(
+pub(super) async fn rollback(
     authority: &Authority,
     console: Console,
     arguments: &RollbackPolicy,

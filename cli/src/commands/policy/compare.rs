@@ -15,7 +15,7 @@ use super::texts::Texts;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What stands against what is new.
-pub struct Comparison {
+pub(super) struct Comparison {
     /// Of what stands.
     pub revision: u64,
     meaning: Difference,
@@ -25,7 +25,7 @@ pub struct Comparison {
 impl Comparison {
     /// `new` must be the view of the new texts. A policy that stands and that this version cannot read is compared by
     /// its lines, and by meaning as if it permitted nothing.
-    pub fn new(shown: &ShowPolicyResponse, texts: &Texts, new: &PolicyView) -> Self {
+    pub(super) fn new(shown: &ShowPolicyResponse, texts: &Texts, new: &PolicyView) -> Self {
         let old = shown.texts.clone().unwrap_or_default();
         let revision = shown.version.as_ref().map_or(0, |version| version.revision);
         let standing =
@@ -43,12 +43,12 @@ impl Comparison {
     }
 
     /// Not even a line differs.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.meaning.is_empty() && self.lines.iter().all(|(_, lines)| lines.is_empty())
     }
 
     /// One line: how much.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let gained: usize = self
             .meaning
             .rights
@@ -69,7 +69,7 @@ impl Comparison {
     }
 
     /// By meaning, then by lines.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for RightsChange { who, gains, loses } in &self.meaning.rights {
             text.push_str(&format!("{who}\n"));
@@ -92,7 +92,7 @@ impl Comparison {
     }
 
     /// For programs.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let rights: Vec<Value> = self
             .meaning
             .rights

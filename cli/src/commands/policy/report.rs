@@ -13,7 +13,7 @@ use crate::output::Console;
 ///
 /// # Errors
 /// No: they are not valid.
-pub fn valid(console: Console, texts: &Texts) -> Outcome<PolicyView> {
+pub(super) fn valid(console: Console, texts: &Texts) -> Outcome<PolicyView> {
     texts.view().map_err(|error| {
         show(console, &error);
         invalid(texts, &error)
@@ -24,7 +24,7 @@ pub fn valid(console: Console, texts: &Texts) -> Outcome<PolicyView> {
 ///
 /// # Errors
 /// No: they are not valid there.
-pub fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyResponse) -> Outcome {
+pub(super) fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyResponse) -> Outcome {
     if answer.problems.is_empty() {
         return Ok(());
     }
@@ -41,7 +41,7 @@ pub fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyResponse)
 }
 
 /// Every problem with its quoted line, to people.
-pub fn show(console: Console, error: &PolicyError) {
+pub(super) fn show(console: Console, error: &PolicyError) {
     // Colours are taken out again where the stream does not show them.
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(110);
     for diagnostic in error.diagnostics() {
@@ -58,7 +58,7 @@ pub fn show(console: Console, error: &PolicyError) {
 }
 
 /// The failure after them.
-pub fn invalid(texts: &Texts, error: &PolicyError) -> Failure {
+pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> Failure {
     let count = error.problems().count() + error.more();
     let problems = if count == 1 {
         "1 problem".to_owned()
@@ -78,7 +78,7 @@ pub fn invalid(texts: &Texts, error: &PolicyError) -> Failure {
 }
 
 /// For programs.
-pub fn to_json(error: &PolicyError) -> Value {
+pub(super) fn to_json(error: &PolicyError) -> Value {
     let problems: Vec<Value> = error
         .problems()
         .map(|problem| {

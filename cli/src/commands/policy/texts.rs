@@ -10,7 +10,7 @@ use crate::failure::Outcome;
 use crate::files;
 
 /// Both texts, and what they were called.
-pub struct Texts {
+pub(super) struct Texts {
     name: PathBuf,
     pub clients: String,
     pub resources: String,
@@ -21,7 +21,7 @@ impl Texts {
     ///
     /// # Errors
     /// Not found, or what a file is that is not a text of at most 1 MiB.
-    pub fn read(named: &PolicyFiles) -> Outcome<Self> {
+    pub(super) fn read(named: &PolicyFiles) -> Outcome<Self> {
         let is_folder = named.clients.is_dir();
         let clients = if is_folder {
             named.clients.join(CLIENTS_FILE)
@@ -40,7 +40,7 @@ impl Texts {
     }
 
     /// Those of an earlier revision.
-    pub fn of_revision(revision: u64, wire: PolicyTexts) -> Self {
+    pub(super) fn of_revision(revision: u64, wire: PolicyTexts) -> Self {
         Self {
             name: PathBuf::from(format!("revision {revision}")),
             clients: wire.clients_toml,
@@ -49,17 +49,17 @@ impl Texts {
     }
 
     /// How people named it.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.name.display().to_string()
     }
 
     /// Parsed and checked.
-    pub fn view(&self) -> Result<PolicyView, PolicyError> {
+    pub(super) fn view(&self) -> Result<PolicyView, PolicyError> {
         PolicyView::parse(&self.clients, &self.resources)
     }
 
     /// For a server.
-    pub fn to_wire(&self) -> PolicyTexts {
+    pub(super) fn to_wire(&self) -> PolicyTexts {
         PolicyTexts {
             clients_toml: self.clients.clone(),
             resources_toml: self.resources.clone(),

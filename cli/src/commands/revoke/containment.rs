@@ -23,7 +23,7 @@ const NAMES_MAX: usize = 5;
 
 /// How far a revision had got when the waiting ended.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Containment {
+pub(crate) struct Containment {
     /// What was heard last; `None` = nothing.
     progress: Option<AppliedProgress>,
     /// Why nobody would say.
@@ -32,7 +32,7 @@ pub struct Containment {
 }
 
 /// What to wait for, and how long.
-pub struct Wait<'a> {
+pub(crate) struct Wait<'a> {
     pub id: &'a str,
     pub revision: u64,
     pub share: WaitShare,
@@ -44,7 +44,7 @@ pub struct Wait<'a> {
 /// # Errors
 /// Interrupted by Ctrl-C, with how to go on watching. Everything else that goes wrong is in the answer, because the
 /// revocation is made and the person must hear that first: see [`Containment::outcome`].
-pub async fn wait(
+pub(crate) async fn wait(
     authority: &Authority,
     console: Console,
     wait: &Wait<'_>,
@@ -121,14 +121,14 @@ fn interrupted(id: &str) -> Failure {
 
 impl Containment {
     /// One line for people.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         self.progress
             .as_ref()
             .map_or_else(|| "Verifiers enforcing  unknown".to_owned(), summary)
     }
 
     /// The object `wait` of `-o json`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let AppliedProgress {
             enrolled,
             applied,
@@ -151,7 +151,7 @@ impl Containment {
     ///
     /// # Errors
     /// Unconfirmed, naming stragglers and when each fails closed.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let waited = duration::rounded(self.waited);
         let message = match (&self.progress, &self.refusal) {
             (Some(progress), _) if progress.done => return Ok(()),

@@ -16,7 +16,7 @@ const NAMES_MAX: usize = 8;
 ///
 /// # Errors
 /// Nobody could answer, or may not ask. That it would be refused is in the answer: see [`refusal`].
-pub async fn show(
+pub(super) async fn show(
     authority: &Authority,
     console: Console,
     request: &RevokeRequest,
@@ -29,7 +29,7 @@ pub async fn show(
 }
 
 /// The whole command with `--dry-run`: the preview is the answer.
-pub async fn dry_run(
+pub(super) async fn dry_run(
     authority: &Authority,
     console: Console,
     target: &RevocationTarget,
@@ -48,7 +48,7 @@ pub async fn dry_run(
 ///
 /// # Errors
 /// Not permitted, with why.
-pub fn refusal(preview: &PreviewResponse) -> Outcome {
+pub(super) fn refusal(preview: &PreviewResponse) -> Outcome {
     if preview.allowed {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::output::Console;
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where progress is shown.
-pub enum Display {
+pub(super) enum Display {
     Bar(ProgressBar),
     Lines {
         console: Console,
@@ -23,7 +23,7 @@ pub enum Display {
 
 impl Display {
     /// As the console allows; programs get the whole story with the answer.
-    pub fn new(console: Console) -> Self {
+    pub(super) fn new(console: Console) -> Self {
         if console.may_animate() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(ProgressStyle::default_spinner());
@@ -42,7 +42,7 @@ impl Display {
     }
 
     /// Shows how far it is. The last step is not shown: it is the answer itself.
-    pub fn show(&mut self, text: &str, done: bool) {
+    pub(super) fn show(&mut self, text: &str, done: bool) {
         match self {
             Self::Bar(bar) => bar.set_message(text.to_owned()),
             Self::Lines {

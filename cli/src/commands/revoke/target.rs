@@ -19,7 +19,7 @@ const LEAF: &str = "Whoever holds the token it was made from can make another on
 
 /// Target of a revocation, as this command confirms and sends it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RevocationTarget {
+pub(super) struct RevocationTarget {
     pub target: Target,
     /// What has to be typed to confirm.
     pub word: String,
@@ -31,7 +31,7 @@ pub struct RevocationTarget {
 ///
 /// # Errors
 /// Usage, for an identity that is not canonical, an id that is not hex, a file that is no certificate or token.
-pub fn read(context: &Context, arguments: &TargetArguments) -> Outcome<RevocationTarget> {
+pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<RevocationTarget> {
     let TargetArguments {
         positional,
         subtree,
@@ -72,7 +72,7 @@ impl RevocationTarget {
     }
 
     /// As requests name it.
-    pub fn wire(&self) -> v1::Target {
+    pub(super) fn wire(&self) -> v1::Target {
         (&self.target).into()
     }
 }

@@ -74,7 +74,7 @@ const STEPS: [(&str, &[&str]); 10] = [
 ];
 
 /// Judges the token and tells how it went.
-pub async fn run(context: &Context, console: Console, arguments: &ExplainToken) -> Outcome {
+pub(super) async fn run(context: &Context, console: Console, arguments: &ExplainToken) -> Outcome {
     let given = given(context, arguments.token.as_deref())?;
     let inspected = Inspected::read(&given.text, clock::unix_seconds());
     let request = match &inspected {

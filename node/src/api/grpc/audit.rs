@@ -38,7 +38,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::AuditLines, Status>> + Send>>;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
-pub struct AuditService {
+pub(super) struct AuditService {
     authority: AuthorityService,
     auditor: Auditor,
     node: u64,

@@ -34,14 +34,14 @@ type Downstream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
-pub struct FeedService {
+pub(super) struct FeedService {
     hub: FeedHub,
 }
 
 impl FeedService {
     /// Serves this node's feed.
     #[must_use]
-    pub fn new(hub: FeedHub) -> Self {
+    pub(super) fn new(hub: FeedHub) -> Self {
         Self { hub }
     }
 }
@@ -125,7 +125,7 @@ impl UnaryService<CheckpointRequest> for Checkpoint {
 
 /// Sends bytes that are encoded already; reads what verifiers say.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shared;
+pub(super) struct Shared;
 
 impl Codec for Shared {
     type Encode = Bytes;

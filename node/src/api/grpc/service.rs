@@ -19,7 +19,7 @@ pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 /// The services of operators. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct AuthorityService {
+pub(super) struct AuthorityService {
     pub(super) consensus: Consensus,
     pub(super) feed: FeedHub,
     pub(super) inspector: Inspector,

@@ -7,16 +7,16 @@ use crate::authority::SALT;
 use crate::words::{self, fingerprint, hex, token_id, unhex};
 
 /// A rule about what it names: kind, name, cut-off, end.
-pub type Made = (&'static str, &'static str, Option<u64>, Option<u64>);
+pub(super) type Made = (&'static str, &'static str, Option<u64>, Option<u64>);
 
-pub struct Case {
+pub(super) struct Case {
     pub name: &'static str,
     pub rules: Vec<Rule>,
     pub query: Value,
     pub expected: &'static str,
 }
 
-pub fn rule((kind, name, before, until): Made) -> Rule {
+pub(super) fn rule((kind, name, before, until): Made) -> Rule {
     let target = words::target(kind, name).unwrap();
     Rule::new(
         &SALT,
@@ -54,7 +54,7 @@ fn at(now: u64, skew: u64) -> Value {
 const PERMANENT: &[Made] = &[("subtree", "urn:h:a:b", None, None)];
 const BEFORE_50: &[Made] = &[("subtree", "urn:h:a:b", Some(50), None)];
 const LOCK: &[Made] = &[("lock", "urn:h:a:b", None, Some(1_000))];
-pub const SEVENTEEN: &str = "urn:h:a:b:5:6:7:8:9:10:11:12:13:14:15:16:17";
+pub(super) const SEVENTEEN: &str = "urn:h:a:b:5:6:7:8:9:10:11:12:13:14:15:16:17";
 
 fn names() -> Vec<Case> {
     vec![
@@ -333,7 +333,7 @@ fn keys_and_the_unknown() -> Vec<Case> {
     ]
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     [
         names(),
         token_ids(),
@@ -346,7 +346,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// DER of an ECDSA signature with r of ones, and s low or its twin.
-pub fn p256_signature(high: bool) -> Vec<u8> {
+pub(super) fn p256_signature(high: bool) -> Vec<u8> {
     const LOW: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20";
     let s = if high {
         high_s(LOW)

@@ -9,7 +9,7 @@ use hessra_sdk_core::*;
 use crate::fixture::*;
 
 /// Appends what a holder may append offline, with the library alone.
-pub fn append(token: &str, block: BlockBuilder) -> String {
+pub(crate) fn append(token: &str, block: BlockBuilder) -> String {
     let key = PublicKey::from_bytes(&key().public_key(), biscuit_auth::Algorithm::Ed25519).unwrap();
     Biscuit::from_base64(token, key)
         .unwrap()

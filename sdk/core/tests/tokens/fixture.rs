@@ -9,30 +9,30 @@ use rand::rngs::StdRng;
 use hessra_revocation::*;
 use hessra_sdk_core::*;
 
-pub const KEY_ID: u32 = 7;
-pub const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-pub const ENDS: UnixSeconds = UnixSeconds(1_800_003_600);
+pub(crate) const KEY_ID: u32 = 7;
+pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(crate) const ENDS: UnixSeconds = UnixSeconds(1_800_003_600);
 /// Revision at which the cluster's tokens are minted.
-pub const REV: Revision = Revision(1);
+pub(crate) const REV: Revision = Revision(1);
 
-pub struct Key {
+pub(crate) struct Key {
     pub id: u32,
     signing: SigningKey,
 }
 
 impl Key {
-    pub fn new(id: u32, seed: u8) -> Self {
+    pub(crate) fn new(id: u32, seed: u8) -> Self {
         Self {
             id,
             signing: SigningKey::from_bytes(&[seed; 32]),
         }
     }
 
-    pub fn private(&self) -> [u8; 32] {
+    pub(crate) fn private(&self) -> [u8; 32] {
         self.signing.to_bytes()
     }
 
-    pub fn record(&self, state: KeyState) -> PublicKeyRecord {
+    pub(crate) fn record(&self, state: KeyState) -> PublicKeyRecord {
         PublicKeyRecord {
             id: self.id,
             purpose: KeyPurpose::Token,
@@ -56,19 +56,19 @@ impl Signer for Key {
     }
 }
 
-pub fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key::new(KEY_ID, 1)
 }
 
-pub fn rng() -> StdRng {
+pub(crate) fn rng() -> StdRng {
     StdRng::seed_from_u64(42)
 }
 
-pub fn name(text: &str) -> Identity {
+pub(crate) fn name(text: &str) -> Identity {
     Identity::parse(text).unwrap()
 }
 
-pub fn now() -> Now {
+pub(crate) fn now() -> Now {
     Now {
         wall: NOW,
         monotonic: Monotonic(100_000),
@@ -76,12 +76,12 @@ pub fn now() -> Now {
 }
 
 /// A feed whose first entry is the active key.
-pub struct Feed {
+pub(crate) struct Feed {
     pub view: View,
 }
 
 impl Feed {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut feed = Self {
             view: View::new(FeedId([1; 16]), Epoch(1), FeedSalt([9; 16])),
         };
@@ -89,7 +89,7 @@ impl Feed {
         feed
     }
 
-    pub fn say(&mut self, change: Change) {
+    pub(crate) fn say(&mut self, change: Change) {
         let revision = self.view.revision.next();
         self.view
             .apply(&FeedEntry {
@@ -100,26 +100,31 @@ impl Feed {
             .unwrap();
     }
 
-    pub fn revoke(&mut self, target: &Target, cutoff: Cutoff) {
+    pub(crate) fn revoke(&mut self, target: &Target, cutoff: Cutoff) {
         let rule = Rule::new(self.view.set.salt(), target, cutoff, None);
         self.say(Change::Put(rule));
     }
 
-    pub fn lock(&mut self, target: &Target, until: UnixSeconds) {
+    pub(crate) fn lock(&mut self, target: &Target, until: UnixSeconds) {
         let rule = Rule::new(self.view.set.salt(), target, Cutoff::Permanent, Some(until));
         self.say(Change::Put(rule));
     }
 
     /// With knowledge that was confirmed this instant.
-    pub fn verify(&self, token: &str, request: &Request) -> Verdict {
+    pub(crate) fn verify(&self, token: &str, request: &Request) -> Verdict {
         self.verify_aged(token, request, Some(Duration::ZERO))
     }
 
-    pub fn verify_aged(&self, token: &str, request: &Request, age: Option<Duration>) -> Verdict {
+    pub(crate) fn verify_aged(
+        &self,
+        token: &str,
+        request: &Request,
+        age: Option<Duration>,
+    ) -> Verdict {
         self.verify_as(VerifierConfig::default(), token, request, age, NOW)
     }
 
-    pub fn verify_as(
+    pub(crate) fn verify_as(
         &self,
         config: VerifierConfig,
         token: &str,
@@ -144,7 +149,7 @@ impl Feed {
     }
 }
 
-pub fn identity_parameters(subject: &str) -> IdentityParameters {
+pub(crate) fn identity_parameters(subject: &str) -> IdentityParameters {
     IdentityParameters {
         subject: name(subject),
         delegatable: true,
@@ -157,13 +162,13 @@ pub fn identity_parameters(subject: &str) -> IdentityParameters {
     }
 }
 
-pub fn identity(subject: &str) -> String {
+pub(crate) fn identity(subject: &str) -> String {
     mint_identity(&key(), &identity_parameters(subject), &mut rng())
         .unwrap()
         .token
 }
 
-pub fn authorization_parameters(subject: &str) -> AuthorizationParameters {
+pub(crate) fn authorization_parameters(subject: &str) -> AuthorizationParameters {
     AuthorizationParameters {
         subject: name(subject),
         resource: "ledger".into(),
@@ -177,15 +182,15 @@ pub fn authorization_parameters(subject: &str) -> AuthorizationParameters {
     }
 }
 
-pub fn keyring() -> Keyring {
+pub(crate) fn keyring() -> Keyring {
     Keyring::from_public_key(&key().public_key()).unwrap()
 }
 
-pub fn delegated(parent: &str, child: &str) -> String {
+pub(crate) fn delegated(parent: &str, child: &str) -> String {
     try_delegate(parent, child, None).unwrap().token
 }
 
-pub fn try_delegate(
+pub(crate) fn try_delegate(
     parent: &str,
     child: &str,
     checks: Option<&str>,
@@ -198,14 +203,14 @@ pub fn try_delegate(
     delegate(parent, &keyring(), &delegation, NOW, &mut rng())
 }
 
-pub fn ids(token: &str) -> Vec<TokenId> {
+pub(crate) fn ids(token: &str) -> Vec<TokenId> {
     Token::parse(token, &Limits::default())
         .unwrap()
         .revocation_ids()
         .to_vec()
 }
 
-pub fn node(component: &str, seed: u8) -> ServiceNode {
+pub(crate) fn node(component: &str, seed: u8) -> ServiceNode {
     ServiceNode {
         component: component.into(),
         key: ThirdPartyKey::ed25519(&Key::new(0, seed).public_key()).unwrap(),
@@ -213,7 +218,7 @@ pub fn node(component: &str, seed: u8) -> ServiceNode {
 }
 
 /// `gateway` with seed 31, then `orders` with seed 32.
-pub fn service_chain() -> String {
+pub(crate) fn service_chain() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let nodes = [node("gateway", 31), node("orders", 32)];
     let minted = mint_service_chain(&key(), &parameters, &nodes, &mut rng());
@@ -221,7 +226,7 @@ pub fn service_chain() -> String {
 }
 
 /// `approvals` with seed 21 and `audit` with seed 22.
-pub fn multi_party() -> String {
+pub(crate) fn multi_party() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let parties = [node("approvals", 21), node("audit", 22)];
     let minted = mint_multi_party(&key(), &parameters, &parties, &mut rng());
@@ -229,13 +234,13 @@ pub fn multi_party() -> String {
 }
 
 /// Attested with seed 41.
-pub fn stub() -> String {
+pub(crate) fn stub() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let minted = mint_stub(&key(), &parameters, &node("", 41).key, &mut rng());
     minted.unwrap().token
 }
 
-pub fn domain_parameters(subject: &str) -> DomainIdentityParameters {
+pub(crate) fn domain_parameters(subject: &str) -> DomainIdentityParameters {
     DomainIdentityParameters {
         domain: name("urn:h:realm"),
         subject: name(subject),
@@ -248,7 +253,7 @@ pub fn domain_parameters(subject: &str) -> DomainIdentityParameters {
     }
 }
 
-pub fn domain_identity(subject: &str) -> String {
+pub(crate) fn domain_identity(subject: &str) -> String {
     let parameters = domain_parameters(subject);
     mint_domain_identity(&key(), &parameters, &mut rng())
         .unwrap()

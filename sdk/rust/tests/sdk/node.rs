@@ -23,23 +23,23 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-pub const SALT: FeedSalt = FeedSalt([7; 16]);
-pub const FEED: FeedId = FeedId([9; 16]);
-pub const FEED_KEY: u32 = 1;
+pub(crate) const SALT: FeedSalt = FeedSalt([7; 16]);
+pub(crate) const FEED: FeedId = FeedId([9; 16]);
+pub(crate) const FEED_KEY: u32 = 1;
 
 /// A certificate authority and a server certificate for `localhost`.
-pub struct Certificates {
+pub(crate) struct Certificates {
     pub ca: String,
     pub server: TlsIdentity,
 }
 
 impl Certificates {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(&["localhost", "127.0.0.1"], 4096)
     }
 
     /// For a server of these names or addresses, until the first day of a year.
-    pub fn of(names: &[&str], until: i32) -> Self {
+    pub(crate) fn of(names: &[&str], until: i32) -> Self {
         let ca_key = rcgen::KeyPair::generate().expect("key");
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -59,14 +59,14 @@ impl Certificates {
 
 /// What the whole cluster has in common.
 #[derive(Clone)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub view: View,
     pub history: History,
 }
 
 impl Cluster {
     /// Revision 1 names the feed key, as a real cluster's first entries do.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let view = View::new(FEED, Epoch(1), SALT);
         let history = History::new(Revision(0), view.log.clone());
         let mut this = Self { view, history };
@@ -79,7 +79,7 @@ impl Cluster {
         this
     }
 
-    pub fn add(&mut self, change: Change) -> FeedEntry {
+    pub(crate) fn add(&mut self, change: Change) -> FeedEntry {
         let entry = FeedEntry {
             revision: self.view.revision.next(),
             at: UnixSeconds(1),
@@ -90,7 +90,7 @@ impl Cluster {
         entry
     }
 
-    pub fn revoke(&mut self, identity: &str) -> FeedEntry {
+    pub(crate) fn revoke(&mut self, identity: &str) -> FeedEntry {
         let target = Target::Subtree(Identity::parse(identity).expect("canonical"));
         self.add(Change::Put(Rule::new(
             &SALT,
@@ -102,7 +102,7 @@ impl Cluster {
 }
 
 /// As a verifier would hold it.
-pub fn snapshot(cluster: &Cluster) -> hessra_sdk_rust::cache::Snapshot {
+pub(crate) fn snapshot(cluster: &Cluster) -> hessra_sdk_rust::cache::Snapshot {
     let body = Checkpoint::of(&cluster.view, Revision(0), UnixMillis(1), 0, 5000, 1).to_bytes();
     let signature = feed_key().sign(&body).to_bytes();
     let checkpoint = SignedCheckpoint {
@@ -116,13 +116,13 @@ pub fn snapshot(cluster: &Cluster) -> hessra_sdk_rust::cache::Snapshot {
     }
 }
 
-pub fn feed_key() -> SigningKey {
+pub(crate) fn feed_key() -> SigningKey {
     SigningKey::from_bytes(&[3; 32])
 }
 
 /// What happened on the node's side, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Hello { from: Revision, plan: Plan },
     Ack { revision: Revision },
 }
@@ -144,7 +144,7 @@ struct State {
 }
 
 /// A running node. It stops when dropped.
-pub struct Node {
+pub(crate) struct Node {
     inner: Arc<Inner>,
     pub address: SocketAddr,
     pub seen: mpsc::UnboundedReceiver<(Greeting, Seen)>,
@@ -161,7 +161,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    pub fn start(id: u64, cluster: Cluster, certificates: &Certificates) -> Self {
+    pub(crate) fn start(id: u64, cluster: Cluster, certificates: &Certificates) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let head = cluster.view.revision;
         let state = State {
@@ -206,10 +206,10 @@ impl Node {
     }
 
     /// As `kill -9` would.
-    pub fn kill(self) {}
+    pub(crate) fn kill(self) {}
 
     /// A quorum confirmed, now: everybody connected is told.
-    pub fn heartbeat(&self) {
+    pub(crate) fn heartbeat(&self) {
         let id = self.inner.id;
         self.change(|state| {
             state.tick_ms += 1;
@@ -221,7 +221,7 @@ impl Node {
     }
 
     /// Commits a revocation and pushes it to everybody connected.
-    pub fn revoke(&self, identity: &str) -> Revision {
+    pub(crate) fn revoke(&self, identity: &str) -> Revision {
         let id = self.inner.id;
         self.change(|state| {
             let entry = state.cluster.revoke(identity);
@@ -238,21 +238,21 @@ impl Node {
     }
 
     /// Ends every stream with a reason; later ones are served again.
-    pub fn reset(&self, reason: ResetReason) {
+    pub(crate) fn reset(&self, reason: ResetReason) {
         self.change(|state| state.reset = Some(reason));
     }
 
     /// Signs with another key from now on.
-    pub fn forge(&self) {
+    pub(crate) fn forge(&self) {
         self.change(|state| state.key = SigningKey::from_bytes(&[4; 32]));
     }
 
-    pub fn fresh_for(&self, milliseconds: u32) {
+    pub(crate) fn fresh_for(&self, milliseconds: u32) {
         self.change(|state| state.fresh_for_ms = milliseconds);
     }
 
     /// The next thing it saw; fails the test when nothing happens.
-    pub async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> Seen {
         let next = tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await;
         next.expect("a verifier says something").expect("open").1
     }

@@ -15,13 +15,13 @@ const NO_LOG_FLUSH: u32 = 2;
 const IMAGE_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A mounted filesystem in a file.
-pub struct Filesystem {
+pub(crate) struct Filesystem {
     directory: TempDir,
 }
 
 impl Filesystem {
     /// Kinds that this machine can make.
-    pub fn kinds() -> Vec<&'static str> {
+    pub(crate) fn kinds() -> Vec<&'static str> {
         ["ext4", "xfs"]
             .into_iter()
             .filter(|kind| runs(Command::new(format!("mkfs.{kind}")).arg("-V")))
@@ -30,7 +30,7 @@ impl Filesystem {
 
     /// # Errors
     /// Which command did not work: loop devices may be missing in a container.
-    pub fn make(kind: &str) -> Result<Self, String> {
+    pub(crate) fn make(kind: &str) -> Result<Self, String> {
         let filesystem = Self {
             directory: TempDir::new().unwrap(),
         };
@@ -47,7 +47,7 @@ impl Filesystem {
         Ok(filesystem)
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("mounted")
     }
 
@@ -55,14 +55,14 @@ impl Filesystem {
         self.directory.path().join("image")
     }
 
-    pub fn mount(&self) -> Result<(), String> {
+    pub(crate) fn mount(&self) -> Result<(), String> {
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(self.image())
             .arg(self.path()))
     }
 
-    pub fn unmount(&self) -> Result<(), String> {
+    pub(crate) fn unmount(&self) -> Result<(), String> {
         // Whoever was writing may need a moment to be gone.
         let attempts = (0..100).map(|_| run(Command::new("umount").arg(self.path())));
         let mut last = Ok(());
@@ -78,7 +78,7 @@ impl Filesystem {
 
     /// Cuts the power: from now on nothing reaches the disk, and what was not there yet is lost.
     #[allow(unsafe_code)]
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         let root = File::open(self.path()).unwrap();
         // The kernel asks for root, and for this number on this filesystem.
         // SAFETY: this opcode of ext4 and xfs reads one u32 through the pointer, which is what the setter passes.
@@ -99,10 +99,10 @@ impl Drop for Filesystem {
 }
 
 /// Memory as a filesystem of a fixed size.
-pub struct Tmpfs(TempDir);
+pub(crate) struct Tmpfs(TempDir);
 
 impl Tmpfs {
-    pub fn make(mebibytes: u32) -> Result<Self, String> {
+    pub(crate) fn make(mebibytes: u32) -> Result<Self, String> {
         let directory = TempDir::new().unwrap();
         let size = format!("size={mebibytes}m");
         run(Command::new("mount")
@@ -111,11 +111,11 @@ impl Tmpfs {
         Ok(Self(directory))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn resize(&self, mebibytes: u32) {
+    pub(crate) fn resize(&self, mebibytes: u32) {
         run(Command::new("mount")
             .args(["-o", &format!("remount,size={mebibytes}m")])
             .arg(self.path()))
@@ -130,7 +130,7 @@ impl Drop for Tmpfs {
 }
 
 /// Why what needs root cannot run here, if it cannot.
-pub fn cannot_mount() -> Option<String> {
+pub(crate) fn cannot_mount() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("it mounts filesystems, which needs root".to_owned());
     }

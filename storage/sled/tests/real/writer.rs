@@ -15,7 +15,7 @@ const DIRECTORY: &str = "HESSRA_TEST_WRITER_DIRECTORY";
 const APPENDS: &str = "HESSRA_TEST_WRITER_APPENDS";
 
 /// The command of a writer; it ends after so many appends.
-pub fn command(directory: &Path, appends: u64) -> Command {
+pub(crate) fn command(directory: &Path, appends: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "--exact",
@@ -32,7 +32,7 @@ pub fn command(directory: &Path, appends: u64) -> Command {
     command
 }
 
-pub fn start(directory: &Path) -> Child {
+pub(crate) fn start(directory: &Path) -> Child {
     command(directory, u64::MAX).spawn().unwrap()
 }
 

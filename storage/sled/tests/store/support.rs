@@ -18,38 +18,38 @@ use openraft::{
 };
 use tempfile::TempDir;
 
-pub type Log<E> = LogStore<E, TokioRuntime>;
-pub type Machine<E> = StateMachine<E, TokioRuntime>;
-pub type Types = TokioTypes;
+pub(crate) type Log<E> = LogStore<E, TokioRuntime>;
+pub(crate) type Machine<E> = StateMachine<E, TokioRuntime>;
+pub(crate) type Types = TokioTypes;
 
-pub fn open<E: Engine>(engine: E) -> Result<Parts<E, TokioRuntime>, StoreError> {
+pub(crate) fn open<E: Engine>(engine: E) -> Result<Parts<E, TokioRuntime>, StoreError> {
     Store::open(engine)
 }
 
-pub fn open_sled(path: &Path) -> Result<SledEngine, StoreError> {
+pub(crate) fn open_sled(path: &Path) -> Result<SledEngine, StoreError> {
     SledEngine::open(path, Default::default())
 }
 
 /// A fresh engine in a directory that lives as long as the guard.
-pub fn fresh_sled() -> (TempDir, SledEngine) {
+pub(crate) fn fresh_sled() -> (TempDir, SledEngine) {
     let directory = TempDir::new().unwrap();
     let engine = open_sled(&directory.path().join("data")).unwrap();
     (directory, engine)
 }
 
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
         .block_on(future)
 }
 
-pub fn id(term: u64, index: u64) -> LogId<u64> {
+pub(crate) fn id(term: u64, index: u64) -> LogId<u64> {
     LogId::new(CommittedLeaderId::new(term, 0), index)
 }
 
 /// Entry 1 begins the cluster, every tenth is a membership, every seventh is blank, the others revoke something.
-pub fn entry(term: u64, index: u64) -> Entry {
+pub(crate) fn entry(term: u64, index: u64) -> Entry {
     let payload = match index {
         1 => EntryPayload::Normal(Proposal::from(vec![stamped(
             term,
@@ -70,14 +70,14 @@ pub fn entry(term: u64, index: u64) -> Entry {
     }
 }
 
-pub fn entries(term: u64, indices: impl IntoIterator<Item = u64>) -> Vec<Entry> {
+pub(crate) fn entries(term: u64, indices: impl IntoIterator<Item = u64>) -> Vec<Entry> {
     indices
         .into_iter()
         .map(|index| entry(term, index))
         .collect()
 }
 
-pub fn membership(seed: u64) -> Membership {
+pub(crate) fn membership(seed: u64) -> Membership {
     let member = |id: u64| Member {
         peer_address: format!("node-{id}:{}", 7000 + seed % 100),
         public_address: format!("node-{id}:443"),
@@ -87,7 +87,7 @@ pub fn membership(seed: u64) -> Membership {
     Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes)
 }
 
-pub fn stamped(term: u64, index: u64, command: Command) -> Stamped {
+pub(crate) fn stamped(term: u64, index: u64, command: Command) -> Stamped {
     let mut request = [1; 16];
     request[..8].copy_from_slice(&index.to_be_bytes());
     request[8..].copy_from_slice(&(term + 1).to_be_bytes());
@@ -111,7 +111,7 @@ fn revoke(term: u64, index: u64) -> Command {
     })
 }
 
-pub fn init() -> Init {
+pub(crate) fn init() -> Init {
     let key = |id: u32, purpose| SealedKey {
         id,
         purpose,
@@ -130,13 +130,13 @@ pub fn init() -> Init {
     }
 }
 
-pub async fn append<E: Engine>(log: &mut Log<E>, entries: Vec<Entry>) {
+pub(crate) async fn append<E: Engine>(log: &mut Log<E>, entries: Vec<Entry>) {
     log.blocking_append(entries).await.unwrap();
 }
 
 /// Content that a store serves.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Contents {
+pub(crate) struct Contents {
     pub vote: Option<Vote>,
     pub purged: Option<LogId<u64>>,
     pub last: Option<LogId<u64>>,
@@ -147,7 +147,7 @@ pub struct Contents {
     pub snapshot: Option<Vec<u8>>,
 }
 
-pub async fn contents<E: Engine>(
+pub(crate) async fn contents<E: Engine>(
     (mut log, mut machine): Parts<E, TokioRuntime>,
 ) -> Result<Contents, String> {
     let text = |error: openraft::StorageError<u64>| error.to_string();
@@ -168,7 +168,7 @@ pub async fn contents<E: Engine>(
 }
 
 /// A store with a bit of everything: votes, a purged and truncated log, a state, a snapshot, a second state beyond it.
-pub async fn furnish<E: Engine>((mut log, mut machine): Parts<E, TokioRuntime>) {
+pub(crate) async fn furnish<E: Engine>((mut log, mut machine): Parts<E, TokioRuntime>) {
     log.save_vote(&Vote::new(1, 2)).await.unwrap();
     append(&mut log, entries(1, 1..=40)).await;
     append(&mut log, entries(1, 41..=60)).await;

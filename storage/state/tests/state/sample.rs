@@ -7,19 +7,19 @@ use hessra_state::{
     Applied, Command, Init, Machine, Policy, RequestId, Revoke, SealedKey, Stamped,
 };
 
-pub fn identity(text: &str) -> Identity {
+pub(crate) fn identity(text: &str) -> Identity {
     Identity::parse(text).unwrap()
 }
 
-pub fn subtree(text: &str) -> Target {
+pub(crate) fn subtree(text: &str) -> Target {
     Target::Subtree(identity(text))
 }
 
-pub fn token(number: u8) -> Target {
+pub(crate) fn token(number: u8) -> Target {
     Target::Token(TokenId::new(&[number; 64]).unwrap())
 }
 
-pub fn key(id: u32, purpose: KeyPurpose, state: KeyState) -> SealedKey {
+pub(crate) fn key(id: u32, purpose: KeyPurpose, state: KeyState) -> SealedKey {
     let mut public_key = [0; 32];
     public_key[..4].copy_from_slice(&id.to_be_bytes());
     SealedKey {
@@ -34,11 +34,11 @@ pub fn key(id: u32, purpose: KeyPurpose, state: KeyState) -> SealedKey {
     }
 }
 
-pub fn policy(text: &str) -> Policy {
+pub(crate) fn policy(text: &str) -> Policy {
     Policy::new(format!("# clients {text}"), format!("# resources {text}"))
 }
 
-pub fn init() -> Command {
+pub(crate) fn init() -> Command {
     Command::Init(Init {
         feed_id: FeedId([7; 16]),
         salt: FeedSalt([9; 16]),
@@ -50,7 +50,7 @@ pub fn init() -> Command {
     })
 }
 
-pub fn revoke(targets: Vec<Target>) -> Revoke {
+pub(crate) fn revoke(targets: Vec<Target>) -> Revoke {
     Revoke {
         targets,
         permanent: false,
@@ -62,7 +62,7 @@ pub fn revoke(targets: Vec<Target>) -> Revoke {
 }
 
 /// A command at `seconds`, with a request id made of `request`.
-pub fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
+pub(crate) fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&request.to_be_bytes());
     Stamped {
@@ -75,12 +75,12 @@ pub fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
 
 /// A state, with everything checked that must hold after each command.
 #[derive(Default)]
-pub struct Checked {
+pub(crate) struct Checked {
     pub state: Machine,
 }
 
 impl Checked {
-    pub fn apply(&mut self, stamped: &Stamped) -> Applied {
+    pub(crate) fn apply(&mut self, stamped: &Stamped) -> Applied {
         let before = (self.state.clock(), self.state.view().revision);
         let applied = self.state.apply(stamped);
         assert!(
@@ -102,7 +102,7 @@ impl Checked {
     }
 
     /// Its records make the same state again, and those the same records.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let rebuilt = Machine::from_records(self.state.records()).unwrap();
         assert_eq!(
             rebuilt.digest(),

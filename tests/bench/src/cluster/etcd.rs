@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::process::Process;
 
 /// What to do where it is not installed.
-pub const INSTALL: &str = "apt-get install etcd-server";
+pub(crate) const INSTALL: &str = "apt-get install etcd-server";
 
 /// The three ports of one member.
 struct Ports {
@@ -24,7 +24,7 @@ struct Ports {
 }
 
 /// Is there an etcd to compare with?
-pub fn version() -> Option<String> {
+pub(crate) fn version() -> Option<String> {
     let output = Command::new("etcd").arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines()
@@ -35,7 +35,7 @@ pub fn version() -> Option<String> {
 ///
 /// # Errors
 /// A member does not become ready.
-pub fn start(directory: &Path) -> Result<Cluster, Failure> {
+pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
     let tls = certificates(directory)?;
     let free = free_ports(9)?;
     let ports: Vec<Ports> = free

@@ -11,7 +11,7 @@ use crate::process::Process;
 ///
 /// # Errors
 /// The binary is missing, cannot prepare a cluster, or a node does not become ready.
-pub fn start(directory: &Path) -> Result<Cluster, Failure> {
+pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
     start_with(directory, &[])
 }
 
@@ -19,7 +19,7 @@ pub fn start(directory: &Path) -> Result<Cluster, Failure> {
 ///
 /// # Errors
 /// As [`start`]; and a key that the file does not have.
-pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<Cluster, Failure> {
+pub(crate) fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<Cluster, Failure> {
     let node = binary()?;
     prepare(&node, directory)?;
     for id in 1..=3 {

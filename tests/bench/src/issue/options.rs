@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// At once, over HTTPS, each with a request under way on a connection of its own.
     pub clients: usize,
     /// Not measured.

@@ -25,13 +25,13 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The writes to come, in order: the first verifier holds a token for each of them.
 #[derive(Default)]
-pub struct Tokens {
+pub(super) struct Tokens {
     numbers: VecDeque<u64>,
 }
 
 impl Tokens {
     /// The next write.
-    pub fn next(&mut self) -> Option<u64> {
+    pub(super) fn next(&mut self) -> Option<u64> {
         self.numbers.pop_front()
     }
 }
@@ -47,7 +47,7 @@ struct Expected {
 ///
 /// # Errors
 /// No token can be had, or a verifier does not become fresh.
-pub async fn connect(
+pub(super) async fn connect(
     cluster: &Cluster,
     count: usize,
     writes: usize,

@@ -19,7 +19,7 @@ use crate::load::Numbers;
 ///
 /// # Errors
 /// etcd refuses one.
-pub async fn connect(
+pub(super) async fn connect(
     cluster: &Cluster,
     count: usize,
     numbers: &Numbers,

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use hessra_revocation::{Identity, Revision, UnixSeconds};
 use hessra_sdk_core::*;
 
-pub struct Key(SigningKey);
+pub(crate) struct Key(SigningKey);
 
 impl Signer for Key {
     fn key_id(&self) -> u32 {
@@ -29,46 +29,46 @@ impl Signer for Key {
 }
 
 /// Ours and theirs of one seed.
-pub fn key(seed: u8) -> Key {
+pub(crate) fn key(seed: u8) -> Key {
     Key(SigningKey::from_bytes(&[seed; 32]))
 }
 
-pub fn pair(seed: u8) -> KeyPair {
+pub(crate) fn pair(seed: u8) -> KeyPair {
     KeyPair::from(&PrivateKey::from_bytes(&[seed; 32], Algorithm::Ed25519).unwrap())
 }
 
 /// The authority's.
-pub const ROOT: u8 = 1;
+pub(crate) const ROOT: u8 = 1;
 
-pub fn root() -> PublicKey {
+pub(crate) fn root() -> PublicKey {
     pair(ROOT).public()
 }
 
-pub fn keyring() -> Keyring {
+pub(crate) fn keyring() -> Keyring {
     Keyring::from_public_key(&key(ROOT).public_key()).unwrap()
 }
 
-pub fn now() -> UnixSeconds {
+pub(crate) fn now() -> UnixSeconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     UnixSeconds(since.as_secs())
 }
 
-pub fn ends() -> UnixSeconds {
+pub(crate) fn ends() -> UnixSeconds {
     UnixSeconds(now().0 + 3600)
 }
 
-pub fn rng() -> StdRng {
+pub(crate) fn rng() -> StdRng {
     StdRng::from_entropy()
 }
 
-pub fn name(text: &str) -> Identity {
+pub(crate) fn name(text: &str) -> Identity {
     Identity::parse(text).unwrap()
 }
 
-pub const ALICE: &str = "uri:urn:test:alice";
+pub(crate) const ALICE: &str = "uri:urn:test:alice";
 
 /// A right of alice to read files.
-pub fn parameters(shape: TokenShape) -> AuthorizationParameters {
+pub(crate) fn parameters(shape: TokenShape) -> AuthorizationParameters {
     AuthorizationParameters {
         subject: name(ALICE),
         resource: "files".into(),
@@ -82,14 +82,14 @@ pub fn parameters(shape: TokenShape) -> AuthorizationParameters {
     }
 }
 
-pub fn node(component: &str, seed: u8) -> ServiceNode {
+pub(crate) fn node(component: &str, seed: u8) -> ServiceNode {
     ServiceNode {
         component: component.into(),
         key: ThirdPartyKey::from(pair(seed).public()),
     }
 }
 
-pub fn published_node(component: &str, seed: u8) -> PublishedNode {
+pub(crate) fn published_node(component: &str, seed: u8) -> PublishedNode {
     PublishedNode {
         component: component.into(),
         public_key: node(component, seed).key.to_string(),
@@ -100,7 +100,7 @@ pub fn published_node(component: &str, seed: u8) -> PublishedNode {
 ///
 /// Those of 2025 give Datalog one millisecond of wall clock (Biscuit's default), which a busy machine exceeds with any
 /// token. That is no verdict, so it is asked again.
-pub fn says<E: Debug>(ask: impl Fn() -> Result<(), E>) -> bool {
+pub(crate) fn says<E: Debug>(ask: impl Fn() -> Result<(), E>) -> bool {
     for _ in 0..1000 {
         match ask() {
             Ok(()) => return true,
@@ -111,7 +111,7 @@ pub fn says<E: Debug>(ask: impl Fn() -> Result<(), E>) -> bool {
     panic!("a published verifier ran into its limits 1000 times")
 }
 
-pub fn is_limit(error: &impl Debug) -> bool {
+pub(crate) fn is_limit(error: &impl Debug) -> bool {
     let words = format!("{error:?}");
     ["ExecutionLimit", "RunLimit", "execution limits"]
         .iter()
@@ -119,7 +119,7 @@ pub fn is_limit(error: &impl Debug) -> bool {
 }
 
 /// Does a published identity verifier of either generation take it as `identity`; both must agree.
-pub fn identity_is(token: &str, identity: Option<&str>) -> bool {
+pub(crate) fn identity_is(token: &str, identity: Option<&str>) -> bool {
     let old = says(|| old_identity(token, identity).verify());
     let new = says(|| {
         let verifier = published_identity_2::IdentityVerifier::new(token.into(), root());
@@ -132,7 +132,10 @@ pub fn identity_is(token: &str, identity: Option<&str>) -> bool {
     old
 }
 
-pub fn old_identity(token: &str, identity: Option<&str>) -> published_identity::IdentityVerifier {
+pub(crate) fn old_identity(
+    token: &str,
+    identity: Option<&str>,
+) -> published_identity::IdentityVerifier {
     let verifier = published_identity::IdentityVerifier::new(token.into(), root());
     match identity {
         Some(identity) => verifier.with_identity(identity.into()),
@@ -140,7 +143,7 @@ pub fn old_identity(token: &str, identity: Option<&str>) -> published_identity::
     }
 }
 
-pub fn authz(
+pub(crate) fn authz(
     token: &str,
     (subject, resource, operation): (&str, &str, &str),
 ) -> published_authz::AuthorizationVerifier {
@@ -153,7 +156,7 @@ pub fn authz(
     )
 }
 
-pub fn capability(
+pub(crate) fn capability(
     token: &str,
     resource: &str,
     operation: &str,
@@ -167,8 +170,8 @@ pub fn capability(
 }
 
 /// Alice, files, read; and each of them wrong once.
-pub const RIGHT: (&str, &str, &str) = (ALICE, "files", "read");
-pub const WRONG: [(&str, &str, &str); 4] = [
+pub(crate) const RIGHT: (&str, &str, &str) = (ALICE, "files", "read");
+pub(crate) const WRONG: [(&str, &str, &str); 4] = [
     ("uri:urn:test:mallory", "files", "read"),
     ("uri:urn:test:alice:agent", "files", "read"),
     (ALICE, "other", "read"),
@@ -176,10 +179,10 @@ pub const WRONG: [(&str, &str, &str); 4] = [
 ];
 
 /// Our verdict, without revocations.
-pub fn ours(token: &str, request: &Request) -> &'static str {
+pub(crate) fn ours(token: &str, request: &Request) -> &'static str {
     verdict(token, request).code()
 }
 
-pub fn verdict(token: &str, request: &Request) -> Verdict {
+pub(crate) fn verdict(token: &str, request: &Request) -> Verdict {
     TokenVerifier::default().verify_offline(token, request, &keyring(), now())
 }
