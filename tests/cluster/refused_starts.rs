@@ -1,8 +1,14 @@
 //! What a node refuses to start with, and the sentence that names it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use hessra_tests::{Cluster, Layout};
+use hessra_tests::{Cluster, Layout, until};
+
+/// Connections that a node closed before their first request.
+const REFUSED: &str = "hessra_connections_refused_total";
+/// Longer than any wait in a test that passes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts a node that must refuse. Returns what it said.
 fn refusal(cluster: &mut Cluster, id: u64) -> String {
@@ -92,21 +98,26 @@ fn a_data_directory_in_use_and_one_of_another_node_are_named() {
 fn a_node_of_another_cluster_is_not_let_in() {
     let cluster = Cluster::start("first");
     let mut stranger = Layout::new("second").prepare();
-    let (peer, public) = (cluster.node(1).peer.clone(), cluster.node(1).public.clone());
-    edit(&stranger, 2, |config| {
+    // The first of the strangers begins their cluster, and takes node 2 of another one for its second.
+    let (peer, public) = (cluster.node(2).peer.clone(), cluster.node(2).public.clone());
+    edit(&stranger, 1, |config| {
         let members = config["cluster"]["initial_members"]
             .as_array_mut()
             .expect("members");
         for member in members
             .iter_mut()
-            .filter(|member| member["id"].as_integer() == Some(1))
+            .filter(|member| member["id"].as_integer() == Some(2))
         {
             member["peer"] = peer.clone().into();
             member["public"] = public.clone().into();
         }
     });
-    stranger.spawn(2);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let refused = || cluster.metric(2, REFUSED);
+    let before = refused();
+    stranger.spawn(1);
+    until("the stranger is refused at the peer port", PATIENCE, || {
+        (refused() > before).then_some(())
+    });
     let status = cluster.status().expect("the first cluster answers");
     assert_eq!(status["healthy"], true, "{status}");
     assert_eq!(status["nodes"].as_array().map(Vec::len), Some(3));
