@@ -359,3 +359,23 @@ fn without_forwarded(jobs: Vec<Job>, sent: bool) -> Vec<Job> {
     fail(forwarded, &not_written(sent));
     own
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_after_a_try_that_may_have_been_written_says_that_nobody_knows() {
+        let refusals = [
+            WriteError::Overloaded,
+            WriteError::NoLeader,
+            WriteError::NoRoom("full".to_owned()),
+        ];
+        for refusal in refusals {
+            assert_eq!(still_true(refusal.clone(), false), refusal);
+            assert_eq!(still_true(refusal, true), WriteError::Unknown);
+        }
+        let stopped = WriteError::Stopped(StopReason::Deposed);
+        assert_eq!(still_true(stopped.clone(), true), stopped);
+    }
+}

@@ -121,7 +121,8 @@ pub(crate) struct Crate {
     outside: Vec<String>,
 }
 
-fn workspace() -> PathBuf {
+/// The root of the repository.
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests/ lies in the workspace")

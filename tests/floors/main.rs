@@ -6,3 +6,4 @@
 mod crates;
 mod graph;
 mod modules;
+mod pages;

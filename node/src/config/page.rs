@@ -7,7 +7,7 @@ use super::show::at;
 use super::table::{Row, SectionTable};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
-const BEGIN: &str = "<!-- Made from the tables in `node/src/config.rs`; a test keeps it so, with HESSRA_UPDATE=1 it writes. -->\n";
+const BEGIN: &str = "<!-- Made from the tables in `node/src/config/sections.rs`; a test keeps it so, with HESSRA_UPDATE=1 it writes. -->\n";
 const END: &str = "<!-- Until here. -->\n";
 
 /// Every setting that has a range or a rule, as a table.

@@ -7,7 +7,7 @@ use hessra_revocation::Revision;
 use tokio::time::Instant;
 
 use super::harness::{Cluster, PATIENCE, eventually, snapshots_every};
-use hessra_consensus::{ReadError, WriteError};
+use hessra_consensus::{ConsensusSettings, ReadError, WriteError};
 
 fn id(number: u8) -> [u8; 16] {
     [number; 16]
@@ -387,4 +387,19 @@ async fn what_nobody_confirmed_is_not_reported_as_written() {
     let outcome = node.propose(command, id(9), deadline).await;
     assert_eq!(outcome.unwrap_err(), WriteError::Unknown);
     assert!(Instant::now() < deadline + PATIENCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_consensus_has_stopped_says_so_at_once() {
+    let cluster = Cluster::lonely(ConsensusSettings::default()).await;
+    let node = &cluster.nodes[&1];
+    node.consensus.raft().shutdown().await;
+    let deadline = Instant::now() + PATIENCE;
+    let written = node.revoke("urn:hessra:a:b", id(4)).await;
+    assert!(
+        matches!(written, Err(WriteError::Stopped(_))),
+        "{written:?}"
+    );
+    let read = node.consensus.linearize(deadline).await;
+    assert!(matches!(read, Err(ReadError::Stopped(_))), "{read:?}");
 }

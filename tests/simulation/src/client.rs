@@ -11,6 +11,7 @@ use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
+use crate::node::Node;
 use crate::oracle::Reading;
 use crate::runtime::random;
 
@@ -145,8 +146,11 @@ impl Client {
         let oracle = &self.cluster.oracle();
         let invoked_after = oracle.newest_acknowledged();
         let mut may_be_written = !is_first;
-        for _ in 0..ATTEMPTS_MAX {
-            match timeout(ANSWER_MAX, self.ask(wanted)).await {
+        // The next try goes to the next server, as the SDK does.
+        let first: usize = random().gen_range(0..1_000);
+        for attempt in 0..ATTEMPTS_MAX {
+            let node = self.cluster.node_at(first + attempt);
+            match timeout(ANSWER_MAX, self.ask(&node, wanted)).await {
                 Ok(Answer::Done(applied)) => {
                     self.cluster
                         .journal()
@@ -176,8 +180,7 @@ impl Client {
         false
     }
 
-    async fn ask(&self, wanted: &Wanted) -> Answer {
-        let node = self.cluster.any_node();
+    async fn ask(&self, node: &Node, wanted: &Wanted) -> Answer {
         let Some(life) = node.life() else {
             return Answer::Unknown;
         };
@@ -189,6 +192,14 @@ impl Client {
                 life.propose(by, request, command, deadline)
             })
             .await;
+        self.cluster.journal().trace(|| {
+            let said = answered.as_ref().map(|answered| match answered {
+                Ok(committed) => format!("committed at {}", committed.index),
+                Err(error) => error.to_string(),
+            });
+            let said = said.unwrap_or_else(|| "nothing".to_owned());
+            format!("client {} hears from node {}: {said}", self.id, node.id)
+        });
         match answered {
             Some(Ok(committed)) => Answer::Done(committed.applied),
             Some(Err(

@@ -63,6 +63,12 @@ impl Cluster {
         nodes[random().gen_range(0..nodes.len())].clone()
     }
 
+    /// The one at a place in the list, counted around.
+    pub fn node_at(&self, place: usize) -> Arc<Node> {
+        let nodes = self.nodes();
+        nodes[place % nodes.len()].clone()
+    }
+
     /// A machine more, with an id that was never used. `None`: this seed has started `added_max` already.
     pub fn new_node(&self, added_max: usize) -> Option<Arc<Node>> {
         let mut nodes = self.nodes.lock().expect("one thread");

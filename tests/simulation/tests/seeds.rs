@@ -102,3 +102,22 @@ fn every_planted_bug_is_found() {
         "the simulation does not see these bugs: {missed:?}"
     );
 }
+
+/// Rows of the simulation's page, and the number on the front page, are of this code.
+#[test]
+fn the_pages_name_every_planted_bug() {
+    let page = include_str!("../README.md");
+    let front = include_str!("../../../README.md");
+    let rows = page.lines().filter_map(|line| {
+        let name = line.strip_prefix("| `")?.split('`').next()?;
+        name.parse::<Plant>().ok()
+    });
+    let named: Vec<Plant> = rows.collect();
+    assert_eq!(
+        named,
+        Plant::ALL,
+        "tests/simulation/README.md, in the order of the code"
+    );
+    let count = format!("finds {} deliberate bugs", Plant::ALL.len());
+    assert!(front.contains(&count), "README.md does not say: {count}");
+}
