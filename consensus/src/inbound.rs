@@ -8,11 +8,11 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_sled::{Types, Vote};
 use hessra_state::Stamped;
-use openraft::Snapshot;
 use openraft::error::RaftError;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
+use openraft::{AsyncRuntime, Snapshot};
 use tokio::time::Instant;
 
 use crate::consensus::Consensus;
@@ -45,13 +45,14 @@ impl<W: World> Inbound<W> {
     /// Takes entries from the leader.
     ///
     /// # Errors
-    /// The sender does not lead in the vote it names, or consensus has stopped here.
+    /// The sender does not lead in the vote it names, its entries do not follow each other, or consensus has stopped here.
     pub async fn append(
         &self,
         from: u64,
         request: AppendEntriesRequest<Types<W::Runtime>>,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
         speaks_for_itself(from, &request.vote)?;
+        follow_each_other(from, &request)?;
         let raft = self.consensus.raft().openraft();
         raft.append_entries(request).await.map_err(stopped)
     }
@@ -187,6 +188,48 @@ fn speaks_for_itself(sender: u64, vote: &Vote) -> Result<(), Failure> {
         Reason::NotPermitted,
         format!("the certificate is of node {sender}, the request speaks for {claimed}"),
     ))
+}
+
+/// Each entry comes after the one before, the first one after the entry that the sender takes for common. openraft takes
+/// this for granted, and the store would stop this node.
+fn follow_each_other<R: AsyncRuntime>(
+    sender: u64,
+    request: &AppendEntriesRequest<Types<R>>,
+) -> Result<(), Failure> {
+    let mut last = request.prev_log_id.map(|id| id.index);
+    for entry in &request.entries {
+        let found = entry.log_id.index;
+        if Some(found) != next(last) {
+            return Err(out_of_place(sender, found, last));
+        }
+        last = Some(found);
+    }
+    // No entry could follow it.
+    match last {
+        Some(u64::MAX) => Err(out_of_place(sender, u64::MAX, None)),
+        _ => Ok(()),
+    }
+}
+
+fn next(last: Option<u64>) -> Option<u64> {
+    last.map_or(Some(0), |last| last.checked_add(1))
+}
+
+fn out_of_place(sender: u64, found: u64, last: Option<u64>) -> Failure {
+    let after = last.map_or_else(
+        || "at the begin of the log".to_owned(),
+        |last| format!("after entry {last}"),
+    );
+    tracing::error!(
+        sender,
+        found,
+        after,
+        "refused an entry that is out of place"
+    );
+    Failure::new(
+        Reason::InvalidArgument,
+        format!("entry {found} was sent {after}"),
+    )
 }
 
 fn stopped(error: RaftError<u64>) -> Failure {

@@ -320,10 +320,10 @@ impl<V: VerifySignature> Follower<V> {
             return Err(Trouble::RESUME);
         }
         let ack = check_roots(view, &checkpoint)?;
-        let as_of = stream.as_of(&checkpoint, now);
+        let age = stream.age(&checkpoint, now);
         let fresh_for = Duration::from_millis(checkpoint.fresh_for_ms.into());
         self.confirm(&stream, checkpoint, signed, now);
-        if as_of.is_none_or(|as_of| now.since(as_of) > fresh_for) {
+        if age.is_none_or(|age| age > fresh_for) {
             // The node has not heard from its quorum for too long, or the path to it delays: another may do better.
             return Err(Trouble::ELSEWHERE);
         }
@@ -414,13 +414,21 @@ impl<V: VerifySignature> Follower<V> {
 }
 
 impl Stream {
-    /// Instant on our clock as of which a checkpoint speaks; never in the future. `None` when it was made by another
-    /// node than the one that greeted us: its tick is on a clock that we cannot relate to ours.
+    /// Instant on our clock as of which a checkpoint speaks; never in the future. `None` when [`Self::age`] is, and when
+    /// our clock was not running then.
     fn as_of(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Monotonic> {
-        let since_hello = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
-        let instant = i128::from(self.hello_sent.0) + since_hello;
-        let instant = u64::try_from(instant.min(now.0.into())).ok().map(Monotonic);
-        instant.filter(|_| checkpoint.node == self.welcome.node)
+        let age = self.age(checkpoint, now)?.as_millis();
+        let instant = u128::from(now.0).checked_sub(age)?;
+        u64::try_from(instant).ok().map(Monotonic)
+    }
+
+    /// Age of what a checkpoint states. `None` when it was made by another node than the one that greeted us: its tick is
+    /// on a clock that we cannot relate to ours.
+    fn age(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Duration> {
+        let since_welcome = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
+        let age = i128::from(now.0) - i128::from(self.hello_sent.0) - since_welcome;
+        let age = u64::try_from(age.max(0)).unwrap_or(u64::MAX);
+        (checkpoint.node == self.welcome.node).then_some(Duration::from_millis(age))
     }
 }
 

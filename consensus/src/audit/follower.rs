@@ -11,9 +11,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use hessra_audit::checkpoint::field;
 use hessra_audit::{Actor, Event, Outcome, Position, Record};
-use hessra_sled::{Engine, Entry, LogReader, Proposal, Published, Remembered};
+use hessra_sled::{Engine, Entry, LogReader, Proposal, Published, Remembered, StoreError};
 use hessra_state::{RequestId, State};
-use openraft::{EntryPayload, RaftLogReader as _, StorageError};
+use openraft::EntryPayload;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -68,12 +68,12 @@ impl<W: World> LogFollower<W> {
     /// Follows what is applied, for as long as there is a state machine.
     pub(crate) async fn run<E: Engine>(
         mut self,
-        mut log: LogReader<E, W::Runtime>,
+        log: LogReader<E, W::Runtime>,
         mut published: watch::Receiver<Arc<Published>>,
     ) {
         loop {
             let now = Arc::clone(&published.borrow_and_update());
-            if let Err(reason) = self.catch_up(&mut log, &now).await {
+            if let Err(reason) = self.catch_up(&log, &now).await {
                 error!(%reason, "audit: the log was not read");
             }
             if published.changed().await.is_err() {
@@ -85,16 +85,16 @@ impl<W: World> LogFollower<W> {
     /// Records everything up to what is applied.
     async fn catch_up<E: Engine>(
         &mut self,
-        log: &mut LogReader<E, W::Runtime>,
+        log: &LogReader<E, W::Runtime>,
         published: &Published,
-    ) -> Result<(), StorageError<u64>> {
+    ) -> Result<(), StoreError> {
         let Some(applied) = published.applied.map(|id| id.index) else {
             return Ok(());
         };
         while self.progress.next <= applied {
             let from = self.progress.next;
             let end = (applied + 1).min(from + ENTRIES_MAX);
-            let entries = log.limited_get_log_entries(from, end).await?;
+            let entries = log.kept(from, end)?;
             match entries.first().map(|entry| entry.log_id.index) {
                 Some(first) if first == from => self.take(entries, &published.state).await,
                 Some(first) => self.skip(first, published).await,

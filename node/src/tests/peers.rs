@@ -5,6 +5,8 @@ use hessra_proto::Reason;
 use hessra_proto::v1::log;
 use hessra_proto::v1::raft::raft_server::Raft as Service;
 use hessra_proto::v1::raft::{AppendRequest, InspectRequest, VoteRequest};
+use hessra_sled::{Entry, LogId, codec};
+use openraft::{CommittedLeaderId, EntryPayload, TokioRuntime};
 use tonic::Request;
 
 use super::harness::{Cluster, Node};
@@ -39,6 +41,14 @@ fn vote(cluster_id: Vec<u8>, node: u64) -> VoteRequest {
         vote: Some(vote),
         last_log: None,
     }
+}
+
+/// A blank entry of a term that is over.
+fn blank(index: u64) -> Vec<u8> {
+    codec::encode_entry(&Entry::<TokioRuntime> {
+        log_id: LogId::new(CommittedLeaderId::new(0, 0), index),
+        payload: EntryPayload::Blank,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,6 +97,35 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         reason(service.append(forged).await.map(drop)),
         Err(Reason::NotPermitted)
     );
+
+    let append = |prev: Option<u64>, entries: &[u64]| AppendRequest {
+        cluster_id: cluster_id.clone(),
+        vote: vote(Vec::new(), 2).vote,
+        prev: prev.map(|index| log::LogId { term: 0, index }),
+        entries: entries.iter().map(|index| blank(*index).into()).collect(),
+        ..Default::default()
+    };
+    let broken: [(_, &[u64]); 7] = [
+        (Some(4), &[6]),
+        (Some(4), &[5, 7]),
+        (Some(4), &[4, 5]),
+        (Some(4), &[u64::MAX]),
+        (Some(u64::MAX), &[]),
+        (Some(u64::MAX - 1), &[u64::MAX]),
+        (None, &[1]),
+    ];
+    for (prev, entries) in broken {
+        let broken = by(&["urn:hessra:node:test:2"], append(prev, entries));
+        assert_eq!(
+            reason(service.append(broken).await.map(drop)),
+            Err(Reason::InvalidArgument),
+            "{entries:?} after {prev:?}"
+        );
+    }
+    for (prev, entries) in [(Some(4), &[5, 6][..]), (Some(4), &[]), (None, &[0])] {
+        let whole = by(&["urn:hessra:node:test:2"], append(prev, entries));
+        assert!(service.append(whole).await.is_ok());
+    }
 
     let inspect = InspectRequest {
         cluster_id,

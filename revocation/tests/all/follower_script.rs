@@ -45,7 +45,7 @@ enum Command {
     Pass(u64),
     /// Time passes while the node is cut off from its quorum.
     CutOff(u64),
-    /// A new verifier, in place of the one before.
+    /// A new verifier, in place of the one before: its clock has just begun.
     Verifier {
         #[arg(key)]
         pinned: Option<u32>,
@@ -337,6 +337,7 @@ impl Runner for Scene {
             Command::Verifier { pinned } => {
                 let pinned = pinned.iter().map(|id| (*id, public_key(*id))).collect();
                 self.follower = Follower::new(StandIn, pinned);
+                self.now = 0;
                 return Ok(String::new());
             }
             Command::Restart => {

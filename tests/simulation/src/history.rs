@@ -38,6 +38,10 @@ pub fn simulate(seed: u64, options: Options) -> Report {
         live(&world).await;
         world.recover().await;
         world.judge();
+        let oracle = world.cluster.oracle();
+        for panic in runtime::panics() {
+            oracle.expect(false, || format!("I22: {panic}"));
+        }
         let report = world.cluster.journal().report();
         world.cluster.end();
         report

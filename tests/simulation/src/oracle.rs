@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use hessra_proto::v1::{AppliedProgress, VerifierStatus};
 use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, View};
-use hessra_sled::Vote;
+use hessra_sled::{LogId, Vote};
 use hessra_state::{Applied, Frozen, RequestId, State};
+use openraft::LogIdOptionExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -99,10 +100,14 @@ impl Oracle {
             .unwrap_or_default()
     }
 
-    /// I8: one log id, one payload, for ever.
-    pub fn entries_were_sent(&self, entries: &[Entry]) {
+    /// I8: one log id, one payload, for ever; entries follow each other, the first one the entry `prev`.
+    pub fn entries_were_sent(&self, prev: Option<LogId>, entries: &[Entry]) {
         let mut seen = self.seen();
-        for entry in entries {
+        for (place, entry) in (prev.next_index()..).zip(entries) {
+            let index = entry.log_id.index;
+            seen.expect(index == place, || {
+                format!("I8: entry {index} was sent in the place of entry {place}")
+            });
             let id = (entry.log_id.leader_id.term, entry.log_id.index);
             let payload = hash(format!("{:?}", entry.payload).as_bytes());
             let first = *seen.payloads.entry(id).or_insert(payload);

@@ -184,7 +184,10 @@ impl Peers<SimRuntime> for SimPeers {
             .journal
             .oracle
             .leader_was_seen(&request.vote, self.from);
-        self.site.journal.oracle.entries_were_sent(&request.entries);
+        self.site
+            .journal
+            .oracle
+            .entries_were_sent(request.prev_log_id, &request.entries);
         let from = self.from;
         self.call(to, within, move |inbound| async move {
             inbound.append(from, request).await

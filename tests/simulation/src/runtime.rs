@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ thread_local! {
     static CURRENT: Cell<Option<Process>> = const { Cell::new(None) };
     static TASKS: RefCell<BTreeMap<Process, Vec<AbortHandle>>> = const { RefCell::new(BTreeMap::new()) };
     static NEXT: Cell<u64> = const { Cell::new(1) };
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// True when one seed is one history. tokio draws the order in which the receivers of a watch channel wake; it takes
@@ -35,8 +38,32 @@ pub fn is_repeatable() -> bool {
     cfg!(tokio_unstable)
 }
 
+/// Sentences of the panics in the current run, and forgets them. A panic ends one task: the rest of a node may go on, so
+/// that nothing else tells of it.
+pub fn panics() -> Vec<String> {
+    PANICS.take()
+}
+
+/// Keeps panics of a run instead of printing them. Panics outside of one are printed as ever.
+fn keep_panics() {
+    static KEEPING: Once = Once::new();
+    KEEPING.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if RUNNING.get() {
+                PANICS.with_borrow_mut(|kept| kept.push(panic.to_string()));
+            } else {
+                print(panic);
+            }
+        }));
+    });
+}
+
 /// Runs one seed to its end on a fresh runtime.
 pub fn run<F: Future>(seed: u64, world: F) -> F::Output {
+    keep_panics();
+    PANICS.take();
+    RUNNING.set(true);
     RNG.with_borrow_mut(|rng| *rng = SmallRng::seed_from_u64(seed));
     TASKS.with_borrow_mut(BTreeMap::clear);
     NEXT.set(1);
@@ -48,7 +75,10 @@ pub fn run<F: Future>(seed: u64, world: F) -> F::Output {
         .start_paused(true)
         .build()
         .expect("a runtime without IO needs nothing from the system");
-    runtime.block_on(world)
+    let outcome = runtime.block_on(world);
+    drop(runtime);
+    RUNNING.set(false);
+    outcome
 }
 
 /// The simulation's only randomness.

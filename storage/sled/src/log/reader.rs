@@ -55,8 +55,12 @@ impl<E: Engine, R: AsyncRuntime> LogReader<E, R> {
         self.memory().chain.hide_below(upto);
     }
 
-    /// First entries of `first..end`, about a mebibyte of them; none when the first one is not there.
-    pub(crate) fn some(&self, first: u64, end: u64) -> Result<Vec<Entry<R>>, StoreError> {
+    /// First entries of `first..end` that are kept, about a mebibyte of them. They begin later than `first` when what
+    /// came before is purged; none when no entry of the range is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a kept entry cannot be read.
+    pub fn kept(&self, first: u64, end: u64) -> Result<Vec<Entry<R>>, StoreError> {
         self.read(first..end, READ_BYTES_MAX)
     }
 
@@ -131,7 +135,13 @@ impl<E: Engine, R: AsyncRuntime> RaftLogReader<Types<R>> for LogReader<E, R> {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry<R>>, StorageError<u64>> {
-        self.some(start, end).map_err(read_failed)
+        let kept = self.kept(start, end).map_err(read_failed)?;
+        // openraft sends them after the entry before `start`, whatever they begin with. A leader that was deposed and
+        // has just taken a snapshot would send a log with a hole; openraft takes nothing for a heartbeat.
+        let begins = kept
+            .first()
+            .is_some_and(|entry| entry.log_id.index == start);
+        Ok(if begins { kept } else { Vec::new() })
     }
 }
 fn first_of(range: &impl RangeBounds<u64>) -> u64 {

@@ -71,7 +71,7 @@ fn replayed<E: Engine, R: AsyncRuntime>(
     let mut memory = base;
     let mut next = memory.applied.map_or(0, |id| id.index + 1);
     while next <= last {
-        let entries = log.some(next, last + 1)?;
+        let entries = log.kept(next, last + 1)?;
         // An unpurged log begins where it begins: its chain says that this is all of it.
         let first = entries.first().map(|entry| entry.log_id.index);
         let follows = first == Some(next) || (first.is_some() && next == 0);

@@ -3,7 +3,7 @@
 use hessra_sled::memory::{Fault, Survival};
 use hessra_sled::{Batch, Engine, MemoryEngine, SnapshotImage, Space, StoreError};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
-use openraft::{RaftSnapshotBuilder, Snapshot};
+use openraft::{RaftLogReader, RaftSnapshotBuilder, Snapshot};
 
 use crate::support::{Types, append, block_on, contents, entries, id, open};
 
@@ -162,6 +162,29 @@ fn a_log_is_not_appended_beyond_a_snapshot_that_is_not_there_yet() {
             (Some(id(1, 100)), Some(id(1, 110)))
         );
         assert_eq!(found.entries.len(), 10);
+    });
+}
+
+/// A leader that is deposed and takes the new leader's snapshot may still have a task that reads what it meant to send.
+#[test]
+fn entries_to_send_begin_where_they_were_asked_for_or_there_are_none() {
+    block_on(async {
+        let (mut log, mut machine) = open(MemoryEngine::new(1)).unwrap();
+        append(&mut log, entries(1, 1..=20)).await;
+        let mut sender = log.get_log_reader().await;
+        let sent = sender.limited_get_log_entries(5, 21).await.unwrap();
+        assert_eq!(sent, entries(1, 5..=20));
+        let taken = snapshot(10).await;
+        machine
+            .install_snapshot(&taken.meta, taken.snapshot.clone())
+            .await
+            .unwrap();
+        log.purge(taken.meta.last_log_id.unwrap()).await.unwrap();
+        let sent = sender.limited_get_log_entries(5, 21).await.unwrap();
+        assert_eq!(sent, [], "entries 5 to 10 are gone");
+        let sent = sender.limited_get_log_entries(11, 21).await.unwrap();
+        assert_eq!(sent, entries(1, 11..=20));
+        assert_eq!(sender.kept(5, 21).unwrap(), entries(1, 11..=20));
     });
 }
 
