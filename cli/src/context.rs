@@ -22,7 +22,7 @@ use hessra_sdk_rust::{Connection, Credentials, Endpoint, Servers, Trust};
 
 use crate::args::ConnectionArguments;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 use crate::store::TokenStore;
 
@@ -204,7 +204,7 @@ pub(crate) fn home() -> Outcome<PathBuf> {
         .map(PathBuf::from);
     let personal = || std::env::home_dir().map(|home| home.join(".hessra"));
     chosen.or_else(personal).ok_or_else(|| {
-        Failure::usage("there is no home directory to keep tokens in")
+        CommandError::usage("there is no home directory to keep tokens in")
             .hint("Set HESSRA_HOME to a folder of yours.")
     })
 }
@@ -313,24 +313,24 @@ fn folder_name(server: &Endpoint) -> String {
     }
 }
 
-fn no_authority() -> Failure {
-    Failure::usage("no certificate authority is named to believe the servers by")
+fn no_authority() -> CommandError {
+    CommandError::usage("no certificate authority is named to believe the servers by")
         .hint("Give --ca FILE, set HESSRA_CA, or set `ca` in the context.")
 }
 
-fn no_certificate() -> Failure {
+fn no_certificate() -> CommandError {
     let message = "this needs a client certificate, and none is named";
-    Failure::new(Exit::NotAuthenticated, "unauthenticated", message)
+    CommandError::new(Exit::NotAuthenticated, "unauthenticated", message)
         .hint("Give --cert FILE and --key FILE, set HESSRA_CERT and HESSRA_KEY, or set them in the context.")
 }
 
-fn half(given: &str, missing: &str, variable: &str) -> Failure {
-    Failure::usage(format!("{given} is named without {missing}"))
+fn half(given: &str, missing: &str, variable: &str) -> CommandError {
+    CommandError::usage(format!("{given} is named without {missing}"))
         .hint(format!("Give {missing} FILE or set {variable}."))
 }
 
-fn no_server() -> Failure {
-    Failure::usage("no server is named")
+fn no_server() -> CommandError {
+    CommandError::usage("no server is named")
         .hint("Give --server HOST:PORT, set HESSRA_SERVER, or set `default_server` in config.toml.")
 }
 

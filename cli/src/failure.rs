@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 
 /// Result of everything that a command does.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, CommandError>;
 
 /// Why a command does not end with `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     pub exit: Exit,
     pub reason: Cow<'static, str>,
     pub message: String,
@@ -32,7 +32,7 @@ pub(crate) struct Failure {
     pub request_id: Option<String>,
 }
 
-impl Failure {
+impl CommandError {
     pub(crate) fn new(
         exit: Exit,
         reason: impl Into<Cow<'static, str>>,
@@ -124,7 +124,7 @@ impl Failure {
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let exit = Exit::from_code(error.exit_code());
         let at = match error.server {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_json_shape_is_the_published_one() {
-        let failure = Failure::unavailable("no node answered")
+        let failure = CommandError::unavailable("no node answered")
             .hint("start one")
             .request_id("ab");
         let text = failure.to_json().to_string();
@@ -162,11 +162,11 @@ mod tests {
     fn a_missing_file_is_not_found_and_another_fault_is_failed() {
         let path = Path::new("/x");
         assert_eq!(
-            Failure::file("read", path, &io::ErrorKind::NotFound.into()).exit,
+            CommandError::file("read", path, &io::ErrorKind::NotFound.into()).exit,
             Exit::NotFound
         );
         assert_eq!(
-            Failure::file("read", path, &io::ErrorKind::PermissionDenied.into()).exit,
+            CommandError::file("read", path, &io::ErrorKind::PermissionDenied.into()).exit,
             Exit::Failed
         );
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hessra_files::{FileError, Mode, Writers};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 /// Longest file that is read: tokens have at most 16 KiB, certificate bundles may be long.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -17,19 +17,20 @@ const BYTES_MAX: u64 = 1024 * 1024;
 /// Reads a text file of bounded size.
 pub(crate) fn read_text(path: &Path) -> Outcome<String> {
     let bytes = read(path)?;
-    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", path.display())))
+    String::from_utf8(bytes)
+        .map_err(|_| CommandError::usage(format!("{} is not text", path.display())))
 }
 
 /// Reads a file of bounded size.
 pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+    let file = File::open(path).map_err(|error| CommandError::file("read", path, &error))?;
     let mut bytes = Vec::new();
     file.take(BYTES_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::file("read", path, &error))?;
+        .map_err(|error| CommandError::file("read", path, &error))?;
     let too_long = u64::try_from(bytes.len()).unwrap_or(u64::MAX) > BYTES_MAX;
     if too_long {
-        Err(Failure::usage(format!(
+        Err(CommandError::usage(format!(
             "{} is longer than {BYTES_MAX} bytes",
             path.display()
         )))
@@ -53,11 +54,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
     make_private_folder(folder)?;
     // Two commands may write the same file, such as the configuration.
     hessra_files::replace(path, bytes, Mode::Private, Writers::Several)
-        .map_err(|FileError { source, .. }| Failure::file("write", path, &source))
+        .map_err(|FileError { source, .. }| CommandError::file("write", path, &source))
 }
 
 /// Makes a private folder and those above it that are missing.
 pub(crate) fn make_private_folder(folder: &Path) -> Outcome {
     hessra_files::make_private_directory(folder)
-        .map_err(|FileError { source, .. }| Failure::file("make the folder", folder, &source))
+        .map_err(|FileError { source, .. }| CommandError::file("make the folder", folder, &source))
 }

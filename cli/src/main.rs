@@ -3,7 +3,7 @@
 //! ```text
 //! args ── what was asked          context ── of which cluster, with what      tokens, store ── about which token
 //!                     └──────────────► commands ◄──────────────┘
-//!                                          │ answer or Failure
+//!                                          │ answer or CommandError
 //!                                          ▼
 //!                              output ── stdout, stderr, exit code
 //! ```
@@ -18,7 +18,6 @@ mod context;
 mod exit;
 mod failure;
 mod files;
-mod judgement;
 mod knowledge;
 mod output;
 mod sdk;
@@ -26,12 +25,13 @@ mod signing_key;
 mod store;
 mod tokens;
 mod until;
+mod verification;
 
 use std::process::ExitCode;
 
 use args::Arguments;
 use exit::Exit;
-use failure::{Failure, Outcome};
+use failure::{CommandError, Outcome};
 use output::Console;
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn run(arguments: Arguments, console: Console) -> Outcome {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| {
-        Failure::new(
+        CommandError::new(
             Exit::Failed,
             "internal",
             format!("cannot start a runtime: {error}"),

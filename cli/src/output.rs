@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ColorWhen, Format, OutputArguments};
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 pub(crate) use table::Table;
 pub(crate) use when::{clock_time, timestamp};
@@ -131,7 +131,7 @@ impl Console {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 std::process::exit(i32::from(Exit::Done.code()))
             }
-            Err(error) => Err(Failure::new(
+            Err(error) => Err(CommandError::new(
                 Exit::Failed,
                 "output",
                 format!("cannot write to stdout: {error}"),
@@ -175,7 +175,7 @@ impl Console {
     }
 
     /// Says how the command failed, in the form that was asked for.
-    pub(crate) fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &CommandError) {
         if self.for_machines() {
             return say(&failure.to_json().to_string());
         }

@@ -11,7 +11,7 @@ use hessra_sdk_rust::token::{
 use hessra_sdk_rust::{Request, Verdict};
 use rand::rngs::OsRng;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 /// What a token is delegated to.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Delegation<'a> {
 /// Usage.
 pub(crate) fn parse(text: &str) -> Outcome<Token> {
     Token::parse(text, &Limits::default())
-        .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
+        .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
 }
 
 /// What a token says, unproven.
@@ -37,7 +37,7 @@ pub(crate) fn parse(text: &str) -> Outcome<Token> {
 /// Usage.
 pub(crate) fn describe(text: &str) -> Outcome<Description> {
     token::inspect(text, &Limits::default())
-        .map_err(|error| Failure::usage(format!("this is not a token: {error}")))
+        .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
 }
 
 /// Everything but revocation, with one key.
@@ -59,8 +59,8 @@ pub(crate) fn chain(verified: &Verified) -> Vec<String> {
 }
 
 /// The answer no, with its reason.
-pub(crate) fn denied(reason: &DenyReason) -> Failure {
-    Failure::no(reason.code(), reason.to_string())
+pub(crate) fn denied(reason: &DenyReason) -> CommandError {
+    CommandError::no(reason.code(), reason.to_string())
 }
 
 /// Does the reason say that another key is needed, rather than that the token is bad?
@@ -86,11 +86,13 @@ pub(crate) fn delegate(text: &str, key: &str, wanted: &Delegation<'_>) -> Outcom
         .map_err(|error| not_delegated(&error))
 }
 
-fn not_delegated(error: &DelegateError) -> Failure {
+fn not_delegated(error: &DelegateError) -> CommandError {
     match error {
-        DelegateError::Refused(_) => Failure::no("refused", error.to_string()),
-        DelegateError::NotDelegatable { .. } => Failure::no("not_delegable", error.to_string()),
-        _ => Failure::usage(error.to_string()),
+        DelegateError::Refused(_) => CommandError::no("refused", error.to_string()),
+        DelegateError::NotDelegatable { .. } => {
+            CommandError::no("not_delegable", error.to_string())
+        }
+        _ => CommandError::usage(error.to_string()),
     }
 }
 
@@ -100,7 +102,7 @@ fn not_delegated(error: &DelegateError) -> Failure {
 /// Usage.
 pub(crate) fn identity(text: &str) -> Outcome<Identity> {
     Identity::parse(text).map_err(|error| {
-        Failure::usage(format!("`{text}` is not an identity: {error}")).hint(
+        CommandError::usage(format!("`{text}` is not an identity: {error}")).hint(
             "Identities are segments of letters, digits and ._~@/- joined by colons, like urn:hessra:alice:agent.",
         )
     })
@@ -108,5 +110,5 @@ pub(crate) fn identity(text: &str) -> Outcome<Identity> {
 
 fn keyring(pem: &str) -> Outcome<Keyring> {
     Keyring::from_pem(pem)
-        .map_err(|error| Failure::usage(format!("the public key is not one: {error}")))
+        .map_err(|error| CommandError::usage(format!("the public key is not one: {error}")))
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::PublicKeyArguments;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 
 /// All published keys, beside `public_key.pem`.
@@ -81,7 +81,7 @@ pub(crate) fn remember(context: &Context, keys: &PublicKeys) -> Outcome {
     };
     let folder = context.server_folder(server);
     let all = serde_json::to_vec_pretty(&known_keys(keys))
-        .map_err(|error| Failure::usage(error.to_string()))?;
+        .map_err(|error| CommandError::usage(error.to_string()))?;
     files::write_private(&folder.join(KEYS_FILE), &all)?;
     files::write_private(&folder.join(KEY_FILE), keys.public_key.as_bytes())
 }
@@ -114,8 +114,8 @@ fn choose(set: &[KnownKey], key_id: Option<u32>) -> Option<String> {
         .map(|key| key.public_key.clone())
 }
 
-fn no_key() -> Failure {
-    Failure::not_found("the key that signed this token is not known here")
+fn no_key() -> CommandError {
+    CommandError::not_found("the key that signed this token is not known here")
         .hint("Give --server and --ca to ask for it, or --public-key-file FILE.")
 }
 

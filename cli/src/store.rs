@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 
 /// Ending of a token's file.
@@ -40,7 +40,7 @@ impl TokenName {
 }
 
 impl FromStr for TokenName {
-    type Err = Failure;
+    type Err = CommandError;
 
     fn from_str(text: &str) -> Outcome<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -59,9 +59,9 @@ impl fmt::Display for TokenName {
     }
 }
 
-fn bad_name(text: &str) -> Failure {
+fn bad_name(text: &str) -> CommandError {
     let shown: String = text.chars().take(NAME_MAX).collect();
-    Failure::usage(format!("`{shown}` is not a name for a token")).hint(
+    CommandError::usage(format!("`{shown}` is not a name for a token")).hint(
         "Names have 1 to 64 letters, digits, dots, underscores or hyphens, and `-` alone is stdin.",
     )
 }
@@ -108,7 +108,7 @@ impl TokenStore {
     /// Not found, with where it was looked for.
     pub(crate) fn load(&self, name: &TokenName) -> Outcome<String> {
         self.find(name)?.ok_or_else(|| {
-            Failure::not_found(format!("no token `{name}` is stored in {}", self.folder.display()))
+            CommandError::not_found(format!("no token `{name}` is stored in {}", self.folder.display()))
                 .hint("See `hessra identity list`, or get one with `hessra identity authenticate --save-as NAME`.")
         })
     }
@@ -119,7 +119,7 @@ impl TokenStore {
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Failure::file("delete", &path, &error)),
+            Err(error) => Err(CommandError::file("delete", &path, &error)),
         }
     }
 
@@ -128,7 +128,7 @@ impl TokenStore {
         let mut names = BTreeSet::new();
         for folder in self.folders().filter(|folder| folder.exists()) {
             let entries =
-                fs::read_dir(folder).map_err(|error| Failure::file("read", folder, &error))?;
+                fs::read_dir(folder).map_err(|error| CommandError::file("read", folder, &error))?;
             names.extend(
                 entries
                     .flatten()

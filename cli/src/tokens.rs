@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::args::StoredTokenArguments;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 use crate::store::TokenName;
 
@@ -27,7 +27,9 @@ impl GivenToken {
     fn new(text: impl AsRef<str>, source: impl Into<String>) -> Outcome<Self> {
         let (text, source) = (text.as_ref().trim(), source.into());
         if text.is_empty() {
-            return Err(Failure::usage(format!("there is no token in {source}")));
+            return Err(CommandError::usage(format!(
+                "there is no token in {source}"
+            )));
         }
         Ok(Self {
             text: text.to_owned(),
@@ -102,6 +104,6 @@ pub(crate) fn from_stdin() -> Outcome<GivenToken> {
         .lock()
         .take(STDIN_MAX)
         .read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format!("stdin is not a token: {error}")))?;
+    read.map_err(|error| CommandError::usage(format!("stdin is not a token: {error}")))?;
     GivenToken::new(text, "stdin")
 }

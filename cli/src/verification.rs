@@ -13,17 +13,17 @@
 use std::time::{Duration, Instant};
 
 use hessra_sdk_rust::token::{UnknownReason, Verified};
-use hessra_sdk_rust::{Request, Standing, Verdict, Verifier};
+use hessra_sdk_rust::{Readiness, Request, Verdict, Verifier};
 use serde_json::{Value, json};
 
 use crate::args::PublicKeyArguments;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::{knowledge, sdk, signing_key};
 
 /// A good token, and what is known about its revocation.
-pub(crate) struct Judgement {
+pub(crate) struct Verification {
     pub verified: Verified,
     pub revocation: Revocation,
 }
@@ -50,22 +50,22 @@ impl Revocation {
     }
 }
 
-/// Judges a token.
+/// Verifies a token.
 ///
 /// # Errors
 /// No, with the reason; cannot tell; usage.
-pub(crate) async fn judge(
+pub(crate) async fn verify(
     context: &Context,
     token: &str,
     request: &Request,
     keys: &PublicKeyArguments,
     offline: bool,
-) -> Outcome<Judgement> {
+) -> Outcome<Verification> {
     let key_id = sdk::parse(token).map_err(no)?.root_key_id();
     if offline {
         let key = signing_key::find(context, keys, key_id).await?;
         let verified = conclude(sdk::verify_offline(token, request, &key)?)?;
-        return Ok(Judgement {
+        return Ok(Verification {
             verified,
             revocation: Revocation::NotAsked,
         });
@@ -81,7 +81,7 @@ pub(crate) async fn judge(
     by_the_feed(context, token, request).await
 }
 
-async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outcome<Judgement> {
+async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outcome<Verification> {
     let verifier = knowledge::checker(context).map_err(cannot_ask)?;
     let verdict = tokio::time::timeout(context.timeout, settled(&verifier, token, request)).await;
     let alarm = verifier.subscribe().borrow().alarm.clone();
@@ -93,10 +93,10 @@ async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outco
     }
 }
 
-fn not_revoked(verified: Verified) -> Outcome<Judgement> {
+fn not_revoked(verified: Verified) -> Outcome<Verification> {
     let revision = verified.checked_at().map_or(0, |revision| revision.0);
     let age = verified.knowledge_age().unwrap_or_default();
-    Ok(Judgement {
+    Ok(Verification {
         verified,
         revocation: Revocation::NotRevoked { revision, age },
     })
@@ -110,7 +110,7 @@ async fn settled(verifier: &Verifier, token: &str, request: &Request) -> Verdict
     let asked = Instant::now();
     let (mut status, mut news) = (verifier.subscribe(), verifier.news());
     loop {
-        let fresh = status.borrow_and_update().standing == Standing::Fresh;
+        let fresh = status.borrow_and_update().readiness == Readiness::Fresh;
         let verdict = verifier.check(token, request);
         if is_final(&verdict, fresh, asked.elapsed()) {
             return verdict;
@@ -143,10 +143,10 @@ fn conclude(verdict: Verdict) -> Outcome<Verified> {
     }
 }
 
-fn unknown(reason: &UnknownReason) -> Failure {
-    Failure {
+fn unknown(reason: &UnknownReason) -> CommandError {
+    CommandError {
         retryable: true,
-        ..Failure::new(
+        ..CommandError::new(
             Exit::CannotTell,
             reason.code(),
             format!("cannot tell: {reason}"),
@@ -155,13 +155,13 @@ fn unknown(reason: &UnknownReason) -> Failure {
 }
 
 /// A text that is no token proves nothing: the answer is no.
-fn no(failure: Failure) -> Failure {
-    Failure::no("malformed", failure.message)
+fn no(failure: CommandError) -> CommandError {
+    CommandError::no("malformed", failure.message)
 }
 
-fn cannot_ask(failure: Failure) -> Failure {
+fn cannot_ask(failure: CommandError) -> CommandError {
     let hint = "Name a server to ask about revocations, or use --offline to check the rest.";
-    Failure::new(
+    CommandError::new(
         Exit::CannotTell,
         "never_synced",
         format!("cannot tell: {}", failure.message),
@@ -170,20 +170,20 @@ fn cannot_ask(failure: Failure) -> Failure {
 }
 
 /// Another history than the one known here: a forged or restored feed, or a cluster that was set up anew.
-fn alarmed(context: &Context, alarm: &str) -> Failure {
+fn alarmed(context: &Context, alarm: &str) -> CommandError {
     let folder = context.feed_folder();
-    Failure::new(Exit::CannotTell, "fork", format!("cannot tell: {alarm}")).hint(format!(
+    CommandError::new(Exit::CannotTell, "fork", format!("cannot tell: {alarm}")).hint(format!(
         "If the cluster was set up anew on purpose, delete {}. Otherwise tell its operators: two histories exist.",
         folder.display()
     ))
 }
 
-fn nobody_answered(context: &Context) -> Failure {
+fn nobody_answered(context: &Context) -> CommandError {
     let waited = hessra_settings::duration::rounded(context.timeout);
     let message = format!("cannot tell: no node said within {waited} whether it is revoked");
-    Failure {
+    CommandError {
         retryable: true,
-        ..Failure::new(Exit::CannotTell, "stale", message)
+        ..CommandError::new(Exit::CannotTell, "stale", message)
     }
     .hint("See `hessra doctor`, or use --offline to check all but revocation.")
 }

@@ -9,7 +9,7 @@
 //! state machine gives the first answer to a repeated request id, so trying twice is harmless. A caller is never told
 //! "committed" when it may not be, or "not committed" when it may be: [`WriteError::Unknown`] says that.
 //!
-//! Nothing here decides who may ask: that is the business of the doors.
+//! Nothing here decides who may ask: that is the business of the API.
 
 mod changes;
 mod maintenance;

@@ -1,5 +1,5 @@
-//! Why consensus did not start, a write was not acknowledged, or a linearizable answer not given. One ladder: what consensus says here becomes a
-//! [`Failure`], which a door shows as a gRPC status.
+//! Errors of consensus: of starting it, of a write that was not acknowledged, of a linearizable answer that was not given.
+//! One ladder: each becomes a [`Failure`], which the API shows as a gRPC status.
 
 use std::time::Duration;
 

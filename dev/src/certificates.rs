@@ -11,7 +11,7 @@ use crate::error::DevError;
 use crate::write::{write_new, write_secret};
 
 /// A CA that can sign.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Purpose<'a> {
     Client(&'a str),
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// Opens `NAME.crt` and `NAME.key` of a directory, making both when absent.
     pub(crate) fn open(directory: &Path, name: &str, common_name: &str) -> Result<Self, DevError> {
         let (certificate, key) = (

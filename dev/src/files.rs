@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use rand::RngCore as _;
 use rand::rngs::OsRng;
 
-use crate::certificates::{Authority, Purpose};
+use crate::certificates::{CertificateAuthority, Purpose};
 use crate::error::DevError;
 use crate::layout::{Layout, NodeEntry};
 use crate::write::{make_directory, replace, write_new, write_secret};
@@ -52,8 +52,8 @@ pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevEr
     for folder in ["", "clients", "chain", "home"] {
         make_directory(&directory.join(folder))?;
     }
-    let public = Authority::open(directory, "ca", "hessra dev CA")?;
-    let cluster = Authority::open(directory, "cluster-ca", "hessra dev cluster CA")?;
+    let public = CertificateAuthority::open(directory, "ca", "hessra dev CA")?;
+    let cluster = CertificateAuthority::open(directory, "cluster-ca", "hessra dev cluster CA")?;
     for name in CLIENTS {
         public.issue(
             &directory.join("clients"),
@@ -76,8 +76,8 @@ pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevEr
 fn node_files(
     layout: &Layout,
     node: &NodeEntry,
-    public: &Authority,
-    cluster: &Authority,
+    public: &CertificateAuthority,
+    cluster: &CertificateAuthority,
     recipe: &impl NodeFiles,
 ) -> Result<(), DevError> {
     let directory = layout.node_directory(node.id);

@@ -219,11 +219,11 @@ mod tests {
     fn free_ports_differ_and_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::open(&options(directory.path(), Some(9), 0)).unwrap();
-        let doors = layout
+        let listeners = layout
             .nodes
             .iter()
             .flat_map(|node| [&node.public, &node.peer, &node.ops]);
-        assert_eq!(doors.collect::<BTreeSet<_>>().len(), 27);
+        assert_eq!(listeners.collect::<BTreeSet<_>>().len(), 27);
         layout.save().unwrap();
         let again = Layout::open(&options(directory.path(), None, 7400)).unwrap();
         assert_eq!(again.nodes, layout.nodes);

@@ -12,7 +12,7 @@
 //! | `sign` | signs checkpoints with the audit key |
 //!
 //! Records of the replicated log are derived in `hessra-consensus`, which also holds answers to changes back; records of
-//! answers at the doors are made by their middleware. When no record can be written, tokens are neither issued nor refused
+//! answers at the listeners are made by their middleware. When no record can be written, tokens are neither issued nor refused
 //! (503: another node answers) and changes are refused before they are proposed. Reading and denying at verifiers go on.
 
 pub mod folder;

@@ -69,8 +69,12 @@ async fn a_token_of_several_parties_is_good_once_the_cluster_that_is_one_has_sig
              authorization_service = \"localhost:443\", public_key = \"{key}\" }},\n]\n"
         ));
     });
-    let wish = json!({ "resource": "transfer", "operation": "send" });
-    let issued = asked(async || gateway.post(2, "/request_token", &wish).await, YES).await;
+    let wanted = json!({ "resource": "transfer", "operation": "send" });
+    let issued = asked(
+        async || gateway.post(2, "/request_token", &wanted).await,
+        YES,
+    )
+    .await;
     assert_eq!(issued["pending_signoffs"][0]["component"], "authority");
     assert_eq!(issued["pending_signoffs"][0]["public_key"], json!(key));
     let claim = |token: &Value| json!({ "token": token, "subject": "urn:hessra:gateway", "resource": "transfer", "operation": "send" });
@@ -127,8 +131,8 @@ async fn who_must_limit_its_token_before_it_is_sent_is_refused_when_it_does_not(
     .await;
     let token = issued["token"].as_str().expect("a token");
     let service = Https::new(&cluster, None);
-    let wish = json!({ "resource": "api", "operation": "read" });
-    let ask = async |token: &str| service.post_with(token, 2, "/request_token", &wish).await;
+    let wanted = json!({ "resource": "api", "operation": "read" });
+    let ask = async |token: &str| service.post_with(token, 2, "/request_token", &wanted).await;
     let unlimited = (401, Some("just_in_time_required"));
     asked(async || ask(token).await, unlimited).await;
     let limited = || {

@@ -36,11 +36,11 @@ impl Round {
 /// A fresh capability that is good for one payment.
 async fn capability(cluster: &Cluster) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let wish = json!({ "resource": "payments", "operation": "pay" });
+    let wanted = json!({ "resource": "payments", "operation": "pay" });
     let gateway = Https::new(cluster, Some("gateway"));
     loop {
         for node in cluster.running() {
-            let answer = gateway.post(node, "/request_capability", &wish).await;
+            let answer = gateway.post(node, "/request_capability", &wanted).await;
             if let Some((200, body)) = answer {
                 return body["token"].as_str().expect("a token").to_owned();
             }

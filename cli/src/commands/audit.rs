@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::args::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit};
 use crate::clock;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 use gather::{Gathered, Missing};
@@ -41,7 +41,8 @@ fn client(context: &Context) -> Outcome<AuditClient> {
 async fn search(client: &AuditClient, console: Console, arguments: SearchAudit) -> Outcome {
     let mut conditions = arguments.conditions;
     conditions.extend(arguments.since.map(since));
-    hessra_audit::Filter::parse(&conditions).map_err(|error| Failure::usage(error.to_string()))?;
+    hessra_audit::Filter::parse(&conditions)
+        .map_err(|error| CommandError::usage(error.to_string()))?;
     let limit = arguments.limit as usize;
     let mut gathered = Gathered::default();
     for (node, server) in client.servers().await {
@@ -89,7 +90,8 @@ fn since(age: std::time::Duration) -> String {
 
 async fn tail(client: &AuditClient, console: Console, arguments: TailAudit) -> Outcome {
     let conditions = &arguments.conditions;
-    hessra_audit::Filter::parse(conditions).map_err(|error| Failure::usage(error.to_string()))?;
+    hessra_audit::Filter::parse(conditions)
+        .map_err(|error| CommandError::usage(error.to_string()))?;
     let (gathered, places) = gather::newest(client, conditions, arguments.last).await;
     let (mut records, missing) = gathered.newest_first()?;
     records.reverse();
@@ -163,7 +165,7 @@ async fn chosen(
         servers.retain(|(id, _)| *id == wanted);
         if servers.is_empty() {
             return Err(
-                Failure::not_found(format!("the cluster has no node {wanted}"))
+                CommandError::not_found(format!("the cluster has no node {wanted}"))
                     .hint("See `hessra cluster list`."),
             );
         }

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::args::{AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, Format, Identity};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
-use crate::judgement::{self, Revocation};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 use crate::sdk;
 use crate::tokens::{self, GivenToken};
+use crate::verification::{self, Revocation};
 
 /// Runs one of the commands.
 pub(super) async fn run(
@@ -135,7 +135,7 @@ async fn verify(context: &Context, console: Console, arguments: &AuthorizeVerify
         ..
     } = arguments;
     let request = Request::authorization(sdk::identity(subject)?, resource, operation);
-    let judged = judgement::judge(
+    let verified_token = verification::verify(
         context,
         &given.text,
         &request,
@@ -143,13 +143,13 @@ async fn verify(context: &Context, console: Console, arguments: &AuthorizeVerify
         arguments.offline,
     )
     .await;
-    match judged {
-        Ok(judgement) => {
-            let value = verify_json(arguments, judgement.revocation);
+    match verified_token {
+        Ok(verification) => {
+            let value = verify_json(arguments, verification.revocation);
             console.answer(&value, || {
                 format!("✓ Permitted: {subject} may {operation} {resource}\n")
             })?;
-            if judgement.revocation == Revocation::NotAsked {
+            if verification.revocation == Revocation::NotAsked {
                 console.warn(
                     "Revocation was not checked (--offline): the token may have been revoked.",
                 );
@@ -174,7 +174,7 @@ fn verify_json(arguments: &AuthorizeVerify, revocation: Revocation) -> Value {
     })
 }
 
-fn refuse(console: Console, arguments: &AuthorizeVerify, failure: &Failure) -> Outcome {
+fn refuse(console: Console, arguments: &AuthorizeVerify, failure: &CommandError) -> Outcome {
     if !console.for_machines() {
         return Ok(());
     }

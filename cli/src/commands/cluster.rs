@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::confirm::{self, Decided};
 use crate::args::{AddMember, ClusterCommand, RemoveMember};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table};
 
 /// Runs one of the commands.
@@ -96,7 +96,7 @@ async fn find(authority: &Authority, id: u64) -> Outcome<NodeStatus> {
     let status = authority.status().await?;
     let found = status.nodes.into_iter().find(|node| node.id == id);
     found.ok_or_else(|| {
-        Failure::not_found(format!("no member has the number {id}"))
+        CommandError::not_found(format!("no member has the number {id}"))
             .hint("See `hessra cluster members`.")
     })
 }

@@ -4,7 +4,7 @@ use dialoguer::Input;
 use dialoguer::theme::SimpleTheme;
 
 use crate::args::Confirmation;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// What has been decided before anybody is asked.
@@ -38,9 +38,9 @@ pub(super) fn decided(console: Console, given: &Confirmation, word: &str) -> Out
         Some(typed) => Err(differs(typed, word)),
         None if console.may_ask() => Ok(Decided::Ask),
         None => Err(
-            Failure::usage("this needs a confirmation, and nobody can be asked").hint(format!(
-                "Add --yes, or --confirm {word}; --dry-run shows what would happen."
-            )),
+            CommandError::usage("this needs a confirmation, and nobody can be asked").hint(
+                format!("Add --yes, or --confirm {word}; --dry-run shows what would happen."),
+            ),
         ),
     }
 }
@@ -57,12 +57,14 @@ pub(super) fn ask(word: &str, to_do: &str) -> Outcome {
         .interact_text();
     match typed {
         Ok(typed) if typed.trim() == word => Ok(()),
-        Ok(_) | Err(_) => Err(Failure::interrupted("not confirmed; nothing was changed")),
+        Ok(_) | Err(_) => Err(CommandError::interrupted(
+            "not confirmed; nothing was changed",
+        )),
     }
 }
 
-fn differs(typed: &str, word: &str) -> Failure {
-    Failure::usage(format!(
+fn differs(typed: &str, word: &str) -> CommandError {
+    CommandError::usage(format!(
         "--confirm `{typed}` is not the word to confirm with"
     ))
     .hint(format!(

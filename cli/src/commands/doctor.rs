@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::args::ConnectionArguments;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 use finding::Finding;
@@ -48,12 +48,12 @@ fn verdict(findings: &[Finding]) -> Outcome {
     };
     match (count(Exit::Unavailable), count(Exit::Unconfirmed)) {
         (0, 0) => Ok(()),
-        (0, looks) => Err(Failure::new(
+        (0, looks) => Err(CommandError::new(
             Exit::Unconfirmed,
             "degraded",
             format!("{looks} of the checks need a look"),
         )),
-        (bad, _) => Err(Failure::new(
+        (bad, _) => Err(CommandError::new(
             Exit::Unavailable,
             "unavailable",
             format!("{bad} of the checks failed"),

@@ -17,7 +17,7 @@ use crate::args::FeedCommand;
 use crate::clock;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table, clock_time, timestamp};
 
 use checkpoint::checkpoint_json;
@@ -46,7 +46,7 @@ pub(super) async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, Ch
         .map(|signed| signed.body.as_slice())
         .unwrap_or_default();
     let checkpoint = Checkpoint::from_bytes(body).map_err(|error| {
-        Failure::new(
+        CommandError::new(
             Exit::Failed,
             "unsupported",
             format!("the node's checkpoint is not understood: {error}"),
@@ -84,10 +84,10 @@ async fn status(authority: &Authority, console: Console) -> Outcome {
     }
 }
 
-fn stale(age: Duration, bound: Duration) -> Failure {
+fn stale(age: Duration, bound: Duration) -> CommandError {
     let (age, bound) = (duration::rounded(age), duration::rounded(bound));
     let message = format!("the last confirmation is {age} old, verifiers trust it for {bound}");
-    Failure::new(Exit::Unconfirmed, "degraded", message)
+    CommandError::new(Exit::Unconfirmed, "degraded", message)
         .hint("The node has lost its quorum, or its clock is behind: see `hessra status` and `hessra doctor`.")
 }
 

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use crate::args::Arguments;
 use crate::exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// Prints the help of a command, or the exit codes.
@@ -23,7 +23,7 @@ pub(super) fn run(console: Console, topic: &[String]) -> Outcome {
     console.data(&command.render_long_help().ansi().to_string())
 }
 
-fn unknown(word: &str) -> Failure {
-    Failure::usage(format!("there is no command `{word}`"))
+fn unknown(word: &str) -> CommandError {
+    CommandError::usage(format!("there is no command `{word}`"))
         .hint("See `hessra --help` and `hessra help exit-codes`.")
 }

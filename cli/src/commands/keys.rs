@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::confirm::{self, Decided};
 use crate::args::{ActivateKey, KeysCommand, RevokeKey};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table, timestamp};
 
 use answer::{changed, seconds, to_json};
@@ -117,6 +117,7 @@ async fn revoke(authority: &Authority, console: Console, arguments: &RevokeKey) 
 async fn find(authority: &Authority, id: u32) -> Outcome<KeyInfo> {
     let keys = authority.list_keys().await?.keys;
     keys.into_iter().find(|key| key.id == id).ok_or_else(|| {
-        Failure::not_found(format!("no key has the number {id}")).hint("See `hessra keys list`.")
+        CommandError::not_found(format!("no key has the number {id}"))
+            .hint("See `hessra keys list`.")
     })
 }

@@ -1,6 +1,6 @@
 //! `hessra policy …`: checked here, compared with what stands, applied with the revision that it was made from.
 //!
-//! Files are read and judged by the same code that a node uses, so most mistakes are found without a server; before
+//! Files are read and verified_token by the same code that a node uses, so most mistakes are found without a server; before
 //! anything is applied the server's own version is asked too.
 
 mod apply;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::args::{CheckPolicy, DiffPolicy, PolicyCommand, PolicyFiles, ShowPolicy};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 use crate::output::{Console, Table, mark, timestamp};
 use crate::sdk;
@@ -80,7 +80,7 @@ async fn diff(authority: &Authority, console: Console, arguments: &DiffPolicy) -
         console.note("Nothing differs.");
         return Ok(());
     }
-    Err(Failure::no("differs", comparison.summary()))
+    Err(CommandError::no("differs", comparison.summary()))
 }
 
 fn check_files(console: Console, arguments: &CheckPolicy) -> Outcome {
@@ -154,7 +154,7 @@ fn answer_check(
     } else {
         "not_permitted"
     };
-    Err(Failure::no(code, format!("no: {}", explained.reason)))
+    Err(CommandError::no(code, format!("no: {}", explained.reason)))
 }
 
 fn steps_text(explained: &Explanation) -> String {
@@ -177,7 +177,7 @@ async fn show(authority: &Authority, console: Console, arguments: &ShowPolicy) -
     let texts = shown.texts.clone().unwrap_or_default();
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::file("make the folder", folder, &error))?;
+            .map_err(|error| CommandError::file("make the folder", folder, &error))?;
         for (name, text) in [
             (hessra_policy::CLIENTS_FILE, &texts.clients_toml),
             (hessra_policy::RESOURCES_FILE, &texts.resources_toml),

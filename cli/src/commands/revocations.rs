@@ -14,7 +14,7 @@ use super::revoke::containment::{self, Wait};
 use crate::args::{LiftArguments, ListArguments, RevocationsCommand, WaitShare, WatchArguments};
 use crate::clock;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table, timestamp};
 
 /// Most that one answer of a node holds.
@@ -180,7 +180,8 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
         restore: arguments.restore,
     };
     let lifted = authority.lift(request).await;
-    let lifted = lifted.map_err(|error| Failure::from(error).request_id(request_id.to_string()))?;
+    let lifted =
+        lifted.map_err(|error| CommandError::from(error).request_id(request_id.to_string()))?;
     if let Some(pending) = &lifted.pending {
         return waits(console, pending);
     }

@@ -22,7 +22,7 @@ use crate::args::{RevokeArguments, WaitFor};
 use crate::clock;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, timestamp};
 use crate::until;
 
@@ -78,7 +78,7 @@ fn request(
         permanent: arguments.permanent,
         until: until
             .transpose()
-            .map_err(|error| Failure::usage(error.to_string()))?
+            .map_err(|error| CommandError::usage(error.to_string()))?
             .unwrap_or_default(),
         reason: arguments.reason.clone(),
         ticket: arguments.ticket.clone().unwrap_or_default(),
@@ -120,15 +120,15 @@ async fn commit(
     request_id: RequestId,
 ) -> Outcome<RevokeResponse> {
     let answer = tokio::select! {
-        answer = authority.revoke(request) => answer.map_err(Failure::from),
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("stopped before an answer came: it may be committed")
+        answer = authority.revoke(request) => answer.map_err(CommandError::from),
+        _ = tokio::signal::ctrl_c() => Err(CommandError::interrupted("stopped before an answer came: it may be committed")
             .hint("Run the same command again: revoking twice changes nothing.")),
     };
     answer.map_err(|failure| failure.request_id(request_id.to_string()))
 }
 
-fn no_item() -> Failure {
-    Failure::new(
+fn no_item() -> CommandError {
+    CommandError::new(
         Exit::Failed,
         "internal",
         "the node answered without a revocation",

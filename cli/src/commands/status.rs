@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::context::{self, Context};
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table};
 
 /// Prints the status; the outcome is the health.
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context, console: Console) -> Outcome {
 /// Unavailable without a leader, else degraded.
 pub(super) fn health(status: &StatusResponse) -> Outcome {
     if status.leader == 0 {
-        return Err(Failure { retryable: true, ..Failure::new(Exit::Unavailable, "no_leader", "no leader is known") }
+        return Err(CommandError { retryable: true, ..CommandError::new(Exit::Unavailable, "no_leader", "no leader is known") }
             .hint("An election takes about a second. If it lasts, a quorum of nodes is missing: see the table."));
     }
     if status.healthy {
@@ -34,7 +34,7 @@ pub(super) fn health(status: &StatusResponse) -> Outcome {
     }
 }
 
-fn degraded(status: &StatusResponse) -> Failure {
+fn degraded(status: &StatusResponse) -> CommandError {
     let troubled = status
         .nodes
         .iter()
@@ -47,7 +47,7 @@ fn degraded(status: &StatusResponse) -> Failure {
     } else {
         names.join(", ")
     };
-    Failure::new(Exit::Unconfirmed, "degraded", format!("degraded: {what}"))
+    CommandError::new(Exit::Unconfirmed, "degraded", format!("degraded: {what}"))
         .hint("Look at the logs and `/readyz` of the nodes named.")
 }
 

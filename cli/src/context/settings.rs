@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use hessra_settings::{Document, Faults, Problem, Section};
 use serde::Serialize;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 
 /// `config.toml`.
@@ -112,14 +112,14 @@ impl Settings {
         }
     }
 
-    fn unknown(&self, name: &str) -> Failure {
+    fn unknown(&self, name: &str) -> CommandError {
         let names: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
         let known = if names.is_empty() {
             "none".to_owned()
         } else {
             names.join(", ")
         };
-        Failure::usage(format!("there is no context `{name}` in config.toml"))
+        CommandError::usage(format!("there is no context `{name}` in config.toml"))
             .hint(format!("Contexts: {known}."))
     }
 }
@@ -184,7 +184,7 @@ impl ServerSettings {
     /// As the file has it.
     pub(crate) fn to_toml(&self) -> Outcome<String> {
         toml::to_string(self)
-            .map_err(|error| Failure::usage(format!("cannot write server.toml: {error}")))
+            .map_err(|error| CommandError::usage(format!("cannot write server.toml: {error}")))
     }
 }
 
@@ -216,7 +216,7 @@ fn parse<T>(
     }
     let problems: Vec<String> = faults.into_found().iter().map(sentence).collect();
     let problems = problems.join("\n");
-    Err(Failure::usage(format!(
+    Err(CommandError::usage(format!(
         "{file} cannot be understood: {problems}"
     )))
 }

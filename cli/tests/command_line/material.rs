@@ -14,9 +14,9 @@ use rand::rngs::OsRng;
 use super::Home;
 
 /// Mints what a cluster would.
-struct Authority(SigningKey);
+struct TokenSigner(SigningKey);
 
-impl Signer for Authority {
+impl Signer for TokenSigner {
     fn key_id(&self) -> u32 {
         1
     }
@@ -41,7 +41,7 @@ pub(crate) fn alice(ttl: u64) -> (Home, String) {
 
 pub(crate) fn alice_between(issued_at: u64, expires_at: u64) -> (Home, String) {
     let home = Home::new();
-    let authority = Authority(SigningKey::from_bytes(&[7; 32]));
+    let authority = TokenSigner(SigningKey::from_bytes(&[7; 32]));
     home.write(
         "key.pem",
         &public_key_to_pem(&authority.public_key()).expect("a key"),
@@ -64,7 +64,7 @@ pub(crate) fn alice_between(issued_at: u64, expires_at: u64) -> (Home, String) {
 }
 
 pub(crate) fn permission(home: &Home, ttl: u64) -> String {
-    let authority = Authority(SigningKey::from_bytes(&[7; 32]));
+    let authority = TokenSigner(SigningKey::from_bytes(&[7; 32]));
     let parameters = AuthorizationParameters {
         subject: Identity::parse(ALICE).expect("an identity"),
         resource: "api".to_owned(),

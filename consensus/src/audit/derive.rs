@@ -67,7 +67,7 @@ pub fn command(
             record.target = named("approval", id.to_string());
             vec![record]
         }
-        // Upkeep of the nodes themselves.
+        // The nodes do these themselves.
         // Uses and steps are decisions of the node that was asked: it has their record.
         Command::Spend(_)
         | Command::Context(_)

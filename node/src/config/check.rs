@@ -95,7 +95,7 @@ fn members(config: &Config, rules: &mut Rules<'_, '_>) {
             let sentence = format!("is {}: ids are from 1 and each is used once", member.id);
             rules.refuse(&format!("{path}.id"), sentence);
         } else {
-            doors(&path, member, &mut addresses, rules);
+            member_addresses(&path, member, &mut addresses, rules);
         }
     }
     if this != 0
@@ -108,7 +108,7 @@ fn members(config: &Config, rules: &mut Rules<'_, '_>) {
     }
 }
 
-fn doors<'m>(
+fn member_addresses<'m>(
     path: &str,
     member: &'m InitialMember,
     addresses: &mut BTreeSet<&'m str>,

@@ -44,15 +44,15 @@ pub(super) fn decide(
     descends: bool,
     permitted: Permitted,
 ) -> Decision {
-    let Some(standing) = versions.newest() else {
+    let Some(current) = versions.newest() else {
         // Before the cluster began there is nothing to replace.
         return Decision::InSync;
     };
-    if standing.policy.digest == digest {
+    if current.policy.digest == digest {
         return Decision::InSync;
     }
     let apply = Decision::Apply {
-        based_on: standing.revision,
+        based_on: current.revision,
     };
     match applied_last(versions) {
         Some(applied) if applied == commit && !permitted.correct_drift => Decision::Drift,

@@ -240,12 +240,12 @@ impl Following {
             None => self.followed.synced = Some(self.consensus.world().clock.wall()),
         }
         self.followed.error = error;
-        let standing = self.consensus.state().policy().1.digest;
-        let drifted = self.followed.drifted(standing);
+        let current = self.consensus.state().policy().1.digest;
+        let drifted = self.followed.drifted(current);
         let before = self
             .policies
             .followed()
-            .is_some_and(|known| known.drifted(standing));
+            .is_some_and(|known| known.drifted(current));
         if drifted && !before && self.followed.error.is_none() {
             warn!(
                 commit = self.followed.commit,

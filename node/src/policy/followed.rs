@@ -23,19 +23,19 @@ pub struct Followed {
 impl Followed {
     /// Is the policy with this digest another than that of the newest commit? Not before a commit was read.
     #[must_use]
-    pub fn drifted(&self, standing: Hash) -> bool {
-        self.digest.is_some_and(|digest| digest != standing)
+    pub fn drifted(&self, current: Hash) -> bool {
+        self.digest.is_some_and(|digest| digest != current)
     }
 
-    /// For operators. `standing`: digest of the policy that stands.
+    /// For operators. `current`: digest of the policy in force.
     #[must_use]
-    pub fn to_wire(&self, standing: Hash) -> v1::GitFollowing {
+    pub fn to_wire(&self, current: Hash) -> v1::GitFollowing {
         v1::GitFollowing {
             url: self.url.clone(),
             branch: self.branch.clone(),
             commit: self.commit.clone().unwrap_or_default(),
             synced_ms: self.synced.map_or(0, |at| at.0),
-            drift: self.drifted(standing),
+            drift: self.drifted(current),
             error: self.error.clone().unwrap_or_default(),
             applies: false,
         }

@@ -30,7 +30,7 @@ impl VerifySignature for Strict {
 }
 
 /// A verifier of a service, as the SDK drives it.
-struct Verifier {
+struct FollowingVerifier {
     id: VerifierId,
     follower: Follower<Strict>,
     clock: Clock,
@@ -42,7 +42,7 @@ struct Verifier {
     trouble: Vec<Action>,
 }
 
-impl Verifier {
+impl FollowingVerifier {
     fn new(id: &str) -> Self {
         let follower = Follower::new(Strict, BTreeMap::new());
         Self {
@@ -157,7 +157,7 @@ async fn a_verifier_at_any_node_gets_a_snapshot_then_deltas_and_becomes_fresh() 
         .await
         .unwrap();
     for (id, node) in &cluster.nodes {
-        let mut verifier = Verifier::new(&format!("v{id}"));
+        let mut verifier = FollowingVerifier::new(&format!("v{id}"));
         verifier.connect(node).await;
         verifier.reach(before).await;
         assert!(verifier.holds("urn:hessra:a:b"));
@@ -172,7 +172,7 @@ async fn a_verifier_at_any_node_gets_a_snapshot_then_deltas_and_becomes_fresh() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verifier_that_comes_back_resumes_elsewhere_with_what_it_missed_and_no_more() {
     let cluster = Cluster::three().await;
-    let mut verifier = Verifier::new("orders");
+    let mut verifier = FollowingVerifier::new("orders");
     verifier.connect(&cluster.nodes[&1]).await;
     verifier.become_fresh().await;
     verifier.stream = None;
@@ -208,7 +208,7 @@ async fn a_verifier_that_comes_back_resumes_elsewhere_with_what_it_missed_and_no
 async fn a_node_that_is_cut_off_goes_quiet_and_its_verifiers_grow_stale_though_connected() {
     let cluster = Cluster::three().await;
     let cut = cluster.follower().await;
-    let mut verifier = Verifier::new("orders");
+    let mut verifier = FollowingVerifier::new("orders");
     verifier.connect(&cluster.nodes[&cut]).await;
     verifier.become_fresh().await;
     cluster.cuts.set(cut, true);
@@ -248,7 +248,7 @@ async fn a_restarted_node_without_a_quorum_makes_nobody_fresh() {
     }
     cluster.start(1).await;
     eventually(async || cluster.nodes[&1].feed.checkpoint().ok()).await;
-    let mut verifier = Verifier::new("orders");
+    let mut verifier = FollowingVerifier::new("orders");
     verifier.connect(&cluster.nodes[&1]).await;
     verifier
         .reach(cluster.nodes[&1].consensus.state().view().revision)
@@ -261,7 +261,7 @@ async fn a_watch_ends_when_every_verifier_has_acknowledged_at_whatever_node() {
     let cluster = Cluster::three().await;
     let mut verifiers = Vec::new();
     for (id, node) in &cluster.nodes {
-        let mut verifier = Verifier::new(&format!("v{id}"));
+        let mut verifier = FollowingVerifier::new(&format!("v{id}"));
         verifier.connect(node).await;
         verifier.become_fresh().await;
         verifiers.push(verifier);
@@ -323,7 +323,7 @@ async fn a_watch_ends_when_every_verifier_has_acknowledged_at_whatever_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_node_tells_its_verifiers_to_go_elsewhere() {
     let cluster = Cluster::three().await;
-    let mut verifier = Verifier::new("orders");
+    let mut verifier = FollowingVerifier::new("orders");
     verifier.connect(&cluster.nodes[&1]).await;
     verifier.become_fresh().await;
     cluster.nodes[&1].feed.shutdown();
@@ -344,7 +344,7 @@ async fn a_stopping_node_tells_its_verifiers_to_go_elsewhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_rules_of_one_request_arrive_in_one_delta_or_in_many_chunks() {
     let cluster = Cluster::three().await;
-    let mut watching = Verifier::new("watching");
+    let mut watching = FollowingVerifier::new("watching");
     watching.connect(&cluster.nodes[&1]).await;
     watching.become_fresh().await;
     let node = &cluster.nodes[&cluster.follower().await];
@@ -370,7 +370,7 @@ async fn ten_thousand_rules_of_one_request_arrive_in_one_delta_or_in_many_chunks
     watching.reach(last).await;
     cluster.settle().await;
 
-    let mut late = Verifier::new("late");
+    let mut late = FollowingVerifier::new("late");
     late.connect(&cluster.nodes[&2]).await;
     let mut messages = 0;
     while late.revision() < last {

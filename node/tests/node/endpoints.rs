@@ -106,8 +106,8 @@ async fn a_token_is_refreshed_for_nothing_but_itself_until_refreshing_ends() {
     }
     assert!(refreshed > 1, "{refreshed}");
     // The last of them is as good as the first.
-    let wish = json!({ "resource": "api", "operation": "read" });
-    let (status, body) = ask(&running, As::Bearer(&current), "/request_token", wish).await;
+    let wanted = json!({ "resource": "api", "operation": "read" });
+    let (status, body) = ask(&running, As::Bearer(&current), "/request_token", wanted).await;
     assert_eq!(status, 200, "{body}");
 }
 
@@ -143,18 +143,18 @@ async fn what_was_delegated_or_is_of_somebody_else_is_not_refreshed() {
 async fn a_realm_mints_for_its_members_and_nobody_else_does() {
     let running = shared();
     let path = "/mint_identity_token";
-    let wish = |subject: &str| json!({ "subject": subject, "duration": 120 });
+    let wanted = |subject: &str| json!({ "subject": subject, "duration": 120 });
     let member = "urn:hessra:mycompany:user1";
     let realm = identity(&running, "mycompany").await;
     for who in [As::Certificate("mycompany"), As::Bearer(&realm)] {
-        let (status, body) = ask(&running, who, path, wish(member)).await;
+        let (status, body) = ask(&running, who, path, wanted(member)).await;
         assert_eq!(status, 200, "{body}");
         assert_eq!(
             (&body["identity"], &body["expires_in"]),
             (&json!(member), &json!(120))
         );
     }
-    let mint = |who, subject| refusal(&running, who, path, wish(subject));
+    let mint = |who, subject| refusal(&running, who, path, wanted(subject));
     let outside = is(403, "outside_realm");
     assert_eq!(
         mint(As::Certificate("mycompany"), "urn:hessra:alice:x").await,
@@ -173,7 +173,7 @@ async fn a_realm_mints_for_its_members_and_nobody_else_does() {
     let below = delegated(&running, &realm, "urn:hessra:mycompany:robot").await;
     let (status, _) = mint(As::Bearer(&below), "urn:hessra:mycompany:robot:x").await;
     assert!([401, 403].contains(&status), "{status}");
-    let (_, minted) = ask(&running, As::Certificate("mycompany"), path, wish(member)).await;
+    let (_, minted) = ask(&running, As::Certificate("mycompany"), path, wanted(member)).await;
     let minted = token(&minted);
     let (status, _) = mint(As::Bearer(&minted), "urn:hessra:mycompany:user1:x").await;
     assert!([401, 403].contains(&status), "{status}");
@@ -183,21 +183,21 @@ async fn a_realm_mints_for_its_members_and_nobody_else_does() {
 #[tokio::test]
 async fn a_member_has_what_its_role_gives_in_its_realm_and_in_no_other() {
     let running = shared();
-    let wish = json!({ "subject": "urn:hessra:mycompany:user1", "duration": null });
+    let wanted = json!({ "subject": "urn:hessra:mycompany:user1", "duration": null });
     let (_, body) = ask(
         &running,
         As::Certificate("mycompany"),
         "/mint_identity_token",
-        wish,
+        wanted,
     )
     .await;
     let member = token(&body);
     let request = |operation: &str, domain: Option<&str>| {
-        let mut wish = json!({ "resource": "api", "operation": operation });
+        let mut wanted = json!({ "resource": "api", "operation": operation });
         if let Some(domain) = domain {
-            wish["domain"] = json!(domain);
+            wanted["domain"] = json!(domain);
         }
-        wish
+        wanted
     };
     let who = As::Bearer(&member);
     for domain in [
@@ -224,8 +224,8 @@ async fn a_member_has_what_its_role_gives_in_its_realm_and_in_no_other() {
 async fn a_typo_gets_a_word_that_the_caller_may_use_and_no_other() {
     let running = shared();
     let said = async |name: &str, resource: &str, operation: &str| {
-        let wish = json!({ "resource": resource, "operation": operation });
-        let (status, body) = ask(&running, As::Certificate(name), "/request_token", wish).await;
+        let wanted = json!({ "resource": resource, "operation": operation });
+        let (status, body) = ask(&running, As::Certificate(name), "/request_token", wanted).await;
         assert_eq!(status, 403);
         body["response_msg"].as_str().unwrap().to_owned()
     };
@@ -250,8 +250,14 @@ async fn a_typo_gets_a_word_that_the_caller_may_use_and_no_other() {
 #[tokio::test]
 async fn a_chain_is_asked_service_by_service_and_told_to_holders_alone() {
     let running = shared();
-    let wish = json!({ "resource": CHAIN, "operation": "create" });
-    let (status, body) = ask(&running, As::Certificate("gateway"), "/request_token", wish).await;
+    let wanted = json!({ "resource": CHAIN, "operation": "create" });
+    let (status, body) = ask(
+        &running,
+        As::Certificate("gateway"),
+        "/request_token",
+        wanted,
+    )
+    .await;
     assert_eq!(status, 200, "{body}");
     let chain = token(&body);
     let claim = |token: &str, resource: &str, component: Option<&str>| json!({ "token": token, "subject": "urn:hessra:gateway", "resource": resource, "component": component });
@@ -292,8 +298,14 @@ async fn a_chain_is_asked_service_by_service_and_told_to_holders_alone() {
     )
     .await;
     assert_eq!(stranger, is(400, "malformed"));
-    let wish = json!({ "resource": "api", "operation": "read" });
-    let (_, body) = ask(&running, As::Certificate("gateway"), "/request_token", wish).await;
+    let wanted = json!({ "resource": "api", "operation": "read" });
+    let (_, body) = ask(
+        &running,
+        As::Certificate("gateway"),
+        "/request_token",
+        wanted,
+    )
+    .await;
     let plain = claim(&token(&body), "api", Some("edge"));
     assert_eq!(
         refusal(&running, As::Nobody, path, plain).await,
@@ -304,7 +316,7 @@ async fn a_chain_is_asked_service_by_service_and_told_to_holders_alone() {
 #[tokio::test]
 async fn a_stub_is_for_whom_the_policy_says_and_of_no_use_yet() {
     let running = shared();
-    let wish = |target: &str| {
+    let wanted = |target: &str| {
         json!({
             "target_identity": target, "resource": "api", "operation": "read",
             "prefix_attenuator_key": format!("ed25519/58{}", "66".repeat(31)), "duration": 60,
@@ -314,7 +326,7 @@ async fn a_stub_is_for_whom_the_policy_says_and_of_no_use_yet() {
         &running,
         As::Certificate("gateway"),
         "/request_stub",
-        wish("urn:hessra:alice"),
+        wanted("urn:hessra:alice"),
     )
     .await;
     assert_eq!(status, 200, "{body}");
@@ -326,7 +338,7 @@ async fn a_stub_is_for_whom_the_policy_says_and_of_no_use_yet() {
         &running,
         As::Certificate("gateway"),
         "/request_stub",
-        wish("urn:hessra:mycompany"),
+        wanted("urn:hessra:mycompany"),
     )
     .await;
     assert_eq!(other, is(403, "not_permitted"));
@@ -334,7 +346,7 @@ async fn a_stub_is_for_whom_the_policy_says_and_of_no_use_yet() {
         &running,
         As::Certificate("alice"),
         "/request_stub",
-        wish("urn:hessra:alice:x"),
+        wanted("urn:hessra:alice:x"),
     )
     .await;
     assert_eq!(nobody, is(403, "not_permitted"));
@@ -343,11 +355,11 @@ async fn a_stub_is_for_whom_the_policy_says_and_of_no_use_yet() {
 #[tokio::test]
 async fn what_is_good_once_is_asked_for_as_a_capability_and_spent_once() {
     let running = shared();
-    let wish = json!({ "resource": "payments", "operation": "pay" });
+    let wanted = json!({ "resource": "payments", "operation": "pay" });
     let who = As::Certificate("gateway");
-    let plain = refusal(&running, who, "/request_token", wish.clone()).await;
+    let plain = refusal(&running, who, "/request_token", wanted.clone()).await;
     assert_eq!(plain, is(403, "capability_required"));
-    let (status, body) = ask(&running, who, "/request_capability", wish).await;
+    let (status, body) = ask(&running, who, "/request_capability", wanted).await;
     assert_eq!((status, &body["single_use"]), (200, &json!(true)), "{body}");
     let capability = token(&body);
     let claim = |operation: &str| json!({ "token": capability, "resource": "payments", "operation": operation });
@@ -436,12 +448,12 @@ async fn a_session_that_saw_something_is_kept_from_what_it_must_not_reach_and_ca
 #[tokio::test]
 async fn a_latent_capability_is_activated_by_somebody_else_who_may_do_the_same() {
     let running = shared();
-    let wish = json!({ "resource": "api", "operation": "read", "activator_key": "authority" });
+    let wanted = json!({ "resource": "api", "operation": "read", "activator_key": "authority" });
     let (status, body) = ask(
         &running,
         As::Certificate("alice"),
         "/request_capability",
-        wish,
+        wanted,
     )
     .await;
     assert_eq!(status, 200, "{body}");
@@ -462,8 +474,8 @@ async fn a_latent_capability_is_activated_by_somebody_else_who_may_do_the_same()
 #[tokio::test]
 async fn who_is_no_party_does_not_sign() {
     let running = shared();
-    let wish = json!({ "resource": "api", "operation": "read" });
-    let (_, body) = ask(&running, As::Certificate("alice"), "/request_token", wish).await;
+    let wanted = json!({ "resource": "api", "operation": "read" });
+    let (_, body) = ask(&running, As::Certificate("alice"), "/request_token", wanted).await;
     let request = json!({ "token": token(&body), "resource": "api", "operation": "read" });
     let refused = refusal(
         &running,
@@ -479,15 +491,15 @@ async fn who_is_no_party_does_not_sign() {
 
 /// What each endpoint is asked in the tests of the gate, by somebody of the policy.
 fn every_request(identity: &str) -> Vec<(&'static str, Value)> {
-    let wish = json!({ "resource": "api", "operation": "read" });
+    let wanted = json!({ "resource": "api", "operation": "read" });
     vec![
         ("/request_identity_token", json!({})),
         (
             "/refresh_identity_token",
             json!({ "current_token": identity }),
         ),
-        ("/request_token", wish.clone()),
-        ("/request_capability", wish),
+        ("/request_token", wanted.clone()),
+        ("/request_capability", wanted),
         ("/request_context", json!({})),
     ]
 }

@@ -67,7 +67,7 @@ async fn a_certificate_that_does_not_check_ends_the_handshake() {
     let member = running.certificate(&running.directory().join("node-1/peer"));
     assert!(
         !comes_in(&running, member).await,
-        "a member's came in at the clients' door"
+        "a member's came in at the clients' listener"
     );
 }
 

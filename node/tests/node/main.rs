@@ -3,9 +3,9 @@
 // A helper that fails is a test that fails, and a test may look at the clock.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod doors;
 mod endpoints;
 mod lifecycle;
+mod listeners;
 mod settings;
 mod tokens;
 mod verification;

@@ -1,4 +1,4 @@
-//! Tests of the crate through its public door: golden scripts that a stranger can read aloud, properties
+//! Tests of the crate through its public API: golden scripts that a stranger can read aloud, properties
 //! against an oracle of a few lines, and the conformance vectors that every SDK runs.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]

@@ -277,11 +277,11 @@ fn knowledge_is_fresh_up_to_its_bound() {
             as_of.is_none_or(|as_of| as_of.0 <= number("now_ms")),
             "as of the future: {case}"
         );
-        let standing = match age {
+        let found = match age {
             None => "unknown",
             Some(age) if age.as_millis() <= number("bound_ms").into() => "fresh",
             Some(_) => "stale",
         };
-        assert_eq!(standing, case["expected"].as_str().unwrap(), "{case}");
+        assert_eq!(found, case["expected"].as_str().unwrap(), "{case}");
     }
 }

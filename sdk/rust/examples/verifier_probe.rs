@@ -8,7 +8,7 @@
 //! > exit                                    write what is known to disk, and end
 //! ```
 //!
-//! Whenever standing, revision, server or alarm change it prints, unasked,
+//! Whenever readiness, revision, server or alarm change it prints, unasked,
 //! `{"event":"status","at_us":…,"standing":"fresh","revision":12,"epoch":1,"age_ms":3,"server":"…","alarm":null}`.
 //! `at_us`: Unix time in microseconds. Configuration: `HESSRA_SERVER`, `HESSRA_CA`, and optionally `HESSRA_PORT`,
 //! `HESSRA_CERT` with `HESSRA_KEY`, `HESSRA_VERIFIER_ID`, `HESSRA_STATE_DIR`, `HESSRA_STALENESS_MS`,
@@ -18,15 +18,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hessra_sdk_rust::revocation::{Identity, IdentityError};
 use hessra_sdk_rust::{
-    Credentials, DomainClaim, Evidence, Request, StalenessPolicy, Standing, Verdict, Verifier,
+    Credentials, DomainClaim, Evidence, Readiness, Request, StalenessPolicy, Verdict, Verifier,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-type Failure = Box<dyn std::error::Error>;
+type AnyError = Box<dyn std::error::Error>;
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<(), AnyError> {
     let verifier = verifier()?;
     let mut changes = verifier.subscribe();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -105,15 +105,15 @@ fn verdict(verifier: &Verifier, token: &str, request: &Request) -> Value {
 
 fn status(verifier: &Verifier) -> Value {
     let status = verifier.subscribe().borrow().clone();
-    let standing = match status.standing {
-        Standing::Unknown => "unknown",
-        Standing::Fresh => "fresh",
-        Standing::Stale => "stale",
+    let readiness = match status.readiness {
+        Readiness::Unknown => "unknown",
+        Readiness::Fresh => "fresh",
+        Readiness::Stale => "stale",
     };
     json!({
         "event": "status",
         "at_us": now_us(),
-        "standing": standing,
+        "standing": readiness,
         "revision": status.revision.0,
         "epoch": status.epoch.0,
         "age_ms": age(verifier),
@@ -140,7 +140,7 @@ fn say(line: Value) {
     println!("{line}");
 }
 
-fn verifier() -> Result<Verifier, Failure> {
+fn verifier() -> Result<Verifier, AnyError> {
     let server =
         setting("HESSRA_SERVER").ok_or("set HESSRA_SERVER to HOST:PORT of one or more nodes")?;
     let ca = setting("HESSRA_CA").ok_or("set HESSRA_CA to the file of the cluster's authority")?;

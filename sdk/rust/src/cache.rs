@@ -42,9 +42,9 @@ pub struct Mark {
     pub log_root: Hash,
 }
 
-/// How a view stands to the mark.
+/// Relation of a view to the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Reach {
     /// At the mark or beyond.
     Reached,
     /// Older: its denials hold, nothing is permitted by it.
@@ -67,13 +67,13 @@ impl Mark {
 
     /// Compares positions; equal ones must have equal roots.
     #[must_use]
-    pub fn stands(&self, view: &View) -> Standing {
+    pub fn reach_of(&self, view: &View) -> Reach {
         let (there, here) = ((view.epoch, view.revision), (self.epoch, self.revision));
         match () {
-            () if view.feed_id != self.feed_id => Standing::Foreign,
-            () if there < here => Standing::Below,
-            () if there == here && view.log_root() != self.log_root => Standing::Foreign,
-            () => Standing::Reached,
+            () if view.feed_id != self.feed_id => Reach::Foreign,
+            () if there < here => Reach::Below,
+            () if there == here && view.log_root() != self.log_root => Reach::Foreign,
+            () => Reach::Reached,
         }
     }
 

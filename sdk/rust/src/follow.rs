@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::cache::{Mark, Snapshot};
 use crate::failover::jitter;
-use crate::knowledge::{Held, News, Published};
+use crate::knowledge::{Held, Knowledge, News};
 use crate::{ClientError, Connection, Ed25519, Endpoint, Reason, channel, clock};
 
 mod steps;
@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     pub capabilities: Vec<String>,
     pub follower: Follower<Ed25519>,
     pub mark: Option<Mark>,
-    pub published: Arc<Published>,
+    pub published: Arc<Knowledge>,
     /// Where to leave what is to be written.
     pub snapshots: watch::Sender<Option<Snapshot>>,
 }

@@ -108,7 +108,7 @@ impl IdentityClient {
         self.public_keys().await.map(|keys| keys.public_key)
     }
 
-    /// An identity token for the holder of the client certificate. `ttl`: a wish, bounded by the policy.
+    /// An identity token for the holder of the client certificate. `ttl`: as wanted; the policy bounds it.
     ///
     /// # Errors
     /// `unauthenticated` without a certificate, `not_permitted` when the policy knows no such client, or unavailable.
@@ -117,18 +117,18 @@ impl IdentityClient {
         ttl: Option<Duration>,
     ) -> Result<IdentityToken, ClientError> {
         #[derive(Serialize)]
-        struct Wish {
-            // The published clients send a wished lifetime here, as digits; there is no field of its own.
+        struct Body {
+            // The published clients send the wanted lifetime here, as digits; there is no field of its own.
             identifier: Option<String>,
         }
-        let wish = Wish {
+        let body = Body {
             identifier: ttl.map(|ttl| ttl.as_secs().max(1).to_string()),
         };
         let answer: IdentityAnswer = self
             .send(
                 self.identified()?,
                 "request_identity_token",
-                Some(&wish),
+                Some(&body),
                 None,
             )
             .await?;
@@ -141,20 +141,20 @@ impl IdentityClient {
     /// `denied` for a token that is expired, revoked, delegated or limited further, or refreshed too often.
     pub async fn refresh_identity_token(&self, token: &str) -> Result<IdentityToken, ClientError> {
         #[derive(Serialize)]
-        struct Wish<'a> {
+        struct Body<'a> {
             current_token: &'a str,
             identifier: Option<&'a str>,
         }
-        let wish = Wish {
+        let body = Body {
             current_token: token.trim(),
             identifier: None,
         };
         let path = "refresh_identity_token";
-        let answer: IdentityAnswer = self.send(&self.anonymous, path, Some(&wish), None).await?;
+        let answer: IdentityAnswer = self.send(&self.anonymous, path, Some(&body), None).await?;
         answer.into_token()
     }
 
-    /// An identity token for a subject below the caller's own identity, which must be a realm. `ttl`: a wish.
+    /// An identity token for a subject below the caller's own identity, which must be a realm. `ttl`: a body.
     ///
     /// # Errors
     /// `not_permitted` when the caller is no realm or the subject is not in it, and as for [`Self::request_token`].
@@ -165,14 +165,14 @@ impl IdentityClient {
         authentication: Authentication<'_>,
     ) -> Result<IdentityToken, ClientError> {
         #[derive(Serialize)]
-        struct Wish<'a> {
+        struct Body<'a> {
             subject: &'a str,
             duration: Option<u64>,
         }
         let duration = ttl.map(|ttl| ttl.as_secs().max(1));
-        let wish = Wish { subject, duration };
+        let body = Body { subject, duration };
         let answer: IdentityAnswer = self
-            .send_as(authentication, "mint_identity_token", &wish)
+            .send_as(authentication, "mint_identity_token", &body)
             .await?;
         answer.into_token()
     }
@@ -204,18 +204,18 @@ impl IdentityClient {
         authentication: Authentication<'_>,
     ) -> Result<AuthorizationToken, ClientError> {
         #[derive(Serialize)]
-        struct Wish<'a> {
+        struct Body<'a> {
             resource: &'a str,
             operation: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             domain: Option<&'a str>,
         }
-        let wish = Wish {
+        let body = Body {
             resource,
             operation,
             domain,
         };
-        let answer: TokenAnswer = self.send_as(authentication, "request_token", &wish).await?;
+        let answer: TokenAnswer = self.send_as(authentication, "request_token", &body).await?;
         let token = answer.token.ok_or_else(|| refused(answer.response_msg))?;
         let expires_in = answer.expires_in.map(Duration::from_secs);
         Ok(AuthorizationToken {

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use crate::cache::{Snapshot, StateDirectory};
 use crate::clock;
-use crate::knowledge::Published;
+use crate::knowledge::Knowledge;
 
 /// At most one write in five seconds: what is lost in between is fetched again as a few deltas.
 const WRITE_INTERVAL_MIN: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ async fn write(directory: &Arc<StateDirectory>, snapshot: Snapshot) {
 }
 
 /// Announces that knowledge became stale, which no message does. Ends when it is aborted.
-pub(crate) async fn watch_the_time(published: Arc<Published>) {
+pub(crate) async fn watch_the_time(published: Arc<Knowledge>) {
     let mut status = published.status();
     loop {
         let wait = published.refresh(clock::monotonic());

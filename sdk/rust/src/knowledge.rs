@@ -60,9 +60,9 @@ pub(crate) fn never() -> Freshness {
     }
 }
 
-/// May this verifier permit anything?
+/// Readiness of a verifier to permit anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Readiness {
     /// Nothing was confirmed in this process yet: denials of an earlier one hold, everything else is unknown.
     Unknown,
     /// Knowledge is younger than the bound.
@@ -71,11 +71,11 @@ pub enum Standing {
     Stale,
 }
 
-/// Where a verifier stands. Changes are announced; age is not in it, because it changes always.
+/// State of what a verifier knows. Changes are announced; age is not in it, because it changes always.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedStatus {
-    /// May it permit?
-    pub standing: Standing,
+    /// Readiness to permit.
+    pub readiness: Readiness,
     /// Which history it follows; 0 = none yet.
     pub epoch: Epoch,
     /// How far it knows; 0 = nothing.
@@ -108,20 +108,20 @@ pub enum News {
     Alarm(Alarm),
 }
 
-/// The one place where knowledge is published.
+/// Knowledge of a verifier, and the one place where it changes.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(crate) struct Knowledge {
     known: ArcSwap<Known>,
     status: watch::Sender<FeedStatus>,
     news: broadcast::Sender<News>,
     staleness_max: Duration,
 }
 
-impl Published {
-    /// `staleness_max`: beyond this age, or beyond what the cluster allows, the standing is [`Standing::Stale`].
+impl Knowledge {
+    /// `staleness_max`: beyond this age, or beyond what the cluster allows, the readiness is [`Readiness::Stale`].
     pub(crate) fn new(staleness_max: Duration) -> Self {
         let nothing = FeedStatus {
-            standing: Standing::Unknown,
+            readiness: Readiness::Unknown,
             epoch: Epoch(0),
             revision: Revision(0),
             server: None,
@@ -182,28 +182,28 @@ impl Published {
     pub(crate) fn refresh(&self, now: Monotonic) -> Option<Duration> {
         let known = self.known.load();
         let until = known.fresh_until(self.staleness_max);
-        let standing = match until {
-            None => Standing::Unknown,
-            Some(until) if now <= until => Standing::Fresh,
-            Some(_) => Standing::Stale,
+        let readiness = match until {
+            None => Readiness::Unknown,
+            Some(until) if now <= until => Readiness::Fresh,
+            Some(_) => Readiness::Stale,
         };
         self.status
-            .send_if_modified(|status| update(status, &known, standing));
+            .send_if_modified(|status| update(status, &known, readiness));
         // One millisecond more: at `until` itself it is still fresh.
         let left = until
-            .filter(|_| standing == Standing::Fresh)
+            .filter(|_| readiness == Readiness::Fresh)
             .map(|until| until.since(now));
         left.map(|left| left + Duration::from_millis(1))
     }
 }
 
-fn update(status: &mut FeedStatus, known: &Known, standing: Standing) -> bool {
+fn update(status: &mut FeedStatus, known: &Known, readiness: Readiness) -> bool {
     let before = status.clone();
-    status.standing = standing;
+    status.readiness = readiness;
     if let Some(held) = &known.held {
         (status.epoch, status.revision) = (held.view.epoch, held.view.revision);
     }
-    if standing == Standing::Fresh {
+    if readiness == Readiness::Fresh {
         status.alarm = None;
     }
     *status != before
@@ -229,21 +229,21 @@ mod tests {
     }
 
     #[test]
-    fn standing_is_stale_one_millisecond_after_the_bound_and_not_before() {
-        let published = Published::new(Duration::from_secs(5));
+    fn knowledge_is_stale_one_millisecond_after_the_bound_and_not_before() {
+        let published = Knowledge::new(Duration::from_secs(5));
         published.publish(known(1000), Monotonic(1000));
         assert_eq!(
             published.refresh(Monotonic(6000)),
             Some(Duration::from_millis(1))
         );
-        assert_eq!(published.status().borrow().standing, Standing::Fresh);
+        assert_eq!(published.status().borrow().readiness, Readiness::Fresh);
         assert_eq!(published.refresh(Monotonic(6001)), None);
-        assert_eq!(published.status().borrow().standing, Standing::Stale);
+        assert_eq!(published.status().borrow().readiness, Readiness::Stale);
     }
 
     #[test]
     fn nothing_is_announced_when_nothing_changed() {
-        let published = Published::new(Duration::from_secs(5));
+        let published = Knowledge::new(Duration::from_secs(5));
         published.publish(known(1000), Monotonic(1000));
         let mut status = published.status();
         status.mark_unchanged();

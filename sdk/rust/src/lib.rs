@@ -39,7 +39,7 @@ pub use admin::{Authority, RequestId};
 pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
 pub use error::{ClientError, LocalCause, Reason};
 pub use identity::{Authentication, IdentityClient};
-pub use knowledge::{FeedStatus, News, Standing};
+pub use knowledge::{FeedStatus, News, Readiness};
 pub use verifier::{Verifier, VerifierBuilder};
 
 pub use hessra_sdk_core::{

@@ -31,7 +31,7 @@ use hessra_revocation::{Freshness, View};
 use hessra_sdk_core as core;
 use tokio::sync::{broadcast, watch};
 
-use crate::knowledge::{FeedStatus, News, Published, Standing};
+use crate::knowledge::{FeedStatus, Knowledge, News, Readiness};
 use crate::{Request, Verdict, clock};
 
 mod background;
@@ -45,7 +45,7 @@ use background::Background;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     core: Arc<core::TokenVerifier>,
-    published: Arc<Published>,
+    published: Arc<Knowledge>,
     background: Arc<Background>,
 }
 
@@ -104,7 +104,7 @@ impl Verifier {
         let mut status = self.subscribe();
         // The sender lives as long as `self`.
         let _ = status
-            .wait_for(|status| status.standing == Standing::Fresh)
+            .wait_for(|status| status.readiness == Readiness::Fresh)
             .await;
     }
 

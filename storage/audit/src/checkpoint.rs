@@ -1,9 +1,9 @@
 //! A signature over the head of a chain: whoever can write files, but not sign, cannot make another past.
 //!
 //! A checkpoint is a record `audit.checkpoint`. It signs the head before itself, with the key of purpose *audit* that is
-//! active, and says which key. Between two checkpoints a chain is as good as the disk it is on; the bound is in the
-//! node's upkeep: a minute, or a thousand records but at least a second. A node without an active audit key writes the record
-//! without a signature.
+//! active, and says which key. Between two checkpoints a chain is as good as the disk it is on; the bound is in
+//! the node's background work: a minute, or a thousand records but at least a second. A node without an active audit key
+//! writes the record without a signature.
 
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};

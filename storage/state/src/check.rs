@@ -43,7 +43,7 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
 }
 
 pub(crate) fn policies(meta: &Meta, policies: &PolicyVersions) -> Result<(), InvalidRecords> {
-    let Some(standing) = policies.newest() else {
+    let Some(current) = policies.newest() else {
         return require(meta.revision == Revision(0), || {
             "its policy is missing".to_owned()
         });
@@ -62,21 +62,20 @@ pub(crate) fn policies(meta: &Meta, policies: &PolicyVersions) -> Result<(), Inv
         },
     )?;
     require(
-        standing.revision == meta.policy_revision && standing.revision <= meta.revision,
+        current.revision == meta.policy_revision && current.revision <= meta.revision,
         || {
             format!(
                 "its policy is of revision {}, not {}",
-                standing.revision, meta.policy_revision
+                current.revision, meta.policy_revision
             )
         },
     )?;
     let sound = policies
         .iter()
         .all(|version| version.policy.check().is_ok());
-    require(
-        sound && standing.policy.digest == meta.policy_digest,
-        || "its policy has another digest than the feed says".to_owned(),
-    )
+    require(sound && current.policy.digest == meta.policy_digest, || {
+        "its policy has another digest than the feed says".to_owned()
+    })
 }
 
 pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), InvalidRecords> {
@@ -127,7 +126,7 @@ pub(crate) fn keys(meta: &Meta, keys: &OrdMap<u32, SealedKey>) -> Result<(), Inv
 /// ended may have lost its rule, to a collection.
 pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
     let salt = state.view.set.salt();
-    let mut standing = 0;
+    let mut current = 0;
     for (kind, digest) in state.revocations.targets(salt) {
         let rule = state.view.set.rule(kind, &digest);
         let live = state
@@ -144,9 +143,9 @@ pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
         require(agrees, || {
             format!("rule {kind:?} {digest:?} is not what its revocations imply")
         })?;
-        standing += usize::from(rule.is_some());
+        current += usize::from(rule.is_some());
     }
-    require(standing == state.view.set.len(), || {
+    require(current == state.view.set.len(), || {
         "it has a rule that no revocation made".to_owned()
     })
 }

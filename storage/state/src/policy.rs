@@ -229,19 +229,19 @@ pub(crate) static NO_POLICY: Policy = Policy {
 };
 
 /// Revision of the policy that stands, if `policy` is that one already; `None` = go on and replace it.
-pub(crate) fn standing_revision(
+pub(crate) fn revision_in_force(
     versions: &PolicyVersions,
     based_on: Revision,
     policy: &Policy,
     change: &PolicyChange,
 ) -> Result<Option<Revision>, Refusal> {
     change.check(policy, versions)?;
-    let standing = versions.newest();
-    let (revision, standing) = standing.map_or((Revision(0), &NO_POLICY), |version| {
+    let current = versions.newest();
+    let (revision, current) = current.map_or((Revision(0), &NO_POLICY), |version| {
         (version.revision, &version.policy)
     });
     // The same content needs no comparison of revisions: what was asked for already stands.
-    if policy.digest == standing.digest {
+    if policy.digest == current.digest {
         return Ok(Some(revision));
     }
     if based_on == revision {

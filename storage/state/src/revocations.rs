@@ -240,8 +240,8 @@ fn implied<'a>(
         };
         let rule = Rule::new(salt, &revocation.target, cutoff, revocation.until);
         match strongest {
-            Some((older, standing)) if standing.merge(rule) == standing => Some((older, standing)),
-            Some((_, standing)) => Some((revision, standing.merge(rule))),
+            Some((older, existing)) if existing.merge(rule) == existing => Some((older, existing)),
+            Some((_, existing)) => Some((revision, existing.merge(rule))),
             None => Some((revision, rule)),
         }
     })

@@ -137,15 +137,15 @@ impl State {
             Cutoff::Before(revision)
         };
         let rule = Rule::new(self.view.set.salt(), target, cutoff, revoke.until);
-        let standing = self.view.set.rule(rule.kind, &rule.digest);
-        if standing.is_some_and(|standing| adds_nothing(&rule, &standing, before)) {
+        let existing = self.view.set.rule(rule.kind, &rule.digest);
+        if existing.is_some_and(|existing| adds_nothing(&rule, &existing, before)) {
             let revision = self.find(target).map_or(revision, |(revision, _)| revision);
             return Revoked {
                 revision,
                 already: true,
             };
         }
-        self.put_rule(standing.map_or(rule, |standing| standing.merge(rule)));
+        self.put_rule(existing.map_or(rule, |existing| existing.merge(rule)));
         self.put_revocation(Revocation {
             revision,
             target: target.clone(),
@@ -231,17 +231,17 @@ fn is_permanent(target: &Target, revoke: &Revoke) -> bool {
     }
 }
 
-/// True when `standing` denies all that `rule` would. `before` is the revision at which this command began: a cut-off
+/// True when `existing` denies all that `rule` would. `before` is the revision at which this command began: a cut-off
 /// that it made itself is as late as any that it could still make.
-fn adds_nothing(rule: &Rule, standing: &Rule, before: Revision) -> bool {
-    match (standing.cutoff, rule.cutoff) {
-        (Cutoff::Permanent, _) => match (standing.until, rule.until) {
+fn adds_nothing(rule: &Rule, existing: &Rule, before: Revision) -> bool {
+    match (existing.cutoff, rule.cutoff) {
+        (Cutoff::Permanent, _) => match (existing.until, rule.until) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(standing), Some(asked)) => standing >= asked,
+            (Some(existing), Some(asked)) => existing >= asked,
         },
         (Cutoff::Before(_), Cutoff::Permanent) => false,
-        (Cutoff::Before(standing), Cutoff::Before(_)) => standing > before,
+        (Cutoff::Before(existing), Cutoff::Before(_)) => existing > before,
     }
 }
 

@@ -128,8 +128,8 @@ impl State {
     /// Policy that stands, and the revision that put it there.
     #[must_use]
     pub fn policy(&self) -> (Revision, &Policy) {
-        let standing = self.policies.newest();
-        standing.map_or((Revision(0), &NO_POLICY), |version| {
+        let current = self.policies.newest();
+        current.map_or((Revision(0), &NO_POLICY), |version| {
             (version.revision, &version.policy)
         })
     }
@@ -242,9 +242,9 @@ impl State {
         by: &str,
     ) -> Result<Applied, Refusal> {
         policy.check()?;
-        let standing = policy::standing_revision(&self.policies, based_on, policy, change)?;
+        let current = policy::revision_in_force(&self.policies, based_on, policy, change)?;
         Ok(Applied::PolicyApplied {
-            revision: standing.unwrap_or_else(|| self.put_policy(policy, change, by)),
+            revision: current.unwrap_or_else(|| self.put_policy(policy, change, by)),
         })
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::process::Process;
 
 /// From the first process to the last one being ready, on a busy machine.
@@ -98,14 +98,14 @@ impl Cluster {
     ///
     /// # Errors
     /// One ended, or is not ready in time.
-    pub(crate) fn until_ready(mut self) -> Result<Self, Failure> {
+    pub(crate) fn until_ready(mut self) -> Result<Self, BenchError> {
         let began = Instant::now();
         let path = self.side.readiness_path();
         for member in &mut self.members {
             while get(member.operations, path).is_none_or(|(status, _)| status != 200) {
                 member.process.alive()?;
                 if began.elapsed() > READY_TIMEOUT {
-                    return Err(Failure::NotReady {
+                    return Err(BenchError::NotReady {
                         what: member.process.name.clone(),
                         seconds: READY_TIMEOUT.as_secs(),
                         log: member.process.log.clone(),
@@ -139,7 +139,7 @@ impl Cluster {
         &self,
         count: usize,
         to: &[usize],
-    ) -> Result<Vec<Channel>, Failure> {
+    ) -> Result<Vec<Channel>, BenchError> {
         let mut channels = Vec::with_capacity(count);
         for position in to.iter().cycle().take(count) {
             channels.push(self.channel(&self.members[*position].public).await?);
@@ -147,14 +147,14 @@ impl Cluster {
         Ok(channels)
     }
 
-    async fn channel(&self, address: &str) -> Result<Channel, Failure> {
+    async fn channel(&self, address: &str) -> Result<Channel, BenchError> {
         // tonic says only "transport error"; its sources say which.
         let failed = |error: tonic::transport::Error| {
             let mut cause: &dyn std::error::Error = &error;
             while let Some(next) = cause.source() {
                 cause = next;
             }
-            Failure::Connect {
+            BenchError::Connect {
                 side: self.side.name(),
                 reason: format!("`{address}`: {cause}"),
             }
@@ -178,14 +178,14 @@ impl Cluster {
 ///
 /// # Errors
 /// The loopback interface has none.
-pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, BenchError> {
     let open = || {
         TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
     };
     let listeners: std::io::Result<Vec<_>> = (0..count).map(|_| open()).collect();
-    let listeners =
-        listeners.map_err(|error| Failure::Tool(format!("no free port on loopback: {error}")))?;
+    let listeners = listeners
+        .map_err(|error| BenchError::Tool(format!("no free port on loopback: {error}")))?;
     Ok(listeners.into_iter().map(|(port, _)| port).collect())
 }
 

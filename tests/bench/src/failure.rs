@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Each says what to do, where something can be done.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub(crate) enum Failure {
+pub(crate) enum BenchError {
     #[error("`{path}`: {reason}")]
     File { path: PathBuf, reason: String },
     #[error("cannot start {what}: {reason}")]
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     Tool(String),
 }
 
-impl Failure {
+impl BenchError {
     /// A file that cannot be read or written.
     pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::File {

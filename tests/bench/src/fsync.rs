@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 
 /// What makes data durable, or claims to.
 const CALLS: &str = "fsync,fdatasync,sync_file_range,msync";
@@ -39,7 +39,7 @@ impl Counting {
     ///
     /// # Errors
     /// strace may not: it needs root, or a kernel that lets a process trace its siblings.
-    pub(crate) fn start(cluster: &Cluster, directory: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(cluster: &Cluster, directory: &Path) -> Result<Self, BenchError> {
         let output = directory.join(format!("strace-{}.txt", cluster.side));
         let mut command = Command::new("strace");
         command
@@ -53,14 +53,14 @@ impl Counting {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let strace =
-            strace.map_err(|error| Failure::Tool(format!("strace cannot be started: {error}")))?;
+        let strace = strace
+            .map_err(|error| BenchError::Tool(format!("strace cannot be started: {error}")))?;
         let mut counting = Self { strace, output };
         counting.until_attached(cluster)?;
         Ok(counting)
     }
 
-    fn until_attached(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+    fn until_attached(&mut self, cluster: &Cluster) -> Result<(), BenchError> {
         let began = Instant::now();
         while !cluster
             .members
@@ -69,7 +69,7 @@ impl Counting {
         {
             let ended = self.strace.try_wait().is_ok_and(|status| status.is_some());
             if ended || began.elapsed() > ATTACH_TIMEOUT {
-                return Err(Failure::Tool(
+                return Err(BenchError::Tool(
                     "strace cannot attach. Run as root to count system calls".to_owned(),
                 ));
             }
@@ -82,7 +82,7 @@ impl Counting {
     ///
     /// # Errors
     /// strace left no summary.
-    pub(crate) fn stop(mut self) -> Result<Counts, Failure> {
+    pub(crate) fn stop(mut self) -> Result<Counts, BenchError> {
         // A process that strace lets go of on SIGINT runs on; one whose strace was killed may stay stopped.
         let id = i32::try_from(self.strace.id())
             .ok()
@@ -92,7 +92,7 @@ impl Counting {
         }
         let _ = self.strace.wait();
         let text = std::fs::read_to_string(&self.output)
-            .map_err(|error| Failure::file(&self.output, &error))?;
+            .map_err(|error| BenchError::file(&self.output, &error))?;
         Ok(summary(&text))
     }
 }

@@ -17,7 +17,7 @@ mod options;
 mod signatures;
 
 use crate::cluster::hessra;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::machine;
 use crate::report::{Spread, Table, milliseconds};
 
@@ -29,7 +29,7 @@ use signatures::Floor;
 ///
 /// # Errors
 /// A node cannot be started, or refuses to issue.
-pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
     println!(
         "# Issuing tokens, beside the Ed25519 work inside them\n\n{}",
         machine::description(&options.directory)

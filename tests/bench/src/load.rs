@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::Cluster;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::machine;
 use crate::process::{Usage, own_usage};
 use crate::writer::{Names, Writer};
@@ -100,7 +100,11 @@ impl Turn {
 ///
 /// # Errors
 /// The cluster cannot be reached. Writes that fail are counted, not returned.
-pub(crate) async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Result<Turn, Failure> {
+pub(crate) async fn run(
+    cluster: &Cluster,
+    plan: Plan,
+    numbers: &Numbers,
+) -> Result<Turn, BenchError> {
     let everyone: Vec<usize> = (0..cluster.members.len()).collect();
     let channels = cluster
         .channels(plan.clients.min(CONNECTIONS_MAX), &everyone)
@@ -128,7 +132,7 @@ pub(crate) async fn run(cluster: &Cluster, plan: Plan, numbers: &Numbers) -> Res
         whole.add(
             client
                 .await
-                .map_err(|error| Failure::Tool(format!("a client ended: {error}")))?,
+                .map_err(|error| BenchError::Tool(format!("a client ended: {error}")))?,
         );
     }
     Ok(Turn {

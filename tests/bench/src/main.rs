@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::Numbers;
 use crate::report::prose;
 use crate::writer::Names;
@@ -140,10 +140,11 @@ struct Workplace {
 }
 
 impl Workplace {
-    fn open(shared: &Shared) -> Result<Self, Failure> {
+    fn open(shared: &Shared) -> Result<Self, BenchError> {
         let numbers = Numbers::new(Names::new(rand::random()));
         if let Some(directory) = &shared.dir {
-            std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+            std::fs::create_dir_all(directory)
+                .map_err(|error| BenchError::file(directory, &error))?;
             return Ok(Self {
                 directory: directory.clone(),
                 _temporary: None,
@@ -158,7 +159,7 @@ impl Workplace {
         let temporary = tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(&folder);
-        let temporary = temporary.map_err(|error| Failure::file(&folder, &error))?;
+        let temporary = temporary.map_err(|error| BenchError::file(&folder, &error))?;
         Ok(Self {
             directory: temporary.path().to_owned(),
             _temporary: Some(temporary),
@@ -203,9 +204,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Runtime::new();
-    let runtime = runtime.map_err(|error| Failure::Tool(format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| BenchError::Tool(format!("no runtime: {error}")))?;
     match command {
         Command::Revoke(arguments) => {
             let workplace = Workplace::open(&arguments.shared)?;

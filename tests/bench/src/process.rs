@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::failure::Failure;
+use crate::failure::BenchError;
 
 /// One process that this run started. Ends with the value.
 pub(crate) struct Process {
@@ -31,17 +31,21 @@ impl Process {
     ///
     /// # Errors
     /// It cannot be started.
-    pub(crate) fn start(name: String, command: &mut Command, log: &Path) -> Result<Self, Failure> {
-        let output = File::create(log).map_err(|error| Failure::file(log, &error))?;
+    pub(crate) fn start(
+        name: String,
+        command: &mut Command,
+        log: &Path,
+    ) -> Result<Self, BenchError> {
+        let output = File::create(log).map_err(|error| BenchError::file(log, &error))?;
         let errors = output
             .try_clone()
-            .map_err(|error| Failure::file(log, &error))?;
+            .map_err(|error| BenchError::file(log, &error))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
             .spawn();
-        let child = child.map_err(|error| Failure::Start {
+        let child = child.map_err(|error| BenchError::Start {
             what: name.clone(),
             reason: error.to_string(),
         })?;
@@ -61,15 +65,15 @@ impl Process {
     ///
     /// # Errors
     /// It has ended: the error has the end of its log.
-    pub(crate) fn alive(&mut self) -> Result<(), Failure> {
+    pub(crate) fn alive(&mut self) -> Result<(), BenchError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(Failure::Ended {
+            Ok(Some(status)) => Err(BenchError::Ended {
                 what: self.name.clone(),
                 status: status.to_string(),
                 log: tail(&self.log),
             }),
-            Err(error) => Err(Failure::Start {
+            Err(error) => Err(BenchError::Start {
                 what: self.name.clone(),
                 reason: error.to_string(),
             }),

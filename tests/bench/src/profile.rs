@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 
 /// Rows that are worth reading.
 const ROWS_MAX: usize = 30;
@@ -37,7 +37,7 @@ impl Recording {
         cluster: &Cluster,
         directory: &Path,
         duration: Duration,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BenchError> {
         let output = directory.join(format!("perf-{}.data", cluster.side));
         let ids: Vec<String> = cluster
             .members
@@ -55,7 +55,7 @@ impl Recording {
             .stderr(Stdio::null())
             .spawn();
         let perf =
-            perf.map_err(|error| Failure::Tool(format!("perf cannot be started: {error}")))?;
+            perf.map_err(|error| BenchError::Tool(format!("perf cannot be started: {error}")))?;
         Ok(Self { perf, output })
     }
 
@@ -63,7 +63,7 @@ impl Recording {
     ///
     /// # Errors
     /// perf recorded nothing: it may need root.
-    pub(crate) fn report(mut self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn report(mut self) -> Result<Vec<String>, BenchError> {
         let _ = self.perf.wait();
         let mut command = Command::new("perf");
         command.args([
@@ -76,7 +76,7 @@ impl Recording {
             "-i",
         ]);
         let output = command.arg(&self.output).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| Failure::Tool(format!("perf report: {error}")))?;
+        let output = output.map_err(|error| BenchError::Tool(format!("perf report: {error}")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let rows = text
             .lines()
@@ -84,7 +84,7 @@ impl Recording {
             .filter(|line| line.contains('%') && !line.contains("] 0x"));
         let rows: Vec<String> = rows.take(ROWS_MAX).map(str::to_owned).collect();
         if rows.is_empty() {
-            return Err(Failure::Tool(
+            return Err(BenchError::Tool(
                 "perf recorded nothing. Run as root to profile".to_owned(),
             ));
         }

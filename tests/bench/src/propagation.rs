@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
 use crate::cluster::{Cluster, Side, etcd, hessra};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::{Numbers, histogram, microseconds};
 use crate::process::{Usage, own_usage};
 use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
@@ -77,7 +77,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start, or nobody can follow it.
-pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), BenchError> {
     println!(
         "# Revoke until denied, beside etcd's put until seen\n\n{}",
         machine::description(&options.directory)
@@ -94,7 +94,7 @@ pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Fail
     Ok(())
 }
 
-fn start(options: &Options) -> Result<Vec<Cluster>, Failure> {
+fn start(options: &Options) -> Result<Vec<Cluster>, BenchError> {
     let mut clusters = vec![hessra::start(&below(options, Side::Hessra)?)?];
     if etcd::version().is_some() {
         clusters.push(etcd::start(&below(options, Side::Etcd)?)?);
@@ -107,9 +107,9 @@ fn start(options: &Options) -> Result<Vec<Cluster>, Failure> {
     Ok(clusters)
 }
 
-fn below(options: &Options, side: Side) -> Result<PathBuf, Failure> {
+fn below(options: &Options, side: Side) -> Result<PathBuf, BenchError> {
     let path = options.directory.join(side.name());
-    std::fs::create_dir_all(&path).map_err(|error| Failure::file(&path, &error))?;
+    std::fs::create_dir_all(&path).map_err(|error| BenchError::file(&path, &error))?;
     Ok(path)
 }
 
@@ -118,7 +118,7 @@ async fn series<'a>(
     clusters: &'a [Cluster],
     followers: usize,
     numbers: &Numbers,
-) -> Result<Vec<Series<'a>>, Failure> {
+) -> Result<Vec<Series<'a>>, BenchError> {
     let writes = options.writes.div_ceil(options.rounds).max(1);
     let mut all: Vec<Series<'a>> = clusters
         .iter()
@@ -155,7 +155,7 @@ impl Followers {
         count: usize,
         writes: usize,
         numbers: &Numbers,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BenchError> {
         let (seen, receiver) = mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
         let tokens = match cluster.side {
@@ -200,12 +200,12 @@ async fn turn(
     followers: &mut Followers,
     writes: usize,
     numbers: &Numbers,
-) -> Result<Turn, Failure> {
+) -> Result<Turn, BenchError> {
     // One connection to the first member, as a responder has.
     let channel = cluster.channels(1, &[0]).await?.pop();
     let mut writer = Writer::new(
         cluster.side,
-        channel.ok_or_else(|| Failure::Tool("no connection".to_owned()))?,
+        channel.ok_or_else(|| BenchError::Tool("no connection".to_owned()))?,
     );
     let (before, began) = (usage(cluster), Instant::now());
     let mut turn = Turn::new();

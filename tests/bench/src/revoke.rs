@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Side, etcd, hessra};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::fsync::{self, Counting};
 use crate::load::{self, Numbers, Plan, Turn};
 use crate::machine;
@@ -48,7 +48,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start.
-pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Failure> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), BenchError> {
     let clusters = start(options)?;
     println!(
         "# Durable revokes beside etcd puts\n\n{}",
@@ -71,12 +71,12 @@ pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Fail
 }
 
 /// Hessra first. Without etcd the figures of one side are better than none.
-fn start(options: &Options) -> Result<Vec<Cluster>, Failure> {
+fn start(options: &Options) -> Result<Vec<Cluster>, BenchError> {
     let below = |side: Side| {
         let path = options.directory.join(side.name());
         std::fs::create_dir_all(&path)
             .map(|()| path.clone())
-            .map_err(|error| Failure::file(&path, &error))
+            .map_err(|error| BenchError::file(&path, &error))
     };
     let mut clusters = Vec::new();
     if options.only != Some(Side::Etcd) {
@@ -102,7 +102,7 @@ async fn series<'a>(
     clusters: &'a [Cluster],
     clients: usize,
     numbers: &Numbers,
-) -> Result<Vec<Series<'a>>, Failure> {
+) -> Result<Vec<Series<'a>>, BenchError> {
     let mut all: Vec<Series<'a>> = clusters
         .iter()
         .map(|cluster| Series::new(clients, cluster))
@@ -140,7 +140,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    async fn turn(&mut self, plan: Plan, numbers: &Numbers) -> Result<(), Failure> {
+    async fn turn(&mut self, plan: Plan, numbers: &Numbers) -> Result<(), BenchError> {
         let (commands, entries) = self.proposals();
         self.turns
             .push(load::run(self.cluster, plan, numbers).await?);
@@ -350,7 +350,7 @@ async fn syncs(
     cluster: &Cluster,
     clients: usize,
     numbers: &Numbers,
-) -> Result<[String; 5], Failure> {
+) -> Result<[String; 5], BenchError> {
     let counting = Counting::start(cluster, &options.directory)?;
     // No warm-up: strace counts from the first write to the last, so all of them must be counted here too.
     let plan = Plan {
@@ -401,7 +401,7 @@ async fn profiled(
     cluster: &Cluster,
     clients: usize,
     numbers: &Numbers,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, BenchError> {
     let recording = Recording::start(cluster, &options.directory, options.duration)?;
     let plan = Plan {
         clients,

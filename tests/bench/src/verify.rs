@@ -20,7 +20,7 @@ use hessra_sdk_core::{
 };
 use rand::rngs::OsRng;
 
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::histogram;
 use crate::machine;
 use crate::process::own_usage;
@@ -100,7 +100,7 @@ impl Signer for Key {
 ///
 /// # Errors
 /// A token cannot be made, or a check says no.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     println!(
         "# One check, beside biscuit-auth alone\n\n{}",
         machine::description(std::path::Path::new("."))
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl Bench {
-    fn new(delegations: usize) -> Result<Self, Failure> {
+    fn new(delegations: usize) -> Result<Self, BenchError> {
         let key = Key(ed25519_dalek::SigningKey::generate(&mut OsRng));
         let public = key.public_key();
         let record = PublicKeyRecord {
@@ -144,9 +144,9 @@ impl Bench {
         let message = token.clone().into_bytes();
         let signature = key
             .sign(&message)
-            .map_err(|error| Failure::Token(error.to_string()))?;
+            .map_err(|error| BenchError::Token(error.to_string()))?;
         let key = PublicKey::from_bytes(&public, Algorithm::Ed25519)
-            .map_err(|error| Failure::Token(error.to_string()))?;
+            .map_err(|error| BenchError::Token(error.to_string()))?;
         Ok(Self {
             token,
             actor,
@@ -162,7 +162,7 @@ impl Bench {
         })
     }
 
-    fn print(&self, options: &Options, delegations: usize) -> Result<(), Failure> {
+    fn print(&self, options: &Options, delegations: usize) -> Result<(), BenchError> {
         let mut all: Vec<Vec<Histogram<u64>>> = KINDS.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
             for position in 0..KINDS.len() {
@@ -210,7 +210,7 @@ impl Bench {
     }
 
     /// Latencies in nanoseconds, after a tenth of them unmeasured.
-    fn round(&self, kind: Kind, checks: usize) -> Result<Histogram<u64>, Failure> {
+    fn round(&self, kind: Kind, checks: usize) -> Result<Histogram<u64>, BenchError> {
         for _ in 0..checks / 10 {
             self.once(kind)?;
         }
@@ -224,7 +224,7 @@ impl Bench {
         Ok(latencies)
     }
 
-    fn once(&self, kind: Kind) -> Result<(), Failure> {
+    fn once(&self, kind: Kind) -> Result<(), BenchError> {
         let request = || Request::identity(self.actor.clone());
         let check = |view: &View| {
             let knowledge = knowledge(&self.keyring, view);
@@ -246,22 +246,22 @@ impl Bench {
                     .recheck(black_box(&self.verified), &knowledge, NOW)
                 {
                     Some(verdict) => allowed(verdict).map(|_| ()),
-                    None => Err(Failure::Token("it cannot be checked again".to_owned())),
+                    None => Err(BenchError::Token("it cannot be checked again".to_owned())),
                 }
             }
         }
     }
 
-    fn verify_signatures(&self) -> Result<(), Failure> {
+    fn verify_signatures(&self) -> Result<(), BenchError> {
         let (key, message, signature) = &self.signed;
         let verify = |_| verify_ed25519(black_box(key), black_box(message), black_box(signature));
         let all = (0..self.signatures).all(verify);
         all.then_some(())
-            .ok_or_else(|| Failure::Token("a signature is not verified".to_owned()))
+            .ok_or_else(|| BenchError::Token("a signature is not verified".to_owned()))
     }
 
-    fn verify_published(&self) -> Result<(), Failure> {
-        let failed = |error: biscuit_auth::error::Token| Failure::Token(error.to_string());
+    fn verify_published(&self) -> Result<(), BenchError> {
+        let failed = |error: biscuit_auth::error::Token| BenchError::Token(error.to_string());
         let biscuit = Biscuit::from_base64(black_box(&self.token), self.key).map_err(failed)?;
         let now = i64::try_from(NOW.wall.0).unwrap_or(i64::MAX);
         // Published verifiers allow 1 ms or 50 ms; with 1 ms, a busy machine refuses valid tokens.
@@ -282,8 +282,12 @@ impl Bench {
     }
 }
 
-fn token(key: &Key, keyring: &Keyring, delegations: usize) -> Result<(String, Identity), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Token(error.to_string());
+fn token(
+    key: &Key,
+    keyring: &Keyring,
+    delegations: usize,
+) -> Result<(String, Identity), BenchError> {
+    let failed = |error: &dyn std::fmt::Display| BenchError::Token(error.to_string());
     let mut actor = Identity::parse("urn:hessra:alice").map_err(|error| failed(&error))?;
     let expires_at = UnixSeconds(NOW.wall.0 + TOKEN_LIFE_SECONDS);
     let parameters = IdentityParameters {
@@ -314,7 +318,7 @@ fn token(key: &Key, keyring: &Keyring, delegations: usize) -> Result<(String, Id
 }
 
 /// Subtrees of another root, at every depth that the token's own path has.
-fn view(key: PublicKeyRecord, rules: u64) -> Result<View, Failure> {
+fn view(key: PublicKeyRecord, rules: u64) -> Result<View, BenchError> {
     let salt = FeedSalt([7; 16]);
     let mut view = View::new(FeedId([1; 16]), Epoch(1), salt);
     view.keys.insert(key.id, key);
@@ -324,7 +328,8 @@ fn view(key: PublicKeyRecord, rules: u64) -> Result<View, Failure> {
             "urn:hessra:other:service{}:agent-{number}",
             ":team".repeat(depth)
         );
-        let identity = Identity::parse(&path).map_err(|error| Failure::Token(error.to_string()))?;
+        let identity =
+            Identity::parse(&path).map_err(|error| BenchError::Token(error.to_string()))?;
         view.set.put(Rule::new(
             &salt,
             &Target::Subtree(identity),
@@ -347,11 +352,13 @@ fn knowledge<'a>(keyring: &'a Keyring, view: &'a View) -> Knowledge<'a> {
     }
 }
 
-fn allowed(verdict: Verdict) -> Result<Verified, Failure> {
+fn allowed(verdict: Verdict) -> Result<Verified, BenchError> {
     match verdict {
         Verdict::Allow(verified) => Ok(verified),
-        Verdict::Deny(reason) => Err(Failure::Token(format!("the check says no: {reason}"))),
-        Verdict::Unknown(reason) => Err(Failure::Token(format!("the check cannot tell: {reason}"))),
+        Verdict::Deny(reason) => Err(BenchError::Token(format!("the check says no: {reason}"))),
+        Verdict::Unknown(reason) => Err(BenchError::Token(format!(
+            "the check cannot tell: {reason}"
+        ))),
     }
 }
 

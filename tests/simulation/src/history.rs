@@ -37,7 +37,7 @@ pub fn simulate(seed: u64, options: Options) -> Report {
         let world = Arc::new(World::begin(options).await);
         live(&world).await;
         world.recover().await;
-        world.judge();
+        world.check_history();
         let oracle = world.cluster.oracle();
         for panic in runtime::panics() {
             oracle.expect(false, || format!("I22: {panic}"));
@@ -205,8 +205,8 @@ impl World {
         }
     }
 
-    /// I10, I12, A2: what was promised of the whole history.
-    fn judge(&self) {
+    /// Checks I10, I12 and A2, over the whole history.
+    fn check_history(&self) {
         let oracle = self.cluster.oracle();
         oracle.finish();
         let nodes = self.cluster.nodes();

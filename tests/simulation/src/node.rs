@@ -332,7 +332,7 @@ impl Life {
         network.ask(from, self.node.id, process, work(life)).await
     }
 
-    /// Proposes a command as the doors do.
+    /// Proposes a command as the API does.
     pub async fn propose(
         self,
         by: String,

@@ -21,7 +21,7 @@ use crate::signatures::Signatures;
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// What a verifier is from one life to the next.
-pub struct Verifier {
+pub struct SimVerifier {
     /// From 1000 on.
     pub id: u64,
     name: VerifierId,
@@ -44,7 +44,7 @@ struct Following {
     sent: Option<Revision>,
 }
 
-impl Verifier {
+impl SimVerifier {
     /// Knows nothing, not started.
     pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
         Self {

@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::peers::Site;
 use crate::runtime::random;
 use crate::signatures::{FEED_KEY, public_key};
-use crate::verifier::Verifier;
+use crate::verifier::SimVerifier;
 
 const NODES: u64 = 3;
 const VERIFIERS: u64 = 3;
@@ -30,7 +30,7 @@ pub struct World {
     /// The nodes.
     pub cluster: Arc<Cluster>,
     /// The verifiers, not all of them running.
-    pub verifiers: Vec<Arc<Verifier>>,
+    pub verifiers: Vec<Arc<SimVerifier>>,
 }
 
 impl World {
@@ -48,13 +48,13 @@ impl World {
             node.start().await;
         }
         let verifiers = (0..VERIFIERS)
-            .map(|n| Arc::new(Verifier::new(1_000 + n, cluster.clone())))
+            .map(|n| Arc::new(SimVerifier::new(1_000 + n, cluster.clone())))
             .collect();
         Self { cluster, verifiers }
     }
 
     /// Any verifier.
-    pub fn any_verifier(&self) -> &Arc<Verifier> {
+    pub fn any_verifier(&self) -> &Arc<SimVerifier> {
         &self.verifiers[random().gen_range(0..self.verifiers.len())]
     }
 

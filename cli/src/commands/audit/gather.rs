@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::line::parsed;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// Ids remembered to show a change of the cluster once: far more than come in the time that nodes are apart.
@@ -26,12 +26,12 @@ const WAITING_MAX: usize = 1_024;
 /// Nodes that could not be asked, and why.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
-    nodes: Vec<(String, Failure)>,
+    nodes: Vec<(String, CommandError)>,
 }
 
 impl Missing {
     /// One more.
-    pub(super) fn add(&mut self, node: u64, server: &Endpoint, failure: Failure) {
+    pub(super) fn add(&mut self, node: u64, server: &Endpoint, failure: CommandError) {
         let name = match node {
             0 => server.to_string(),
             node => format!("node {node} ({server})"),
@@ -59,15 +59,15 @@ impl Missing {
         self.warn(console);
         let names = self.nodes().join(", ");
         let message = format!("without the audit of {names}");
-        Err(Failure::new(Exit::Unconfirmed, "degraded", message)
+        Err(CommandError::new(Exit::Unconfirmed, "degraded", message)
             .hint("Ask again when it is back: its records stay in its own files."))
     }
 
     /// Nobody answered: the failure of one of them says why.
-    pub(super) fn into_failure(self) -> Failure {
+    pub(super) fn into_failure(self) -> CommandError {
         let first = self.nodes.into_iter().next();
         first.map_or_else(
-            || Failure::unavailable("no node could be asked"),
+            || CommandError::unavailable("no node could be asked"),
             |(_, failure)| failure,
         )
     }
@@ -320,7 +320,7 @@ mod tests {
                 line("n2-1", 1, 2, None),
             ]),
         );
-        gathered.add(3, &server, Err(Failure::unavailable("down")));
+        gathered.add(3, &server, Err(CommandError::unavailable("down")));
         let (records, missing) = gathered.newest_first().expect("two answered");
         let shown: Vec<(&str, u64)> = records
             .iter()
@@ -334,7 +334,7 @@ mod tests {
     fn when_nobody_answers_the_reason_of_one_is_the_answer() {
         let server: Endpoint = "localhost:7401".parse().expect("an endpoint");
         let mut gathered = Gathered::default();
-        gathered.add(1, &server, Err(Failure::unavailable("down")));
+        gathered.add(1, &server, Err(CommandError::unavailable("down")));
         assert_eq!(gathered.newest_first().expect_err("nobody").message, "down");
     }
 }

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 /// A record for programs, with nothing that this version does not know left out.
 pub(super) fn parsed(line: &str) -> Outcome<Value> {
     serde_json::from_str(line).map_err(|error| {
-        Failure::new(
+        CommandError::new(
             Exit::Failed,
             "unsupported",
             format!("a node sent a line that is no record: {error}"),

@@ -21,7 +21,7 @@ use super::gather::Missing;
 use crate::args::VerifyAudit;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 use crate::output::Console;
 
@@ -59,7 +59,7 @@ fn verify_files(console: Console, path: &Path, keys: Vec<CheckpointKey>) -> Outc
 }
 
 fn walk_file(walk: &mut Walk, path: &Path) -> Outcome {
-    let unreadable = |error: std::io::Error| Failure::file("read", path, &error);
+    let unreadable = |error: std::io::Error| CommandError::file("read", path, &error);
     let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut number = 0_u64;
     let mut line = Vec::new();
@@ -75,7 +75,7 @@ fn walk_file(walk: &mut Walk, path: &Path) -> Outcome {
         let text = String::from_utf8_lossy(&line);
         walk.line(&text).map_err(|fault| broken(&place, &fault))?;
         if !whole {
-            return Err(Failure::no(
+            return Err(CommandError::no(
                 "audit_broken",
                 format!("{place}: the last line has no end: the file was cut"),
             )
@@ -86,7 +86,7 @@ fn walk_file(walk: &mut Walk, path: &Path) -> Outcome {
 
 /// Files named after their first record, in its order.
 fn segments(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| Failure::file("read", folder, &error);
+    let unreadable = |error: std::io::Error| CommandError::file("read", folder, &error);
     let is_segment = |path: &PathBuf| {
         let name = path.file_stem().and_then(|name| name.to_str());
         let digits = name
@@ -104,7 +104,7 @@ fn segments(folder: &Path) -> Outcome<Vec<PathBuf>> {
     found.sort();
     if found.is_empty() {
         return Err(
-            Failure::not_found(format!("no audit is in {}", folder.display()))
+            CommandError::not_found(format!("no audit is in {}", folder.display()))
                 .hint("Name the folder `audit` of a node's data directory, or an export."),
         );
     }
@@ -202,7 +202,7 @@ fn key(key: &AuditKey) -> Option<CheckpointKey> {
 /// Ed25519 keys of a JSON Web Key Set (RFC 8037), by their `kid`.
 fn read_keys(path: &Path) -> Outcome<Vec<CheckpointKey>> {
     let wrong = |what: &str| {
-        Failure::usage(format!(
+        CommandError::usage(format!(
             "{} is no set of audit keys: {what}",
             path.display()
         ))
@@ -231,8 +231,8 @@ fn read_keys(path: &Path) -> Outcome<Vec<CheckpointKey>> {
 
 const KEEP: &str = "Keep a copy of the files, compare with exports and with other nodes, and look for who can write there.";
 
-fn broken(place: &str, fault: &Fault) -> Failure {
-    Failure::no("audit_broken", format!("{place}: {fault}")).hint(KEEP)
+fn broken(place: &str, fault: &Fault) -> CommandError {
+    CommandError::no("audit_broken", format!("{place}: {fault}")).hint(KEEP)
 }
 
 fn to_json(name: &str, walked: &Walked) -> Value {

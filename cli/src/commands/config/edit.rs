@@ -10,7 +10,7 @@ use serde_json::Value;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use crate::context::Settings;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 
 pub(super) struct Editor {
@@ -24,7 +24,7 @@ impl Editor {
     pub(super) fn open(path: &Path) -> Outcome<Self> {
         let text = files::read_text_if_there(path)?.unwrap_or_default();
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
-            Failure::usage(format!(
+            CommandError::usage(format!(
                 "{} cannot be understood: {}",
                 path.display(),
                 error.to_string().trim_end()
@@ -52,7 +52,7 @@ impl Editor {
             };
             let entry = table.entry(part).or_insert_with(made);
             table = entry.as_table_mut().ok_or_else(|| {
-                Failure::usage(format!("`{part}` in `{key}` is a value, not a table"))
+                CommandError::usage(format!("`{part}` in `{key}` is a value, not a table"))
             })?;
         }
         table[*last] = typed(last, text)?;
@@ -71,7 +71,7 @@ impl Editor {
             .iter()
             .try_fold(self.to_json(), |value, part| value.get(part).cloned());
         found.ok_or_else(|| {
-            Failure::not_found(format!("`{key}` is not set in {}", self.path.display()))
+            CommandError::not_found(format!("`{key}` is not set in {}", self.path.display()))
                 .hint("See `hessra config get` for all that is.")
         })
     }
@@ -95,7 +95,7 @@ impl fmt::Display for Editor {
 fn parts(key: &str) -> Outcome<Vec<&str>> {
     let parts: Vec<&str> = key.split('.').collect();
     if parts.iter().any(|part| part.is_empty()) {
-        return Err(Failure::usage(format!("`{key}` is not a key")).hint(
+        return Err(CommandError::usage(format!("`{key}` is not a key")).hint(
             "Keys are words with dots between them: default_server, contexts.production.ca.",
         ));
     }
@@ -106,7 +106,7 @@ fn typed(name: &str, text: &str) -> Outcome<Item> {
     match name {
         "port" | "default_port" => {
             let port: u16 = text.parse().map_err(|_| {
-                Failure::usage(format!("`{text}` is not a port")).hint("Ports are 1 to 65535.")
+                CommandError::usage(format!("`{text}` is not a port")).hint("Ports are 1 to 65535.")
             })?;
             Ok(value(i64::from(port)))
         }
@@ -114,7 +114,7 @@ fn typed(name: &str, text: &str) -> Outcome<Item> {
         // Relative paths would break after `cd`.
         "cert" | "key" | "ca" | "default_cert_path" | "default_key_path" | "default_ca_path" => {
             let path = std::path::absolute(text)
-                .map_err(|error| Failure::usage(format!("`{text}` is not a path: {error}")))?;
+                .map_err(|error| CommandError::usage(format!("`{text}` is not a path: {error}")))?;
             Ok(value(path.display().to_string()))
         }
         _ => Ok(value(text)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 /// The known server of a name: with its port, or by host alone when only one has it.
 pub(super) fn find(home: &Path, name: &str) -> Outcome<(String, context::ServerSettings)> {
@@ -22,7 +22,7 @@ pub(super) fn find(home: &Path, name: &str) -> Outcome<(String, context::ServerS
             } else {
                 names.join(", ")
             };
-            Failure::not_found(format!("no server or context `{name}` is known here")).hint(
+            CommandError::not_found(format!("no server or context `{name}` is known here")).hint(
                 format!("Known servers: {list}. `hessra init SERVER` adds one."),
             )
         })

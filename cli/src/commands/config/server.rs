@@ -10,7 +10,7 @@ use super::known;
 use crate::args::{ConnectionArguments, InitArguments, ServerName};
 use crate::context::{self, Context, ServerSettings};
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::files;
 use crate::output::Console;
 use crate::signing_key;
@@ -37,7 +37,7 @@ pub(crate) async fn init(
     let server = context.require_servers()?[0].clone();
     let folder = context.server_folder(&server);
     if folder.join("server.toml").exists() && !arguments.force {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Conflict,
             "conflict",
             format!("server {server} is known already"),
@@ -93,9 +93,8 @@ pub(super) async fn refresh(
     console.answer(&value, String::new)?;
     if !fetched.keys {
         let message = format!("the keys of {name} could not be fetched");
-        return Err(
-            Failure::unavailable(message).hint("See `hessra doctor`, and check --ca and --port.")
-        );
+        return Err(CommandError::unavailable(message)
+            .hint("See `hessra doctor`, and check --ca and --port."));
     }
     if !console.for_machines() {
         console.success(&format!("The keys of {name} are those it has now"));
@@ -144,7 +143,9 @@ async fn fetch(context: &Context, console: Console) -> Fetched {
 
 fn keep_ca(context: &Context, pem: &str) -> Outcome {
     if !pem.contains("-----BEGIN CERTIFICATE-----") {
-        return Err(Failure::unavailable("the server's CA is no certificate"));
+        return Err(CommandError::unavailable(
+            "the server's CA is no certificate",
+        ));
     }
     let server = &context.require_servers()?[0];
     files::write_private(
@@ -160,7 +161,7 @@ pub(super) fn forget(folder: &Path) -> Outcome<bool> {
         match std::fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::file("delete", &path, &error)),
+            Err(error) => return Err(CommandError::file("delete", &path, &error)),
         }
     }
     // Tokens that version 0.3 keeps in it are somebody's: a folder that is not empty stays.

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::finding::Finding;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 
 /// A certificate that ends sooner needs a look: two weeks leave time to get another.
 const SOON: u64 = 14 * 24 * 60 * 60;
@@ -27,7 +27,8 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Outcome<Vec<Validity>> {
         .ok()
         .and_then(|ders| ders.iter().map(|der| validity(der)).collect());
     found.filter(|found| !found.is_empty()).ok_or_else(|| {
-        Failure::usage(format!("{} holds no certificate", path.display())).hint("Give a PEM file.")
+        CommandError::usage(format!("{} holds no certificate", path.display()))
+            .hint("Give a PEM file.")
     })
 }
 
@@ -44,7 +45,7 @@ pub(super) fn validity(der: &[u8]) -> Option<Validity> {
 }
 
 /// Valid now and for a while, or what to do. The first to end counts.
-pub(super) fn judge(name: &'static str, what: &str, found: &[Validity], now: u64) -> Finding {
+pub(super) fn assess(name: &'static str, what: &str, found: &[Validity], now: u64) -> Finding {
     let until = found
         .iter()
         .map(|validity| validity.until)
@@ -87,7 +88,7 @@ mod tests {
             from: 100,
             until: 100 + 2 * SOON,
         }];
-        let at = |now| judge("c", "it", &found, now).exit;
+        let at = |now| assess("c", "it", &found, now).exit;
         assert_eq!(at(99), Exit::Unavailable);
         assert_eq!(at(100), Exit::Done);
         assert_eq!(at(101 + SOON), Exit::Unconfirmed);

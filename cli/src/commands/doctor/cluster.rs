@@ -17,7 +17,7 @@ use super::{certificates, keys};
 use crate::commands::{feed, status};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::{clock, files};
 
 /// Clocks further apart than this make tokens with short lives fail: published clients add a check of 5 s.
@@ -63,14 +63,14 @@ async fn ask_status(
     authority: &Authority,
 ) -> Option<Outcome<StatusResponse>> {
     connection.credentials.as_ref()?;
-    Some(authority.status().await.map_err(Failure::from))
+    Some(authority.status().await.map_err(CommandError::from))
 }
 
 async fn tls(context: &Context, server: &Endpoint) -> Finding {
     let handshake = tokio::time::timeout(HANDSHAKE, server_certificate(context, server)).await;
     let what = format!("certificate of {server}");
     match handshake {
-        Ok(Ok(validity)) => certificates::judge("node", &what, &[validity], clock::unix_seconds()),
+        Ok(Ok(validity)) => certificates::assess("node", &what, &[validity], clock::unix_seconds()),
         Ok(Err(failure)) => Finding::failed("node", failure),
         Err(_) => Finding::bad(
             "node",
@@ -86,14 +86,14 @@ async fn server_certificate(
     server: &Endpoint,
 ) -> Outcome<certificates::Validity> {
     let failed = |error: std::io::Error| {
-        Failure::unavailable(format!("{server}: {error}"))
+        CommandError::unavailable(format!("{server}: {error}"))
             .hint("Check the address, that the node runs, and that --ca is the authority of its certificate.")
     };
     let stream = TcpStream::connect((server.host(), server.port()))
         .await
         .map_err(failed)?;
     let name = ServerName::try_from(server.host().to_owned()).map_err(|_| {
-        Failure::usage(format!(
+        CommandError::usage(format!(
             "`{}` is not a name that a certificate can have",
             server.host()
         ))
@@ -106,7 +106,7 @@ async fn server_certificate(
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     leaf.and_then(|leaf| certificates::validity(leaf))
         .ok_or_else(|| {
-            Failure::unavailable(format!("{server} shows no certificate that can be read"))
+            CommandError::unavailable(format!("{server} shows no certificate that can be read"))
         })
 }
 

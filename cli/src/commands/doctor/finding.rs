@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::output;
 
 /// What one check found.
@@ -56,7 +56,7 @@ impl Finding {
     }
 
     /// Does not work, as a failure says.
-    pub(super) fn failed(name: &'static str, failure: Failure) -> Self {
+    pub(super) fn failed(name: &'static str, failure: CommandError) -> Self {
         Self {
             name,
             exit: Exit::Unavailable,

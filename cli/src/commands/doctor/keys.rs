@@ -7,7 +7,7 @@ use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse, StatusResponse};
 use hessra_settings::duration;
 
 use super::finding::Finding;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 
 /// A key that signs for longer is worth a look. A year: what compliance texts ask for at the longest.
 const AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
@@ -15,12 +15,12 @@ const AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
 /// How old the keys are that sign.
 pub(super) async fn check(authority: &Authority) -> Finding {
     match authority.list_keys().await {
-        Ok(answer) => judge(&answer),
-        Err(error) => Finding::failed("keys", Failure::from(error)),
+        Ok(answer) => assess(&answer),
+        Err(error) => Finding::failed("keys", CommandError::from(error)),
     }
 }
 
-fn judge(answer: &ListKeysResponse) -> Finding {
+fn assess(answer: &ListKeysResponse) -> Finding {
     let age = |key: &KeyInfo| Duration::from_millis(answer.now_ms.saturating_sub(key.since_ms));
     let active = answer.keys.iter().filter(|key| key.state == "active");
     let Some(oldest) = active.max_by_key(|key| age(key)) else {
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn a_key_older_than_a_year_is_named() {
-        assert_eq!(judge(&answer(365)).exit, Exit::Done);
-        let old = judge(&answer(366));
+        assert_eq!(assess(&answer(365)).exit, Exit::Done);
+        let old = assess(&answer(366));
         assert_eq!(old.exit, Exit::Unconfirmed);
     }
 }

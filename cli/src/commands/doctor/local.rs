@@ -8,7 +8,7 @@ use super::certificates;
 use super::finding::Finding;
 use crate::clock;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::files;
 
 /// Checks this computer's side.
@@ -44,7 +44,7 @@ fn authority(context: &Context) -> Finding {
         );
     };
     match files::read(ca).and_then(|bytes| certificates::read(&bytes, ca)) {
-        Ok(found) => certificates::judge(
+        Ok(found) => certificates::assess(
             "ca",
             &ca.display().to_string(),
             &found,
@@ -65,7 +65,7 @@ fn certificate(context: &Context) -> Finding {
         ),
         (Ok(Some(_)), Some(cert)) => {
             match files::read(cert).and_then(|bytes| certificates::read(&bytes, cert)) {
-                Ok(found) => certificates::judge(
+                Ok(found) => certificates::assess(
                     "certificate",
                     &cert.display().to_string(),
                     &found,
@@ -125,7 +125,7 @@ fn open(path: &Path) -> Option<Finding> {
         }
         Err(SecretError::Unreadable(error)) => Some(Finding::failed(
             "private",
-            Failure::file("look at", path, &error),
+            CommandError::file("look at", path, &error),
         )),
     }
 }

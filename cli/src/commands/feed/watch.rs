@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::checkpoint::checkpoint_json;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::knowledge;
 use crate::output::{Console, timestamp};
 
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, console: Console, from: Option<u64>) 
             Err(RecvError::Lagged(missed)) => {
                 console.warn(&format!("{missed} events were not printed in time"))
             }
-            Err(RecvError::Closed) => return Err(Failure::unavailable("the feed ended")),
+            Err(RecvError::Closed) => return Err(CommandError::unavailable("the feed ended")),
         }
     }
 }

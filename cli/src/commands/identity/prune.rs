@@ -10,7 +10,7 @@ use crate::args::{Confirmation, PruneTokens};
 use crate::clock;
 use crate::commands::confirm::{self, Decided};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 use crate::store::{TokenName, TokenStore};
 
@@ -75,8 +75,8 @@ fn confirm(console: Console, arguments: &PruneTokens, count: usize) -> Outcome {
     }
 }
 
-fn nobody() -> Failure {
-    Failure::usage("this needs a confirmation, and nobody can be asked")
+fn nobody() -> CommandError {
+    CommandError::usage("this needs a confirmation, and nobody can be asked")
         .hint("Add --force; --dry-run shows what would be forgotten.")
 }
 

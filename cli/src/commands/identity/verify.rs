@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::args::VerifyIdentity;
 use crate::clock;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
-use crate::judgement::{self, Judgement, Revocation};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, timestamp};
 use crate::sdk;
 use crate::tokens;
+use crate::verification::{self, Revocation, Verification};
 
 /// Answers on stdout and by the exit code.
 pub(super) async fn run(
@@ -29,7 +29,7 @@ pub(super) async fn run(
         .map(sdk::identity)
         .transpose()?;
     let request = expected.map_or_else(Request::bearer, Request::identity);
-    let judged = judgement::judge(
+    let verified_token = verification::verify(
         context,
         &given.text,
         &request,
@@ -37,13 +37,14 @@ pub(super) async fn run(
         arguments.offline,
     )
     .await;
-    let judged = judged.and_then(|judgement| lives_long_enough(arguments, judgement));
-    match judged {
-        Ok(judgement) => {
-            console.answer(&to_json(&judgement), || {
-                to_text(&judgement, console.verbose)
+    let verified_token =
+        verified_token.and_then(|verification| lives_long_enough(arguments, verification));
+    match verified_token {
+        Ok(verification) => {
+            console.answer(&to_json(&verification), || {
+                to_text(&verification, console.verbose)
             })?;
-            if judgement.revocation == Revocation::NotAsked {
+            if verification.revocation == Revocation::NotAsked {
                 console.warn(
                     "Revocation was not checked (--offline): the token may have been revoked.",
                 );
@@ -57,27 +58,30 @@ pub(super) async fn run(
     }
 }
 
-fn lives_long_enough(arguments: &VerifyIdentity, judgement: Judgement) -> Outcome<Judgement> {
-    let left = judgement
+fn lives_long_enough(
+    arguments: &VerifyIdentity,
+    verification: Verification,
+) -> Outcome<Verification> {
+    let left = verification
         .verified
         .expires_at()
         .0
         .saturating_sub(clock::unix_seconds());
     if !arguments.check_expiry || left >= arguments.min_ttl.as_secs() {
-        return Ok(judgement);
+        return Ok(verification);
     }
     let (left, wanted) = (
         duration::rounded(Duration::from_secs(left)),
         duration::rounded(arguments.min_ttl),
     );
-    Err(Failure::no(
+    Err(CommandError::no(
         "expires_soon",
         format!("the token expires in {left}, sooner than in {wanted}"),
     ))
 }
 
 /// Programs get the answer on stdout also when it is no: `valid` is null when nobody can tell.
-fn refuse(console: Console, arguments: &VerifyIdentity, failure: &Failure) -> Outcome {
+fn refuse(console: Console, arguments: &VerifyIdentity, failure: &CommandError) -> Outcome {
     if !console.for_machines() {
         return Ok(());
     }
@@ -92,8 +96,8 @@ fn refuse(console: Console, arguments: &VerifyIdentity, failure: &Failure) -> Ou
     console.answer(&value, String::new)
 }
 
-fn to_json(judgement: &Judgement) -> Value {
-    let verified = &judgement.verified;
+fn to_json(verification: &Verification) -> Value {
+    let verified = &verification.verified;
     let expires_at = verified.expires_at().0;
     json!({
         "success": true,
@@ -105,12 +109,12 @@ fn to_json(judgement: &Judgement) -> Value {
         "expires_in": expires_at.saturating_sub(clock::unix_seconds()),
         "revocation_ids": verified.token_ids().iter().map(|id| HEXLOWER.encode(id.as_bytes())).collect::<Vec<_>>(),
         "key_id": verified.root_key_id(),
-        "revocation": judgement.revocation.to_json(),
+        "revocation": verification.revocation.to_json(),
     })
 }
 
-fn to_text(judgement: &Judgement, verbose: bool) -> String {
-    let verified = &judgement.verified;
+fn to_text(verification: &Verification, verbose: bool) -> String {
+    let verified = &verification.verified;
     let expires_at = verified.expires_at().0;
     let left = duration::rounded(Duration::from_secs(
         expires_at.saturating_sub(clock::unix_seconds()),
@@ -119,7 +123,7 @@ fn to_text(judgement: &Judgement, verbose: bool) -> String {
     if !verbose {
         return first;
     }
-    let revocation = match judgement.revocation {
+    let revocation = match verification.revocation {
         Revocation::NotAsked => "not checked".to_owned(),
         Revocation::NotRevoked { revision, age } => {
             format!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::to_json;
 use crate::args::{ExportKeys, KeyFormat, Purpose};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// Prints keys in the form that was asked for, whatever `--output` says: the form is the point.
@@ -20,8 +20,10 @@ pub(super) async fn run(
     let chosen = |key: &&KeyInfo| arguments.id.is_none_or(|id| key.id == id);
     let keys: Vec<&KeyInfo> = keys.iter().filter(chosen).collect();
     if let (Some(id), []) = (arguments.id, keys.as_slice()) {
-        return Err(Failure::not_found(format!("no key has the number {id}"))
-            .hint("See `hessra keys list`."));
+        return Err(
+            CommandError::not_found(format!("no key has the number {id}"))
+                .hint("See `hessra keys list`."),
+        );
     }
     match arguments.format {
         KeyFormat::Pem => console.data(&pem(&keys, arguments.purpose, arguments.id)?),
@@ -41,18 +43,18 @@ fn pem(keys: &[&KeyInfo], purpose: Purpose, id: Option<u32>) -> Outcome<String> 
         None => keys.iter().find(signs),
     };
     let key = key.ok_or_else(|| {
-        Failure::not_found(format!("no {} key signs", purpose.word()))
+        CommandError::not_found(format!("no {} key signs", purpose.word()))
             .hint("Prepare and activate one: hessra keys rotate")
     })?;
     let broken = |_| {
-        Failure::unavailable(format!(
+        CommandError::unavailable(format!(
             "the node sent key {} with other bytes than a key has",
             key.id
         ))
     };
     let public: [u8; 32] = key.public_key.as_slice().try_into().map_err(broken)?;
     hessra_sdk_rust::token::keyring::public_key_to_pem(&public)
-        .map_err(|error| Failure::unavailable(format!("key {} is no key: {error}", key.id)))
+        .map_err(|error| CommandError::unavailable(format!("key {} is no key: {error}", key.id)))
 }
 
 /// As the nodes publish it: who reads a set believes every key in it.

@@ -20,7 +20,7 @@ use crate::args::{Purpose, RotateKeys};
 use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// Nobody's clock is asked more often.
@@ -118,7 +118,7 @@ async fn wait(authority: &Authority, console: Console, id: u32, timeout: Duratio
             Some(key) if key.state != "prepared" => return Ok(()),
             Some(key) => Duration::from_millis(key.ready_in_ms),
             None => {
-                return Err(Failure::not_found(format!("key {id} is gone"))
+                return Err(CommandError::not_found(format!("key {id} is gone"))
                     .hint("See `hessra keys list`, and rotate again."));
             }
         };
@@ -126,7 +126,7 @@ async fn wait(authority: &Authority, console: Console, id: u32, timeout: Duratio
             return Ok(());
         }
         if Instant::now() + left > deadline {
-            return Err(Failure::new(
+            return Err(CommandError::new(
                 Exit::Unconfirmed,
                 "degraded",
                 format!(
@@ -152,7 +152,7 @@ async fn emergency(
 ) -> Outcome {
     let purpose = arguments.purpose;
     let Some(old) = old else {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Conflict,
             "conflict",
             format!("no {} key is active", purpose.word()),

@@ -9,7 +9,7 @@ use super::report;
 use super::texts::Texts;
 use crate::args::{ApplyPolicy, Confirmation, RollbackPolicy};
 use crate::commands::confirm::{self, Decided};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// What is typed to confirm an application.
@@ -106,6 +106,6 @@ fn done(console: Console, answer: ApplyPolicyResponse) -> Outcome {
     console.answer(&value, String::new)
 }
 
-fn said(failure: Failure, id: RequestId) -> Failure {
+fn said(failure: CommandError, id: RequestId) -> CommandError {
     failure.request_id(id.to_string())
 }

@@ -28,13 +28,12 @@ impl Comparison {
     pub(super) fn new(shown: &ShowPolicyResponse, texts: &Texts, new: &PolicyView) -> Self {
         let old = shown.texts.clone().unwrap_or_default();
         let revision = shown.version.as_ref().map_or(0, |version| version.revision);
-        let standing =
-            PolicyView::parse(&old.clients_toml, &old.resources_toml).unwrap_or_default();
+        let current = PolicyView::parse(&old.clients_toml, &old.resources_toml).unwrap_or_default();
         let lines =
             |name: &'static str, old: &str, new: &str| (name, unified(name, revision, old, new));
         Self {
             revision,
-            meaning: difference(&standing, new),
+            meaning: difference(&current, new),
             lines: [
                 lines(CLIENTS_FILE, &old.clients_toml, &texts.clients),
                 lines(RESOURCES_FILE, &old.resources_toml, &texts.resources),

@@ -6,7 +6,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
 
 use super::texts::Texts;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// The policy of the texts; what is wrong is said before the failure.
@@ -58,7 +58,7 @@ pub(super) fn show(console: Console, error: &PolicyError) {
 }
 
 /// The failure after them.
-pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> Failure {
+pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> CommandError {
     let count = error.problems().count() + error.more();
     let problems = if count == 1 {
         "1 problem".to_owned()
@@ -67,7 +67,7 @@ pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> Failure {
     };
     let first = error.problems().next();
     let first = first.map(|problem| format!(", the first at {problem}"));
-    Failure::no(
+    CommandError::no(
         "invalid_policy",
         format!(
             "{} is not a valid policy: {problems}{}",

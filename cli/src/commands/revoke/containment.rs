@@ -13,7 +13,7 @@ use super::progress::Display;
 use crate::args::WaitShare;
 use crate::clock;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, clock_time};
 
 /// Pause before a broken watch is taken up again: an election takes about a second.
@@ -113,8 +113,8 @@ fn request(wait: &Wait<'_>) -> WatchAppliedRequest {
     }
 }
 
-fn interrupted(id: &str) -> Failure {
-    Failure::interrupted("stopped watching; the revocation stays").hint(format!(
+fn interrupted(id: &str) -> CommandError {
+    CommandError::interrupted("stopped watching; the revocation stays").hint(format!(
         "Go on watching with `hessra revocations watch {id}`."
     ))
 }
@@ -171,7 +171,7 @@ impl Containment {
                 }
             }
         };
-        Err(Failure::new(Exit::Unconfirmed, "degraded", message)
+        Err(CommandError::new(Exit::Unconfirmed, "degraded", message)
             .hint("See `hessra feed verifiers`. The revocation is durable and reaches them when they reconnect."))
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::target::RevocationTarget;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
 /// Most names in one line; the count is always said.
@@ -52,7 +52,7 @@ pub(super) fn refusal(preview: &PreviewResponse) -> Outcome {
     if preview.allowed {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(CommandError::new(
         Exit::NotPermitted,
         "not_permitted",
         preview.refusal.clone(),

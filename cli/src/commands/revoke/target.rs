@@ -11,7 +11,7 @@ use super::super::confirm;
 use crate::args::{StoredTokenArguments, TargetArguments};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CommandError, Outcome};
 use crate::{files, sdk, tokens};
 
 /// A leaf can be made anew by whoever holds its parent.
@@ -83,7 +83,7 @@ fn of_token_id(hex: &str) -> Outcome<RevocationTarget> {
         .ok()
         .filter(|id| !id.is_empty());
     let id = id.ok_or_else(|| {
-        Failure::usage("the token id is not hex")
+        CommandError::usage("the token id is not hex")
             .hint("`hessra identity inspect` shows the ids of a token.")
     })?;
     let warning = format!(
@@ -91,7 +91,7 @@ fn of_token_id(hex: &str) -> Outcome<RevocationTarget> {
     );
     let id = TokenId::new(&id).map_err(|error| {
         // The reason that the cluster gives for it.
-        Failure::new(
+        CommandError::new(
             Exit::Usage,
             Reason::InvalidArgument.as_str(),
             error.to_string(),
@@ -108,7 +108,7 @@ fn of_token(text: &str) -> Outcome<RevocationTarget> {
     let (last, before) = token
         .revocation_ids()
         .split_last()
-        .ok_or_else(|| Failure::usage("this token has no block"))?;
+        .ok_or_else(|| CommandError::usage("this token has no block"))?;
     let warning = before
         .last()
         .map(|parent| format!("{LEAF}. To end that too: --token-id {parent} or --subtree ID."));
@@ -125,7 +125,9 @@ fn of_certificate(bytes: &[u8]) -> Outcome<RevocationTarget> {
         .unwrap_or_else(|_| bytes.to_vec());
     // A DER certificate is a SEQUENCE (0x30) with a two-byte length (0x82): X.690 §8.1.3.
     if !der.starts_with(&[0x30, 0x82]) {
-        return Err(Failure::usage("the file holds no certificate").hint("Give a PEM or DER file."));
+        return Err(
+            CommandError::usage("the file holds no certificate").hint("Give a PEM or DER file.")
+        );
     }
     let fingerprint = Sha256::digest(&der).into();
     Ok(RevocationTarget::new(Target::Certificate(fingerprint)))

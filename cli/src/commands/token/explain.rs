@@ -14,10 +14,10 @@ use crate::clock;
 use crate::commands::identity::Inspected;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
-use crate::judgement::{self, Judgement};
+use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 use crate::sdk;
+use crate::verification::{self, Verification};
 
 /// The steps of a check, in their order, and the reasons that each can give.
 const STEPS: [(&str, &[&str]); 10] = [
@@ -73,7 +73,7 @@ const STEPS: [(&str, &[&str]); 10] = [
     ),
 ];
 
-/// Judges the token and tells how it went.
+/// Verifies the token and tells how it went.
 pub(super) async fn run(context: &Context, console: Console, arguments: &ExplainToken) -> Outcome {
     let given = given(context, arguments.token.as_deref())?;
     let inspected = Inspected::read(&given.text, clock::unix_seconds());
@@ -81,7 +81,7 @@ pub(super) async fn run(context: &Context, console: Console, arguments: &Explain
         Ok(inspected) => request(arguments, inspected)?,
         Err(_) => Request::bearer(),
     };
-    let judged = judgement::judge(
+    let verified_token = verification::verify(
         context,
         &given.text,
         &request,
@@ -93,11 +93,11 @@ pub(super) async fn run(context: &Context, console: Console, arguments: &Explain
         text: &given.text,
         inspected: inspected.ok(),
         request: &request,
-        judged: &judged,
+        verified_token: &verified_token,
         offline: arguments.offline,
     };
     console.answer(&told.to_json(), || told.to_text())?;
-    judged.map(|_| ())
+    verified_token.map(|_| ())
 }
 
 /// What is asked of the token: what the person says, and what the token grants where they say nothing.
@@ -137,7 +137,7 @@ fn request(arguments: &ExplainToken, inspected: &Inspected) -> Outcome<Request> 
 
 fn or_granted(wanted: &Option<String>, granted: Option<&String>, option: &str) -> Outcome<String> {
     wanted.as_ref().or(granted).cloned().ok_or_else(|| {
-        Failure::usage("the token grants nothing: what is asked of it?")
+        CommandError::usage("the token grants nothing: what is asked of it?")
             .hint(format!("Give --{option}."))
     })
 }
@@ -146,7 +146,7 @@ struct Told<'a> {
     text: &'a str,
     inspected: Option<Inspected>,
     request: &'a Request,
-    judged: &'a Outcome<Judgement>,
+    verified_token: &'a Outcome<Verification>,
     offline: bool,
 }
 
@@ -156,7 +156,7 @@ impl Told<'_> {
         let steps = steps
             .iter()
             .map(|(step, result)| json!({"step": step, "result": result}));
-        let failed = self.judged.as_ref().err();
+        let failed = self.verified_token.as_ref().err();
         let verdict = match failed {
             None => "allow",
             Some(failure) if failure.exit == Exit::No => "deny",
@@ -173,7 +173,7 @@ impl Told<'_> {
             "facts": self.facts(),
             "checks": self.checks(),
             "limits": self.limits(),
-            "revocation": self.judged.as_ref().ok().map(|judged| judged.revocation.to_json()),
+            "revocation": self.verified_token.as_ref().ok().map(|verified_token| verified_token.revocation.to_json()),
         })
     }
 
@@ -189,7 +189,7 @@ impl Told<'_> {
             format!("{mark} {step:<10} {result}")
         });
         let mut lines: Vec<String> = steps.chain([String::new()]).collect();
-        if let Err(failure) = self.judged {
+        if let Err(failure) = self.verified_token {
             lines.push(format!("reason   {}: {}", failure.reason, failure.message));
             lines.extend(failing_check(failure).map(|check| format!("failing  {check}")));
         }
@@ -222,7 +222,7 @@ impl Told<'_> {
 
     /// `holds`, `fails`, `unknown`, `not asked` or `not reached`.
     fn result(&self, number: usize, step: &str, failed_at: Option<usize>) -> &'static str {
-        match (failed_at, self.judged) {
+        match (failed_at, self.verified_token) {
             (None, Ok(_)) if self.offline && matches!(step, "revocation" | "knowledge") => {
                 "not asked"
             }
@@ -236,7 +236,7 @@ impl Told<'_> {
     }
 
     fn failed_step(&self) -> Option<&'static str> {
-        let reason = &self.judged.as_ref().err()?.reason;
+        let reason = &self.verified_token.as_ref().err()?.reason;
         let gives = |(_, reasons): &&(&str, &[&str])| reasons.contains(&reason.as_ref());
         STEPS.iter().find(gives).map(|(step, _)| *step)
     }
@@ -298,7 +298,7 @@ impl Told<'_> {
 }
 
 /// The Datalog of the check that did not hold, as the verifier names it.
-fn failing_check(failure: &Failure) -> Option<String> {
+fn failing_check(failure: &CommandError) -> Option<String> {
     if failure.reason != "check_failed" {
         return None;
     }
@@ -312,13 +312,13 @@ mod tests {
 
     use super::*;
 
-    fn told(judged: &Outcome<Judgement>) -> (Option<&'static str>, Vec<&'static str>) {
+    fn told(verified_token: &Outcome<Verification>) -> (Option<&'static str>, Vec<&'static str>) {
         let request = Request::bearer();
         let told = Told {
             text: "",
             inspected: None,
             request: &request,
-            judged,
+            verified_token,
             offline: false,
         };
         let results = told.steps().iter().map(|(_, result)| *result).collect();
@@ -338,14 +338,14 @@ mod tests {
 
     #[test]
     fn a_reason_that_is_not_about_a_step_leaves_all_of_them_unknown() {
-        let (step, results) = told(&Err(Failure::usage("no key")));
+        let (step, results) = told(&Err(CommandError::usage("no key")));
         assert_eq!((step, results), (None, vec!["unknown"; 10]));
     }
 
     #[test]
     fn a_verdict_of_unknown_is_not_a_failure_of_its_step() {
         let unknown = UnknownReason::NeverSynced;
-        let failure = Failure::new(Exit::CannotTell, unknown.code(), unknown.to_string());
+        let failure = CommandError::new(Exit::CannotTell, unknown.code(), unknown.to_string());
         let (step, results) = told(&Err(failure));
         assert_eq!(step, Some("knowledge"));
         assert_eq!(results[9], "unknown");

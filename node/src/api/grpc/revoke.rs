@@ -248,7 +248,7 @@ fn preview_item(
         .take(NAMES_MAX)
         .flat_map(|identity| caller.policy.resources_of(identity))
         .collect();
-    let standing = state.find(target);
+    let existing = state.find(target);
     let covers = |rule: &hessra_revocation::Rule| {
         rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
     };
@@ -261,8 +261,8 @@ fn preview_item(
             .map(ToString::to_string)
             .collect(),
         resources: resources.into_iter().take(NAMES_MAX).collect(),
-        already: standing.as_ref().is_some_and(|(_, rule)| covers(rule)),
-        already_revision: standing.map_or(0, |(revision, _)| revision.0),
+        already: existing.as_ref().is_some_and(|(_, rule)| covers(rule)),
+        already_revision: existing.map_or(0, |(revision, _)| revision.0),
     }
 }
 

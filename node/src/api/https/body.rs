@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Certificate {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        // Put there by the door, for every request of the connection.
+        // Put there by the listener, for every request of the connection.
         Ok(Self(parts.extensions.get::<PeerCertificate>().cloned()))
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the crate through its public door, with real tokens.
+//! Tests of the crate through its public API, with real tokens.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 

@@ -77,12 +77,12 @@ impl Driver {
     /// Shows checks what the follower holds. `changed`: more than its age.
     pub(super) fn publish(&mut self, changed: bool) -> Option<Ended> {
         let view = self.plan.follower.view()?;
-        let freshness = match self.standing(view) {
-            cache::Standing::Reached => self.plan.follower.freshness(),
+        let freshness = match self.reach(view) {
+            cache::Reach::Reached => self.plan.follower.freshness(),
             // Its denials are true; that nothing newer exists is not.
-            cache::Standing::Below if changed || !self.is_confirmed() => never(),
-            cache::Standing::Below => return Some(self.rolled_back()),
-            cache::Standing::Foreign => return Some(self.foreign(view.revision)),
+            cache::Reach::Below if changed || !self.is_confirmed() => never(),
+            cache::Reach::Below => return Some(self.rolled_back()),
+            cache::Reach::Foreign => return Some(self.foreign(view.revision)),
         };
         if changed || self.held.is_none() {
             let held = Held {
@@ -101,11 +101,11 @@ impl Driver {
         None
     }
 
-    fn standing(&self, view: &View) -> cache::Standing {
+    fn reach(&self, view: &View) -> cache::Reach {
         self.plan
             .mark
             .as_ref()
-            .map_or(cache::Standing::Reached, |mark| mark.stands(view))
+            .map_or(cache::Reach::Reached, |mark| mark.reach_of(view))
     }
 
     /// Does the follower hold what a quorum confirmed a moment ago?
@@ -150,7 +150,7 @@ impl Driver {
         else {
             return;
         };
-        if checkpoint.revision == view.revision && self.standing(view) == cache::Standing::Reached {
+        if checkpoint.revision == view.revision && self.reach(view) == cache::Reach::Reached {
             let snapshot = Snapshot {
                 view: view.clone(),
                 checkpoint: signed.clone(),

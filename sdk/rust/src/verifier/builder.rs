@@ -17,7 +17,7 @@ use super::Verifier;
 use super::background::Background;
 use crate::cache::{Found, Snapshot, StateDirectory};
 use crate::follow::{Driver, Plan};
-use crate::knowledge::Published;
+use crate::knowledge::Knowledge;
 use crate::{
     ClientError, Connection, Credentials, Ed25519, Servers, StalenessPolicy, Trust, config, keeper,
 };
@@ -198,7 +198,7 @@ impl VerifierBuilder {
         if let Some(ignored) = &found.ignored {
             warn!("{ignored}; it is fetched again");
         }
-        let published = Arc::new(Published::new(staleness_max(&self.config.staleness)));
+        let published = Arc::new(Knowledge::new(staleness_max(&self.config.staleness)));
         let (plan, snapshots) = self.plan(connection, found, &published);
         let background = start(plan, directory, snapshots, Arc::clone(&published));
         Ok(Verifier {
@@ -228,7 +228,7 @@ impl VerifierBuilder {
         &self,
         connection: Connection,
         found: Found,
-        published: &Arc<Published>,
+        published: &Arc<Knowledge>,
     ) -> (Plan, watch::Receiver<Option<Snapshot>>) {
         let pinned = self.feed_keys.clone();
         let follower = match found.view {
@@ -262,7 +262,7 @@ fn start(
     plan: Plan,
     directory: Option<Arc<StateDirectory>>,
     snapshots: watch::Receiver<Option<Snapshot>>,
-    published: Arc<Published>,
+    published: Arc<Knowledge>,
 ) -> Background {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = vec![tokio::spawn(Driver::new(plan).run(stopped))];

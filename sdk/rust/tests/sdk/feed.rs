@@ -8,7 +8,7 @@ use hessra_revocation::publisher::{Plan, ResetReason};
 use hessra_revocation::{Revision, RuleKind, Target};
 use hessra_sdk_rust::cache::{Mark, StateDirectory};
 use hessra_sdk_rust::{
-    FeedStatus, LocalCause, News, Reason, StalenessPolicy, Standing, Trust, Verifier,
+    FeedStatus, LocalCause, News, Readiness, Reason, StalenessPolicy, Trust, Verifier,
     VerifierBuilder,
 };
 
@@ -41,7 +41,7 @@ async fn until(
 
 async fn fresh_at(verifier: &Verifier, revision: u64) -> FeedStatus {
     until(verifier, &format!("fresh at {revision}"), |status| {
-        status.standing == Standing::Fresh && status.revision == Revision(revision)
+        status.readiness == Readiness::Fresh && status.revision == Revision(revision)
     })
     .await
 }
@@ -197,7 +197,7 @@ async fn a_node_with_another_history_raises_an_alarm_and_is_not_believed() {
     forked.heartbeat();
     let status = until(&verifier, "alarmed", |status| status.alarm.is_some()).await;
     assert!(status.alarm.expect("an alarm").contains("fork"));
-    assert_eq!(status.standing, Standing::Unknown);
+    assert_eq!(status.readiness, Readiness::Unknown);
     assert!(denies(&verifier, "urn:h:alice") && !denies(&verifier, "urn:h:mallory"));
 }
 
@@ -244,7 +244,7 @@ async fn after_a_restart_denials_stand_at_once_and_nothing_is_permitted() {
     })
     .await;
     assert!(denies(&verifier, "urn:h:alice"));
-    assert_eq!(verifier.subscribe().borrow().standing, Standing::Unknown);
+    assert_eq!(verifier.subscribe().borrow().readiness, Readiness::Unknown);
     assert_eq!(verifier.age(), None);
 }
 
@@ -281,7 +281,7 @@ async fn a_cluster_that_was_set_back_is_never_fresh_even_when_the_stored_view_is
     back.heartbeat();
     let status = until(&verifier, "alarmed", |status| status.alarm.is_some()).await;
     assert!(status.alarm.expect("an alarm").contains("high-water mark"));
-    assert_eq!(status.standing, Standing::Unknown);
+    assert_eq!(status.readiness, Readiness::Unknown);
     assert!(denies(&verifier, "urn:h:bob"), "denials need no freshness");
 
     // It catches up: from the mark on it is believed again.
@@ -306,7 +306,7 @@ async fn knowledge_becomes_stale_by_time_alone_and_fresh_by_the_next_heartbeat()
     node.heartbeat();
     fresh_at(&verifier, 1).await;
     let status = until(&verifier, "stale", |status| {
-        status.standing == Standing::Stale
+        status.readiness == Readiness::Stale
     })
     .await;
     assert!(status.server.is_some(), "the stream is open all the time");
@@ -373,7 +373,7 @@ async fn a_node_of_another_authority_is_not_talked_to() {
         }
     };
     assert!(why.contains("CA file"), "{why}");
-    assert_eq!(verifier.subscribe().borrow().standing, Standing::Unknown);
+    assert_eq!(verifier.subscribe().borrow().readiness, Readiness::Unknown);
 }
 
 #[tokio::test]

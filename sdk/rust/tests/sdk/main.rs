@@ -1,4 +1,4 @@
-//! The crate through its public door, against servers that run in the test.
+//! The crate through its public API, against servers that run in the test.
 
 mod authority;
 mod feed;

@@ -7,7 +7,7 @@ use hessra_revocation::{
 };
 use hessra_sdk_rust::token::{IdentityParameters, Signer, SignerError, mint_identity};
 use hessra_sdk_rust::{
-    Request, StalenessPolicy, Standing, Trust, Verdict, Verifier, VerifierBuilder, clock,
+    Readiness, Request, StalenessPolicy, Trust, Verdict, Verifier, VerifierBuilder, clock,
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -75,10 +75,10 @@ fn builder(certificates: &Certificates, node: &Node) -> VerifierBuilder {
         .trust(Trust::pem(certificates.ca.clone()).expect("a certificate"))
 }
 
-async fn until(verifier: &Verifier, standing: Standing, revision: u64) {
+async fn until(verifier: &Verifier, readiness: Readiness, revision: u64) {
     let mut status = verifier.subscribe();
     let wanted = status
-        .wait_for(|status| status.standing == standing && status.revision == Revision(revision));
+        .wait_for(|status| status.readiness == readiness && status.revision == Revision(revision));
     tokio::time::timeout(Duration::from_secs(10), wanted)
         .await
         .expect("in time")
@@ -102,7 +102,7 @@ async fn a_good_token_is_allowed_until_its_subtree_is_revoked_and_stays_denied_w
     );
 
     node.heartbeat();
-    until(&verifier, Standing::Fresh, 2).await;
+    until(&verifier, Readiness::Fresh, 2).await;
     let Verdict::Allow(verified) = verifier.check(&alice, &Request::bearer()) else {
         panic!("not allowed")
     };
@@ -111,12 +111,12 @@ async fn a_good_token_is_allowed_until_its_subtree_is_revoked_and_stays_denied_w
 
     node.revoke("urn:hessra:alice");
     node.heartbeat();
-    until(&verifier, Standing::Fresh, 3).await;
+    until(&verifier, Readiness::Fresh, 3).await;
     assert_eq!(verifier.check(&alice, &Request::bearer()).code(), "revoked");
     assert!(verifier.check(&bob, &Request::bearer()).is_allow());
 
     node.kill();
-    until(&verifier, Standing::Stale, 3).await;
+    until(&verifier, Readiness::Stale, 3).await;
     assert_eq!(
         verifier.check(&alice, &Request::bearer()).code(),
         "revoked",
@@ -137,9 +137,9 @@ async fn best_effort_permits_with_old_knowledge_and_flags_it() {
     let builder = builder(&certificates, &node).staleness(StalenessPolicy::BestEffort);
     let verifier = builder.connect().expect("started");
     node.heartbeat();
-    until(&verifier, Standing::Fresh, 2).await;
+    until(&verifier, Readiness::Fresh, 2).await;
     node.kill();
-    until(&verifier, Standing::Stale, 2).await;
+    until(&verifier, Readiness::Stale, 2).await;
     let Verdict::Allow(verified) =
         verifier.check(&token("urn:hessra:alice", 2), &Request::bearer())
     else {
@@ -154,7 +154,7 @@ async fn a_token_from_the_future_waits_for_the_verifier_to_catch_up() {
     let node = node(&certificates);
     let verifier = builder(&certificates, &node).connect().expect("started");
     node.heartbeat();
-    until(&verifier, Standing::Fresh, 2).await;
+    until(&verifier, Readiness::Fresh, 2).await;
     let ahead = token("urn:hessra:alice", 3);
     assert_eq!(verifier.check(&ahead, &Request::bearer()).code(), "behind");
     let request = Request::bearer();
@@ -183,13 +183,13 @@ async fn after_a_restart_the_revoked_is_denied_and_the_good_is_unknown() {
     let verifier = first.connect().expect("started");
     node.revoke("urn:hessra:alice");
     node.heartbeat();
-    until(&verifier, Standing::Fresh, 3).await;
+    until(&verifier, Readiness::Fresh, 3).await;
     verifier.shutdown().await;
     drop(verifier);
 
     node.kill();
     let verifier = second.connect().expect("started without a node");
-    until(&verifier, Standing::Unknown, 3).await;
+    until(&verifier, Readiness::Unknown, 3).await;
     let (agent, bob) = (
         token("urn:hessra:alice:agent", 2),
         token("urn:hessra:bob", 2),

@@ -1,4 +1,4 @@
-//! Real power cuts: a filesystem is shut down under a process that writes; whatever it had said was acknowledged must be
+//! Real power cuts: a filesystem is shut down under a process that writes; whatever it had report was acknowledged must be
 //! there afterwards, and the store must open.
 
 use std::io::{BufRead, BufReader};
@@ -47,9 +47,9 @@ fn acknowledged_writes_survive_real_power_cuts() {
         };
         for cycle in 0..CYCLES_PER_IMAGE.min(cycles - image * CYCLES_PER_IMAGE) {
             let context = format!("{kind}, image {image}, cycle {cycle}");
-            let said = victim.write_until_the_power_goes();
-            acknowledged += said.appends;
-            unacknowledged += victim.check(&said, &context);
+            let report = victim.write_until_the_power_goes();
+            acknowledged += report.appends;
+            unacknowledged += victim.check(&report, &context);
         }
     }
     let seconds = begin.elapsed().as_secs_f64() / cycles as f64;
@@ -69,7 +69,7 @@ struct Victim {
 
 /// Output of the writer.
 #[derive(Default)]
-struct Said {
+struct Report {
     appends: u64,
     last: u64,
     settled: u64,
@@ -89,10 +89,10 @@ impl Victim {
         }
     }
 
-    fn write_until_the_power_goes(&mut self) -> Said {
+    fn write_until_the_power_goes(&mut self) -> Report {
         let mut child = writer::start(&self.filesystem.path().join("data"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = Said::default();
+        let mut report = Report::default();
         let wait = Duration::from_millis(self.random.gen_range(30..500));
         let mut begin = None;
         while begin.is_none_or(|begin: Instant| begin.elapsed() < wait) {
@@ -100,8 +100,8 @@ impl Victim {
                 .next()
                 .expect("the writer ended before the power did")
                 .unwrap();
-            said.hear(&line);
-            begin = begin.or((said.appends > 0).then(Instant::now));
+            report.hear(&line);
+            begin = begin.or((report.appends > 0).then(Instant::now));
         }
         self.filesystem.shut_down();
         // The writer ends when it meets the dead disk; where sled misses the failure of its own write and waits for ever,
@@ -112,15 +112,15 @@ impl Victim {
         }
         let _ = child.kill();
         // What was still printed was acknowledged before the writer met the dead disk.
-        lines.for_each(|line| said.hear(&line.unwrap()));
+        lines.for_each(|line| report.hear(&line.unwrap()));
         child.wait().unwrap();
         self.filesystem.unmount().unwrap();
         self.filesystem.mount().unwrap();
-        said
+        report
     }
 
     /// Returns how many entries were found that were never acknowledged.
-    fn check(&mut self, said: &Said, context: &str) -> u64 {
+    fn check(&mut self, report: &Report, context: &str) -> u64 {
         let engine = open_sled(&self.filesystem.path().join("data"));
         let engine = engine.unwrap_or_else(|error| panic!("{context}: {error}"));
         let (mut log, machine) = open(engine).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -134,9 +134,9 @@ impl Victim {
         });
         let last = state.last_log_id.map_or(0, |id| id.index);
         assert!(
-            last >= said.last,
+            last >= report.last,
             "{context}: entry {} was acknowledged, the log ends at {last}",
-            said.last
+            report.last
         );
         let purged = state.last_purged_log_id.map_or(0, |id| id.index);
         assert!(
@@ -156,14 +156,14 @@ impl Victim {
         }
         let term = vote.map_or(0, |vote| vote.leader_id().term);
         assert!(
-            (said.voted..=said.voting.max(term)).contains(&term),
+            (report.voted..=report.voting.max(term)).contains(&term),
             "{context}: vote {} became {term}",
-            said.voted
+            report.voted
         );
         let found = machine.remembered().image();
         let applied = found.applied.map_or(0, |id| id.index);
         assert!(
-            applied >= said.settled.max(self.applied) && applied >= purged,
+            applied >= report.settled.max(self.applied) && applied >= purged,
             "{context}: applied {applied}"
         );
         self.advance(applied);
@@ -172,7 +172,7 @@ impl Victim {
             self.reference.digest(),
             "{context}: another state"
         );
-        last - said.last
+        last - report.last
     }
 
     fn advance(&mut self, applied: u64) {
@@ -188,7 +188,7 @@ impl Victim {
     }
 }
 
-impl Said {
+impl Report {
     fn hear(&mut self, line: &str) {
         let Some((what, number)) = line.split_once(' ') else {
             return;

@@ -1,4 +1,4 @@
-//! The store through its public door, over both engines.
+//! The store through its public API, over both engines.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The state through its public door: golden scripts, properties, and records that contradict each other.
+//! The state through its public API: golden scripts, properties, and records that contradict each other.
 
 #![allow(clippy::unwrap_used)]
 

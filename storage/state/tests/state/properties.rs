@@ -383,9 +383,9 @@ fn the_history_of_policies_stays_within_its_limits_and_keeps_what_stands() {
             change: PolicyChange::default(),
         };
         let applied = checked.apply(&stamped(2, 2 + number, command));
-        let (revision, standing) = checked.state.policy();
+        let (revision, current) = checked.state.policy();
         assert_eq!(applied, Applied::PolicyApplied { revision });
-        assert_eq!(standing, &policy);
+        assert_eq!(current, &policy);
         let versions = checked.state.policies();
         let bytes: usize = versions
             .iter()

@@ -10,7 +10,7 @@ use rcgen::{
 };
 
 use super::{Cluster, Member, Side, Tls, free_ports};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::process::Process;
 
 /// What to do where it is not installed.
@@ -35,7 +35,7 @@ pub(crate) fn version() -> Option<String> {
 ///
 /// # Errors
 /// A member does not become ready.
-pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
+pub(crate) fn start(directory: &Path) -> Result<Cluster, BenchError> {
     let tls = certificates(directory)?;
     let free = free_ports(9)?;
     let ports: Vec<Ports> = free
@@ -50,7 +50,7 @@ pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
         .zip(&ports)
         .map(|(id, ports)| format!("n{id}={}", url(ports.peer)))
         .collect();
-    let members: Result<Vec<Member>, Failure> = (1..)
+    let members: Result<Vec<Member>, BenchError> = (1..)
         .zip(&ports)
         .map(|(id, ports)| member(directory, id, ports, &peers.join(",")))
         .collect();
@@ -67,7 +67,7 @@ fn url(port: u16) -> String {
     format!("https://127.0.0.1:{port}")
 }
 
-fn member(directory: &Path, id: usize, ports: &Ports, peers: &str) -> Result<Member, Failure> {
+fn member(directory: &Path, id: usize, ports: &Ports, peers: &str) -> Result<Member, BenchError> {
     let file = |name: &str| directory.join(name).display().to_string();
     let settings = [
         ("name", format!("n{id}")),
@@ -110,8 +110,8 @@ fn member(directory: &Path, id: usize, ports: &Ports, peers: &str) -> Result<Mem
 }
 
 /// One authority, one certificate for all members, one for clients: P-256, as those of a development cluster.
-fn certificates(directory: &Path) -> Result<Tls, Failure> {
-    let failed = |error: rcgen::Error| Failure::Certificate(error.to_string());
+fn certificates(directory: &Path) -> Result<Tls, BenchError> {
+    let failed = |error: rcgen::Error| BenchError::Certificate(error.to_string());
     let mut params = named("bench authority", Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -122,7 +122,7 @@ fn certificates(directory: &Path) -> Result<Tls, Failure> {
         params.extended_key_usages = usages;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &authority).map_err(failed)?;
-        Ok::<_, Failure>((certificate.pem(), key.serialize_pem()))
+        Ok::<_, BenchError>((certificate.pem(), key.serialize_pem()))
     };
     let both = vec![
         ExtendedKeyUsagePurpose::ServerAuth,
@@ -153,9 +153,9 @@ fn certificates(directory: &Path) -> Result<Tls, Failure> {
     })
 }
 
-fn named(common_name: &str, names: Vec<String>) -> Result<CertificateParams, Failure> {
-    let mut params =
-        CertificateParams::new(names).map_err(|error| Failure::Certificate(error.to_string()))?;
+fn named(common_name: &str, names: Vec<String>) -> Result<CertificateParams, BenchError> {
+    let mut params = CertificateParams::new(names)
+        .map_err(|error| BenchError::Certificate(error.to_string()))?;
     params
         .distinguished_name
         .push(DnType::CommonName, common_name);
@@ -163,7 +163,7 @@ fn named(common_name: &str, names: Vec<String>) -> Result<CertificateParams, Fai
 }
 
 /// Keys for the owner alone; they live as long as the run.
-fn write(path: PathBuf, pem: &str) -> Result<(), Failure> {
+fn write(path: PathBuf, pem: &str) -> Result<(), BenchError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = std::fs::OpenOptions::new()
@@ -173,5 +173,5 @@ fn write(path: PathBuf, pem: &str) -> Result<(), Failure> {
         .mode(0o600)
         .open(&path);
     let written = file.and_then(|mut file| file.write_all(pem.as_bytes()));
-    written.map_err(|error| Failure::file(&path, &error))
+    written.map_err(|error| BenchError::file(&path, &error))
 }

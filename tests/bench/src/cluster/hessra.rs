@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Cluster, Member, Side, Tls};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::process::Process;
 
 /// Starts a cluster with its data below `directory`.
 ///
 /// # Errors
 /// The binary is missing, cannot prepare a cluster, or a node does not become ready.
-pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
+pub(crate) fn start(directory: &Path) -> Result<Cluster, BenchError> {
     start_with(directory, &[])
 }
 
@@ -19,7 +19,10 @@ pub(crate) fn start(directory: &Path) -> Result<Cluster, Failure> {
 ///
 /// # Errors
 /// As [`start`]; and a key that the file does not have.
-pub(crate) fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<Cluster, Failure> {
+pub(crate) fn start_with(
+    directory: &Path,
+    settings: &[(&str, &str)],
+) -> Result<Cluster, BenchError> {
     let node = binary()?;
     prepare(&node, directory)?;
     for id in 1..=3 {
@@ -28,7 +31,7 @@ pub(crate) fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<
     let described = read(&directory.join("nodes.json"))?;
     let described: Vec<serde_json::Value> =
         serde_json::from_str(&described).map_err(|_| strange())?;
-    let members: Result<Vec<Member>, Failure> = described
+    let members: Result<Vec<Member>, BenchError> = described
         .iter()
         .map(|described| member(&node, directory, described))
         .collect();
@@ -48,9 +51,9 @@ pub(crate) fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Result<
 }
 
 /// Beside this executable, in the same profile.
-fn binary() -> Result<PathBuf, Failure> {
-    let here =
-        std::env::current_exe().map_err(|error| Failure::Tool(format!("where am I? {error}")))?;
+fn binary() -> Result<PathBuf, BenchError> {
+    let here = std::env::current_exe()
+        .map_err(|error| BenchError::Tool(format!("where am I? {error}")))?;
     let folder = here
         .ancestors()
         .find(|folder| folder.join(".fingerprint").is_dir())
@@ -59,11 +62,11 @@ fn binary() -> Result<PathBuf, Failure> {
     if path.is_file() {
         Ok(path)
     } else {
-        Err(Failure::Binary { path })
+        Err(BenchError::Binary { path })
     }
 }
 
-fn prepare(node: &Path, directory: &Path) -> Result<(), Failure> {
+fn prepare(node: &Path, directory: &Path) -> Result<(), BenchError> {
     let mut command = Command::new(node);
     command
         .args([
@@ -78,26 +81,30 @@ fn prepare(node: &Path, directory: &Path) -> Result<(), Failure> {
         .arg(directory);
     let prepared = command
         .output()
-        .map_err(|error| Failure::Prepare(error.to_string()))?;
+        .map_err(|error| BenchError::Prepare(error.to_string()))?;
     if prepared.status.success() {
         return Ok(());
     }
-    Err(Failure::Prepare(
+    Err(BenchError::Prepare(
         String::from_utf8_lossy(&prepared.stderr).trim().to_owned(),
     ))
 }
 
-fn change(file: &Path, settings: &[(&str, &str)]) -> Result<(), Failure> {
+fn change(file: &Path, settings: &[(&str, &str)]) -> Result<(), BenchError> {
     let mut lines: Vec<String> = read(file)?.lines().map(str::to_owned).collect();
     for (key, value) in settings {
         let begin = format!("{key} =");
         let line = lines.iter_mut().find(|line| line.starts_with(&begin));
         *line.ok_or_else(strange)? = format!("{key} = {value}");
     }
-    std::fs::write(file, lines.join("\n")).map_err(|error| Failure::file(file, &error))
+    std::fs::write(file, lines.join("\n")).map_err(|error| BenchError::file(file, &error))
 }
 
-fn member(node: &Path, directory: &Path, described: &serde_json::Value) -> Result<Member, Failure> {
+fn member(
+    node: &Path,
+    directory: &Path,
+    described: &serde_json::Value,
+) -> Result<Member, BenchError> {
     let text = |key: &str| {
         described[key]
             .as_str()
@@ -121,12 +128,12 @@ fn member(node: &Path, directory: &Path, described: &serde_json::Value) -> Resul
     })
 }
 
-fn strange() -> Failure {
-    Failure::Prepare(
+fn strange() -> BenchError {
+    BenchError::Prepare(
         "nodes.json is not what this bench knows. Build both from one source".to_owned(),
     )
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
+fn read(path: &Path) -> Result<String, BenchError> {
+    std::fs::read_to_string(path).map_err(|error| BenchError::file(path, &error))
 }

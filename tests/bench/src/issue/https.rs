@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::options::Options;
 use super::signatures::Signatures;
 use crate::cluster::{Cluster, Member};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::{histogram, microseconds};
 use crate::process::Usage;
 
@@ -61,7 +61,10 @@ pub(super) struct Outside<'c> {
 
 impl<'c> Outside<'c> {
     /// Asks for one of everything.
-    pub(super) async fn open(cluster: &'c Cluster, directory: &'c Path) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        cluster: &'c Cluster,
+        directory: &'c Path,
+    ) -> Result<Self, BenchError> {
         let node = &cluster.members[cluster.leader()];
         let mut outside = Self {
             node,
@@ -77,7 +80,7 @@ impl<'c> Outside<'c> {
     }
 
     /// As many clients as asked for, each with one request under way.
-    pub(super) async fn turn(&self, kind: &Kind, options: &Options) -> Result<Turn, Failure> {
+    pub(super) async fn turn(&self, kind: &Kind, options: &Options) -> Result<Turn, BenchError> {
         let begin = Instant::now() + options.warm_up;
         let end = begin + options.duration;
         let client = self.client(kind.shows)?;
@@ -101,7 +104,7 @@ impl<'c> Outside<'c> {
         for client in clients {
             let one = client
                 .await
-                .map_err(|error| Failure::Tool(format!("a client ended: {error}")))?;
+                .map_err(|error| BenchError::Tool(format!("a client ended: {error}")))?;
             // Both have the same bounds.
             let _ = turn.latencies.add(&one.latencies);
             turn.failed += one.failed;
@@ -110,12 +113,12 @@ impl<'c> Outside<'c> {
         Ok(turn)
     }
 
-    fn client(&self, shows: Option<&str>) -> Result<reqwest::Client, Failure> {
+    fn client(&self, shows: Option<&str>) -> Result<reqwest::Client, BenchError> {
         let read = |name: String| {
             let path = self.directory.join(name);
-            std::fs::read(&path).map_err(|error| Failure::file(&path, &error))
+            std::fs::read(&path).map_err(|error| BenchError::file(&path, &error))
         };
-        let unusable = |error: reqwest::Error| Failure::Certificate(error.to_string());
+        let unusable = |error: reqwest::Error| BenchError::Certificate(error.to_string());
         let authority = reqwest::Certificate::from_pem(&read("ca.crt".to_owned())?);
         let mut builder = reqwest::Client::builder()
             .tls_certs_only([authority.map_err(unusable)?])
@@ -140,15 +143,15 @@ impl<'c> Outside<'c> {
         }
     }
 
-    async fn ask(&self, kind: &Kind) -> Result<Value, Failure> {
+    async fn ask(&self, kind: &Kind) -> Result<Value, BenchError> {
         let client = self.client(kind.shows)?;
         let (_, answer) = exchange(self.request(&client, kind))
             .await
-            .map_err(|error| Failure::Token(error.to_string()))?;
+            .map_err(|error| BenchError::Token(error.to_string()))?;
         Ok(answer)
     }
 
-    async fn all_kinds(&self) -> Result<Vec<Kind>, Failure> {
+    async fn all_kinds(&self) -> Result<Vec<Kind>, BenchError> {
         let kind = |name, path, shows, body| Kind {
             name,
             signatures: Signatures::default(),
@@ -258,9 +261,9 @@ impl<'c> Outside<'c> {
     }
 }
 
-fn token(answer: &Value) -> Result<String, Failure> {
+fn token(answer: &Value) -> Result<String, BenchError> {
     let token = answer["token"].as_str().map(str::to_owned);
-    token.ok_or_else(|| Failure::Token(format!("no token in {answer}")))
+    token.ok_or_else(|| BenchError::Token(format!("no token in {answer}")))
 }
 
 /// Why a request has no answer of use.

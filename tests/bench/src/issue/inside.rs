@@ -22,7 +22,7 @@ use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Stamped, 
 use zeroize::Zeroizing;
 
 use super::signatures::Signatures;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::process::own_usage;
 
 /// Nobody is kept waiting here.
@@ -50,7 +50,7 @@ pub(super) struct Inside {
 
 impl Inside {
     /// With the policy of a prepared cluster.
-    pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(directory: &Path) -> Result<Self, BenchError> {
         let issuer = issuer(directory)?;
         let (alice, gateway) = (certificate(ALICE), certificate(GATEWAY));
         let identity = issuer.identity_token(&context(), Some(&alice), None);
@@ -71,7 +71,7 @@ impl Inside {
     }
 
     /// CPU seconds of one token.
-    pub(super) fn round(&self, kind: &Kind, tokens: usize) -> Result<f64, Failure> {
+    pub(super) fn round(&self, kind: &Kind, tokens: usize) -> Result<f64, BenchError> {
         let before = own_usage();
         for _ in 0..tokens {
             std::hint::black_box((kind.issue)(self).map_err(|problem| refused(&problem))?);
@@ -79,7 +79,7 @@ impl Inside {
         Ok(own_usage().since(before).cpu() / tokens as f64)
     }
 
-    fn all_kinds(&self) -> Result<Vec<Kind>, Failure> {
+    fn all_kinds(&self) -> Result<Vec<Kind>, BenchError> {
         type Issue = fn(&Inside) -> Result<Issued, Problem>;
         let kinds: [(&'static str, bool, Issue); 5] = [
             ("identity", false, Self::identity),
@@ -188,11 +188,11 @@ fn certificate(identity: &str) -> PeerCertificate {
     }
 }
 
-fn refused(problem: &Problem) -> Failure {
-    Failure::Token(format!("refused: {problem:?}"))
+fn refused(problem: &Problem) -> BenchError {
+    BenchError::Token(format!("refused: {problem:?}"))
 }
 
-fn issuer(directory: &Path) -> Result<Issuer, Failure> {
+fn issuer(directory: &Path) -> Result<Issuer, BenchError> {
     let kek = MemoryKek::new(Zeroizing::new(random_bytes()), "of this run".to_owned());
     let keks = KekRing::new(Arc::new(kek), None);
     let state = Arc::new(state(directory, &keks)?);
@@ -210,10 +210,10 @@ fn issuer(directory: &Path) -> Result<Issuer, Failure> {
     }))
 }
 
-fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
+fn state(directory: &Path, keks: &KekRing) -> Result<State, BenchError> {
     let read = |name: &str| {
         let path = directory.join(name);
-        std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))
+        std::fs::read_to_string(&path).map_err(|error| BenchError::file(&path, &error))
     };
     let keys = (1..).zip(KeyPurpose::ALL);
     let keys = keys.map(|(id, purpose)| new_key(keks, id, purpose, KeyState::Active));
@@ -222,7 +222,7 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
         salt: FeedSalt(random_16()),
         keys: keys
             .collect::<Result<_, _>>()
-            .map_err(|error| Failure::Token(error.to_string()))?,
+            .map_err(|error| BenchError::Token(error.to_string()))?,
         policy: Policy::new(read("clients.toml")?, read("resources.toml")?),
     };
     let mut machine = Machine::new();
@@ -234,6 +234,6 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, Failure> {
     });
     match applied {
         Applied::Initialized { .. } => Ok(machine.state().clone()),
-        other => Err(Failure::Token(format!("no state: {other:?}"))),
+        other => Err(BenchError::Token(format!("no state: {other:?}"))),
     }
 }

@@ -4,7 +4,7 @@ use biscuit_auth::UnverifiedBiscuit;
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
 use rand::rngs::OsRng;
 
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::process::own_usage;
 use crate::report::Spread;
 
@@ -31,7 +31,7 @@ pub(super) struct Floor {
 }
 
 impl Signatures {
-    pub(super) fn made_in(token: &str) -> Result<Self, Failure> {
+    pub(super) fn made_in(token: &str) -> Result<Self, BenchError> {
         let (blocks, _) = count(token)?;
         Ok(Self {
             made: blocks,
@@ -39,7 +39,7 @@ impl Signatures {
         })
     }
 
-    pub(super) fn and_verified_of(self, token: &str) -> Result<Self, Failure> {
+    pub(super) fn and_verified_of(self, token: &str) -> Result<Self, BenchError> {
         let (blocks, others) = count(token)?;
         Ok(Self {
             verified: blocks + others,
@@ -56,16 +56,16 @@ impl Signatures {
 }
 
 /// Blocks, and blocks that somebody else signed too.
-fn count(token: &str) -> Result<(usize, usize), Failure> {
-    let token =
-        UnverifiedBiscuit::from_base64(token).map_err(|error| Failure::Token(error.to_string()))?;
+fn count(token: &str) -> Result<(usize, usize), BenchError> {
+    let token = UnverifiedBiscuit::from_base64(token)
+        .map_err(|error| BenchError::Token(error.to_string()))?;
     let others = token.external_public_keys();
     Ok((token.block_count(), others.iter().flatten().count()))
 }
 
 impl Floor {
     /// Of as many as asked for, one thread.
-    pub(super) fn measure(times: usize) -> Result<Self, Failure> {
+    pub(super) fn measure(times: usize) -> Result<Self, BenchError> {
         let before = own_usage();
         let mut signed = Vec::with_capacity(times);
         for _ in 0..times {
@@ -75,7 +75,7 @@ impl Floor {
         let between = own_usage();
         for (key, signature) in &signed {
             key.verify(&PAYLOAD, signature)
-                .map_err(|error| Failure::Token(error.to_string()))?;
+                .map_err(|error| BenchError::Token(error.to_string()))?;
         }
         let after = own_usage();
         for (key, _) in &signed {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::seen::{Denied, Seen};
 use crate::cluster::Cluster;
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::Numbers;
 
 /// Longer than any run.
@@ -54,14 +54,14 @@ pub(super) async fn connect(
     numbers: &Numbers,
     seen: &mpsc::UnboundedSender<Seen>,
     tasks: &mut JoinSet<()>,
-) -> Result<Tokens, Failure> {
+) -> Result<Tokens, BenchError> {
     let expected: Arc<Vec<Expected>> = Arc::new(tokens(cluster, writes, numbers).await?);
     let mut ready = Vec::with_capacity(count);
     for position in 0..count {
         let server = &cluster.members[position % cluster.members.len()].public;
         let verifier = verifier(cluster, position, server)?;
         let (is_ready, until_ready) = oneshot::channel();
-        let follower = Follower {
+        let follower = Subscriber {
             checks: position == 0,
             verifier,
             expected: Arc::clone(&expected),
@@ -71,7 +71,7 @@ pub(super) async fn connect(
         ready.push(until_ready);
     }
     let all = futures::future::join_all(ready);
-    let not_ready = |_| Failure::Service {
+    let not_ready = |_| BenchError::Service {
         side: "hessra",
         reason: "verifiers do not become fresh".to_owned(),
     };
@@ -83,8 +83,8 @@ pub(super) async fn connect(
     })
 }
 
-fn verifier(cluster: &Cluster, position: usize, server: &str) -> Result<Verifier, Failure> {
-    let refused = |error: hessra_sdk_rust::ClientError| Failure::Service {
+fn verifier(cluster: &Cluster, position: usize, server: &str) -> Result<Verifier, BenchError> {
+    let refused = |error: hessra_sdk_rust::ClientError| BenchError::Service {
         side: "hessra",
         reason: error.to_string(),
     };
@@ -109,8 +109,8 @@ async fn tokens(
     cluster: &Cluster,
     writes: usize,
     numbers: &Numbers,
-) -> Result<Vec<Expected>, Failure> {
-    let failed = |error: hessra_sdk_rust::ClientError| Failure::Token(error.to_string());
+) -> Result<Vec<Expected>, BenchError> {
+    let failed = |error: hessra_sdk_rust::ClientError| BenchError::Token(error.to_string());
     let file = |name: &str| cluster.directory.join(name);
     let servers: Servers = cluster.members[0].public.parse().map_err(failed)?;
     let trust = Trust::pem(cluster.tls.authority.clone()).map_err(failed)?;
@@ -119,7 +119,7 @@ async fn tokens(
     let client =
         IdentityClient::new(Connection::new(servers, trust).credentials(alice)).map_err(failed)?;
     let key = client.public_key().await.map_err(failed)?;
-    let keyring = Keyring::from_pem(&key).map_err(|error| Failure::Token(error.to_string()))?;
+    let keyring = Keyring::from_pem(&key).map_err(|error| BenchError::Token(error.to_string()))?;
     let token = client
         .request_identity_token(Some(TOKEN_LIFE))
         .await
@@ -130,10 +130,10 @@ async fn tokens(
         .collect()
 }
 
-fn expected(token: &str, keyring: &Keyring, numbers: &Numbers) -> Result<Expected, Failure> {
+fn expected(token: &str, keyring: &Keyring, numbers: &Numbers) -> Result<Expected, BenchError> {
     let number = numbers.next();
     let name = numbers.names().identity(number);
-    let identity = Identity::parse(&name).map_err(|error| Failure::Token(error.to_string()))?;
+    let identity = Identity::parse(&name).map_err(|error| BenchError::Token(error.to_string()))?;
     let now = clock::wall();
     let expires_at = hessra_revocation::UnixSeconds(now.0 + TOKEN_LIFE.as_secs());
     let delegation = Delegation {
@@ -142,7 +142,7 @@ fn expected(token: &str, keyring: &Keyring, numbers: &Numbers) -> Result<Expecte
         checks: None,
     };
     let delegated = delegate(token, keyring, &delegation, now, &mut rand::rngs::OsRng);
-    let delegated = delegated.map_err(|error| Failure::Token(error.to_string()))?;
+    let delegated = delegated.map_err(|error| BenchError::Token(error.to_string()))?;
     Ok(Expected {
         number,
         identity,
@@ -150,7 +150,7 @@ fn expected(token: &str, keyring: &Keyring, numbers: &Numbers) -> Result<Expecte
     })
 }
 
-struct Follower {
+struct Subscriber {
     /// Also checks a token of every revoked identity, whole.
     checks: bool,
     verifier: Verifier,
@@ -158,7 +158,7 @@ struct Follower {
     seen: mpsc::UnboundedSender<Seen>,
 }
 
-impl Follower {
+impl Subscriber {
     /// Reports every expected write, in order, as soon as its rules deny it.
     async fn run(self, is_ready: oneshot::Sender<()>) {
         let mut news = self.verifier.news();

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::etcd::watch_client::WatchClient;
 use crate::etcd::watch_request::RequestUnion;
 use crate::etcd::{WatchCreateRequest, WatchRequest, WatchResponse};
-use crate::failure::Failure;
+use crate::failure::BenchError;
 use crate::load::Numbers;
 
 /// Opens `count` watches, each over a connection of its own, one after the other to every member.
@@ -25,7 +25,7 @@ pub(super) async fn connect(
     numbers: &Numbers,
     seen: &mpsc::UnboundedSender<Seen>,
     tasks: &mut JoinSet<()>,
-) -> Result<(), Failure> {
+) -> Result<(), BenchError> {
     let everyone: Vec<usize> = (0..cluster.members.len()).collect();
     for channel in cluster.channels(count, &everyone).await? {
         let (requests, stream) = open(channel, numbers).await?;
@@ -43,8 +43,8 @@ type Requests = mpsc::Sender<WatchRequest>;
 async fn open(
     channel: Channel,
     numbers: &Numbers,
-) -> Result<(Requests, Streaming<WatchResponse>), Failure> {
-    let refused = |status: tonic::Status| Failure::Service {
+) -> Result<(Requests, Streaming<WatchResponse>), BenchError> {
+    let refused = |status: tonic::Status| BenchError::Service {
         side: "etcd",
         reason: status.message().to_owned(),
     };
@@ -77,7 +77,7 @@ async fn open(
         .is_some_and(|answer| answer.created && !answer.canceled);
     match created {
         true => Ok((requests, stream)),
-        false => Err(Failure::Service {
+        false => Err(BenchError::Service {
             side: "etcd",
             reason: "it does not create the watch".to_owned(),
         }),
