@@ -91,7 +91,7 @@ impl Auditor {
     /// Takes a record; the ticket says when it is durable.
     ///
     /// # Errors
-    /// It was not taken.
+    /// The record was not taken.
     pub fn submit(&self, record: Record) -> Result<Ticket, AuditError> {
         self.inner.queue.submit(record)
     }
@@ -99,7 +99,7 @@ impl Auditor {
     /// Returns when the record is durable.
     ///
     /// # Errors
-    /// It is not.
+    /// The record is not durable.
     pub async fn write(&self, record: Record) -> Result<(), AuditError> {
         self.submit(record)?.durable().await
     }
@@ -111,7 +111,7 @@ impl Auditor {
         }
     }
 
-    /// Reads the segments.
+    /// A reader of the segments.
     #[must_use]
     pub fn reader(&self) -> read::Reader {
         read::Reader::new(self.inner.settings.folder.clone(), self.written())

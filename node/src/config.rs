@@ -1,10 +1,10 @@
 //! The one file of settings: read, checked, shown.
 //!
-//! Every setting stands once, in `config/sections.rs`, with its comment: meaning and unit; its default after `=` and its
-//! range after `in`. `hessra-node config show` prints these comments and ranges around the values in force, and docs/limits.md has
-//! them. Unknown keys and values out of
-//! range are refused, all at once, with file, line and what to do, and so are secrets that others can read. Relative
-//! paths are relative to the file. What nobody can choose well is a constant beside the code that it is for.
+//! Every setting stands once, in `config/sections.rs`, with its comment: meaning and unit; its default after `=` and
+//! its range after `in`. `hessra-node config show` prints these comments and ranges around the values in force, and
+//! docs/limits.md has them. Unknown keys and values out of range are refused, all at once, with file, line and what to
+//! do, and so are secrets that others can read. Relative paths are relative to the file. A value that no operator can
+//! choose well is a constant beside the code that it is for.
 
 #[macro_use]
 mod table;
@@ -31,7 +31,7 @@ pub use setting::{InitialMember, LogFormat};
 
 use check::Rules;
 
-/// Why a configuration is not used.
+/// Error of a configuration that is not used.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
 #[allow(missing_docs)]
 pub enum ConfigError {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use hessra_revocation::{Monotonic, UnixMillis};
 
-/// Reads wall time and monotonic time. Copies share one monotonic start: ticks of one process must compare.
+/// A clock of wall time and monotonic time. Copies share one monotonic start: ticks of one process must compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -36,7 +36,7 @@ impl Clock {
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Monotonic time since the clock was started. Never goes back, whatever is done to the wall clock.
+    /// Monotonic time since the clock was started. Never goes back, even when the wall clock is set.
     #[must_use]
     pub fn monotonic(&self) -> Monotonic {
         Monotonic(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))

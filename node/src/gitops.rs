@@ -8,9 +8,9 @@
 //! nothing, so two leaders that follow each other, or a look that is repeated, apply a commit once. Nothing is ever
 //! applied in part: both files of one commit, checked, or neither.
 //!
-//! A commit that does not descend from the one applied last is refused unless the settings allow it: whoever can push
-//! could otherwise bring an old policy back. What an operator applied by hand is drift: it is reported, and stays until
-//! a new commit comes, unless the settings say that drift is corrected.
+//! A commit that does not descend from the one applied last is refused unless the settings allow it: anyone who can
+//! push could otherwise bring an old policy back. What an operator applied by hand is drift: it is reported, and stays
+//! until a new commit comes, unless the settings say that drift is corrected.
 
 mod decide;
 mod follow;

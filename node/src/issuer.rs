@@ -6,12 +6,12 @@
 //! ```
 //! | file | its story |
 //! |---|---|
-//! | `admission` | may this node issue at all, may anything be issued to this one |
-//! | `caller`, `permission` | who asks, and may it |
+//! | `admission` | whether this node may issue at all, and anything to this identity |
+//! | `caller`, `permission` | the caller, and what it may ask for |
 //! | `identity`, `refresh`, `mint` | identities: over a certificate, for a token, of a realm for its members |
 //! | `authorization`, `stub`, `signoff` | what the resource's configuration asks for |
 //! | `capability`, `spending`, `context`, `ledger` | bound rights, single uses, sessions; what the cluster agrees on |
-//! | `verification`, `verify` | is a token good |
+//! | `verification`, `verify` | whether a token is good |
 //! | `right`, `issued` | the right that is asked for, and the token that is given |
 //! | `refusal`, `outcome` | the answers that say no; what is counted |
 //!
@@ -74,10 +74,10 @@ pub use spending::Use;
 pub use stub::StubRequest;
 pub use verification::{ChainClaim, Claim};
 
-/// Keys of the rate limiter are swept when there are more: names in the policy, not in requests, bound them.
+/// Keys that the rate limiter has before they are swept: names in the policy, not in requests, bound them.
 const LIMITED_MAX: usize = 10_000;
 
-/// What an issuer stands on.
+/// Parts that an issuer stands on.
 pub struct IssuerParts {
     /// The state as last applied here.
     pub state: Arc<dyn Fn() -> Arc<State> + Send + Sync>,
@@ -87,13 +87,13 @@ pub struct IssuerParts {
     pub policies: Policies,
     /// The keys that sign.
     pub keys: Keyholder,
-    /// Time.
+    /// The clock of the node.
     pub clock: Clock,
-    /// Older knowledge mints nothing.
+    /// Age above which knowledge mints nothing.
     pub stale_max: Duration,
-    /// Of one identity, per second and at once.
+    /// Requests of one identity, per second and at once.
     pub requests_per_second: NonZeroU32,
-    /// Where outcomes are counted.
+    /// Metrics in which outcomes are counted.
     pub metrics: Arc<Metrics>,
 }
 
@@ -107,7 +107,7 @@ pub struct PublicKeyPem {
     pub pem: String,
 }
 
-/// Decides and mints. One per node.
+/// The issuer: decides and mints. One per node.
 pub struct Issuer {
     parts: IssuerParts,
     verifier: TokenVerifier,
@@ -135,10 +135,10 @@ impl Issuer {
         }
     }
 
-    /// Can this node mint now?
+    /// Checks that this node can mint now.
     ///
     /// # Errors
-    /// Why not.
+    /// There is no state yet, or it is older than its bound.
     pub fn serving(&self) -> Result<(), Problem> {
         self.knowledge().map(|_| ())
     }

@@ -6,8 +6,8 @@
 //! | [`rotation`] | keys that are old are replaced by the leader, unasked |
 //! | [`jwks`] | the public halves as other systems read them |
 //!
-//! What may follow what is in `storage/state/src/keys.rs`; where private halves are unsealed is in [`crate::signer`];
-//! what operators ask is in `api/grpc/keys.rs`.
+//! The order of a key's states is in `storage/state/src/keys.rs`, the unsealing of private halves in [`crate::signer`],
+//! and the requests of operators in `api/grpc/keys.rs`.
 
 pub mod generate;
 pub mod jwks;
@@ -21,7 +21,8 @@ use hessra_state::SealedKey;
 
 pub use management::KeyManagement;
 
-/// How long a key must have been published before it signs, when verifiers rely on what they know for `fresh_for`.
+/// Time for which a key must have been published before it signs, when verifiers rely on what they know for
+/// `fresh_for`.
 ///
 /// Twice as long: once until every verifier that still permits anything has heard of it, and once more because the two
 /// instants are stamped by members whose clocks may differ by as much.
@@ -30,7 +31,7 @@ pub fn published_for_min(fresh_for: Duration) -> Duration {
     fresh_for * 2
 }
 
-/// What a prepared key still has to wait, at `now`. Zero for any other key: it waits for nothing.
+/// Time that a prepared key still has to wait, at `now`. Zero for any other key: it waits for nothing.
 #[must_use]
 pub fn ready_in(key: &SealedKey, published_for_min: Duration, now: UnixMillis) -> Duration {
     let published = Duration::from_millis(now.0.saturating_sub(key.published.0));

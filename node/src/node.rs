@@ -41,9 +41,10 @@ use listeners::{DRAIN_TIMEOUT, Listeners};
 use material::Material;
 use parts::{Around, Parts};
 
-/// The chosen follower stands at once: one round of votes and one of appends. When all nodes stop, nobody takes it.
+/// Time to hand leadership over. The chosen follower stands at once: one round of votes and one of appends. When all
+/// nodes stop, no node takes it.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// After it the process ends without waiting for consensus: its log is safe on disk at any moment.
+/// Time for consensus to end. After it the process ends without waiting for it: its log is safe on disk at any moment.
 const RAFT_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One running node.
@@ -53,11 +54,11 @@ pub struct Node {
     feed: FeedHub,
     store: SledEngine,
     stopping: Arc<AtomicBool>,
-    /// Ends background tasks.
+    /// Token that ends background tasks.
     stop: CancellationToken,
-    /// Ends accepting.
+    /// Token that ends accepting.
     close: CancellationToken,
-    /// None of them ends before it is told to.
+    /// Tasks of the node. None of them ends before it is told to.
     tasks: JoinSet<()>,
     addresses: Addresses,
 }
@@ -66,7 +67,7 @@ impl Node {
     /// Starts all parts. Returns when every port listens; the node may not be ready yet.
     ///
     /// # Errors
-    /// What is wrong with the configuration's files, the data directory, or a port; nothing is left running then.
+    /// The configuration's files, the data directory or a port cannot be used; nothing is left running then.
     pub async fn start(
         config: Config,
         collected: Collected,
@@ -115,13 +116,13 @@ impl Node {
         Ok(node)
     }
 
-    /// Where it listens.
+    /// Addresses on which it listens.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Its consensus and state.
+    /// Consensus and state of the node.
     #[must_use]
     pub fn consensus(&self) -> &Consensus {
         &self.consensus

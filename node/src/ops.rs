@@ -1,7 +1,8 @@
 //! The operations listener: `/livez`, `/readyz`, `/metrics`, on a loopback address, without TLS.
 //!
 //! *Live* means that the process answers; a supervisor restarts it when it does not. *Ready* means that it can do its
-//! work now; a load balancer leaves it out when it cannot, and nobody restarts it for that. Why not is in the answer.
+//! work now; a load balancer leaves it out when it cannot, and it is not restarted for that. The reason is in the
+//! answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Collected;
 
-/// Why a node is not ready.
+/// Reason for which a node is not ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct NotReady {
-    /// Never [`NodeState::Ready`]. Its stable word is in the answer.
+    /// State of the node, never [`NodeState::Ready`]. Its stable word is in the answer.
     #[serde(serialize_with = "word")]
     pub reason: NodeState,
-    /// For people: what it means and what to do.
+    /// Sentence for people: what it means and what to do.
     pub message: String,
 }
 
@@ -34,7 +35,7 @@ fn word<S: serde::Serializer>(state: &NodeState, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(state.as_str())
 }
 
-/// Asked at every `/readyz`; an empty answer is ready.
+/// Question that every `/readyz` asks; an empty answer is ready.
 pub type Readiness = Arc<dyn Fn() -> Vec<NotReady> + Send + Sync>;
 
 /// The operations listener, bound.

@@ -31,13 +31,13 @@ use crate::tls::PeerTls;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Encoded entries kept for followers that have not been sent them yet.
 const ENCODED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Entries of one append are split above this: well below the message limit, and short enough to be written to disk
-/// within a heartbeat interval.
+/// Bytes above which the entries of one append are split: well below the message limit, and short enough to be written
+/// to disk within a heartbeat interval.
 const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 
-/// Opens channels to peers.
+/// A dialer that opens channels to peers.
 pub trait PeerDialer: Send + Sync + 'static {
     /// A channel that connects when it is first used, again when it broke, and only to node `id`.
     fn channel(&self, id: u64, address: &str) -> Channel;
@@ -49,7 +49,7 @@ impl PeerDialer for PeerTls {
     }
 }
 
-/// Snapshots have a connection of their own: a heartbeat must not wait behind a gigabyte.
+/// Kinds of traffic. Snapshots have a connection of their own: a heartbeat must not wait behind a gigabyte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Traffic {
     Calls,
@@ -65,7 +65,7 @@ pub struct PeerClients {
 }
 
 impl PeerClients {
-    /// No connection yet.
+    /// Clients without a connection yet.
     #[must_use]
     pub fn new(identity: &NodeIdentity, dialer: Arc<dyn PeerDialer>) -> Self {
         Self {
@@ -329,7 +329,7 @@ fn encode_change(change: &Change) -> WireChange {
     }
 }
 
-/// From the wire.
+/// Decodes a change from the wire.
 ///
 /// # Errors
 /// A change that only a newer version knows.

@@ -36,13 +36,13 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// What is known of the repository that this node follows; `None` = it follows none.
+    /// Status of the repository that this node follows; `None` = it follows none.
     #[must_use]
     pub fn followed(&self) -> Option<Arc<Followed>> {
         self.followed.load_full()
     }
 
-    /// Replaces what is known of the repository.
+    /// Replaces the status of the followed repository.
     pub(crate) fn set_followed(&self, followed: Followed) {
         self.followed.store(Some(Arc::new(followed)));
     }

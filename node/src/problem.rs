@@ -1,4 +1,4 @@
-//! How a refusal looks to a client of the HTTPS port.
+//! Refusals as clients of the HTTPS port read them.
 //!
 //! One JSON object serves two readers: the members of RFC 9457 (`type`, `title`, `status`, `detail`) with our `reason`,
 //! and `response_msg` with `token: null`, which published clients print. Sentences come from a fixed set of reasons and
@@ -18,12 +18,12 @@ use utoipa::ToSchema;
 #[allow(missing_docs)]
 pub struct Problem {
     pub kind: Kind,
-    /// Stable: `revoked`, `expired`, `unknown_client`, …
+    /// Stable word: `revoked`, `expired`, `unknown_client`, …
     pub reason: &'static str,
     pub sentence: String,
 }
 
-/// What the caller can do about it.
+/// Kind of a refusal: what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Send something that can be read: 400.
@@ -48,7 +48,7 @@ pub enum Kind {
     Unavailable,
 }
 
-/// After an election, or when a second's allowance is new.
+/// Time after which a caller is told to come back: after an election, or when a second's allowance is new.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Kind {

@@ -1,4 +1,4 @@
-//! The context of one request: who asks, for what, what was decided.
+//! The context of one request: its caller, what it asks for, what was decided.
 //!
 //! The middleware of the public port makes a context for every request and puts it among the request's extensions. It is
 //! passed on as an argument from there. Code that learns something notes it: `context.note(|noted| …)`. The audit record
@@ -21,22 +21,22 @@ pub struct RequestContext {
     noted: Arc<Mutex<Noted>>,
 }
 
-/// What is known of a request so far.
+/// Notes on a request: what is known of it so far.
 #[derive(Clone, Debug, Default)]
 pub struct Noted {
-    /// Who asks.
+    /// The caller.
     pub actor: Actor,
     /// Path or method.
     pub api: String,
-    /// Of the caller's trace.
+    /// Id of the caller's trace.
     pub trace_id: String,
     /// Kind of token that is decided about; `None` = nothing was decided.
     pub kind: Option<&'static str>,
-    /// To what it is done.
+    /// Target of what is done.
     pub target: Target,
     /// Revision that it was decided on.
     pub revision: u64,
-    /// What else is worth knowing.
+    /// Other facts worth knowing.
     pub change: Vec<(&'static str, Value)>,
 }
 
@@ -76,7 +76,7 @@ impl Noted {
         }
     }
 
-    /// One more thing.
+    /// Notes one more fact.
     pub fn also(&mut self, name: &'static str, value: impl Into<Value>) {
         self.change.push((name, value.into()));
     }

@@ -37,11 +37,11 @@ pub use source::{KekSource, create_file};
 /// First byte of an envelope.
 const VERSION: u8 = 2;
 const NONCE: usize = 24;
-/// 32 bytes and the authentication tag.
+/// Bytes of a sealed key: 32, and the authentication tag.
 const BOX: usize = 32 + 16;
 const DOMAIN: &[u8] = b"hessra key envelope v2";
 
-/// Why an envelope or a key-encryption key was refused. Never holds key material.
+/// Error of an envelope or a key-encryption key that was refused. Never holds key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SealError {
@@ -102,19 +102,19 @@ pub struct KekRing {
 }
 
 impl KekRing {
-    /// Seals with `current`, opens with either.
+    /// A ring that seals with `current` and opens with either.
     #[must_use]
     pub fn new(current: Arc<dyn Kek>, previous: Option<Arc<dyn Kek>>) -> Self {
         Self { current, previous }
     }
 
-    /// Which key seals.
+    /// Id of the key that seals.
     #[must_use]
     pub fn id(&self) -> KekId {
         self.current.id()
     }
 
-    /// Which keys open.
+    /// Ids of the keys that open.
     #[must_use]
     pub fn ids(&self) -> Vec<KekId> {
         self.all().map(|kek| kek.id()).collect()
@@ -175,7 +175,7 @@ impl KekRing {
         }
     }
 
-    /// Is this envelope under the KEK that seals? `None` when it is no envelope of this version.
+    /// True when this envelope is under the KEK that seals. `None` when it is no envelope of this version.
     #[must_use]
     pub fn is_current(&self, sealed: &[u8]) -> Option<bool> {
         Envelope::parse(sealed).map(|envelope| envelope.kek == self.id())
@@ -222,7 +222,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// What an envelope is bound to.
+/// Label that an envelope is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct KeyLabel {
@@ -260,7 +260,7 @@ pub struct SealingRandom {
 }
 
 impl SealingRandom {
-    /// From 80 fresh random bytes.
+    /// Randomness from 80 fresh random bytes.
     #[must_use]
     pub fn new(random: [u8; 80]) -> Self {
         let random = Zeroizing::new(random);
@@ -282,7 +282,7 @@ fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE], associated: &[u8], message: &[u8
         .expect("a message of 32 bytes is never too long to encrypt")
 }
 
-/// `boxed`: the nonce, then what was encrypted.
+/// Decrypts `boxed`: the nonce, then what was encrypted.
 fn decrypt(key: &[u8; 32], boxed: &[u8], associated: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let (nonce, message) = boxed.split_at_checked(NONCE)?;
     let payload = Payload {

@@ -37,11 +37,11 @@ struct Shared {
     feed: ArcSwap<Slot>,
     audit: ArcSwap<Slot>,
     former: FormerFeedKeys,
-    /// Held while following, so that two states are never taken over at once. Which key set was taken over last.
+    /// The key set that was taken over last. Held while following, so that two states are never taken over at once.
     following: Mutex<Option<KeySet>>,
 }
 
-/// Names a set of keys: equal names, equal public halves.
+/// Name of a set of keys: equal names, equal public halves.
 type KeySet = (FeedId, Epoch, u64);
 
 /// The place of one active key.
@@ -52,7 +52,7 @@ enum Slot {
 }
 
 impl Keyholder {
-    /// Holds no key until it follows a state.
+    /// A holder of no key, until it follows a state.
     #[must_use]
     pub fn new(keks: KekRing) -> Self {
         let empty = || ArcSwap::from_pointee(Slot::Empty);
@@ -122,7 +122,8 @@ impl Keyholder {
         }
     }
 
-    /// Why this node cannot sign with a key that is active; `None` when all is well or nothing is active yet.
+    /// Reason for which this node cannot sign with a key that is active; `None` when all is well or nothing is active
+    /// yet.
     #[must_use]
     pub fn sealed(&self) -> Option<String> {
         KeyPurpose::ALL
@@ -133,7 +134,7 @@ impl Keyholder {
             })
     }
 
-    /// Signs tokens with the key that is active now; a later change of keys does not reach the signer.
+    /// A signer of tokens with the key that is active now; a later change of keys does not reach it.
     ///
     /// # Errors
     /// No active token key, or one that the key-encryption key does not open.
@@ -142,7 +143,7 @@ impl Keyholder {
         Ok(TokenSigner { key })
     }
 
-    /// Signs with whichever key of a purpose is active at the time, following changes of keys.
+    /// A signer with the key of a purpose that is active at the time; it follows changes of keys.
     #[must_use]
     pub fn signer(&self, purpose: KeyPurpose) -> ActiveSigner {
         ActiveSigner {
@@ -183,7 +184,7 @@ impl Slot {
         }
     }
 
-    /// Is there nothing to be done for this key? One that stayed sealed is tried again in another envelope.
+    /// True when nothing is to be done for this key. One that stayed sealed is tried again in another envelope.
     fn is_about(&self, active: Option<&SealedKey>) -> bool {
         match (self, active) {
             (Slot::Empty, None) => true,
@@ -229,7 +230,7 @@ impl Signer for TokenSigner {
     }
 }
 
-/// Signs statements with the active key of one purpose; follows the state.
+/// A signer of statements with the active key of one purpose; follows the state.
 #[derive(Clone)]
 pub struct ActiveSigner {
     shared: Arc<Shared>,
@@ -249,8 +250,8 @@ impl ActiveSigner {
 }
 
 impl CheckpointSigner for ActiveSigner {
-    /// With the active key if it is one of the known, else with the newest former feed key that is, else with the active
-    /// key after all.
+    /// Signs with the active key if it is one of the known, else with the newest former feed key that is, else with the
+    /// active key after all.
     fn sign(
         &self,
         bytes: &[u8],

@@ -19,12 +19,13 @@ use tracing_subscriber::fmt::time::SystemTime as WallTime;
 
 use crate::config::{Log, LogFormat};
 
-/// Libraries speak of their own affairs at `info`; they are heard at `warn` unless the filter names them.
+/// Filter for libraries. They speak of their own affairs at `info`, and are heard at `warn` unless the filter names
+/// them.
 const QUIET: &str = "openraft=warn,sled=warn,hyper=warn,h2=warn,rustls=warn,tonic=warn,tower=warn";
-/// Wins over the configuration.
+/// Environment variable that wins over the configuration.
 const LOG_VARIABLE: &str = "HESSRA_LOG";
 
-/// Why there is no telemetry.
+/// Error of telemetry that does not start, or cannot be collected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TelemetryError {
@@ -97,7 +98,7 @@ impl Collected {
         Ok((collected, Arc::new(metrics)))
     }
 
-    /// In the Prometheus text format.
+    /// Metrics in the Prometheus text format.
     ///
     /// # Errors
     /// The encoder refused.
@@ -118,7 +119,7 @@ impl Collected {
     }
 }
 
-/// `docs/metrics.md`, made from the table.
+/// Text of `docs/metrics.md`, made from the table.
 #[must_use]
 pub fn metrics_page() -> String {
     let mut page = String::from(
@@ -137,13 +138,13 @@ pub fn metrics_page() -> String {
     page
 }
 
-/// What one row of the table says.
+/// One row of the table.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Instrument {
     pub name: &'static str,
     pub kind: &'static str,
-    /// UCUM.
+    /// Unit in UCUM.
     pub unit: &'static str,
     pub description: &'static str,
     pub buckets: &'static [f64],
@@ -201,13 +202,13 @@ macro_rules! instruments {
     };
 }
 
-/// Not a histogram.
+/// Buckets of an instrument that is no histogram.
 const NONE: &[f64] = &[];
-/// A commit on one machine takes 1 ms, over an ocean 200 ms; above 5 s the cluster is ill.
+/// Buckets of times. A commit on one machine takes 1 ms, over an ocean 200 ms; above 5 s the cluster is ill.
 const SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-/// Things counted per batch.
+/// Buckets of things counted per batch.
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 instruments! {

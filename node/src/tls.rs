@@ -1,4 +1,4 @@
-//! Who is on the other side: TLS on the public and the peer port.
+//! TLS on the public and the peer port: proof of who is on the other side.
 //!
 //! | module | its story |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What needs two people: it waits, somebody else approves it, and then it is done at once.
+//! Approvals: a request that needs two people waits, another person approves it, and then it is done at once.
 
 use hessra_tests::{Cli, Cluster, Layout};
 use serde_json::Value;

@@ -14,7 +14,7 @@ fn revoke_many(cluster: &Cluster, name: &str, count: usize) {
     }
 }
 
-/// All nodes have applied the same, and say so by the same roots.
+/// Waits until all nodes have applied the same, and say so by the same roots.
 fn wait_equal(cluster: &Cluster) {
     until(
         "all nodes are at one revision",
@@ -57,7 +57,8 @@ fn a_follower_whose_log_is_gone_catches_up_by_a_snapshot() {
     wait_equal(&cluster);
 }
 
-/// What a snapshot took the place of is no record here: the chain says which entries, and the other chains have them.
+/// Checks that the gap is recorded: entries that a snapshot took the place of have no record here; the chain says
+/// which, and the other chains have them.
 fn the_audit_names_the_gap(cluster: &Cluster, away: u64) {
     let operator = cluster.operator();
     let search = |condition: &str| {

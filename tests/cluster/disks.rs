@@ -1,4 +1,4 @@
-//! What is on disk, what must not be, and what happens when there is no room.
+//! Disks: what is on them, what must not be, and what happens when there is no room.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,7 +83,7 @@ fn after_a_thousand_tokens_no_private_key_is_on_disk_in_the_clear() {
     assert!(searched > 10_000, "there was something to search");
 }
 
-/// Authorization tokens over one connection: a command each would take minutes.
+/// Issues authorization tokens over one connection: a command each would take minutes.
 fn issue_many(cluster: &Cluster, count: usize) {
     let read =
         |name: &str| std::fs::read(cluster.directory().join(name)).expect("a file of the cluster");
@@ -133,7 +133,7 @@ fn issue_many(cluster: &Cluster, count: usize) {
 pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` where it needs rights that this user does not have.
+    /// Mounts the file system; `None` where it needs rights that this user does not have.
     pub(crate) fn mount(path: PathBuf, size: &str) -> Option<Self> {
         std::fs::create_dir_all(&path).ok()?;
         let options = format!("size={size},mode=0700");

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use hessra_tests::{Cluster, Layout, until};
 
-/// An ext4 of its own in a file, which can be frozen: whoever writes then waits.
+/// An ext4 of its own in a file, which can be frozen: a writer then waits.
 struct Ext4 {
     mounted: PathBuf,
 }
 
 impl Ext4 {
-    /// `None` where it needs rights or programs that are not here.
+    /// Mounts the file system; `None` where it needs rights or programs that are not here.
     fn mount(mounted: PathBuf, image: &Path) -> Option<Self> {
         std::fs::create_dir_all(&mounted).ok()?;
         let file = std::fs::File::create(image).ok()?;

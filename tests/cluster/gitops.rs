@@ -7,7 +7,7 @@ use std::time::Duration;
 use hessra_tests::{Cluster, Layout, until};
 use serde_json::Value;
 
-/// A look every second, and an election may lie between.
+/// Time limit of a wait: nodes look every second, and an election may lie between.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A repository whose branch `main` is followed, and the keys that sign in it.
@@ -76,7 +76,7 @@ impl Repository {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Commits the files of `production/`, signed by one of the keys or by nobody; the id.
+    /// Commits the files of `production/`, signed by one of the keys or not at all; the id.
     fn commit(&self, message: &str, signer: Option<&str>) -> String {
         let work = self.work();
         self.git(&["add", "--all"], &work);
@@ -95,7 +95,7 @@ impl Repository {
         std::fs::write(folder.join(name), text).expect("written");
     }
 
-    /// The clients of a cluster with another depth, so that versions can be told apart.
+    /// Writes the clients of a cluster with another depth, so that versions can be told apart.
     fn write_clients(&self, cluster: &Cluster, depth: u8) {
         let text =
             std::fs::read_to_string(cluster.directory().join("clients.toml")).expect("clients");
@@ -139,7 +139,7 @@ fn history(cluster: &Cluster) -> Vec<Value> {
     history["versions"].as_array().expect("a list").clone()
 }
 
-/// Until the commit stands, and every node says that nothing differs.
+/// Waits until the commit stands, and every node says that nothing differs.
 fn wait_applied(cluster: &Cluster, commit: &str) {
     for node in cluster.running() {
         until(&format!("node {node} follows {commit}"), PATIENCE, || {
@@ -150,7 +150,7 @@ fn wait_applied(cluster: &Cluster, commit: &str) {
     }
 }
 
-/// Until the node says that it does not follow, and why.
+/// Waits until the node says that it does not follow, and why.
 fn wait_error(cluster: &Cluster, node: u64, part: &str) -> String {
     until(&format!("node {node} says `{part}`"), PATIENCE, || {
         let error = show(cluster, node)["git"]["error"].as_str()?.to_owned();
@@ -186,7 +186,7 @@ fn a_signed_commit_is_applied_once_for_the_cluster_also_after_the_leader_is_kill
         "each once, newest first"
     );
     assert_eq!(versions[0]["message"], "depth five (Ann <ann@example.com>)");
-    // What git itself wrote is nobody else's to read, and nothing was checked out.
+    // The files that git wrote are the node's alone to read, and nothing was checked out.
     let copy = cluster.node(leader).data.join("policy.git");
     assert!(copy.join("HEAD").is_file() && !copy.join("production").exists());
     for node in cluster.running() {

@@ -1,4 +1,4 @@
-//! Input from strangers: refused with a sentence, bounded in cost, and nobody else notices.
+//! Input from strangers: refused with a sentence, bounded in cost, and not noticed by other clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

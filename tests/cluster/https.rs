@@ -6,15 +6,15 @@ use std::time::Duration;
 use hessra_tests::Cluster;
 use serde_json::Value;
 
-/// Keeps connections open; trusts the cluster's CA alone.
+/// Client that keeps connections open and trusts the cluster's CA alone.
 pub(crate) struct Https {
     client: reqwest::Client,
-    /// `https://HOST:PORT` by node.
+    /// URLs `https://HOST:PORT` by node.
     urls: BTreeMap<u64, String>,
 }
 
 impl Https {
-    /// `name`: whose certificate it shows.
+    /// Client that shows the certificate of `name`, or none.
     pub(crate) fn new(cluster: &Cluster, name: Option<&str>) -> Self {
         // Ignored when another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -41,13 +41,13 @@ impl Https {
         }
     }
 
-    /// Status and JSON; `None` when the node did not answer.
+    /// Status and JSON of the answer to a POST; `None` when the node did not answer.
     pub(crate) async fn post(&self, node: u64, path: &str, body: &Value) -> Option<(u16, Value)> {
         let request = self.client.post(self.url(node, path));
         answer(request.json(body)).await
     }
 
-    /// The same with an identity token.
+    /// Status and JSON of the answer to a POST with an identity token.
     pub(crate) async fn post_with(
         &self,
         token: &str,
@@ -59,7 +59,7 @@ impl Https {
         answer(request.bearer_auth(token).json(body)).await
     }
 
-    /// Status and JSON; `None` when the node did not answer.
+    /// Status and JSON of the answer to a GET; `None` when the node did not answer.
     pub(crate) async fn get(&self, node: u64, path: &str) -> Option<(u16, Value)> {
         answer(self.client.get(self.url(node, path))).await
     }

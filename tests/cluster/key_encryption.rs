@@ -100,7 +100,7 @@ const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "246813579";
 
 impl Module {
-    /// `None` where SoftHSM is not installed, unless this run must have it.
+    /// Prepares a module; `None` where SoftHSM is not installed, unless this run must have it.
     fn new() -> Option<Self> {
         if !Path::new(MODULE).is_file() {
             let required = std::env::var("HESSRA_REQUIRE_SOFTHSM").is_ok_and(|set| set == "1");

@@ -203,7 +203,7 @@ fn keys_are_replaced_by_schedule() {
     });
 }
 
-/// What any node answers to a GET.
+/// Body of a node's answer to a GET.
 fn get(cluster: &Cluster, path: &str) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = std::fs::read(cluster.directory().join("ca.crt")).expect("a CA");

@@ -1,4 +1,4 @@
-//! Who may do what, and what is refused with which exit code.
+//! Permissions of operators: what each may do, and what is refused with which exit code.
 
 use hessra_tests::Cluster;
 

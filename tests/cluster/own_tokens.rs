@@ -1,4 +1,4 @@
-//! What people do with tokens and settings of their own: refresh, mint, look, ask why, clear away, remember a server.
+//! Tokens and settings of people's own: refresh, mint, look, ask why, clear away, remember a server.
 
 use hessra_tests::Cluster;
 

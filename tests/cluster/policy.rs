@@ -69,7 +69,7 @@ fn a_change_is_compared_applied_by_its_revision_and_in_force_at_every_node() {
         .done()
         .json();
     assert_eq!(dry["dry_run"], true);
-    // Nobody can be asked, and nothing was confirmed.
+    // No person can be asked, and nothing was confirmed.
     operator.run(["policy", "apply", &path]).exits(2);
     let applied = operator
         .run([

@@ -1,13 +1,13 @@
-//! What a node refuses to start with, and the sentence that names it.
+//! Refused starts: what a node refuses to start with, and the sentence that names it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use hessra_tests::{Cluster, Layout, until};
 
-/// Connections that a node closed before their first request.
+/// Metric of connections that a node closed before their first request.
 const REFUSED: &str = "hessra_connections_refused_total";
-/// Longer than any wait in a test that passes.
+/// Time limit that is longer than any wait in a test that passes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts a node that must refuse. Returns what it said.

@@ -1,5 +1,5 @@
-//! What the policy demands beside the right itself: signatures of several parties, and tokens limited before they are
-//! sent.
+//! Rules of resources, which the policy demands beside the right itself: signatures of several parties, and tokens
+//! limited before they are sent.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::https::Https;
 
-/// The policy that stands, with changes, applied.
+/// Applies the policy that stands, with changes.
 fn apply(cluster: &Cluster, change: impl FnOnce(&mut String, &mut String)) {
     let operator = cluster.operator();
     let folder = cluster.directory().join("changed");

@@ -1,4 +1,5 @@
-//! What may be used once is used once: presented at three nodes at the same moment, through deaths of the leader.
+//! Single use: what may be used once is used once, presented at three nodes at the same moment, through deaths of the
+//! leader.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,15 @@ use serde_json::{Value, json};
 
 use crate::https::Https;
 
-/// Presentations of one round.
+/// Nodes of one round, each with a presentation of its own.
 const NODES: [u64; 3] = [1, 2, 3];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Yes,
-    /// Used before.
+    /// Refused: used before.
     No,
-    /// Nobody said.
+    /// No answer of use.
     Unknown,
 }
 
@@ -140,7 +141,7 @@ async fn through_deaths_of_the_leader_nobody_wins_twice_and_unknown_is_never_yes
         if !cluster.running().contains(&leader) {
             cluster.start_node(leader);
         }
-        // Whatever was said: afterwards at most one more wins, and only when nobody had.
+        // After any answers at most one more wins, and only when none had.
         let after = settled(&clients, &token).await;
         assert!(
             yes + after.count(Answer::Yes) <= 1,
@@ -152,7 +153,7 @@ async fn through_deaths_of_the_leader_nobody_wins_twice_and_unknown_is_never_yes
     assert!(won > 0, "no presentation ever won");
 }
 
-/// What a service does that lost the answer: it asks again, under the same name, wherever somebody answers.
+/// Insists as a service does that lost the answer: asks again, under the same name, at one node after the other.
 async fn insist(clients: &[Https], first: u64, token: &str) -> Answer {
     let name = format!("{:032x}", rand::random::<u128>());
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -193,7 +194,7 @@ async fn through_deaths_of_the_leader_exactly_one_wins_when_services_insist() {
     }
 }
 
-/// Presents it again until everybody answers.
+/// Presents the capability again until all nodes answer or one use wins.
 async fn settled(clients: &[Https], token: &str) -> Round {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,4 +1,4 @@
-//! What a verifier in a service says while the cluster lives, changes, and falls apart.
+//! Verdicts of a verifier in a service while the cluster lives, changes, and falls apart.
 
 use std::time::Duration;
 

@@ -83,7 +83,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-interop", 5, ANY),
 ];
 
-/// The top floor may use all of ours.
+/// Any crate of ours: the top floor may use all of them.
 const ANY: &[&str] = &["*"];
 
 /// Crates that must stay without async, IO, clocks and randomness, and what they may use from outside.
@@ -113,9 +113,9 @@ const PURE: &[(&str, &[&str])] = &[
 ];
 
 pub(crate) struct Crate {
-    /// As the manifest says.
+    /// Name, as the manifest says it.
     pub name: String,
-    /// Where the manifest lies.
+    /// Folder of the manifest.
     pub folder: PathBuf,
     ours: Vec<String>,
     outside: Vec<String>,
@@ -166,7 +166,7 @@ pub(crate) fn crates() -> Vec<Crate> {
         .collect()
 }
 
-/// Normal and build dependencies: tests of a crate may reach further.
+/// Dependencies, normal and of the build: tests of a crate may reach further.
 fn dependencies(table: &toml::Table) -> Vec<String> {
     let section = table.get("dependencies").and_then(toml::Value::as_table);
     section

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-/// Re-exports of re-exports are followed so far.
+/// Re-exports of re-exports that are followed at most.
 const HOPS_MAX: usize = 16;
 
 /// A module path without `crate`: `["api", "grpc"]`; empty is the root.
@@ -24,7 +24,7 @@ pub(crate) struct Graph {
 
 #[derive(Default)]
 struct Module {
-    /// The file it is written in, as a module path.
+    /// File that it is written in, as a module path.
     file: ModulePath,
     children: BTreeSet<String>,
     /// Names that `use` brings in, and the path that each stands for.
@@ -134,7 +134,7 @@ fn name(path: &[String]) -> String {
     }
 }
 
-/// `folder`: where the files of child modules lie.
+/// Reads a file and its child modules, whose files lie in `folder`.
 fn read_file(file: &Path, folder: &Path, at: ModulePath, modules: &mut Modules) {
     let text =
         std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

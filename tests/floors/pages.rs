@@ -38,14 +38,14 @@ fn quoted(page: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A path that begins at the root: its first part is a folder there.
+/// True for a path that begins at the root: its first part is a folder there.
 fn is_path(text: &str, root: &Path) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
     let first = text.split('/').next().unwrap_or_default();
     text.contains('/') && text.chars().all(plain) && !first.is_empty() && root.join(first).is_dir()
 }
 
-/// As it stands, as a module of a crate (`node/api/grpc`), or with its ending left out.
+/// True when a path exists: as it stands, as a module of a crate (`node/api/grpc`), or with its ending left out.
 fn exists(text: &str, root: &Path, folders: &[PathBuf]) -> bool {
     let stands = |path: PathBuf| path.exists() || path.with_extension("rs").exists();
     let path = root.join(text.trim_end_matches('/'));

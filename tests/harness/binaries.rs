@@ -1,4 +1,4 @@
-//! Where the binaries under test are: beside the test executable, in the same profile.
+//! Binaries under test: beside the test executable, in the same profile.
 
 use std::path::PathBuf;
 

@@ -19,7 +19,7 @@ pub struct Finished {
 }
 
 impl Cli {
-    /// As `person` (a certificate of the cluster's directory), against these servers, with a home of its own.
+    /// Command of `person` (a certificate of the cluster's directory), against these servers, with a home of its own.
     pub fn new(directory: &Path, person: &str, servers: &[String], home: PathBuf) -> Self {
         let file = |name: String| directory.join(name).display().to_string();
         let environment = vec![
@@ -38,7 +38,7 @@ impl Cli {
         Self { environment }
     }
 
-    /// With one more environment variable.
+    /// Adds one more environment variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
@@ -46,7 +46,7 @@ impl Cli {
         self
     }
 
-    /// Runs to the end.
+    /// Runs the command to its end.
     pub fn run<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         let arguments: Vec<String> = arguments
             .into_iter()
@@ -62,7 +62,7 @@ impl Cli {
         }
     }
 
-    /// Starts it and returns: the caller reads and ends it.
+    /// Starts the command and returns: the caller reads and ends it.
     pub fn start<S: AsRef<str>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -96,17 +96,17 @@ impl Finished {
         self.output.status.code().unwrap_or(-1)
     }
 
-    /// What it printed as its result.
+    /// Result that the command printed.
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }
 
-    /// What it said to a person.
+    /// Messages that the command printed for a person.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
-    /// It exited with this code.
+    /// Asserts that the command exited with this code.
     ///
     /// # Panics
     /// With everything that it printed, when it did not.
@@ -123,12 +123,12 @@ impl Finished {
         self
     }
 
-    /// It succeeded.
+    /// Asserts that the command succeeded.
     pub fn done(self) -> Self {
         self.exits(0)
     }
 
-    /// Its result as JSON.
+    /// Result as JSON.
     ///
     /// # Panics
     /// When it is not JSON.

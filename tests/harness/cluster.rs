@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::ports::Ports;
 use crate::{Cli, Links, Probe, binary, until};
 
-/// A cluster is up, or a fault is over, within this.
+/// Time within which a cluster is up, or a fault is over.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a cluster is like before it starts.
+/// Layout of a cluster before it starts.
 pub struct Layout {
     name: &'static str,
     nodes: usize,
@@ -22,30 +22,30 @@ pub struct Layout {
     environment: Vec<(&'static str, String)>,
 }
 
-/// One node of it.
+/// One node of a cluster.
 pub struct Node {
-    /// 1, 2, 3…
+    /// Id: 1, 2, 3…
     pub id: u64,
-    /// Where clients reach it.
+    /// Address that clients reach it at.
     pub public: String,
-    /// Where other members reach it, through a relay.
+    /// Address that other members reach it at, through a relay.
     pub peer: String,
-    /// Its operations port.
+    /// Address of its operations port.
     pub operations: SocketAddr,
-    /// Its configuration.
+    /// Path of its configuration.
     pub config: PathBuf,
-    /// Its data.
+    /// Directory of its data.
     pub data: PathBuf,
-    /// Its log.
+    /// Path of its log.
     pub log: PathBuf,
     process: Option<Child>,
 }
 
-/// Real processes, real disks, real TLS.
+/// Cluster of real processes, real disks, real TLS.
 pub struct Cluster {
     directory: tempfile::TempDir,
     _ports: Ports,
-    /// What lies between the nodes.
+    /// Links between the nodes.
     pub links: Links,
     nodes: BTreeMap<u64, Node>,
     environment: Vec<(&'static str, String)>,
@@ -53,7 +53,7 @@ pub struct Cluster {
 }
 
 impl Layout {
-    /// Three nodes with the settings of a development cluster.
+    /// Layout of three nodes with the settings of a development cluster.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -64,21 +64,21 @@ impl Layout {
         }
     }
 
-    /// Another number of nodes.
+    /// Sets another number of nodes.
     #[must_use]
     pub fn nodes(mut self, count: usize) -> Self {
         self.nodes = count;
         self
     }
 
-    /// So many nodes more, with the highest ids, that no list of initial members names: they wait to be added.
+    /// Adds so many nodes, with the highest ids, that no list of initial members names: they wait to be added.
     #[must_use]
     pub fn joining(mut self, count: usize) -> Self {
         self.joining = count;
         self
     }
 
-    /// A setting in every node's file.
+    /// Sets a value in every node's file.
     #[must_use]
     pub fn set(
         mut self,
@@ -90,14 +90,14 @@ impl Layout {
         self
     }
 
-    /// A variable in every node's environment.
+    /// Sets a variable in every node's environment.
     #[must_use]
     pub fn environment(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
     }
 
-    /// Log and snapshots so short that a node that was away must be caught up by a snapshot.
+    /// Makes log and snapshots so short that a node that was away must be caught up by a snapshot.
     #[must_use]
     pub fn short_log(self) -> Self {
         self.set("raft", "snapshot_entries", 100)
@@ -165,7 +165,7 @@ impl Layout {
     }
 }
 
-/// What `nodes.json` says.
+/// Nodes, as `nodes.json` describes them.
 fn described(directory: &Path) -> Vec<Node> {
     let text =
         std::fs::read_to_string(directory.join("nodes.json")).expect("dev writes nodes.json");
@@ -222,7 +222,8 @@ fn configure(
     std::fs::write(path, config.to_string()).expect("node.toml can be written");
 }
 
-/// Only the first `founders` nodes begin the cluster; a later one has an empty list, and so waits to be added.
+/// Names the founders: only the first `founders` nodes begin the cluster; a later one has an empty list, and so waits
+/// to be added.
 fn name_founders(path: &Path, id: u64, founders: u64) {
     let text = std::fs::read_to_string(path).expect("it was just written");
     let mut config: toml::Table = text.parse().expect("node.toml is TOML");
@@ -241,12 +242,12 @@ fn name_founders(path: &Path, id: u64, founders: u64) {
 }
 
 impl Cluster {
-    /// Three nodes, started.
+    /// Starts a cluster of three nodes.
     pub fn start(name: &'static str) -> Self {
         Layout::new(name).start()
     }
 
-    /// Where everything is.
+    /// Directory with all files of the cluster.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -353,7 +354,7 @@ impl Cluster {
         (status.code().unwrap_or(-1), self.tail(id))
     }
 
-    /// `kill -9`.
+    /// Kills a node (`kill -9`).
     pub fn kill(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).expect("a node of this cluster");
         let mut process = node
@@ -364,7 +365,7 @@ impl Cluster {
         process.wait().expect("a killed child can be waited for");
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Stops a node by SIGTERM, and waits for the end.
     pub fn stop(&mut self, id: u64) {
         self.signal(id, rustix::process::Signal::TERM);
         let node = self.nodes.get_mut(&id).expect("a node of this cluster");
@@ -382,12 +383,12 @@ impl Cluster {
         rustix::process::kill_process(process, signal).expect("our own child can be signalled");
     }
 
-    /// `kill -9` to all.
+    /// Kills all nodes (`kill -9`).
     pub fn kill_all(&mut self) {
         self.running().into_iter().for_each(|id| self.kill(id));
     }
 
-    /// SIGTERM to all.
+    /// Stops all nodes by SIGTERM.
     pub fn stop_all(&mut self) {
         self.running().into_iter().for_each(|id| self.stop(id));
     }
@@ -397,7 +398,7 @@ impl Cluster {
         self.person("operator")
     }
 
-    /// Somebody's command, with a home of its own.
+    /// Command of a person, with a home of its own.
     pub fn person(&self, name: &str) -> Cli {
         let number = self.homes.replace(self.homes.get() + 1);
         let home = self.directory.path().join(format!("home-{name}-{number}"));
@@ -418,7 +419,7 @@ impl Cluster {
         Probe::start(self.directory.path(), id, &servers)
     }
 
-    /// What `hessra status -o json` says.
+    /// Result of `hessra status -o json`.
     pub fn status(&self) -> Option<serde_json::Value> {
         let finished = self
             .operator()

@@ -46,7 +46,7 @@ impl Links {
         address
     }
 
-    /// A node runs as this process from now on.
+    /// Notes that a node runs as this process from now on.
     pub fn node_runs_as(&self, node: u64, process: u32) {
         self.state
             .lock()
@@ -85,7 +85,7 @@ impl Links {
         });
     }
 
-    /// All links are whole again.
+    /// Makes all links whole again.
     pub fn heal(&self) {
         self.state.lock().expect("no panic while held").cut.clear();
     }

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::net::TcpListener;
 
-/// As many as `hessra-node dev --base-port` counts from its base.
+/// Ports in a block: as many as `hessra-node dev --base-port` counts from its base.
 const BLOCK: u16 = 30;
-/// Below the ports that a system gives to outgoing connections.
+/// Bases of blocks: below the ports that a system gives to outgoing connections.
 const BASES: std::ops::Range<u16> = 10_000..31_900;
 
 /// A block of ports, for as long as this lives: other test processes take other blocks.
@@ -16,7 +16,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// The first block that nobody has and on which nothing listens.
+    /// Reserves the first block that no other process has and on which nothing listens.
     ///
     /// # Panics
     /// When all are taken.

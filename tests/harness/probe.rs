@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::binary;
 
-/// An answer is there within this, or the probe hangs.
+/// Time limit of an answer: after it the probe hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// A running verifier.
@@ -20,12 +20,12 @@ pub struct Probe {
     answers: Receiver<Value>,
 }
 
-/// What the verifier said about a token.
+/// Answer of the verifier about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// `allow`, `deny` or `unknown`.
+    /// Verdict: `allow`, `deny` or `unknown`.
     pub verdict: String,
-    /// Why, when not allowed.
+    /// Reason, when not allowed.
     pub reason: String,
     /// The revision it was decided at.
     pub revision: u64,
@@ -64,7 +64,7 @@ impl Probe {
         }
     }
 
-    /// Is `token` good for `actor`?
+    /// Asks whether `token` is good for `actor`.
     pub fn check(&mut self, token: &str, actor: &str) -> Answer {
         let said = self.ask(&format!("check {token} {actor}"));
         let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
@@ -90,7 +90,7 @@ impl Probe {
             .expect("the probe answers")
     }
 
-    /// `kill -9`, as when its service dies.
+    /// Kills the probe (`kill -9`), as when its service dies.
     pub fn kill(mut self) {
         self.end();
     }

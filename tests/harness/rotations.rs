@@ -24,10 +24,10 @@ const ACTOR: &str = "urn:hessra:gateway";
 const AHEAD: usize = 12;
 /// Tokens kept for checking until the end.
 const KEPT_MAX: usize = 400;
-/// A verifier may be behind a node for so long.
+/// Time for which a verifier may be behind a node.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of it.
+/// Report of a run of rotations.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Token keys that were replaced.
@@ -44,7 +44,7 @@ pub struct Report {
     pub refused: Vec<String>,
     /// Tokens that should not verify and did.
     pub accepted: Vec<String>,
-    /// How long it took.
+    /// Time that the run took.
     pub took: Duration,
 }
 
@@ -157,7 +157,8 @@ impl World {
         }
     }
 
-    /// Once the cluster lets it: until then the answer says that it has not been published for long enough.
+    /// Activates a key once the cluster lets it: until then the answer says that it has not been published for long
+    /// enough.
     async fn activate(&self, id: u32) {
         let begun = Instant::now();
         loop {
@@ -240,7 +241,7 @@ impl World {
         );
     }
 
-    /// Every kept token: denied when its key is revoked, else allowed.
+    /// Checks every kept token: denied when its key is revoked, else allowed.
     async fn check_kept(&mut self) {
         for kept in &self.kept {
             let verdict = self

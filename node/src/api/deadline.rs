@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Request;
 
-/// For a member that names no deadline.
+/// Deadline for a member that names none.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// For a member that names a longer one.
+/// Longest deadline, also for a member that names a longer one.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// The sender's own deadline, so that nothing is done for a sender that has given up.
@@ -23,7 +23,7 @@ pub(super) fn deadline_of<T>(request: &Request<T>) -> Instant {
     Instant::now() + timeout_of(request).map_or(DEADLINE, |timeout| timeout.min(DEADLINE_MAX))
 }
 
-/// `grpc-timeout` of the gRPC specification: up to eight digits and a unit.
+/// Parses `grpc-timeout` of the gRPC specification: up to eight digits and a unit.
 fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

@@ -1,4 +1,4 @@
-//! What operators ask of the cluster, over gRPC on the public port.
+//! Services for operators and verifiers, over gRPC on the public port.
 //!
 //! | module | its story |
 //! |---|---|

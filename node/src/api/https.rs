@@ -1,18 +1,18 @@
-//! What clients ask over HTTPS: the paths, bodies and habits of the published clients.
+//! Paths for clients over HTTPS, with the bodies and habits of the published clients.
 //!
 //! | path | asks for | who asks |
 //! |---|---|---|
 //! | `GET /public_key` | the key that signs tokens now, and all that verify | anyone |
 //! | `GET /ca_cert` | the CA of this port | anyone |
-//! | `GET /health` | does this node serve? | anyone |
+//! | `GET /health` | whether this node serves | anyone |
 //! | `GET /openapi.json` | this table for programs | anyone |
 //! | `POST /request_identity_token` | an identity token | a client certificate |
-//! | `POST /refresh_identity_token` | a fresh one in the place of one that lives | whoever holds that one |
+//! | `POST /refresh_identity_token` | a fresh one in the place of one that lives | the holder of that one |
 //! | `POST /mint_identity_token` | an identity token for a member of the caller's realm | a realm |
 //! | `POST /request_token` | an authorization token | a client certificate or `Authorization: Bearer` identity token |
 //! | `POST /sign_token` | this authority's signature as a party | as for `/request_token` |
 //! | `POST /request_stub` | a token for somebody else, to be bound to a prefix | as for `/request_token` |
-//! | `POST /verify_token`, `/verify_service_chain_token` | is this token good for that? | anyone |
+//! | `POST /verify_token`, `/verify_service_chain_token` | whether a token is good for that | anyone |
 //! | see [`capability`] | capabilities, their uses, contexts | |
 //!
 //! These files turn requests into questions for [`Issuer`] and answers into JSON; they decide nothing. A request costs a
@@ -50,10 +50,11 @@ pub use shared::not_found;
 
 use shared::Shared;
 
-/// Reading a body of 64 KiB and minting take milliseconds; this bounds who sends a byte a second.
+/// Longest time for one request: reading a body of 64 KiB and minting take milliseconds. It bounds a caller that sends
+/// a byte a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What requests may cost, and what there is to say beside tokens.
+/// Limits of requests, and what is served beside tokens.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct HttpsSettings {

@@ -5,7 +5,7 @@
 //! | a token, or the refusal of one | `identity.*`, `authz.*` |
 //! | HTTPS 401 or 403 before anything was decided (a malformed header) | `access.denied` |
 //! | gRPC `UNAUTHENTICATED` or `PERMISSION_DENIED` | `access.denied` |
-//! | 429, and requests that nobody could decide about (malformed, too large, late) | none: counted |
+//! | 429, and requests that could not be decided (malformed, too large, late) | none: counted |
 //!
 //! A 429 has no record because it is what protects the disk from a flood. The answer waits for the disk; when the record
 //! cannot be written, the answer is taken back and becomes *ask another node*.
@@ -25,7 +25,7 @@ use crate::problem::{Kind, Problem};
 use crate::request::{Noted, RequestContext};
 use crate::tls::{CallerAddress, PeerCertificate};
 
-/// Around the HTTPS paths.
+/// Middleware around the HTTPS paths.
 pub(super) async fn https(
     State(auditor): State<Auditor>,
     request: Request,
@@ -41,7 +41,7 @@ pub(super) async fn https(
     }
 }
 
-/// Around the gRPC services.
+/// Middleware around the gRPC services.
 pub(super) async fn grpc(State(auditor): State<Auditor>, request: Request, next: Next) -> Response {
     let (noted, response) = answered(request, next).await;
     let Some(record) = denied(&auditor, noted, &response) else {
@@ -139,7 +139,7 @@ fn token_of(kind: &str) -> &'static str {
     }
 }
 
-/// `issue`, unless the kind is itself what is done.
+/// Verb for a kind: `issue`, unless the kind is itself what is done.
 fn verb(kind: &'static str) -> &'static str {
     match kind {
         "identity" | "authorization" => "issue",

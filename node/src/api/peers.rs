@@ -36,7 +36,7 @@ pub fn service(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> RaftServe
 }
 
 impl PeerService {
-    /// Over the answering side of this node.
+    /// A service over the answering side of this node.
     #[must_use]
     pub fn new(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> Self {
         Self { identity, inbound }

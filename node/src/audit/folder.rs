@@ -22,7 +22,7 @@ const PRIVATE_FILE: u32 = 0o600;
 /// Name of the file that holds the last checkpoint.
 pub const HEAD: &str = "head";
 const EXTENSION: &str = "jsonl";
-/// Why the audit cannot be opened.
+/// Error of an audit that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum FolderError {
@@ -51,9 +51,9 @@ pub enum FolderError {
 /// One file of records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
-    /// Its first record.
+    /// Number of its first record.
     pub first: u64,
-    /// Where it is.
+    /// Path of its file.
     pub path: PathBuf,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Folder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Recovered {
     pub(super) head: Option<Head>,
-    /// How far the replicated log is in it.
+    /// Progress of the replicated log in the chain.
     pub(super) log: LogRecovered,
     /// Bytes of cut lines that were taken away.
     pub(super) dropped: u64,
@@ -239,11 +239,11 @@ impl Folder {
     }
 }
 
-/// Why nothing was written.
+/// Error of an append: nothing was written.
 pub(super) enum AppendError {
     /// The file is as it was before.
     Undone(io::Error),
-    /// Nobody knows how the file is.
+    /// The state of the file is not known: what was written could not be undone.
     Broken(io::Error),
 }
 
@@ -271,7 +271,8 @@ fn walk(bytes: &[u8], recovered: &mut Recovered) -> Result<usize, Fault> {
     Ok(good)
 }
 
-/// Could a crash have left this? The last line without its end, or blocks of the file that never reached the disk.
+/// True when a crash could have left this: the last line without its end, or blocks of the file that never reached the
+/// disk.
 fn is_cut(rest: &[u8], end: Option<usize>) -> bool {
     let line = &rest[..end.unwrap_or(rest.len())];
     end.is_none() || line.contains(&0)

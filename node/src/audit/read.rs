@@ -37,7 +37,7 @@ pub struct Found {
 /// Part of an answer, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// What was found.
+    /// Records that were found.
     pub found: Vec<Found>,
     /// Records before this one were not looked at; 0 = all were.
     pub before: u64,
@@ -54,7 +54,7 @@ impl Reader {
         self.written.clone()
     }
 
-    /// Where the segments are.
+    /// Folder of the segments.
     #[must_use]
     pub fn folder(&self) -> &std::path::Path {
         &self.folder
@@ -171,7 +171,7 @@ impl Cursor {
         }
     }
 
-    /// Where to read, found at the first time.
+    /// Place of the next line, found at the first call.
     fn place(&mut self) -> io::Result<Option<(Segment, u64)>> {
         if self.place.is_none() {
             let found = segments(&self.reader.folder)?;

@@ -1,4 +1,4 @@
-//! Where the audit of a node is kept, and how much of it.
+//! Settings of a node's audit: its folder, and how much of it is kept.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 pub struct AuditSettings {
     /// Folder of the segments; made when it is not there.
     pub folder: PathBuf,
-    /// Whose chain it is.
+    /// Id of the node whose chain it is.
     pub node: u64,
-    /// A segment is turned over at so many bytes.
+    /// Bytes at which a segment is turned over.
     pub segment_bytes: u64,
-    /// Segments whose last record is older are deleted.
+    /// Age of a last record above which its segment is deleted.
     pub keep_age: Duration,
-    /// The oldest segments are deleted while all take more bytes.
+    /// Bytes of all segments above which the oldest are deleted.
     pub keep_bytes: u64,
-    /// Nothing is written while less is free on the file system: the replicated log needs the rest.
+    /// Least free bytes of the file system: nothing is written below, as the replicated log needs the rest.
     pub free_min: u64,
 }

@@ -32,18 +32,18 @@ const QUEUE_MAX: usize = 4_096;
 const BATCH_MAX: usize = 1_024;
 /// Room for lines that is kept between batches: that of some hundred records.
 const LINES_BYTES_KEPT: usize = 512 * 1024;
-/// A checkpoint after so many records, and after so long.
+/// Records after which a checkpoint is due.
 const CHECKPOINT_RECORDS: u64 = 1_000;
-/// See [`CHECKPOINT_RECORDS`].
+/// Time after which a checkpoint is due, with fewer records than [`CHECKPOINT_RECORDS`].
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
-/// And never sooner after the one before: a checkpoint takes four syncs, for which everybody waits.
+/// Least time between two checkpoints: one takes four syncs, for which everybody waits.
 const CHECKPOINT_SPACING: Duration = Duration::from_secs(1);
-/// After a failure it is tried again so often, also when nobody asks.
+/// Time between two tries after a failure, also when no request comes.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
-/// A segment is turned over when it is older, so that retention by age has something to delete.
+/// Age at which a segment is turned over, so that retention by age has something to delete.
 const SEGMENT_MILLIS_MAX: u64 = 24 * 3_600 * 1_000;
 
-/// Signs the head of the chain.
+/// A signer of the head of the chain.
 pub trait HeadSigner: Send + Sync {
     /// Feed id of the cluster, hexadecimal.
     fn cluster(&self) -> String;
@@ -52,7 +52,7 @@ pub trait HeadSigner: Send + Sync {
     fn sign(&self, statement: &[u8]) -> Option<(u32, [u8; 64])>;
 }
 
-/// Signs the checkpoints of one chain.
+/// The signer of the checkpoints of one chain.
 pub type Signer = Box<dyn HeadSigner>;
 
 type Answer = oneshot::Sender<Result<(), NotWritten>>;
@@ -60,14 +60,14 @@ type Answer = oneshot::Sender<Result<(), NotWritten>>;
 /// One thing to write.
 struct Job {
     records: Vec<Record>,
-    /// The records are all that the log says up to an entry.
+    /// Progress of the log: the records are all that it says up to an entry.
     progress: Option<Progress>,
-    /// Nothing comes after it.
+    /// True when no job comes after it.
     last: bool,
     answer: Answer,
 }
 
-/// Says when a record is durable.
+/// A ticket that says when a record is durable.
 #[derive(Debug)]
 #[must_use = "the answer must wait for it"]
 pub struct Ticket(oneshot::Receiver<Result<(), NotWritten>>);
@@ -76,12 +76,12 @@ impl Ticket {
     /// Returns when the record is durable.
     ///
     /// # Errors
-    /// It is not.
+    /// The record is not durable.
     pub async fn durable(self) -> Result<(), AuditError> {
         self.written().await.map_err(|not| not.error)
     }
 
-    /// The same; the records come back when they were not written.
+    /// Returns as [`Self::durable`] does; the records come back when they were not written.
     pub(super) async fn written(self) -> Result<(), NotWritten> {
         let stopped = || NotWritten {
             error: AuditError::Stopped,
@@ -91,12 +91,12 @@ impl Ticket {
     }
 }
 
-/// The way to the thread.
+/// The queue before the thread.
 pub(super) struct Queue {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
-    /// How far the log was in the chain at the start.
+    /// Progress of the log in the chain at the start.
     pub(super) recovered: LogRecovered,
 }
 
@@ -222,14 +222,14 @@ struct Writer {
     published: watch::Sender<Written>,
     since_checkpoint: u64,
     segment_began: u64,
-    /// Of the batch that is being written; kept for the next one.
+    /// Lines of the batch that is being written; the room is kept for the next one.
     lines: Vec<u8>,
-    /// Set once nothing is ever written again.
+    /// Error that closed the audit: nothing is ever written again.
     closed: Option<AuditError>,
 }
 
 impl Writer {
-    /// The first records of this process.
+    /// Writes the first records of this process.
     fn begin(&mut self, recovered: &Recovered) {
         let mut records = Vec::new();
         if recovered.dropped > 0 {
@@ -267,7 +267,7 @@ impl Writer {
                         return;
                     }
                 }
-                // Who asks whether a record can be written is told by the last try: so there must be one.
+                // A question whether a record can be written is answered by the last try: so there must be one.
                 Err(RecvTimeoutError::Timeout) if self.written.failing.is_some() => {
                     self.checkpoint();
                 }
@@ -282,7 +282,7 @@ impl Writer {
         }
     }
 
-    /// When the next one is due after the `last`.
+    /// Time at which the next checkpoint is due after the `last`.
     fn checkpoint_due(&self, last: Instant) -> Instant {
         match self.since_checkpoint >= CHECKPOINT_RECORDS {
             true => last + CHECKPOINT_SPACING,
@@ -328,12 +328,12 @@ impl Writer {
         then
     }
 
-    /// The record of the node itself, durable when it returns.
+    /// Writes a record of the node itself, durable when it returns.
     fn write_own(&mut self, record: Record) -> Result<(), AuditError> {
         self.write_all(&mut [record])
     }
 
-    /// All or none, durable when it returns.
+    /// Writes the records of all jobs or none, durable when it returns.
     fn write(&mut self, jobs: &mut [Job]) -> Result<(), AuditError> {
         self.write_all(jobs.iter_mut().flat_map(|job| &mut job.records))
     }
@@ -374,8 +374,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds the line of a record to the batch, and counts it by its event: only names of the table of events, so few. The
-    /// head that the chain has with it.
+    /// Adds the line of a record to the batch, and counts it by its event: only names of the table of events, so few.
+    /// Returns the head that the chain has with it.
     fn add(
         &mut self,
         record: &mut Record,
@@ -543,12 +543,12 @@ impl Writer {
     }
 }
 
-/// A segment that goes.
+/// A segment that is deleted.
 struct Expired {
     path: std::path::PathBuf,
-    /// Its last record.
+    /// Number of its last record.
     through: u64,
-    /// Of its last record.
+    /// Hash of its last record.
     hash: String,
 }
 

@@ -36,7 +36,7 @@ impl Rules<'_, '_> {
         }
     }
 
-    /// Is nothing wrong with this value so far? An absent one is its default.
+    /// True when nothing is wrong with this value so far. An absent one is its default.
     fn is_sound(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split('.').collect();
         let extent = self.document.extent(&parts);
@@ -218,7 +218,7 @@ fn bad_address(url: &str) -> Option<&'static str> {
     }
 }
 
-/// Ranges of the tables.
+/// Checks the ranges of the tables.
 fn ranges(config: &Config, rules: &mut Rules<'_, '_>) {
     config.each_outside(&mut |path, sentence| {
         // Settings of a repository that is not followed do not matter.
@@ -254,7 +254,7 @@ fn elections(raft: &RaftTiming, rules: &mut Rules<'_, '_>) {
     }
 }
 
-/// Three heartbeats may be lost before a verifier fails closed for no reason but the network.
+/// Checks that a heartbeat may be lost before a verifier fails closed for no reason but the network.
 fn freshness(feed: &FeedTiming, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("feed.heartbeat") && feed.fresh_for.0 < feed.heartbeat.0.saturating_mul(2) {
         let sentence = format!(

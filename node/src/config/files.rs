@@ -65,7 +65,7 @@ pub(super) fn check(config: &Config) -> Result<(), SecretFileError> {
     Ok(())
 }
 
-/// Members of the file's group may read it: that is how a container platform hands out secrets.
+/// Checks a secret file. Members of its group may read it: that is how a container platform hands out secrets.
 fn secret(setting: &'static str, path: &Path) -> Result<(), SecretFileError> {
     let opened = open_secret(path, Readers::OwnerAndGroup);
     opened.map(drop).map_err(|error| match error {

@@ -9,7 +9,7 @@ use super::setting::{InitialMember, LogFormat, Ranged, Setting};
 use super::table::{Documented, Row, SectionTable};
 use crate::seal::KekSource;
 
-/// No member waits longer before it stands for election.
+/// Longest election timeout: no member waits longer before it stands for election.
 pub(super) const ELECTION_MAX: Lasting = Lasting::seconds(60);
 
 config! {

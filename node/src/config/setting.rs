@@ -18,7 +18,7 @@ pub(super) trait Setting: Sized {
         faults: &mut Faults<'_>,
     ) -> Option<Self>;
 
-    /// As a document has it.
+    /// The value as a document has it.
     fn show(&self) -> Value;
 
     /// Calls `found` with the dotted path of every setting that is out of its range and the sentence about it. Only a
@@ -56,7 +56,7 @@ macro_rules! ranged {
 }
 ranged!(u32, u64, Lasting, ByteSize);
 
-/// `off` is in every range.
+/// Ranges of an interval: `off` is in every one.
 impl Ranged for Every {
     fn outside(&self, range: &RangeInclusive<Self>) -> Option<String> {
         let lasting = |every: &Self| every.0.map(Lasting);
@@ -109,7 +109,7 @@ macro_rules! as_number {
 }
 as_number!(u32, u64);
 
-/// Numbers of a document are signed.
+/// Largest number of a document, where numbers are signed.
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
 fn number(number: u64) -> Value {
@@ -211,13 +211,13 @@ fn member(mut part: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<InitialM
 #[allow(missing_docs)]
 pub struct InitialMember {
     pub id: u64,
-    /// `host:port` of its peer port.
+    /// Address of its peer port, `host:port`.
     pub peer: String,
-    /// `host:port` of its public port.
+    /// Address of its public port, `host:port`.
     pub public: String,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogFormat {

@@ -7,9 +7,9 @@ use toml::{Table, Value};
 use super::sections::{Config, sections};
 use super::table::Row;
 
-/// Longer arrays are written one item a line.
+/// Longest array on one line; longer ones are written one item a line.
 const INLINE_MAX: usize = 80;
-/// Longer lines of a comment are not made.
+/// Longest line of a comment.
 const COMMENT_MAX: usize = 109;
 
 pub(super) fn commented(config: &Config) -> String {

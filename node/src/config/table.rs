@@ -1,5 +1,5 @@
-//! How the tables of the settings become types: `section!` makes a section's struct, how it is read, shown and checked, and
-//! the rows for people; `config!` puts sections together.
+//! Macros that make types of the tables of the settings: `section!` makes a section's struct, how it is read, shown and
+//! checked, and the rows for people; `config!` puts sections together.
 //!
 //! ```text
 //! section! {
@@ -22,7 +22,7 @@ pub(super) struct Row {
 
 /// A section as the table has it.
 pub(super) struct SectionTable {
-    /// As in a document: `policy.git`.
+    /// Name as in a document: `policy.git`.
     pub(super) name: &'static str,
     pub(super) comment: &'static [&'static str],
     pub(super) rows: Vec<Row>,
@@ -114,7 +114,7 @@ macro_rules! config {
         pub struct Config { $(pub $field: $type,)+ }
 
         impl Config {
-            /// Defaults for what is absent, and for what is wrong.
+            /// Reads all settings; defaults stand for what is absent, and for what is wrong.
             pub(super) fn read(mut document: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
                 let read = Self {
                     $($field: Setting::read(&mut document, stringify!($field), faults).unwrap_or_default(),)+
@@ -127,7 +127,7 @@ macro_rules! config {
                 Table::from_iter([$((stringify!($field).to_owned(), self.$field.show()),)+])
             }
 
-            /// As [`Setting::each_outside`].
+            /// Calls `found` as [`Setting::each_outside`] does.
             pub(super) fn each_outside(&self, found: &mut dyn FnMut(&str, String)) {
                 $(self.$field.each_outside(stringify!($field), found);)+
             }

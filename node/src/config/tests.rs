@@ -1,4 +1,4 @@
-//! Which settings are refused, and in which words.
+//! Settings that are refused, and the words in which they are.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,9 +1,9 @@
-//! What a commit means for the policy that stands. Pure: git and the cluster are asked by others.
+//! Meaning of a commit for the policy that stands. Pure: git and the cluster are asked by others.
 
 use hessra_revocation::{Hash, Revision};
 use hessra_state::{PolicyOrigin, PolicyVersions};
 
-/// What the settings allow.
+/// Exceptions that the settings allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Permitted {
     /// A commit that does not descend from the one applied last.
@@ -12,16 +12,16 @@ pub(super) struct Permitted {
     pub(super) correct_drift: bool,
 }
 
-/// What is to be done.
+/// Decision on a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// What stands is what the commit says.
+    /// The policy that stands is that of the commit.
     InSync,
-    /// Put it in the place of this revision.
+    /// The commit's policy takes the place of this revision.
     Apply { based_on: Revision },
     /// The newest commit was applied, and then something else by hand.
     Drift,
-    /// It does not descend from this commit, which was applied last.
+    /// The commit does not descend from this one, which was applied last.
     Rewind { applied: String },
 }
 
@@ -36,7 +36,7 @@ pub(super) fn applied_last(versions: &PolicyVersions) -> Option<&str> {
         })
 }
 
-/// `descends`: the commit is the one applied last, or descends from it; true when none was applied.
+/// Decides on a commit. `descends`: it is the one applied last, or descends from it; true when none was applied.
 pub(super) fn decide(
     versions: &PolicyVersions,
     commit: &str,

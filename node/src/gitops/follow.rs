@@ -31,7 +31,7 @@ pub struct Following {
     followed: Followed,
 }
 
-/// Why the policy of the repository is not what stands.
+/// Error that keeps the policy of the repository from being the one that stands.
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error(transparent)]
@@ -65,7 +65,7 @@ struct Read {
 }
 
 impl Following {
-    /// `None`: the settings name no repository. `folder` is for git alone.
+    /// The following of the repository; `None`: the settings name none. `folder` is for git alone.
     #[must_use]
     pub fn new(
         consensus: Consensus,
@@ -167,7 +167,7 @@ impl Following {
     async fn settle(&mut self, read: Read) -> Result<&'static str, FollowError> {
         let leads = self.consensus.raft().is_leader();
         if leads {
-            // Whoever has just begun to lead may not have applied what the leader before it committed.
+            // A new leader may not have applied what the leader before it committed.
             let deadline = self.consensus.deadline();
             let linear = self.consensus.linearize(deadline).await;
             linear.map_err(FollowError::cluster)?;
@@ -262,7 +262,7 @@ impl Following {
     }
 }
 
-/// Printable, and no longer than the state keeps.
+/// The printable text of a story, no longer than the state keeps.
 fn bounded(story: &str) -> String {
     let mut bounded = String::new();
     for letter in story.chars().filter(|letter| !letter.is_control()) {

@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Of what the program says on stderr, for the log.
+/// Bytes that are kept of what the program says on stderr, for the log.
 const COMPLAINT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a block of `ulimit -f`, as POSIX has it.
 const BLOCK: u64 = 512;
-/// Where programs are when this process was told nothing.
+/// Search path of programs when this process has none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What a run may cost.
+/// Limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) time: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Bounds {
     pub(super) output_bytes: usize,
 }
 
-/// How it ended.
+/// Outcome of a run.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) success: bool,
@@ -38,7 +38,7 @@ pub(super) struct Ended {
     pub(super) complaint: String,
 }
 
-/// Why it did not end by itself.
+/// Error of a run that could not start, or did not end by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RunError {
     #[error("`{0}` cannot be started: {1}. Install it on this machine")]
@@ -116,7 +116,7 @@ impl Drop for Group {
     }
 }
 
-/// Up to `most` bytes, then the pipe is closed. A pipe that breaks has ended.
+/// Reads up to `most` bytes, then closes the pipe. A pipe that breaks has ended.
 async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
@@ -126,7 +126,7 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
     bytes
 }
 
-/// All of it is read, so that who writes is never held up; the last `most` bytes are kept.
+/// Reads all of it, so that the writer is never held up; keeps the last `most` bytes.
 async fn read_end(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
     let mut end = Vec::new();
     let Some(mut pipe) = pipe else {
@@ -141,7 +141,7 @@ async fn read_end(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> 
 }
 
 fn last_line(bytes: &[u8]) -> String {
-    /// What fits a log line.
+    /// Characters that fit a log line.
     const MOST: usize = 300;
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
@@ -206,7 +206,7 @@ mod tests {
             .trim()
             .parse()
             .unwrap();
-        // Killed it is a zombie at most, until whoever inherits it looks.
+        // Killed it is a zombie at most, until the process that inherits it looks.
         let gone = || {
             let stat = std::fs::read_to_string(format!("/proc/{started}/stat"));
             stat.map_or(true, |stat| stat.contains(") Z "))

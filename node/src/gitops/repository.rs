@@ -14,12 +14,12 @@ use hessra_state::limits::POLICY_BYTES_MAX;
 use super::process::{Bounds, Ended, RunError, run};
 use crate::config::PolicyGit;
 
-/// Where the branch is kept in our own copy.
+/// Ref of the branch in our own copy.
 const HEAD: &str = "refs/followed/head";
-/// Ids, listings, names: short.
+/// Largest answer other than a file: ids, listings and names are short.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Why a look at the repository failed.
+/// Error of a look at the repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum GitError {
@@ -70,12 +70,12 @@ pub(super) struct Repository {
 }
 
 impl Repository {
-    /// In a folder that is ours alone; made when it is needed.
+    /// A copy in a folder that is ours alone; made when it is needed.
     pub(super) fn new(folder: PathBuf, settings: PolicyGit) -> Self {
         Self { folder, settings }
     }
 
-    /// Brings the branch here; the full id of its newest commit.
+    /// Fetches the branch; returns the full id of its newest commit.
     pub(super) async fn fetch(&self) -> Result<String, GitError> {
         self.prepare().await?;
         let branch = format!("+refs/heads/{}:{HEAD}", self.settings.branch);
@@ -91,7 +91,7 @@ impl Repository {
             &branch,
         ];
         let fetched = self.git("fetch", &arguments).await;
-        // Whatever came: what is too large must not stay.
+        // Looked at after a failure too: what is too large must not stay.
         self.check_size()?;
         fetched?;
         let revision = format!("{HEAD}^{{commit}}");
@@ -104,7 +104,7 @@ impl Repository {
         Ok(text(answer).trim().to_owned())
     }
 
-    /// Was the commit signed by one of the allowed signers? Asked only when there is a list of them.
+    /// Verifies that the commit was signed by one of the allowed signers, when there is a list of them.
     pub(super) async fn verify(&self, commit: &str) -> Result<(), GitError> {
         if self.settings.allowed_signers.as_os_str().is_empty() {
             return Ok(());
@@ -125,7 +125,7 @@ impl Repository {
         })
     }
 
-    /// Is `new` the commit `old`, or does it descend from it? No, when `old` is not known here.
+    /// True when `new` is the commit `old` or descends from it. False when `old` is not known here.
     pub(super) async fn descends(&self, new: &str, old: &str) -> Result<bool, GitError> {
         let ended = self
             .run(
@@ -160,7 +160,7 @@ impl Repository {
         })
     }
 
-    /// `None`: the commit has no such file.
+    /// Reads a file of a commit; `None`: the commit has no such file.
     async fn file(&self, commit: &str, name: &str) -> Result<Option<String>, GitError> {
         let path = self.path(name);
         let listing = self
@@ -315,7 +315,7 @@ impl Repository {
     }
 }
 
-/// What holds whatever is followed.
+/// Settings that hold for every repository.
 const LOCKED_DOWN: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -340,7 +340,7 @@ const LOCKED_DOWN: &[&str] = &[
     "gpg.x509.program=false",
 ];
 
-/// `file`, `ssh` or `https`, as the configuration allows.
+/// Protocol of an address: `file`, `ssh` or `https`, as the configuration allows.
 pub(crate) fn protocol(url: &str) -> &'static str {
     if url.starts_with("https://") {
         "https"
@@ -351,7 +351,7 @@ pub(crate) fn protocol(url: &str) -> &'static str {
     }
 }
 
-/// For a shell.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }

@@ -1,4 +1,4 @@
-//! What a commit means for what stands.
+//! Meaning of a commit for the policy that stands.
 
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{

@@ -1,4 +1,4 @@
-//! May this node issue at all, and may anything be issued to this one?
+//! Admission: whether this node may issue at all, and whether anything may be issued to this identity.
 //!
 //! Every way to a token passes here: a node whose knowledge is older than its bound issues nothing, and nothing is issued
 //! to whom a permanent rule or a live lock covers, nor over a certificate that is revoked.
@@ -18,7 +18,7 @@ use crate::tls::PeerCertificate;
 
 /// The basis of one decision: taken once, so that all of the decision is about one revision.
 pub(super) struct Basis {
-    /// Of the request that is decided.
+    /// Context of the request that is decided.
     pub(super) context: RequestContext,
     pub(super) state: Arc<State>,
     pub(super) policy: Arc<PolicyView>,
@@ -88,7 +88,7 @@ impl Issuer {
     }
 }
 
-/// Nothing is issued to whom a permanent rule or a live lock covers, nor over a certificate that is revoked.
+/// Refuses an identity that a permanent rule or a live lock covers, and a certificate that is revoked.
 pub(super) fn not_revoked(
     basis: &Basis,
     identity: &Identity,
@@ -114,8 +114,8 @@ pub(super) fn not_revoked(
     }
 }
 
-/// A certificate is not issued anew by us, so a revoked one stays refused until the revocation is lifted, even when the
-/// rule is only about what was issued over it so far.
+/// Refuses a revoked certificate. It is not issued anew by us, so it stays refused until the revocation is lifted, even
+/// when the rule is only about what was issued over it so far.
 pub(super) fn certificate_is_good(
     basis: &Basis,
     identity: &Identity,

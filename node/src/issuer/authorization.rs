@@ -1,4 +1,4 @@
-//! Authorization tokens: one operation on one resource, for whoever may.
+//! Authorization tokens: one operation on one resource, for callers that may do it.
 //!
 //! The resource's configuration chooses the kind of token: a plain one, one that each service of a chain must attest, or
 //! one that is of no use until every party has signed.
@@ -32,10 +32,10 @@ pub struct Pending {
 }
 
 impl Issuer {
-    /// An authorization token for an operation on a resource, and whose signatures it still needs.
+    /// An authorization token for an operation on a resource, and the parties whose signatures it still needs.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn authorization_token(
         &self,
         context: &RequestContext,
@@ -93,7 +93,7 @@ impl Issuer {
     }
 }
 
-/// What a plain token cannot promise is not given out as one: it would be a way around the rules of the operation.
+/// Refuses a plain token where the operation has rules: it cannot promise them, and would be a way around them.
 fn needs_no_capability(basis: &Basis, request: &AuthorizationRequest) -> Result<(), Problem> {
     let rules = basis
         .policy
@@ -109,7 +109,7 @@ fn needs_no_capability(basis: &Basis, request: &AuthorizationRequest) -> Result<
     Err(Problem::new(Kind::Denied, "capability_required", sentence))
 }
 
-/// The facts of a token for this request, whatever else is demanded of its holder.
+/// The facts of a token for this request, apart from what else is demanded of its holder.
 pub(super) fn parameters(
     basis: &Basis,
     asking: &Asking,
@@ -151,7 +151,7 @@ pub(super) fn parties(resource: &Resource) -> Result<Vec<ServiceNode>, Problem> 
 
 fn service_node(component: &str, key: &str) -> Result<ServiceNode, Problem> {
     let key = key.parse::<ThirdPartyKey>().map_err(|reason| {
-        // The policy was checked when it was loaded; whoever reads this has a key that Biscuit alone refuses.
+        // The policy was checked when it was loaded: this key is one that Biscuit alone refuses.
         error!(component, %reason, "a key of the policy cannot be used");
         let sentence =
             "a key in the configuration of this resource cannot be used: tell its operators";

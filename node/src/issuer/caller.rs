@@ -1,4 +1,4 @@
-//! Who asks: a client certificate that the policy names, an identity token, or both when they say the same.
+//! Callers: a client certificate that the policy names, an identity token, or both when they say the same.
 
 use hessra_revocation::{Identity, TokenId};
 use hessra_sdk_core::{DomainClaim, Purpose, Request, Verified};
@@ -11,10 +11,11 @@ use crate::policy::without_scheme;
 use crate::problem::{Kind, Problem};
 use crate::tls::PeerCertificate;
 
-/// Seconds. Clients limit a token to five when they send it; their clocks may be as much ahead.
+/// Seconds that a limited token may have left. Clients limit a token to five when they send it; their clocks may be as
+/// much ahead.
 const JUST_IN_TIME_MAX: u64 = 10;
 
-/// Who asks, as far as the connection and the header say.
+/// A caller, as far as the connection and the header say.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Caller {
@@ -22,12 +23,12 @@ pub struct Caller {
     pub bearer: Option<String>,
 }
 
-/// Who asks, proved.
+/// A caller, proved.
 #[derive(Clone)]
 pub(super) struct Asking {
     pub(super) actor: Identity,
     pub(super) subject: Identity,
-    /// It showed an identity token.
+    /// True when it showed an identity token.
     pub(super) bearer: bool,
     /// The realm that its token is restricted to.
     pub(super) domain: Option<String>,
@@ -38,7 +39,7 @@ pub(super) struct Asking {
     pub(super) certificate: Option<[u8; 32]>,
 }
 
-/// What an identity is used for.
+/// The purpose for which an identity is used.
 pub(super) fn purpose(resource: &str, operation: &str) -> Purpose {
     Purpose {
         resource: resource.to_owned(),
@@ -132,7 +133,7 @@ fn identify_by_certificate(
     })
 }
 
-/// Both were presented: they must say the same. The words are looked for by published clients.
+/// Checks that a certificate and a token that were both presented say the same. Published clients look for the words.
 pub(super) fn same_identity(
     certificate: &PeerCertificate,
     actor: &Identity,
@@ -151,9 +152,10 @@ pub(super) fn same_identity(
     ))
 }
 
-/// Some clients must show a token that was limited for this one request: one that is stolen on the way is of no use.
+/// Checks that a client that must show a token limited for this one request does: one that is stolen on the way is of
+/// no use.
 ///
-/// It holds for whoever acts below them too.
+/// The rule holds for all that act below such a client too.
 fn just_in_time(basis: &Basis, verified: &Verified) -> Result<(), Problem> {
     let required = verified.chain().iter().any(|identity| {
         let client = basis.policy.client(identity);

@@ -2,7 +2,7 @@
 //!
 //! The policy says what an operation requires: designations, a single use, a context. A context that is shown grows by
 //! what the resource exposes a session to, and is replaced before the capability is given out: the replicated latest
-//! version counts, so that nobody goes back to before it saw something.
+//! version counts, so that no session goes back to before it saw something.
 
 use data_encoding::HEXLOWER;
 use hessra_sdk_core::{
@@ -27,35 +27,35 @@ use crate::policy::{OperationRules, ResourceKind};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 
-/// Says that this authority itself activates a latent capability.
+/// Word for this authority as the activator of a latent capability.
 const AUTHORITY: &str = "authority";
 
-/// What a capability is asked for.
+/// A request for a capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct CapabilityRequest {
     pub authorization: AuthorizationRequest,
-    /// Label and value.
+    /// Label and value of each.
     pub designations: Vec<(String, String)>,
-    /// Label, value, and the key of who says so.
+    /// Label, value, and the key of the party that says so.
     pub attested: Vec<(String, String, String)>,
     /// The one verifier that it is for.
     pub anchor: Option<String>,
-    /// Inert until the holder of this key activates it; `authority`: until this cluster does.
+    /// Key whose holder activates it, inert until then; `authority`: this cluster does.
     pub activator_key: Option<String>,
     /// The latest context of the caller's session.
     pub context: Option<String>,
-    /// Seconds; bounded by the policy.
+    /// Lifetime in seconds; bounded by the policy.
     pub duration: Option<u64>,
 }
 
 /// A capability, and the step that must be agreed on before it is given out.
 pub struct Capability {
-    /// For its caller.
+    /// The token for its caller.
     pub issued: Issued,
-    /// It is good once.
+    /// True when it is good once.
     pub single_use: bool,
-    /// How the caller's session grows; `None` when it does not.
+    /// Growth of the caller's session; `None` when it does not grow.
     pub growth: Option<Growth>,
 }
 
@@ -63,7 +63,7 @@ impl Issuer {
     /// A capability for an operation on a resource. It must not leave this node before its growth is agreed on.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn capability(
         &self,
         context: &RequestContext,
@@ -77,7 +77,7 @@ impl Issuer {
     /// Activates a latent capability of somebody else, when it waits for this authority.
     ///
     /// # Errors
-    /// Why it is not activated.
+    /// The request is refused, or cannot be decided here now.
     pub fn activated(
         &self,
         context: &RequestContext,
@@ -269,7 +269,7 @@ fn third_party_key(field: &str, text: &str) -> Result<ThirdPartyKey, Problem> {
     })
 }
 
-/// 128 bits: no two capabilities share a use, and nobody spends one that it was not shown.
+/// A facet of 128 random bits: no two capabilities share a use, and a use is spent only by those that it was shown.
 fn random_facet() -> String {
     HEXLOWER.encode(&random_16())
 }

@@ -4,8 +4,8 @@
 //! begin ─▶ version 1 ── exposed to a label ─▶ version 2 ─▶ …      the log orders the steps
 //!                └──── shown again: refused, it is not the latest
 //! ```
-//! A step is agreed on first and minted afterwards. Its request id names what is asked, content and all: whoever lost the
-//! answer asks again and gets the same version; the same id cannot stand for fewer exposures.
+//! A step is agreed on first and minted afterwards. Its request id names what is asked, content and all: a caller that
+//! lost the answer asks again and gets the same version; the same id cannot stand for fewer exposures.
 
 use hessra_revocation::{TokenId, UnixSeconds};
 use hessra_sdk_core::{ContextParameters, DenyReason, Request, Session, Verified, mint_context};
@@ -24,7 +24,7 @@ use crate::edge::{random_16, system_random};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 
-/// Separates these digests from all others made by this product.
+/// Domain of these digests: separates them from all others made by this product.
 const DOMAIN: &[u8] = b"hessra context step v1\n";
 /// Seconds that a session lives when it does not say: an hour of work.
 const SESSION_SECONDS: u64 = 3_600;
@@ -39,9 +39,9 @@ pub(super) struct Shown {
 
 /// A step of a session, and what is minted once it is agreed on.
 pub struct Growth {
-    /// For the ledger.
+    /// The step for the ledger.
     pub step: ContextStep,
-    /// Names the step and its content.
+    /// Request id that names the step and its content.
     pub request: RequestId,
     parameters: ContextParameters,
 }
@@ -50,7 +50,7 @@ impl Issuer {
     /// A session of the caller's that begins now. `duration`: seconds; bounded by the policy.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn begun_context(
         &self,
         context: &RequestContext,
@@ -64,7 +64,7 @@ impl Issuer {
     /// The next version of the caller's context, with these exposures more.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn extended_context(
         &self,
         context: &RequestContext,
@@ -162,7 +162,8 @@ impl Issuer {
         })
     }
 
-    /// A step that is agreed on and then cannot be minted would leave its session without a context: it is tried before.
+    /// Tries whether a step can be minted before it is agreed on: otherwise its session could be left without a
+    /// context.
     pub(super) fn mintable(&self, growth: Growth) -> Result<Growth, Problem> {
         mint_context(&self.signer()?, &growth.parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
@@ -201,7 +202,7 @@ impl Shown {
     /// The step to a version with these labels more; `None` when it has them, and is the latest.
     ///
     /// # Errors
-    /// It is not the latest.
+    /// The context is not the latest.
     pub(super) fn growth(
         &self,
         basis: &Basis,
@@ -245,7 +246,7 @@ impl Shown {
         self.verified.expires_at()
     }
 
-    /// The latest that is known here, or the one before it when this very step made the latest.
+    /// Checks that it is the latest that is known here, or the one before it when this very step made the latest.
     fn is_latest(&self, basis: &Basis, request: RequestId) -> Result<(), Problem> {
         let outdated = |sentence: String| Problem::new(Kind::Denied, "context_outdated", sentence);
         let latest = basis.state.context(&SessionId(self.session.id));
@@ -264,7 +265,7 @@ impl Shown {
     }
 }
 
-/// Somebody whom the policy knows, however it asked.
+/// Checks that the policy knows the caller, however it asked.
 fn known(basis: &Basis, asking: &Asking) -> Result<(), Problem> {
     if basis.policy.client(&asking.actor).is_some()
         || basis.policy.realm_of(&asking.actor).is_some()

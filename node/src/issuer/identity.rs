@@ -22,7 +22,7 @@ impl Issuer {
     /// seconds written as digits.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn identity_token(
         &self,
         context: &RequestContext,
@@ -76,7 +76,7 @@ impl Issuer {
     }
 }
 
-/// Seconds. `longest` is what the policy grants.
+/// Lifetime that is asked for, in seconds. `longest` is what the policy grants.
 fn requested_ttl(
     identifier: Option<&str>,
     identity: &Identity,

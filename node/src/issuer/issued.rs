@@ -11,9 +11,9 @@ use super::admission::Basis;
 #[allow(missing_docs)]
 pub struct Issued {
     pub token: String,
-    /// Seconds.
+    /// Lifetime in seconds.
     pub expires_in: u64,
-    /// As the policy spells it.
+    /// Identity as the policy spells it.
     pub identity: String,
 }
 

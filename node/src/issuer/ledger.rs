@@ -1,8 +1,8 @@
-//! What the whole cluster must agree on before this node says yes: uses of what may be used once, and versions of
-//! contexts.
+//! Ledger of what the whole cluster must agree on before this node says yes: uses of what may be used once, and
+//! versions of contexts.
 //!
 //! Both are commands of the replicated log: the first one wins, wherever it was asked. An outcome that is not known is
-//! never yes. Whoever wants to be able to ask again names its use with bits that nobody else knows: two that share a
+//! never yes. A caller that wants to be able to ask again names its use with bits that no other knows: two that share a
 //! name are one use, and both are told that they won.
 
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::world::Consensus;
 
-/// Separates these digests from all others made by this product.
+/// Domain of these digests: separates them from all others made by this product.
 const DOMAIN: &[u8] = b"hessra use v1\n";
-/// An election and a retry fit in, and the request itself ends after ten seconds.
+/// Time for the commands of one request: an election and a retry fit in, and the request itself ends after ten seconds.
 const DEADLINE: Duration = Duration::from_secs(6);
 
-/// Names one use: 128 bits that whoever uses drew at random.
+/// Name of one use: 128 bits that its user drew at random.
 #[derive(Clone, Copy)]
 pub struct UseId([u8; 16]);
 
 impl UseId {
-    /// For a use that is not asked about again.
+    /// A name for a use that is not asked about again.
     #[must_use]
     pub fn random() -> Self {
         Self(random_16())
     }
 
-    /// 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     ///
     /// # Errors
     /// Something else.
@@ -49,7 +49,7 @@ impl UseId {
         })
     }
 
-    /// Of one facet: the same name for two facets is two requests.
+    /// Request id of one facet: the same name for two facets is two requests.
     fn request(&self, spend: &Spend) -> RequestId {
         let mut digest = Sha256::new_with_prefix(DOMAIN);
         digest.update(self.0);
@@ -77,7 +77,7 @@ impl Ledger {
     /// Uses up everything that a token may be used for once. The same use, asked again, has the same answer.
     ///
     /// # Errors
-    /// Used before; or nobody knows. What came before it in the list is used up nevertheless.
+    /// Used before; or the outcome is not known. What came before it in the list is used up nevertheless.
     pub async fn spend(
         &self,
         context: &RequestContext,
@@ -103,7 +103,7 @@ impl Ledger {
     /// `request` names what is asked, content and all: the same step, asked again, gets the same version.
     ///
     /// # Errors
-    /// Not the latest version; or nobody knows.
+    /// Not the latest version; or the outcome is not known.
     pub async fn step(
         &self,
         context: &RequestContext,
@@ -123,7 +123,7 @@ impl Ledger {
     /// Returns when this node knows everything that was agreed on before the call.
     ///
     /// # Errors
-    /// Nobody can say.
+    /// The quorum does not confirm it in time.
     pub async fn catch_up(&self) -> Result<(), Problem> {
         let confirmed = self.consensus.linearize(Instant::now() + DEADLINE).await;
         confirmed.map(|_| ()).map_err(|_| {

@@ -21,7 +21,7 @@ impl Issuer {
     /// An identity token for a member of the caller's realm. `duration`: seconds; bounded by the policy.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn minted_identity(
         &self,
         context: &RequestContext,
@@ -99,7 +99,7 @@ fn member(realm: &Identity, subject: &str) -> Result<Identity, Problem> {
     Err(Problem::new(Kind::Denied, "outside_realm", sentence))
 }
 
-/// No sentence is as long as what somebody may send.
+/// Beginning of a text for a sentence: a caller may send more than one should hold.
 pub(super) fn shown(text: &str) -> String {
     const SHOWN_MAX: usize = 120;
     text.chars().take(SHOWN_MAX).collect()

@@ -16,7 +16,7 @@ pub(super) fn method(certificate: bool, bearer: bool) -> &'static str {
 }
 
 impl Caller {
-    /// See [`method`].
+    /// The word of [`method`] for this caller.
     pub(super) fn method(&self) -> &'static str {
         method(self.certificate.is_some(), self.bearer.is_some())
     }

@@ -1,4 +1,4 @@
-//! May who asks do what it asks for?
+//! Permission: whether the caller may do what it asks for.
 
 use hessra_revocation::Identity;
 
@@ -8,7 +8,7 @@ use super::right::AuthorizationRequest;
 use crate::policy::{Denied, PolicyView, nearest, without_scheme};
 use crate::problem::{Kind, Problem};
 
-/// Rights, and the realm where one is named.
+/// Checks the rights, and the realm where one is named.
 pub(super) fn permitted(
     policy: &PolicyView,
     asking: &Asking,
@@ -27,7 +27,7 @@ pub(super) fn permitted(
     decision.map_err(|refusal| denied(&refusal, policy, &asking.actor))
 }
 
-/// A token that a realm minted is as good as the realm is now, and the role as it was: both must permit.
+/// Checks a token that a realm minted. It is as good as the realm is now, and the role as it was: both must permit.
 fn realm_stands(policy: &PolicyView, asking: &Asking) -> Result<(), Problem> {
     let Some(domain) = &asking.domain else {
         return Ok(());
@@ -59,7 +59,7 @@ fn realm_stands(policy: &PolicyView, asking: &Asking) -> Result<(), Problem> {
     Err(Problem::new(Kind::Denied, "role_changed", sentence))
 }
 
-/// The domain that was named is the actor's own realm, or the actor itself.
+/// Checks that the domain that was named is the actor's own realm, or the actor itself.
 fn in_domain(policy: &PolicyView, actor: &Identity, domain: &str) -> Result<(), Problem> {
     let itself = policy.client(actor).filter(|client| client.is_realm());
     let mut realms: Vec<&str> = itself.map(|_| actor.path()).into_iter().collect();

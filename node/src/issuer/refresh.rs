@@ -1,6 +1,6 @@
 //! A fresh identity token in the place of one that still lives, with nothing shown but that token.
 //!
-//! Whoever holds a token can refresh it, so refreshing must end: the policy bounds how often and for how long after the
+//! Any holder of a token can refresh it, so refreshing must end: the policy bounds how often and for how long after the
 //! first issue, and the facts of the token say where it stands. A fresh token records the ids of all those before it, so
 //! a revocation of one reaches what was made of it. A token that was delegated or limited by its holder is not refreshed:
 //! that would give more than was passed on.
@@ -22,25 +22,25 @@ use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::tls::PeerCertificate;
 
-/// Longest chain of refreshes, whatever the policy says: each adds an id to the token, which may record 32, and sixteen
-/// are for the blocks of a token that is exchanged.
+/// Longest chain of refreshes, for any policy: each adds an id to the token, which may record 32, and sixteen are for
+/// the blocks of a token that is exchanged.
 pub(super) const REFRESHES_MAX: u32 = 16;
 
-/// What comes with a refresh.
+/// A request for a refresh.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct RefreshRequest {
     pub certificate: Option<PeerCertificate>,
     pub current_token: String,
-    /// Nothing, or whose token it is.
+    /// Identity that the token is of, or nothing.
     pub identifier: Option<String>,
 }
 
 impl Issuer {
-    /// A fresh token for whom a token was issued to.
+    /// A fresh token for the client that a token was issued to.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn refreshed_token(
         &self,
         context: &RequestContext,
@@ -96,7 +96,7 @@ impl Issuer {
     }
 }
 
-/// As it was issued: nothing was appended, and it is no member of a realm.
+/// Checks that the token is as it was issued: nothing was appended, and it is no member of a realm.
 fn whole(current: &Verified) -> Result<(), Problem> {
     if !current.is_attenuated() {
         return Ok(());
@@ -156,7 +156,7 @@ fn next(current: &Verified, client: &Client) -> Result<Refreshed, Problem> {
     })
 }
 
-/// Seconds: what the policy grants, and never beyond the age at which refreshing ends.
+/// Lifetime in seconds: what the policy grants, and never beyond the age at which refreshing ends.
 fn lifetime(basis: &Basis, client: &Client, refreshed: Refreshed) -> Result<u64, Problem> {
     let end = refreshed
         .first_issued_at

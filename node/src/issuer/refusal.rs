@@ -1,4 +1,4 @@
-//! What a refusal of the policy or of the mint becomes for a client.
+//! Refusals of the policy and of the mint, as clients read them.
 //!
 //! A typo gets the nearest word that the caller itself may use, and no other: what others may do is not told.
 
@@ -23,7 +23,7 @@ pub(super) fn refused(denied: &Denied) -> Problem {
     Problem::new(kind, denied.code(), denied.to_string())
 }
 
-/// As [`refused`], with the word that was probably meant.
+/// The refusal that [`refused`] makes, with the word that was probably meant.
 pub(super) fn denied(denied: &Denied, policy: &PolicyView, actor: &Identity) -> Problem {
     let mut problem = refused(denied);
     if let Denied::NotPermitted {

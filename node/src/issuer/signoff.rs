@@ -26,7 +26,7 @@ impl Issuer {
     /// The token with this cluster's signature.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn signed_off(
         &self,
         context: &RequestContext,
@@ -71,7 +71,8 @@ impl Issuer {
     }
 }
 
-/// To whom the token grants this, when no rule covers it. Its signatures are checked when something is added to it.
+/// Identity to which the token grants this, when no rule covers it. Its signatures are checked when something is added
+/// to it.
 pub(super) fn grants(
     basis: &Basis,
     token: &str,
@@ -120,7 +121,7 @@ fn uncovered(basis: &Basis, token: &Token, facts: &TokenFacts) -> Result<(), Pro
     }
 }
 
-/// Which party of the resource this cluster is.
+/// The party of the resource that this cluster is.
 fn component(
     basis: &Basis,
     signer: &TokenSigner,

@@ -1,4 +1,5 @@
-//! Using a capability: is it good for this, and what must the ledger of the cluster say before anybody acts on it?
+//! Uses of a capability: whether it is good for this, and what the ledger of the cluster must say before anybody acts
+//! on it.
 //!
 //! A facet is named by the token that has it and by its own word, and kept until the *authority block* of that token
 //! ends. A holder can make a copy end earlier; if that copy's end counted, its use would be forgotten while the original
@@ -17,18 +18,18 @@ use super::verification::not_good;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 
-/// Separates these digests from all others made by this product.
+/// Domain of these digests: separates them from all others made by this product.
 const DOMAIN: &[u8] = b"hessra facet v1\n";
 
-/// What somebody wants to do with a capability.
+/// A use that is to be made of a capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Use {
-    /// `None`: whoever holds it.
+    /// Identity of its user; `None`: any holder.
     pub subject: Option<String>,
     pub resource: String,
     pub operation: String,
-    /// What it is about: label and value.
+    /// Label and value of what it is about.
     pub designations: Vec<(String, String)>,
 }
 

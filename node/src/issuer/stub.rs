@@ -18,16 +18,16 @@ use crate::policy::ResourceKind;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 
-/// What a stub is asked for.
+/// A request for a stub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct StubRequest {
     pub target_identity: String,
     pub resource: String,
     pub operation: String,
-    /// `ed25519/HEX` or `secp256r1/HEX`.
+    /// Key of the holder that binds it: `ed25519/HEX` or `secp256r1/HEX`.
     pub prefix_attenuator_key: String,
-    /// Seconds; bounded by the policy.
+    /// Lifetime in seconds; bounded by the policy.
     pub duration: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Issuer {
     /// A stub for the target, which the policy lets the caller ask for.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The request is refused, or cannot be decided here now.
     pub fn stub(
         &self,
         context: &RequestContext,
@@ -98,7 +98,7 @@ impl Issuer {
     }
 }
 
-/// The target, for whom the caller may ask and who may do it.
+/// The target, for which the caller may ask and which may do it.
 fn target(basis: &Basis, asking: &Asking, request: &StubRequest) -> Result<Identity, Problem> {
     let target = Identity::parse(&request.target_identity).map_err(|error| {
         let sentence = format!(
@@ -111,7 +111,7 @@ fn target(basis: &Basis, asking: &Asking, request: &StubRequest) -> Result<Ident
         let client = basis.policy.client(identity);
         client.is_some_and(|client| client.may_request_stub_for(&target))
     };
-    // Both: what a holder may not ask for, who it delegates to may not either.
+    // Both: what a holder may not ask for, its delegates may not either.
     if !may(&asking.subject) || !may(&asking.actor) {
         let sentence = format!("`{}` may not ask for stubs for `{target}`", asking.actor);
         return Err(Problem::new(Kind::Denied, "not_permitted", sentence));

@@ -1,4 +1,4 @@
-//! Is a token good? For clients that hold no key, with every revocation that this node knows.
+//! Verification of tokens for clients that hold no key, with every revocation that this node knows.
 
 use hessra_revocation::Identity;
 use hessra_sdk_core::{DenyReason, Evidence, Limits, Request, Token, Verified};
@@ -11,7 +11,7 @@ use crate::policy::ResourceKind;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 
-/// What a token is said to permit.
+/// A claim of what a token permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Claim {
@@ -20,20 +20,20 @@ pub struct Claim {
     pub operation: String,
 }
 
-/// What a token of a service chain is said to permit, and before which service it is shown.
+/// A claim of what a token of a service chain permits, and before which service it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ChainClaim {
     pub subject: String,
     pub resource: String,
-    /// `None`: the one that the token grants, as published clients ask.
+    /// Operation; `None`: the one that the token grants, as published clients ask.
     pub operation: Option<String>,
-    /// Those before it must have attested; `None`: all.
+    /// Service before which the token is shown: those before it must have attested; `None`: all.
     pub component: Option<String>,
 }
 
 impl Issuer {
-    /// Does an authorization token permit this?
+    /// Verifies that an authorization token permits this.
     ///
     /// # Errors
     /// Not a token, not a good one, or not for this; and when this node cannot tell.
@@ -47,7 +47,8 @@ impl Issuer {
         self.answered(outcome)
     }
 
-    /// Does a token of a service chain permit this, and have the services before this one attested, in their order?
+    /// Verifies that a token of a service chain permits this, and that the services before this one have attested, in
+    /// their order.
     ///
     /// # Errors
     /// As [`Self::verify_token`]; and when the resource is no chain or the service not in it, to holders of a good token.
@@ -104,7 +105,7 @@ impl Issuer {
             let evidence = before(component);
             return self.permits(&basis, token, claim, evidence).map(|_| ());
         }
-        // Which services there are is told to who could show the token to the first of them, and to nobody else.
+        // The services are named to a caller that could show the token to the first of them, and to no other.
         if let Some(first) = nodes.first() {
             self.permits(&basis, token, claim, before(&first.component))?;
         }
@@ -143,7 +144,7 @@ fn subject(text: &str) -> Result<Identity, Problem> {
     })
 }
 
-/// What the token says that it grants; the check that follows proves it or not.
+/// Operation that the token says that it grants; the check that follows proves it or not.
 fn granted_operation(token: &str, resource: &str) -> Result<String, Problem> {
     let parsed = Token::parse(token, &Limits::default()).and_then(|token| token.facts());
     let facts = parsed.map_err(|error| not_good(&DenyReason::from(error)))?;

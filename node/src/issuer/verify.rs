@@ -1,4 +1,4 @@
-//! What a verifier that knows what this node knows says of a token.
+//! Verification of a token with what this node knows.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::admission::Basis;
 use crate::problem::{Kind, Problem};
 
 impl Issuer {
-    /// What a token proves.
+    /// Verifies a token; returns what it proves.
     ///
     /// # Errors
-    /// What `refused` makes of a denial; and that this node cannot tell.
+    /// The problem that `refused` makes of a denial; and that this node cannot tell.
     pub(super) fn verify(
         &self,
         basis: &Basis,
@@ -54,7 +54,7 @@ impl Issuer {
     }
 }
 
-/// A token that should say who asks, and does not.
+/// Refusal of a token that should name the caller, and does not.
 pub(super) fn not_identified(reason: &DenyReason) -> Problem {
     Problem::new(Kind::Unauthenticated, reason.code(), reason.to_string())
 }

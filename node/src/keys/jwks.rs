@@ -3,8 +3,8 @@
 //! ```json
 //! {"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","use":"sig","kid":"4","x":"11qYAYK…","state":"active"}]}
 //! ```
-//! Whoever reads a set believes every key in it, so there are only those that sign tokens and are not revoked. `state` is
-//! ours: a prepared key signs soon, a retired one signs no more.
+//! A reader believes every key of a set, so there are only those that sign tokens and are not revoked. `state` is ours:
+//! a prepared key signs soon, a retired one signs no more.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use hessra_state::{SealedKey, State};
 /// A set of public keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JwkSet {
-    /// By ascending id.
+    /// Keys by ascending id.
     pub keys: Vec<Jwk>,
 }
 
@@ -32,7 +32,7 @@ pub struct Jwk {
     pub kid: String,
     /// The 32 bytes of the key, base64url without padding.
     pub x: String,
-    /// Where the key is in its life.
+    /// State of the key in its life.
     pub state: &'static str,
 }
 

@@ -6,8 +6,8 @@ use crate::seal::KekRing;
 /// The key-encryption keys of this node, and the times of a rotation. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyManagement {
-    /// Seals new keys.
+    /// Key-encryption keys that seal new keys.
     pub keks: KekRing,
-    /// When keys are replaced by themselves, and how long they must have been published.
+    /// Times at which keys are replaced by themselves, and for which they must have been published.
     pub schedule: Schedule,
 }

@@ -1,7 +1,7 @@
 //! Keys that are old are replaced by the leader, unasked: a successor is prepared, published, and activated once every
 //! verifier can know it.
 //!
-//! What is to be done is decided from the state alone ([`due`]), so a new leader goes on where the last one stopped, and
+//! The steps are decided from the state alone ([`due`]), so a new leader goes on where the last one stopped, and
 //! two leaders do no harm: the state machine takes one of two answers.
 
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::signer::active_key;
 use crate::telemetry::Metrics;
 use crate::world::Consensus;
 
-/// A rotation is a matter of days; its steps are a few seconds apart.
+/// Time between looks. A rotation is a matter of days; its steps are a few seconds apart.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What to do about the keys of one purpose.
+/// A step for the keys of one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There is no successor yet.
@@ -32,16 +32,16 @@ pub enum Step {
     Activate(u32),
 }
 
-/// When keys are replaced.
+/// Times at which keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// A key signs for so long. `None`: until somebody replaces it.
+    /// Time for which a key signs. `None`: until somebody replaces it.
     pub rotate_every: Option<Duration>,
-    /// How long a successor must have been published.
+    /// Time for which a successor must have been published.
     pub published_for_min: Duration,
 }
 
-/// What is to be done now.
+/// Steps that are due now.
 #[must_use]
 pub fn due(state: &State, schedule: &Schedule, now: UnixMillis) -> Vec<Step> {
     let Some(every) = schedule.rotate_every else {
@@ -73,7 +73,7 @@ fn age(key: &SealedKey, now: UnixMillis) -> Duration {
     Duration::from_millis(now.0.saturating_sub(key.since.0))
 }
 
-/// Does what is due while this node leads, and says how old keys are; ends with `stop`.
+/// Takes the steps that are due while this node leads, and reports how old keys are; ends with `stop`.
 pub async fn run(consensus: Consensus, keks: KekRing, schedule: Schedule, stop: CancellationToken) {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

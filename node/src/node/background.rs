@@ -22,11 +22,11 @@ use crate::tls::material::Fingerprint;
 use crate::tls::{TlsError, TlsFiles, ends_at};
 use crate::world::Consensus;
 
-/// Certificates are replaced days before they end.
+/// Time between looks at the files. Certificates are replaced days before they end.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
-/// Prometheus scrapes every 15 s at most often in practice.
+/// Time between samples. Prometheus scrapes every 15 s at most often in practice.
 const SAMPLE: Duration = Duration::from_secs(5);
-/// A change of the leader is seen, and counted, within about so long.
+/// Time between samples of consensus. A change of the leader is seen, and counted, within about so long.
 const SAMPLE_CONSENSUS: Duration = Duration::from_secs(1);
 
 /// Opens keys as soon as the state makes them active.
@@ -236,7 +236,7 @@ fn sample_store(metrics: &Metrics, store: &SledEngine) {
     }
 }
 
-/// From `/proc`, which may be absent.
+/// Samples the process from `/proc`, which may be absent.
 fn sample_process(metrics: &Metrics) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,9 +1,9 @@
 //! The first start of a cluster: members, then keys and policy.
 //!
 //! Every initial member starts with the same list. The one with the lowest id begins: it makes the membership, unless
-//! another member has a log already. The node that leads then, and sees a state that is not initialized, proposes the first command:
-//! a random feed id and salt, one key each for tokens, the feed and the audit trail, the policy of its files. The state machine takes the first of
-//! them and refuses any other, so races and restarts do no harm.
+//! another member has a log already. The node that leads then, and sees a state that is not initialized, proposes the
+//! first command: a random feed id and salt, one key each for tokens, the feed and the audit trail, the policy of its
+//! files. The state machine takes the first of them and refuses any other, so races and restarts do no harm.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,12 +26,12 @@ use crate::seal::{KekRing, SealError};
 use crate::signer::Keyholder;
 use crate::world::Consensus;
 
-/// Between two looks at whether this node leads an empty state.
+/// Time between two looks at whether this node leads an empty state.
 const PAUSE: Duration = Duration::from_millis(100);
-/// One question to a member that may not be up yet.
+/// Time for one question to a member that may not be up yet.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a cluster cannot be started from this node.
+/// Error of a cluster that cannot be started from this node.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[allow(missing_docs)]
 pub enum BootstrapError {
@@ -110,7 +110,7 @@ async fn begin_membership(config: &Config, consensus: &Consensus) -> Result<(), 
         .map_err(BootstrapError::Members)
 }
 
-/// No other member can have a log before this node began: when one has, this node's own was lost.
+/// Another member that has a log. None can have one before this node began: when one has, this node's own was lost.
 async fn member_with_a_log(config: &Config, consensus: &Consensus) -> Option<u64> {
     let peers = consensus.world().peers.as_ref();
     let members = initial_members(config);

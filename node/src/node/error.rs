@@ -1,4 +1,4 @@
-//! Why a node does not start, or has ended.
+//! Errors of a node that does not start, or has ended.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::config::{ConfigError, SecretFileError};
 use crate::seal::SealError;
 use crate::tls::TlsError;
 
-/// Why a node does not run.
+/// Error of a node that does not run.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[allow(missing_docs)]
 pub enum NodeError {
@@ -57,7 +57,7 @@ pub enum NodeError {
     Stopped(Ended),
 }
 
-/// Why a running node cannot go on.
+/// Error of a running node that cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     /// Consensus has stopped: a disk error is not an answer.

@@ -20,17 +20,20 @@ use crate::ops::Operations;
 use crate::telemetry::{Collected, Metrics};
 use crate::tls::{Listener, ListenerLimits, NotAdmitted, PeerCertificate, TlsError};
 
-/// Requests under way end in milliseconds; verifiers have been told to resume elsewhere.
+/// Time for requests under way. They end in milliseconds; verifiers have been told to resume elsewhere.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Members are few, each keeps a few connections, and one connection carries everything between two of them.
+/// Most connections of the peer port. Members are few, each keeps a few connections, and one connection carries
+/// everything between two of them.
 const PEER_CONNECTIONS_MAX: u32 = 1_024;
 const PEER_STREAMS_MAX: u32 = 10_000;
-/// Consensus gives up on a request that is not answered in time, and with many under way it gives up on many at once.
+/// Most streams that a member resets at once. Consensus gives up on a request that is not answered in time, and with
+/// many under way it gives up on many at once.
 const PEER_STREAMS_RESET_MAX: usize = 10_000;
-/// hyper's own default, its answer to CVE-2023-44487 (streams opened and reset as fast as the network carries them).
+/// Most streams that a client resets at once: hyper's own default, its answer to CVE-2023-44487 (streams opened and
+/// reset as fast as the network carries them).
 const STREAMS_RESET_MAX: usize = 20;
 
-/// Where a node listens.
+/// Addresses on which a node listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Addresses {
@@ -39,7 +42,7 @@ pub struct Addresses {
     pub operations: SocketAddr,
 }
 
-/// Bound, not yet served.
+/// The listeners of a node: bound, not yet served.
 pub(super) struct Listeners {
     public: Listener,
     peer: Listener,

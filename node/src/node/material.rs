@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::signer::Keyholder;
 use crate::tls::{PeerCertificate, PeerTls, TlsFiles};
 
-/// What was read. The TLS configurations are replaced in place when their files change.
+/// Material that was read. The TLS configurations are replaced in place when their files change.
 pub(super) struct Material {
     pub(super) keys: Keyholder,
     pub(super) public_files: TlsFiles,
@@ -40,7 +40,7 @@ impl Material {
 /// Checks what the configuration's files hold: certificates, keys, policy. For `config check`.
 ///
 /// # Errors
-/// What [`super::Node::start`] would say.
+/// Those of [`super::Node::start`].
 pub fn check_material(config: &Config) -> Result<(), NodeError> {
     Material::load(config)?;
     if !config.cluster.initial_members.is_empty() {
@@ -63,7 +63,7 @@ fn tls_files(config: &Config) -> (TlsFiles, TlsFiles) {
     (public, peer)
 }
 
-/// Peers would refuse it: better to say so here.
+/// Checks that the certificate is this node's. Peers would refuse it: better to say so here.
 fn own_certificate(config: &Config, files: &TlsFiles) -> Result<(), NodeError> {
     let chain = files.chain()?;
     let names = PeerCertificate::read(&chain[0]);

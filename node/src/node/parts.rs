@@ -30,7 +30,7 @@ use crate::signer::Keyholder;
 use crate::telemetry::Metrics;
 use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 
-/// Of the data directory: the copy of the followed repository. It can be removed at any time.
+/// Folder in the data directory for the copy of the followed repository. It can be removed at any time.
 const GIT_FOLDER: &str = "policy.git";
 
 pub(super) struct Parts {
@@ -53,7 +53,7 @@ pub(super) struct Around {
     pub(super) stopping: Arc<AtomicBool>,
 }
 
-/// Writes are refused while less is free on the disk than the settings ask for.
+/// The guard that refuses writes while less is free on the disk than the settings ask for.
 struct DiskGuard(SledEngine);
 
 impl WriteGuard for DiskGuard {
@@ -176,12 +176,12 @@ impl Parts {
         ));
     }
 
-    /// Answers the other members.
+    /// The side that answers the other members.
     pub(super) fn inbound(&self) -> Inbound<NodeWorld> {
         Inbound::new(self.consensus.clone(), self.inspector.clone())
     }
 
-    /// Decides on requests for tokens.
+    /// The issuer, which decides on requests for tokens.
     pub(super) fn issuer(&self, config: &Config) -> Arc<Issuer> {
         let (state, freshness) = (self.consensus.clone(), self.consensus.clone());
         Arc::new(Issuer::new(IssuerParts {

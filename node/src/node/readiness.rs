@@ -23,7 +23,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// For the operations listener.
+    /// The answer for the operations listener.
     pub(super) fn readiness_answer(self: &Arc<Self>) -> Readiness {
         let facts = Arc::clone(self);
         Arc::new(move || facts.reasons())

@@ -1,33 +1,33 @@
-//! What is known of the followed repository.
+//! Status of the followed repository.
 
 use hessra_proto::v1;
 use hessra_revocation::{Hash, UnixMillis};
 
-/// How the last look at the repository went.
+/// Status of the followed repository at the last look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
-    /// As configured; it has no credentials.
+    /// Address as configured; it has no credentials.
     pub url: String,
-    /// As configured.
+    /// Branch as configured.
     pub branch: String,
     /// The newest commit that was fetched, verified and read.
     pub commit: Option<String>,
     /// Digest of that commit's policy.
     pub digest: Option<Hash>,
-    /// When a look last succeeded, by this node's clock.
+    /// Time of the last look that succeeded, by this node's clock.
     pub synced: Option<UnixMillis>,
-    /// Why the last look or application failed; `None` = it did not.
+    /// Reason for which the last look or application failed; `None` = it did not.
     pub error: Option<String>,
 }
 
 impl Followed {
-    /// Is the policy with this digest another than that of the newest commit? Not before a commit was read.
+    /// True when the policy with this digest is another than that of the newest commit. False before a commit was read.
     #[must_use]
     pub fn drifted(&self, current: Hash) -> bool {
         self.digest.is_some_and(|digest| digest != current)
     }
 
-    /// For operators. `current`: digest of the policy in force.
+    /// Status for operators. `current`: digest of the policy in force.
     #[must_use]
     pub fn to_wire(&self, current: Hash) -> v1::GitFollowing {
         v1::GitFollowing {

@@ -1,4 +1,4 @@
-//! What a key-encryption key does: wrap data keys, and name itself.
+//! Key-encryption keys: they wrap data keys, and name themselves.
 //!
 //! A cloud's key service is one more implementation of [`Kek`].
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{NONCE, SealError, decrypt, encrypt};
 
-/// Names a KEK without saying anything about it.
+/// Name of a KEK that says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KekId(pub [u8; 8]);
 
@@ -35,10 +35,10 @@ impl fmt::Display for KekId {
 
 /// A key-encryption key. It may live in another device; what it wraps are data keys of 32 bytes.
 pub trait Kek: fmt::Debug + Send + Sync {
-    /// Which key this is.
+    /// Id of this key.
     fn id(&self) -> KekId;
 
-    /// Where it comes from, for people.
+    /// Source of the key, for people.
     fn name(&self) -> &str;
 
     /// Wraps a data key, bound to `associated`. `random` is fresh.
@@ -70,7 +70,7 @@ pub struct MemoryKek {
 }
 
 impl MemoryKek {
-    /// `name`: where the bytes came from.
+    /// A KEK of these bytes. `name`: where they came from.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>, name: String) -> Self {
         Self { key, name }

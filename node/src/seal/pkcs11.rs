@@ -24,11 +24,11 @@ use zeroize::Zeroizing;
 use super::kek::{Kek, KekId};
 use super::{NONCE, SealError};
 
-/// NIST SP 800-38D §5.2.1.1 recommends 96 bits.
+/// Bytes of an initialization vector: NIST SP 800-38D §5.2.1.1 recommends 96 bits.
 const INITIALIZATION_VECTOR: usize = 12;
 const TAG_BITS: u64 = 128;
 
-/// Which key in which module.
+/// Place of a key in a module.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) module: PathBuf,
@@ -42,7 +42,7 @@ pub(super) struct ModuleKek {
     place: Place,
     name: String,
     context: Pkcs11,
-    /// A session belongs to one thread at a time.
+    /// The session and the key in it. A session belongs to one thread at a time.
     opened: Mutex<Opened>,
 }
 
@@ -101,7 +101,7 @@ impl ModuleKek {
     }
 }
 
-/// Why a module does not give the key. The library's errors do not hold the PIN.
+/// Error of a module that does not give the key. The library's errors do not hold the PIN.
 #[derive(Debug, thiserror::Error)]
 enum ModuleError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Where a key-encryption key comes from, as `node.toml` names it.
+//! Sources of a key-encryption key, as `node.toml` names them.
 //!
 //! | setting | where the key is |
 //! |---|---|
@@ -27,17 +27,17 @@ use super::SealError;
 use super::kek::{Kek, MemoryKek};
 use super::pkcs11::{ModuleKek, Place};
 
-/// RFC 9106 §4, second recommended option: 64 MiB, three passes, four lanes.
+/// Costs of Argon2id: RFC 9106 §4, second recommended option: 64 MiB, three passes, four lanes.
 const ARGON2: (u32, u32, u32) = (64 * 1024, 3, 4);
 /// Bytes of a secret file or a passphrase; a longer one is not what it should be.
 const SECRET_BYTES_MAX: u64 = 4096;
-/// Shorter ones are guessed, whatever the derivation costs.
+/// Least bytes of a passphrase: shorter ones are guessed at any cost of the derivation.
 const PASSPHRASE_BYTES_MIN: usize = 12;
 
-/// Where a key-encryption key comes from.
+/// Source of a key-encryption key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KekSource {
-    /// Nowhere.
+    /// No source.
     #[default]
     None,
     /// A file.
@@ -46,7 +46,7 @@ pub enum KekSource {
     Environment(String),
     /// A credential of the service manager.
     Credential(String),
-    /// Asked for on the terminal.
+    /// A passphrase, asked for on the terminal.
     Prompt,
     /// A passphrase, the first line that can be read from this descriptor.
     Descriptor(u32),
@@ -58,12 +58,12 @@ pub enum KekSource {
         token: String,
         /// Label of the key.
         object: String,
-        /// Where the PIN is.
+        /// Source of the PIN.
         pin: PinSource,
     },
 }
 
-/// Where a PIN is.
+/// Source of a PIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinSource {
     /// The first line of a file of mode 0600.
@@ -73,7 +73,7 @@ pub enum PinSource {
 }
 
 impl KekSource {
-    /// Is there one?
+    /// True when there is no source.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::None
@@ -111,7 +111,7 @@ impl KekSource {
     /// The key. `cluster` is the cluster's name: one passphrase gives two clusters two keys.
     ///
     /// # Errors
-    /// It cannot be read, is no key, or can be read by everybody.
+    /// The key cannot be read, is no key, or can be read by everybody.
     pub fn load(&self, cluster: &str) -> Result<Arc<dyn Kek>, SealError> {
         let name = self.name();
         let memory = |key| Ok(Arc::new(MemoryKek::new(key, name.clone())) as Arc<dyn Kek>);
@@ -143,7 +143,7 @@ impl KekSource {
         }
     }
 
-    /// For people.
+    /// Name of the source, for people.
     fn name(&self) -> String {
         match self {
             Self::None => "keys.kek".to_owned(),
@@ -197,7 +197,8 @@ fn hexadecimal(name: &str, text: &[u8]) -> Result<Zeroizing<[u8; 32]>, SealError
     key.map_err(|_| not_a_key())
 }
 
-/// Members of the file's group may read it: that is how container platforms and service managers hand out secrets.
+/// Reads a secret file. Members of its group may read it: that is how container platforms and service managers hand out
+/// secrets.
 fn secret_file(name: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let failed = |error: io::Error| unreadable(name, &format!("`{}`: {error}", path.display()));
     let file = open_secret(path, Readers::OwnerAndGroup).map_err(|error| match error {
@@ -233,7 +234,7 @@ fn prompt(name: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         .map_err(|error| unreadable(name, &error.to_string()))
 }
 
-/// Through the file system, which duplicates the descriptor: it stays open, and the node passes it to nobody.
+/// Reads a descriptor through the file system, which duplicates it: it stays open, and the node passes it to nobody.
 fn descriptor(name: &str, number: u32) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let read = File::open(format!("/dev/fd/{number}"))
         .and_then(|file| read_bounded(file, SECRET_BYTES_MAX));
@@ -242,8 +243,8 @@ fn descriptor(name: &str, number: u32) -> Result<Zeroizing<Vec<u8>>, SealError> 
     Ok(Zeroizing::new(first.to_vec()))
 }
 
-/// The salt is the cluster's name: members that share nothing but the passphrase come to one key, and a dictionary made
-/// for one cluster is of no use against another.
+/// Derives the key from a passphrase. The salt is the cluster's name: members that share nothing but the passphrase
+/// come to one key, and a dictionary made for one cluster is of no use against another.
 fn derive(name: &str, passphrase: &[u8], cluster: &str) -> Result<Zeroizing<[u8; 32]>, SealError> {
     if passphrase.len() < PASSPHRASE_BYTES_MIN {
         let reason = format!("it is shorter than {PASSPHRASE_BYTES_MIN} bytes");
@@ -304,7 +305,7 @@ impl fmt::Display for KekSource {
 const FORMS: &str = "write `file:PATH`, `env:NAME`, `credential:NAME`, `passphrase:prompt`, `passphrase:fd=N` or \
                      `pkcs11:token=T;object=O?module-path=PATH&pin-source=file:PATH`";
 
-/// Why a text names no key-encryption key. Never says more of it than a name or an attribute.
+/// Error of a text that names no key-encryption key. Never says more of it than a name or an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum KekSourceError {
@@ -355,7 +356,7 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(allowed) && !text.starts_with('.')
 }
 
-/// RFC 7512: attributes of the path are separated by `;`, those of the query by `&`.
+/// Parses a URI of RFC 7512: attributes of the path are separated by `;`, those of the query by `&`.
 fn module(uri: &str) -> Result<KekSource, KekSourceError> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let (mut token, mut object, mut module, mut pin) = (None, None, None, None);
@@ -390,7 +391,7 @@ fn module(uri: &str) -> Result<KekSource, KekSourceError> {
     })
 }
 
-/// Everything but the unreserved characters and the slash of paths (RFC 3986 §2.3).
+/// Escapes everything but the unreserved characters and the slash of paths (RFC 3986 §2.3).
 fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let write = |byte: u8| match plain(byte) {

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::peers::PeerDialer;
 
-/// Which nodes are cut off: no byte passes to or from them.
+/// Nodes that are cut off: no byte passes to or from them.
 #[derive(Clone, Default)]
 pub(super) struct Cuts(Arc<Mutex<BTreeMap<u64, Arc<AtomicBool>>>>);
 

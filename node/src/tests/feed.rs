@@ -85,7 +85,7 @@ impl FollowingVerifier {
         self.stream = Some((said, stream));
     }
 
-    /// One message. False = the stream is over.
+    /// Takes one message. False = the stream is over.
     async fn step(&mut self) -> bool {
         let Some((said, stream)) = &mut self.stream else {
             return false;
@@ -212,7 +212,7 @@ async fn a_node_that_is_cut_off_goes_quiet_and_its_verifiers_grow_stale_though_c
     verifier.connect(&cluster.nodes[&cut]).await;
     verifier.become_fresh().await;
     cluster.cuts.set(cut, true);
-    // Whatever still arrives, the knowledge grows older than it may be relied upon.
+    // The knowledge grows older than it may be relied upon, even while something still arrives.
     let stale = async {
         while verifier.age().unwrap() <= Duration::from_secs(2) {
             let _ = timeout(Duration::from_millis(100), verifier.step()).await;

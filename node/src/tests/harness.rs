@@ -49,7 +49,7 @@ const CLIENTS: &str = r#"
 identity = "urn:hessra:operator"
 rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
 "#;
-/// Longer than any wait in a test that passes, on a machine that does other things too.
+/// Longest wait: longer than any in a test that passes, on a machine that does other things too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn feed_key() -> SigningKey {
@@ -64,7 +64,7 @@ impl CheckpointSigner for TestSigner {
     }
 }
 
-/// Signs no checkpoint of the audit.
+/// A signer that signs no checkpoint of the audit.
 struct Unsigned;
 
 impl HeadSigner for Unsigned {
@@ -166,7 +166,7 @@ impl Node {
         Ok(committed.applied)
     }
 
-    /// A linearizable look: at which revision is the identity revoked?
+    /// A linearizable look: the revision at which the identity is revoked.
     pub(super) async fn check(&self, identity: &str) -> Option<Revision> {
         self.consensus
             .linearize(Instant::now() + PATIENCE)
@@ -391,7 +391,7 @@ fn fast() -> RaftSettings {
     }
 }
 
-/// A snapshot after so many entries, and almost no log kept below it.
+/// Settings for a snapshot after so many entries, and almost no log kept below it.
 pub(super) fn snapshots_every(entries: u64) -> RaftSettings {
     RaftSettings {
         snapshot_entries: entries,

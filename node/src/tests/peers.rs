@@ -30,7 +30,7 @@ fn by<T>(names: &[&str], message: T) -> Request<T> {
 }
 
 fn vote(cluster_id: Vec<u8>, node: u64) -> VoteRequest {
-    // A vote of the past: what is refused here is refused for who says it.
+    // A vote of the past: what is refused here is refused for its sender.
     let vote = log::Vote {
         term: 0,
         node,

@@ -35,7 +35,7 @@ use tracing::{debug, warn};
 use super::PeerCertificate;
 use crate::telemetry::Metrics;
 
-/// What connections may cost.
+/// Limits of connections.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct ListenerLimits {
@@ -50,23 +50,24 @@ pub struct ListenerLimits {
     pub header_bytes_max: u32,
 }
 
-/// After an accept error (no descriptors left) the next one would come at once.
+/// Pause after an accept error (no descriptors left): the next one would come at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// HTTP/2 flow control: what a peer may send unread, per stream and connection.
+/// Bytes that a peer may send unread, per stream and connection (HTTP/2 flow control).
 const WINDOW_BYTES: u32 = 256 * 1024;
-/// What hyper buffers for one stream that its reader does not take: ten thousand slow verifiers stay below 200 MB.
+/// Bytes that hyper buffers for one stream that its reader does not take: ten thousand slow verifiers stay below 200
+/// MB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
-/// May a caller with this certificate, or none, come in?
+/// Decision whether a caller with this certificate, or none, comes in.
 type Admission = Arc<dyn Fn(Option<&PeerCertificate>) -> Result<(), NotAdmitted> + Send + Sync>;
 
-/// Why a caller is turned away after its handshake.
+/// Error of a caller that is turned away after its handshake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// None was shown.
+    /// No certificate was shown.
     #[error("the caller showed no certificate")]
     NoCertificate,
-    /// One was shown that names no member.
+    /// A certificate was shown that names no member.
     #[error("the certificate names no node of cluster `{cluster}` (SAN URIs: {names})")]
     NotAMember {
         /// The cluster whose port this is.

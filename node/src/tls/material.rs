@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why there is no TLS with these files.
+/// Error of files that do not make TLS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TlsError {
@@ -34,15 +34,15 @@ pub enum TlsError {
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Whose certificates the other side may show.
+    /// CA whose certificates the other side may show.
     pub authority: PathBuf,
 }
 
-/// What tells that files have changed.
+/// Time and size of each file, which tell that files have changed.
 pub type Fingerprint = Vec<Option<(SystemTime, u64)>>;
 
 impl TlsFiles {
-    /// Changes whenever a file is replaced or rewritten.
+    /// Fingerprint that changes whenever a file is replaced or rewritten.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let stamp = |path: &PathBuf| {
@@ -62,7 +62,7 @@ impl TlsFiles {
         certificates(&self.certificate)
     }
 
-    /// For the public port: client certificates are requested, not required.
+    /// Server configuration of the public port: client certificates are requested, not required.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.
@@ -78,7 +78,7 @@ impl TlsFiles {
         Ok(config)
     }
 
-    /// For the peer port: a certificate of the cluster's CA is required.
+    /// Server configuration of the peer port: a certificate of the cluster's CA is required.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.
@@ -92,7 +92,7 @@ impl TlsFiles {
         Ok(config)
     }
 
-    /// For dialling members.
+    /// Client configuration for dialling members.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.

@@ -17,9 +17,10 @@ use tracing::warn;
 
 use super::{PeerCertificate, TlsError, TlsFiles};
 
-/// TCP and TLS together: a peer on another continent needs three round trips, 1 s; a dead one must not hold up long.
+/// Time for TCP and TLS together: a peer on another continent needs three round trips, 1 s; a dead one must not hold up
+/// long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A dead connection to a peer is found within two of these.
+/// Time between pings: a dead connection to a peer is found within two of these.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The client side of the peer port: this node's certificate, the cluster's CA, and whom it may speak to. Cheap to
@@ -31,7 +32,7 @@ pub struct PeerTls {
 }
 
 impl PeerTls {
-    /// From the files of the peer port.
+    /// The client side, from the files of the peer port.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.

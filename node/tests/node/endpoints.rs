@@ -9,7 +9,7 @@ use super::running::{Running, answer, shared};
 
 const CHAIN: &str = "order_service";
 
-/// As the holder of a certificate, of a token, or as nobody.
+/// Sender of a request: the holder of a certificate, of a token, or nobody.
 #[derive(Clone, Copy)]
 enum As<'a> {
     Certificate(&'a str),
@@ -169,7 +169,7 @@ async fn a_realm_mints_for_its_members_and_nobody_else_does() {
         mint(As::Certificate("alice"), "urn:hessra:alice:x").await,
         no_realm
     );
-    // Neither who the realm delegates to, nor who it minted for, is the realm.
+    // Neither a delegate of the realm nor a member that it minted for is the realm.
     let below = delegated(&running, &realm, "urn:hessra:mycompany:robot").await;
     let (status, _) = mint(As::Bearer(&below), "urn:hessra:mycompany:robot:x").await;
     assert!([401, 403].contains(&status), "{status}");
@@ -489,7 +489,7 @@ async fn who_is_no_party_does_not_sign() {
     assert_eq!(other, is(403, "not_granted"));
 }
 
-/// What each endpoint is asked in the tests of the gate, by somebody of the policy.
+/// Request to each endpoint in the tests of the gate, by somebody of the policy.
 fn every_request(identity: &str) -> Vec<(&'static str, Value)> {
     let wanted = json!({ "resource": "api", "operation": "read" });
     vec![

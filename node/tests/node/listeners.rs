@@ -1,4 +1,4 @@
-//! Who comes in, and what a connection may cost.
+//! Admission of callers, and limits of connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::running::{Running, answer, shared, until};
 
-/// Ten times what it takes on an idle machine.
+/// Longest wait: ten times what it takes on an idle machine.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// A client certificate for `urn:hessra:alice` by a CA that nobody knows.

@@ -11,11 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A busy machine builds other crates beside us.
+/// Longest start. A busy machine builds other crates beside us.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Ends its processes when dropped.
+/// A running cluster. Ends its processes when dropped.
 pub(crate) struct Running {
     dev: Child,
     directory: PathBuf,
@@ -38,7 +38,7 @@ impl Running {
         running
     }
 
-    /// `hessra-node dev --dir DIR ARGUMENTS`, ready.
+    /// Starts `hessra-node dev --dir DIR ARGUMENTS`; returns when it is ready.
     pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
         let errors = directory.with_extension("err");
         let mut dev = binary()
@@ -75,12 +75,12 @@ impl Running {
             .unwrap()
     }
 
-    /// What the first node has logged so far.
+    /// Log of the first node so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("node-1/node.log")).unwrap()
     }
 
-    /// `public`, `peer` or `ops` of the first node.
+    /// Address of the first node: its port `public`, `peer` or `ops`.
     pub(crate) fn address(&self, port: &str) -> String {
         self.nodes()[0][port].as_str().unwrap().to_owned()
     }
@@ -107,7 +107,7 @@ impl Running {
         }
     }
 
-    /// Trusts this cluster's CA and nobody else.
+    /// A builder of clients that trust this cluster's CA and no other.
     pub(crate) fn builder(&self) -> ClientBuilder {
         // Ignored when another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -117,7 +117,7 @@ impl Running {
             .timeout(Duration::from_secs(20))
     }
 
-    /// `PATH.crt` and `PATH.key`.
+    /// Client certificate from `PATH.crt` and `PATH.key`.
     pub(crate) fn certificate(&self, path: &Path) -> Identity {
         let mut pem = std::fs::read(path.with_extension("key")).unwrap();
         pem.extend(std::fs::read(path.with_extension("crt")).unwrap());
@@ -128,7 +128,7 @@ impl Running {
         format!("https://{}{path}", self.address("public"))
     }
 
-    /// SIGTERM to the dev process; returns when it and its node have ended.
+    /// Sends SIGTERM to the dev process; returns when it and its node have ended.
     pub(crate) fn stop(mut self) {
         let node = self.node_pid();
         kill_process(self.dev_pid(), Signal::TERM).unwrap();
@@ -156,7 +156,7 @@ fn pid(raw: u32) -> Pid {
     Pid::from_raw(i32::try_from(raw).unwrap()).unwrap()
 }
 
-/// Is there such a process, and not only its remains?
+/// True when there is such a process, and not only its remains.
 pub(crate) fn is_alive(pid: Pid) -> bool {
     let stat =
         std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
@@ -178,7 +178,7 @@ pub(crate) fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Op
     }
 }
 
-/// Status and JSON body.
+/// Status and JSON body of the answer.
 pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
@@ -197,7 +197,7 @@ pub(crate) fn said(output: &Output) -> String {
         .join(" ")
 }
 
-/// As long as one test needs it; shared by the tests that only ask.
+/// A cluster that lasts as long as one test needs it; shared by the tests that only ask.
 pub(crate) fn shared() -> Arc<Running> {
     use std::sync::{Mutex, Weak};
     static SHARED: Mutex<Weak<Running>> = Mutex::new(Weak::new());

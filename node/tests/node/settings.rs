@@ -69,7 +69,7 @@ fn keygen_makes_one_private_file_and_never_replaces_it() {
     assert!(!said(&again).contains(String::from_utf8(before).unwrap().trim()));
 }
 
-/// What a dev directory holds, without running it: the node is given files that do not fit.
+/// The files of a dev directory, without running it: the node is given files that do not fit.
 #[test]
 fn a_node_with_another_nodes_certificate_is_refused() {
     let running = super::running::Running::start();

@@ -1,4 +1,4 @@
-//! What clients ask for and what they get, as published clients ask it.
+//! Requests for tokens and their answers, as published clients make them.
 
 use biscuit_auth::{Biscuit, PublicKey};
 use reqwest::StatusCode;

@@ -1,4 +1,4 @@
-//! Whether a token is good, asked by who holds no key; and what can be asked at all.
+//! Verification of tokens for callers that hold no key; and what can be asked at all.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -17,9 +17,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::failure::BenchError;
 use crate::process::Process;
 
-/// From the first process to the last one being ready, on a busy machine.
+/// Time from the first process to the last one being ready, on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two looks at a process that is not ready yet.
+/// Time between two looks at a process that is not ready yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who is measured.
@@ -31,13 +31,13 @@ pub(crate) enum Side {
     Etcd,
 }
 
-/// What a client shows, and whom it believes. PEM.
+/// Certificate and key that a client shows, and the authority that it trusts. PEM.
 pub(crate) struct Tls {
     /// The authority that servers are believed by.
     pub authority: String,
     /// The client's own certificate.
     pub certificate: String,
-    /// Its private key.
+    /// Private key of the certificate.
     pub key: String,
 }
 
@@ -45,21 +45,21 @@ pub(crate) struct Tls {
 pub(crate) struct Member {
     /// The process.
     pub process: Process,
-    /// `127.0.0.1:PORT`, TLS.
+    /// Address for clients, `127.0.0.1:PORT`, TLS.
     pub public: String,
-    /// Plain HTTP.
+    /// Address of the operations port, plain HTTP.
     pub operations: SocketAddr,
 }
 
 /// Three members that serve.
 pub(crate) struct Cluster {
-    /// Who it is.
+    /// Side that the cluster is of.
     pub side: Side,
-    /// In the order of their numbers.
+    /// Members in the order of their numbers.
     pub members: Vec<Member>,
-    /// For clients.
+    /// Certificate and key for clients.
     pub tls: Tls,
-    /// For a client that wants files.
+    /// Directory of the cluster, for a client that wants files.
     pub directory: PathBuf,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Side {
 }
 
 impl Side {
-    /// As tables say it.
+    /// Name, as tables say it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hessra => "hessra",
@@ -117,7 +117,7 @@ impl Cluster {
         Ok(self)
     }
 
-    /// Position of the leader among the members; the first one while nobody says that it leads.
+    /// Position of the leader among the members; the first one while none says that it leads.
     pub(crate) fn leader(&self) -> usize {
         let leads = |member: &Member| metric(member.operations, self.side.leader_metric()) > 0.0;
         self.members.iter().position(leads).unwrap_or_default()
@@ -131,7 +131,7 @@ impl Cluster {
             .sum()
     }
 
-    /// `count` connections: one after the other to every one of `to` (positions of members).
+    /// Opens `count` connections: one after the other to every one of `to` (positions of members).
     ///
     /// # Errors
     /// A connection cannot be opened.
@@ -189,7 +189,7 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, BenchError> {
     Ok(listeners.into_iter().map(|(port, _)| port).collect())
 }
 
-/// Zero when the member does not answer or does not know it.
+/// Value of a metric of one member; zero when the member does not answer or does not know it.
 fn metric(address: SocketAddr, name: &str) -> f64 {
     let Some((200, text)) = get(address, "/metrics") else {
         return 0.0;

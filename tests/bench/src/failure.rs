@@ -1,8 +1,8 @@
-//! Why a figure cannot be had.
+//! Errors of a run: why a figure cannot be had.
 
 use std::path::{Path, PathBuf};
 
-/// Each says what to do, where something can be done.
+/// Error of a run. Each says what to do, where something can be done.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum BenchError {
@@ -41,7 +41,7 @@ pub(crate) enum BenchError {
 }
 
 impl BenchError {
-    /// A file that cannot be read or written.
+    /// Error of a file that cannot be read or written.
     pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::File {
             path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! How often a write waits for the disk: system calls counted by strace, in a turn of their own.
+//! Syncs of one write, each a wait for the disk: system calls counted by strace, in a turn of their own.
 //!
 //! strace stops a process at every system call, so the rate of that turn means nothing; how many calls one write needs
 //! does. Slower processes coalesce more, so the count is a lower bound of that at full speed.
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use crate::cluster::Cluster;
 use crate::failure::BenchError;
 
-/// What makes data durable, or claims to.
+/// System calls that make data durable, or claim to.
 const CALLS: &str = "fsync,fdatasync,sync_file_range,msync";
-/// Attaching to some dozens of threads takes a moment.
+/// Time for strace to attach to some dozens of threads.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Counts while it lives.
+/// Running strace, which counts while the value lives.
 pub(crate) struct Counting {
     strace: Child,
     output: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Counting {
 /// Calls of all members together, by name.
 pub(crate) type Counts = Vec<(String, u64)>;
 
-/// Is there an strace?
+/// True when strace can be run.
 pub(crate) fn available() -> bool {
     let version = Command::new("strace")
         .arg("-V")
@@ -105,7 +105,7 @@ fn is_traced(id: u32) -> bool {
     tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
 
-/// Lines `% time  seconds  usecs/call  calls  [errors]  syscall`, under a rule and above a total.
+/// Counts by call, from lines `% time  seconds  usecs/call  calls  [errors]  syscall`, under a rule and above a total.
 fn summary(text: &str) -> Counts {
     let rows = text
         .lines()

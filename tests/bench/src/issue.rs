@@ -1,4 +1,4 @@
-//! `bench issue`: what issuing a token costs, beside the signatures inside it.
+//! `bench issue`: cost of issuing a token, beside the signatures inside it.
 //!
 //! A Biscuit cannot be made without one fresh Ed25519 key pair and one signature per block, and a token that is shown
 //! cannot be believed without one verification per signature and one public key derived from the proof at its end
@@ -25,7 +25,7 @@ pub(crate) use options::Options;
 
 use signatures::Floor;
 
-/// Runs it and prints what came of it.
+/// Runs the benchmark and prints its tables.
 ///
 /// # Errors
 /// A node cannot be started, or refuses to issue.

@@ -1,4 +1,4 @@
-//! Many clients, each with one request under way: the load of one turn, and what it cost.
+//! Load of one turn, and its cost: many clients, each with one request under way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,33 +15,33 @@ use crate::writer::{Names, Writer};
 
 /// Connections of all clients together, the same for both sides: two to every member.
 const CONNECTIONS_MAX: usize = 6;
-/// A write that takes longer than a minute is counted as a minute.
+/// Longest latency that is recorded: a write that takes longer than a minute is counted as a minute.
 const MICROSECONDS_MAX: u64 = 60_000_000;
 
-/// What one turn does.
+/// Plan of one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// Each with one request under way.
+    /// Clients, each with one request under way.
     pub clients: usize,
-    /// Not measured.
+    /// Time of the warm-up, not measured.
     pub warm_up: Duration,
-    /// Measured.
+    /// Time measured.
     pub duration: Duration,
 }
 
-/// What one turn came to.
+/// Result of one turn.
 pub(crate) struct Turn {
-    /// Of the writes that ended while it was measured, in microseconds.
+    /// Latencies of the writes that ended while it was measured, in microseconds.
     pub latencies: Histogram<u64>,
-    /// Measured.
+    /// Seconds measured.
     pub seconds: f64,
     /// Writes that failed, warm-up included.
     pub failures: u64,
-    /// What the first of them said.
+    /// Message of the first of them.
     pub failure: Option<String>,
     /// Every write that was answered, warm-up included.
     pub answered: u64,
-    /// Member by member, in their order; the clients last.
+    /// Usage, member by member, in their order; the clients last.
     pub usage: Vec<Usage>,
     /// Bytes that reached the disk meanwhile, of the whole machine; `None` where that cannot be told.
     pub disk: Option<u64>,
@@ -57,7 +57,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Starts at 1.
+    /// Numbers that start at 1.
     pub(crate) fn new(names: Names) -> Self {
         Self {
             names,
@@ -65,12 +65,12 @@ impl Numbers {
         }
     }
 
-    /// The next write.
+    /// Number of the next write.
     pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What they name.
+    /// Names that the writes give.
     pub(crate) fn names(&self) -> Names {
         self.names
     }
@@ -82,7 +82,7 @@ pub(crate) fn histogram() -> Histogram<u64> {
         .expect("one is below a minute, and three digits are allowed")
 }
 
-/// As recorded in it.
+/// Microseconds of a duration, as the histogram records them.
 pub(crate) fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros())
         .unwrap_or(u64::MAX)
@@ -176,7 +176,7 @@ impl Client {
     }
 
     async fn run(mut self, mut writer: Writer, numbers: Numbers) -> Self {
-        /// A server that refuses at once must not be asked a million times a second.
+        /// Pause after a failure: a server that refuses at once must not be asked a million times a second.
         const PAUSE: Duration = Duration::from_millis(10);
         while Instant::now() < self.end {
             let asked = Instant::now();

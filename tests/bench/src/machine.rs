@@ -1,4 +1,4 @@
-//! On what it ran: figures of a busy machine say so.
+//! Machine that a run was on: figures of a busy machine say so.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -34,9 +34,9 @@ pub(crate) fn description(directory: &Path) -> String {
     format!("{cores} cores, {memory} GiB, Linux {kernel}, data below {directory}, {build}")
 }
 
-/// Bytes that reached the block device under `directory` so far, whoever wrote them (iostats.rst of the kernel, field 7);
-/// `None` where there is no such device. The count that the kernel keeps per process, `write_bytes`, is no measure: a small
-/// write into a large folio of the page cache counts as the whole folio.
+/// Bytes that reached the block device under `directory` so far, from any process (iostats.rst of the kernel, field 7);
+/// `None` where there is no such device. The count that the kernel keeps per process, `write_bytes`, is no measure: a
+/// small write into a large folio of the page cache counts as the whole folio.
 pub(crate) fn written(directory: &Path) -> Option<u64> {
     const SECTOR_BYTES: u64 = 512;
     let device = fs::metadata(directory).ok()?.dev();

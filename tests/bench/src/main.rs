@@ -1,4 +1,4 @@
-//! What it costs, beside what a user would pick instead.
+//! Benchmarks: the cost of each operation, beside that of what a user would pick instead.
 //!
 //! ```text
 //! bench revoke       durable revokes/s and their latency        beside puts into a three-node etcd
@@ -131,10 +131,10 @@ struct VerifyArguments {
     short: bool,
 }
 
-/// What a run works in, and what it names things.
+/// Workplace of a run: its directory, and the names that it gives.
 struct Workplace {
     directory: PathBuf,
-    // Removed with the value, when nobody named a directory.
+    // Removed with the value, when no directory was named.
     _temporary: Option<tempfile::TempDir>,
     numbers: Numbers,
 }
@@ -186,8 +186,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// A thousand verifiers have a thousand connections, and the usual soft limit is 1,024; the hard one is far above. Nodes
-/// inherit it.
+/// Raises the soft limit of open files to the hard one: a thousand verifiers have a thousand connections, and the usual
+/// soft limit is 1,024; the hard one is far above. Nodes inherit it.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

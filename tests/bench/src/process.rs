@@ -8,14 +8,14 @@ use crate::failure::BenchError;
 
 /// One process that this run started. Ends with the value.
 pub(crate) struct Process {
-    /// `hessra 1`, `etcd 3`, …
+    /// Name: `hessra 1`, `etcd 3`, …
     pub name: String,
-    /// Where it writes its log lines.
+    /// Path of its log.
     pub log: PathBuf,
     child: Child,
 }
 
-/// What a process has used so far, and holds now (proc(5)).
+/// Resources that a process has used so far, and holds now (proc(5)).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// CPU seconds in user mode.
@@ -27,7 +27,7 @@ pub(crate) struct Usage {
 }
 
 impl Process {
-    /// Starts it with its output in `log`.
+    /// Starts a process with its output in `log`.
     ///
     /// # Errors
     /// It cannot be started.
@@ -56,12 +56,12 @@ impl Process {
         })
     }
 
-    /// Its process id.
+    /// Process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Says so when it has ended.
+    /// Checks that the process still runs.
     ///
     /// # Errors
     /// It has ended: the error has the end of its log.
@@ -80,7 +80,7 @@ impl Process {
         }
     }
 
-    /// What it has used so far.
+    /// Resources used so far.
     pub(crate) fn usage(&self) -> Usage {
         usage(&self.child.id().to_string())
     }
@@ -94,12 +94,12 @@ impl Drop for Process {
     }
 }
 
-/// What this process, the clients of both sides, has used so far.
+/// Resources used so far by this process, the clients of both sides.
 pub(crate) fn own_usage() -> Usage {
     usage("self")
 }
 
-/// Zeroes for a process that is gone: the turn then fails for another reason, which says more.
+/// Resources used by a process; zeroes when it is gone: the turn then fails for another reason, which says more.
 fn usage(id: &str) -> Usage {
     let read = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
     let (stat, statm) = (read("stat"), read("statm"));
@@ -130,7 +130,7 @@ fn usage(id: &str) -> Usage {
 }
 
 impl Usage {
-    /// What was used since `before`; memory as it is now.
+    /// Usage since `before`; memory as it is now.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             user: self.user - before.user,

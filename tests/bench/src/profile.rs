@@ -1,4 +1,4 @@
-//! Where the CPU goes inside the processes: perf, in a turn of its own.
+//! Profile of the CPU time inside the processes: perf, in a turn of its own.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,13 +12,13 @@ const ROWS_MAX: usize = 30;
 /// Samples per second of CPU: enough for one per cent in a turn of five seconds, and little to disturb.
 const FREQUENCY: &str = "397";
 
-/// Records while it lives.
+/// Running perf, which records while the value lives.
 pub(crate) struct Recording {
     perf: Child,
     output: std::path::PathBuf,
 }
 
-/// Is there a perf that may record?
+/// True when perf can be run.
 pub(crate) fn available() -> bool {
     let version = Command::new("perf")
         .arg("--version")

@@ -25,10 +25,10 @@ use crate::writer::Writer;
 use crate::machine;
 use seen::Seen;
 
-/// A write that nobody confirmed for so long is counted as lost.
+/// Time after which a write that was not confirmed is counted as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was asked for.
+/// Options of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Writes of each side under each number of followers, all rounds together.
@@ -37,11 +37,11 @@ pub(crate) struct Options {
     pub followers: Vec<usize>,
     /// Turns of each side.
     pub rounds: usize,
-    /// Where both sides keep their data.
+    /// Directory for the data of both sides.
     pub directory: PathBuf,
 }
 
-/// Those who follow one cluster. Gone with the value.
+/// Followers of one cluster. Gone with the value.
 pub(crate) struct Followers {
     side: Side,
     count: usize,
@@ -55,7 +55,7 @@ pub(crate) struct Followers {
 struct Turn {
     asked_to_first: Histogram<u64>,
     asked_to_last: Histogram<u64>,
-    /// From the answer to the writer. Zero when the last one knew it before the writer did.
+    /// Latencies from the answer to the writer until the last one knew it. Zero when that was before the writer did.
     answered_to_last: Histogram<u64>,
     asked_to_denied: Histogram<u64>,
     lost: u64,
@@ -73,10 +73,10 @@ struct Series<'a> {
     turns: Vec<Turn>,
 }
 
-/// Runs it and prints what came of it.
+/// Runs the benchmark and prints its tables.
 ///
 /// # Errors
-/// A cluster does not start, or nobody can follow it.
+/// A cluster does not start, or cannot be followed.
 pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), BenchError> {
     println!(
         "# Revoke until denied, beside etcd's put until seen\n\n{}",
@@ -149,7 +149,7 @@ async fn series<'a>(
 }
 
 impl Followers {
-    /// `count` of them, fresh and ready; tokens for the next `writes` writes.
+    /// Connects `count` followers, fresh and ready, with tokens for the next `writes` writes.
     async fn connect(
         cluster: &Cluster,
         count: usize,

@@ -1,4 +1,4 @@
-//! How figures are printed: tables that can be pasted, medians with their spread.
+//! Figures as they are printed: tables that can be pasted, medians with their spread.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, presets};
 pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
-    /// With these headings.
+    /// Table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
@@ -19,7 +19,7 @@ impl Table {
         Self(table)
     }
 
-    /// One more row.
+    /// Adds one more row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells);
     }
@@ -42,7 +42,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of these figures; zeroes of none.
+    /// Spread of these figures; zeroes of none.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -56,7 +56,7 @@ impl Spread {
     }
 }
 
-/// With as many digits after the point as the precision says, two by default.
+/// Prints as many digits after the point as the precision says, two by default.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
@@ -78,7 +78,7 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
-/// For a person who waits: stdout is the result alone.
+/// Prints to stderr, for a person who waits: stdout is the result alone.
 pub(crate) fn prose(text: std::fmt::Arguments<'_>) {
     eprintln!("{text}");
 }

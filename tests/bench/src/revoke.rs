@@ -15,22 +15,22 @@ use crate::machine;
 use crate::profile::{self, Recording};
 use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 
-/// What was asked for.
+/// Options of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Numbers of clients, each a table.
     pub clients: Vec<usize>,
-    /// Measured in every turn.
+    /// Time measured in every turn.
     pub duration: Duration,
-    /// Before it.
+    /// Time of the warm-up, before the measured time.
     pub warm_up: Duration,
     /// Turns of each side.
     pub rounds: usize,
-    /// A turn under perf.
+    /// True for a turn under perf.
     pub profile: bool,
-    /// Measured alone; both by default.
+    /// Side that is measured alone; both by default.
     pub only: Option<Side>,
-    /// Where both sides keep their data.
+    /// Directory for the data of both sides.
     pub directory: PathBuf,
 }
 
@@ -39,12 +39,12 @@ struct Series<'a> {
     clients: usize,
     cluster: &'a Cluster,
     turns: Vec<Turn>,
-    /// Of `hessra.proposal.size`: commands and entries while the turns ran.
+    /// Commands, and entries below, of `hessra.proposal.size` while the turns ran.
     commands: f64,
     entries: f64,
 }
 
-/// Runs it and prints what came of it.
+/// Runs the benchmark and prints its tables.
 ///
 /// # Errors
 /// A cluster does not start.
@@ -70,7 +70,7 @@ pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Benc
     Ok(())
 }
 
-/// Hessra first. Without etcd the figures of one side are better than none.
+/// Starts the clusters, Hessra first. Without etcd the figures of one side are better than none.
 fn start(options: &Options) -> Result<Vec<Cluster>, BenchError> {
     let below = |side: Side| {
         let path = options.directory.join(side.name());
@@ -162,7 +162,7 @@ impl<'a> Series<'a> {
         Spread::of(self.turns.iter().map(Turn::rate))
     }
 
-    /// Milliseconds.
+    /// Latency at a quantile, in milliseconds.
     fn quantile(&self, quantile: f64) -> Spread {
         Spread::of(
             self.turns
@@ -220,7 +220,7 @@ fn print_rates(all: &[Series<'_>]) {
     table.print("Rates and latencies: median of the rounds (smallest-largest)");
 }
 
-/// Round by round, so that a machine that was busy for one round was so for both sides.
+/// Prints ratios round by round, so that a machine that was busy for one round was so for both sides.
 fn print_ratios(all: &[Series<'_>]) {
     let mut table = Table::new(&["clients", "writes/s", "p50", "p99"]);
     for pair in all
@@ -320,7 +320,7 @@ fn name(series: &Series<'_>, position: usize) -> String {
     )
 }
 
-/// Says why when it cannot: the other figures stand without it.
+/// Counts syncs, or says why it cannot: the other figures stand without it.
 async fn count_syncs(options: &Options, clusters: &[Cluster], numbers: &Numbers) {
     if !fsync::available() {
         return println!(

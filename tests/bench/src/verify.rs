@@ -1,7 +1,7 @@
 //! `bench verify`: one whole check of a delegated identity token, beside biscuit-auth alone and the signatures alone.
 //!
 //! *biscuit-auth alone* is what published verifiers do: parse, verify the signatures, run the checks against the time
-//! and the claimed actor. It asks nobody about revocations. *Signatures alone* is the floor of any verifier: as many
+//! and the claimed actor. It knows nothing of revocations. *Signatures alone* is the floor of any verifier: as many
 //! Ed25519 verifications as the token has signatures. No network, one thread.
 
 use std::hint::black_box;
@@ -26,20 +26,20 @@ use crate::machine;
 use crate::process::own_usage;
 use crate::report::{Spread, Table, mebibytes};
 
-/// Any instant does: no clock is read.
+/// Instant of every check. Any does: no clock is read.
 const NOW: Now = Now {
     wall: UnixSeconds(1_800_000_000),
     monotonic: Monotonic(1_000_000),
 };
 const TOKEN_LIFE_SECONDS: u64 = 3600;
 const KEY_ID: u32 = 1;
-/// As many rules as a large cluster has; none of them is about the token.
+/// Rules in the view: as many as a large cluster has; none of them is about the token.
 const RULES: u64 = 100_000;
 
-/// What was asked for.
+/// Options of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Of every kind, in every round.
+    /// Checks of every kind, in every round.
     pub checks: usize,
     /// Rounds; the kinds take turns within each.
     pub rounds: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     pub delegations: Vec<usize>,
 }
 
-/// What is measured.
+/// Kind of check that is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Signatures,
@@ -96,7 +96,7 @@ impl Signer for Key {
     }
 }
 
-/// Runs it and prints what came of it.
+/// Runs the benchmark and prints its tables.
 ///
 /// # Errors
 /// A token cannot be made, or a check says no.
@@ -317,7 +317,7 @@ fn token(
     Ok((token, actor))
 }
 
-/// Subtrees of another root, at every depth that the token's own path has.
+/// View with rules for subtrees of another root, at every depth that the token's own path has.
 fn view(key: PublicKeyRecord, rules: u64) -> Result<View, BenchError> {
     let salt = FeedSalt([7; 16]);
     let mut view = View::new(FeedId([1; 16]), Epoch(1), salt);

@@ -10,10 +10,11 @@ use crate::cluster::Side;
 use crate::etcd::PutRequest;
 use crate::etcd::kv_client::KvClient;
 
-/// What an operator writes beside the target: with it, a revoke has about 256 bytes, as etcd's own benchmark has.
+/// Message that an operator writes beside the target: with it, a revoke has about 256 bytes, as etcd's own benchmark
+/// has.
 const MESSAGE: &str = "laptop of the on-call engineer was lost in a train; every agent that it started is contained \
                        until the owner has confirmed which of them were hers, and which were not";
-/// Below an identity of the development policy, deep enough for its minimum.
+/// Subtree of the revoked identities: below an identity of the development policy, deep enough for its minimum.
 const SUBTREE: &str = "urn:hessra:alice:agent";
 
 /// Names of one run: unique, because a second write of a name would be answered without a write.
@@ -28,7 +29,7 @@ impl Names {
         Self { run }
     }
 
-    /// What every identity of the run starts with.
+    /// Prefix of every identity of the run.
     pub(crate) fn prefix(self) -> String {
         format!("{SUBTREE}:{:08x}-", self.run as u32)
     }
@@ -38,12 +39,12 @@ impl Names {
         format!("{}{number:012}", self.prefix())
     }
 
-    /// The write that named this identity.
+    /// Number of the write that named this identity.
     pub(crate) fn number(self, identity: &str) -> Option<u64> {
         identity.strip_prefix(&self.prefix())?.parse().ok()
     }
 
-    /// Without a pattern, as those of all clients.
+    /// Request id without a pattern, as those of all clients.
     fn request_id(self, number: u64) -> Vec<u8> {
         let mut chance = SmallRng::seed_from_u64(self.run.rotate_left(32) ^ number);
         chance.r#gen::<[u8; 16]>().to_vec()
@@ -84,7 +85,7 @@ pub(crate) enum Writer {
 }
 
 impl Writer {
-    /// Over this connection.
+    /// Writer over this connection.
     pub(crate) fn new(side: Side, channel: Channel) -> Self {
         match side {
             Side::Hessra => Self::Hessra(AuthorityClient::new(channel)),
@@ -92,7 +93,7 @@ impl Writer {
         }
     }
 
-    /// One write; returns when a quorum has it on disk.
+    /// Writes once; returns when a quorum has it on disk.
     ///
     /// # Errors
     /// As the server said.

@@ -1,1 +1,1 @@
-//! Nothing but tests: what the published crates and ours make of each other.
+//! Tests of interoperation, and nothing else: what the published crates and ours make of each other.

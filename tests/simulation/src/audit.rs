@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::disk::sync_duration;
 use crate::runtime::{Process, random};
 
-/// What stays when a node crashes: the records on its disk, and whether more can be written.
+/// Disk of an audit log, which stays when a node crashes: the records on it, and whether more can be written.
 #[derive(Default)]
 pub struct AuditDisk {
     durable: Mutex<Vec<Record>>,
@@ -31,17 +31,18 @@ pub struct SimAuditLog {
     process: Process,
     recovered: Recovered,
     written: watch::Sender<Written>,
-    /// Held while a batch is on its way to the disk: one after the other.
+    /// Lock held while a batch is on its way to the disk: one after the other.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AuditDisk {
-    /// From now on nothing can be written, or everything again.
+    /// Fills the disk, so that nothing can be written from now on, or makes room again.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
 
-    /// Is the record of this request durable, or a record that says that a snapshot took the place of this log entry?
+    /// True when the record of this request is durable, or a record that says that a snapshot took the place of this
+    /// log entry.
     ///
     /// Read from the records, not from what the code under test says of them.
     pub fn has_record_of(&self, request: &str, index: u64) -> bool {
@@ -82,7 +83,7 @@ impl AuditDisk {
 }
 
 impl SimAuditLog {
-    /// The log of a new life, over whatever a crash left.
+    /// Opens the log of a new life, over the records that a crash left.
     pub fn open(disk: Arc<AuditDisk>, process: Process) -> Self {
         let mut recovered = Recovered::default();
         for record in disk.durable.lock().expect("one thread").iter() {
@@ -177,7 +178,7 @@ impl AuditLog for SimAuditLog {
     }
 }
 
-/// Entries that make no record are known to be done from a checkpoint only.
+/// Checkpoint of the progress: entries that make no record are known to be done from it only.
 fn checkpoint(progress: &Progress) -> Record {
     progress.write(Record::new(Event::AuditCheckpoint, Outcome::Success, 0))
 }

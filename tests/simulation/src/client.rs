@@ -15,12 +15,12 @@ use crate::node::Node;
 use crate::oracle::Reading;
 use crate::runtime::random;
 
-/// How long a client waits for one answer.
+/// Time for which a client waits for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// How often it asks again with the same request id before the outcome stays unknown.
+/// Attempts with the same request id before the outcome stays unknown.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Asks nodes at random.
+/// Client that asks nodes at random.
 pub struct Client {
     id: u64,
     cluster: Arc<Cluster>,
@@ -35,12 +35,12 @@ struct Wanted {
     command: Command,
 }
 
-/// What one try said.
+/// Answer of one try.
 enum Answer {
     Done(Applied),
-    /// Nothing was written.
+    /// Refusal: nothing was written.
     Refused,
-    /// It may have been written, or not.
+    /// No answer of use: it may have been written, or not.
     Unknown,
 }
 
@@ -68,7 +68,7 @@ impl Client {
         }
     }
 
-    /// One revocation of something at random. True when it was acknowledged.
+    /// Revokes something at random. True when it was acknowledged.
     pub async fn revoke(&mut self) -> bool {
         let count = random().gen_range(1..4);
         let targets: Vec<Target> = (0..count).map(|_| any_target()).collect();
@@ -215,7 +215,7 @@ impl Client {
         }
     }
 
-    /// One linearizable check. True when it was answered.
+    /// Makes one linearizable check. True when it was answered.
     async fn check(&mut self) -> bool {
         let identity = any_identity();
         let invoked_after = self.cluster.oracle().newest_acknowledged();

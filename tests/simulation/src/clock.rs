@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use crate::runtime::random;
 
-/// 2026-01-01T00:00:00Z, where every simulation begins.
+/// Beginning of every simulation: 2026-01-01T00:00:00Z.
 const BEGINNING: UnixMillis = UnixMillis(1_767_225_600_000);
 
 /// One machine's clocks.
 #[derive(Debug)]
 pub struct Clock {
     beginning: Instant,
-    /// Where the monotonic clock stood at the beginning; another after a start of the process.
+    /// Reading of the monotonic clock at the beginning; another after a start of the process.
     offset: Mutex<Duration>,
     drift_ppm: i64,
     wall_step_ms: Mutex<i64>,
@@ -33,7 +33,7 @@ impl Clock {
         }
     }
 
-    /// A process starts: its monotonic clock has nothing to do with that of the process before it.
+    /// Restarts the process's monotonic clock: it has nothing to do with that of the process before it.
     pub fn restart(&self) {
         *self.offset.lock().expect("one thread") = any_offset();
     }
@@ -61,7 +61,7 @@ impl Clock {
         UnixMillis(BEGINNING.0.saturating_add_signed(elapsed + step))
     }
 
-    /// The wall clock jumps, by at most an hour either way.
+    /// Steps the wall clock, by at most an hour either way.
     pub fn step(&self) {
         *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-3_600_000..=3_600_000);
     }

@@ -14,14 +14,14 @@ use crate::runtime::random;
 
 /// The nodes of one simulation.
 pub struct Cluster {
-    /// What they share.
+    /// Parts that the nodes share.
     pub site: Site,
     founders: usize,
     nodes: Mutex<Vec<Arc<Node>>>,
 }
 
 impl Cluster {
-    /// No node yet. `founders`: how many the cluster is to begin with.
+    /// Cluster without a node yet. `founders`: number of nodes that it is to begin with.
     pub fn new(site: Site, founders: usize) -> Self {
         Self {
             site,
@@ -30,17 +30,17 @@ impl Cluster {
         }
     }
 
-    /// What happens is written here.
+    /// Journal of what happens.
     pub fn journal(&self) -> &Journal {
         &self.site.journal
     }
 
-    /// Sees everything.
+    /// Oracle, which sees everything.
     pub fn oracle(&self) -> &Oracle {
         &self.site.journal.oracle
     }
 
-    /// All links.
+    /// Network of all links.
     pub fn network(&self) -> &Arc<Network> {
         &self.site.network
     }
@@ -52,24 +52,24 @@ impl Cluster {
         in_service.cloned().collect()
     }
 
-    /// One of them, by its id.
+    /// Node with this id, unless it is retired.
     pub fn node(&self, id: u64) -> Option<Arc<Node>> {
         self.nodes().into_iter().find(|node| node.id == id)
     }
 
-    /// Any of them.
+    /// Any node.
     pub fn any_node(&self) -> Arc<Node> {
         let nodes = self.nodes();
         nodes[random().gen_range(0..nodes.len())].clone()
     }
 
-    /// The one at a place in the list, counted around.
+    /// Node at a place in the list, counted around.
     pub fn node_at(&self, place: usize) -> Arc<Node> {
         let nodes = self.nodes();
         nodes[place % nodes.len()].clone()
     }
 
-    /// A machine more, with an id that was never used. `None`: this seed has started `added_max` already.
+    /// New machine, with an id that was never used. `None`: this seed has started `added_max` already.
     pub fn new_node(&self, added_max: usize) -> Option<Arc<Node>> {
         let mut nodes = self.nodes.lock().expect("one thread");
         if nodes.len() >= self.founders + added_max {
@@ -101,7 +101,7 @@ impl Cluster {
     }
 }
 
-/// The addresses of a member: nobody reads them here.
+/// Member with addresses that are not read here.
 pub fn member(id: u64) -> Member {
     Member {
         peer_address: format!("node{id}.simulation:7411"),

@@ -11,16 +11,16 @@ use rand::Rng;
 
 use crate::runtime::{Process, random};
 
-/// What stays when a node crashes.
+/// Disk of one node, which stays when the node crashes.
 pub struct Disk {
     engine: Mutex<MemoryEngine>,
     about_to_fail: AtomicBool,
-    /// Too little room for writes, as far as this node knows.
+    /// True while there is too little room for writes, as far as this node knows.
     low: AtomicBool,
 }
 
 impl Disk {
-    /// Empty, and large.
+    /// Disk that is empty, and large.
     pub fn empty() -> Self {
         Self {
             engine: Mutex::new(MemoryEngine::new(random().r#gen())),
@@ -29,7 +29,7 @@ impl Disk {
         }
     }
 
-    /// For a new life, whose syncs take a few milliseconds, sometimes many.
+    /// Opens the disk for a new life, whose syncs take a few milliseconds, sometimes many.
     pub fn open(&self, process: Process) -> MemoryEngine {
         let mut engine = self.engine.lock().expect("one thread");
         *engine = engine.clone().deferring(move |completion| {
@@ -41,7 +41,7 @@ impl Disk {
         engine.clone()
     }
 
-    /// The power goes: of what was not synced, chance keeps nothing, a beginning, or all.
+    /// Crashes as when the power goes: of what was not synced, chance keeps nothing, a beginning, or all.
     pub fn crash(&self) {
         let mut engine = self.engine.lock().expect("one thread");
         let survival = match random().gen_range(0..3) {
@@ -53,7 +53,7 @@ impl Disk {
         self.about_to_fail.store(false, Ordering::Relaxed);
     }
 
-    /// The next sync fails, and with it everything after, until the node is started again.
+    /// Makes the next sync fail, and with it everything after, until the node is started again.
     pub fn fail_next_sync(&self) {
         self.engine
             .lock()
@@ -62,17 +62,17 @@ impl Disk {
         self.about_to_fail.store(true, Ordering::Relaxed);
     }
 
-    /// Was a fault injected since the last crash?
+    /// True when a fault was injected since the last crash.
     pub fn is_about_to_fail(&self) -> bool {
         self.about_to_fail.load(Ordering::Relaxed)
     }
 
-    /// From now on there is too little room for writes, or enough again.
+    /// Leaves too little room for writes from now on, or enough again.
     pub fn run_low(&self, low: bool) {
         self.low.store(low, Ordering::Relaxed);
     }
 
-    /// Is there too little room for writes?
+    /// True when there is too little room for writes.
     pub fn is_low(&self) -> bool {
         self.low.load(Ordering::Relaxed)
     }
@@ -85,7 +85,7 @@ impl WriteGuard for Disk {
     }
 }
 
-/// How long one sync takes.
+/// Duration of one sync.
 pub fn sync_duration() -> Duration {
     let slow = random().gen_bool(0.02);
     let millis = if slow {

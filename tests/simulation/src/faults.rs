@@ -1,4 +1,5 @@
-//! Disturbs the world. Every fault that is injected is counted by kind: a kind that did not occur was not tested.
+//! Faults that disturb the world. Every fault that is injected is counted by kind: a kind that did not occur was not
+//! tested.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,17 +18,17 @@ use crate::world::{World, supervise};
 
 const CLIENTS: u64 = 4;
 const OPERATORS: u64 = 2;
-/// How long things go wrong.
+/// Time for which things go wrong.
 const TROUBLE: Duration = Duration::from_secs(15);
-/// I18: a write within this long after healing…
+/// Time limit of I18 for a write after healing.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// …a change of the members that was half done is completed within this long…
+/// Time limit of I18 for a change of the members that was half done to be completed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
-/// …equal states within this long…
+/// Time limit of I18 for states to be equal.
 const EQUAL_WITHIN: Duration = Duration::from_secs(30);
-/// …and fresh verifiers within this long.
+/// Time limit of I18 for verifiers to be fresh.
 const FRESH_WITHIN: Duration = Duration::from_secs(5);
-/// C2: a revision is proven applied at every verifier within this long of all being fresh.
+/// Time limit of C2 for a revision to be proven applied at every verifier, once all are fresh.
 const CONTAINED_WITHIN: Duration = Duration::from_secs(8);
 
 /// Runs one seed.
@@ -48,7 +48,7 @@ pub fn simulate(seed: u64, options: Options) -> Report {
     })
 }
 
-/// How long the two nodes that are left need for another leader when the leader crashes and stays down, over a network
+/// Time that the two nodes that are left need for another leader when the leader crashes and stays down, over a network
 /// with long delays. `None`: more than a minute.
 pub fn fail_over(seed: u64, options: Options) -> Option<Duration> {
     in_one_seed(seed, options, async move {
@@ -72,7 +72,7 @@ fn in_one_seed<T>(seed: u64, options: Options, history: impl Future<Output = T>)
     outcome
 }
 
-/// People and services use the cluster while things go wrong.
+/// Lets people and services use the cluster while things go wrong.
 async fn live(world: &Arc<World>) {
     world.found_cluster().await;
     if world.cluster.journal().options.plant != Some(Plant::NeverRestarted) {
@@ -101,7 +101,7 @@ fn started(work: impl Future<Output = ()> + Send + 'static) -> Process {
 }
 
 impl World {
-    /// I18, C2: after healing the cluster writes, completes what was half done, agrees, and proves so.
+    /// Checks I18 and C2: after healing the cluster writes, completes what was half done, agrees, and proves so.
     async fn recover(&self) {
         self.heal().await;
         let oracle = self.cluster.oracle();

@@ -8,12 +8,12 @@ use crate::Plant;
 use crate::history::{fail_over, simulate};
 use crate::journal::{Options, Report};
 
-/// After the leader is lost on a slow network: lease, first try, and a few more.
+/// Time for an election after the leader is lost on a slow network: lease, first try, and a few more.
 pub const ELECTED_WITHIN: Duration = Duration::from_secs(10);
-/// Losing the leader tells after so many seeds whether elections can fail.
+/// Seeds after which losing the leader tells whether elections can fail.
 const ELECTIONS_MAX: u64 = 50;
 
-/// Runs `count` seeds from `from` on. `each` hears of every report, in no order; it answers false to stop.
+/// Runs `count` seeds from `from` on. `each` is called with every report, in no order; it answers false to stop.
 pub fn run(
     from: u64,
     count: u64,

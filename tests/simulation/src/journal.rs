@@ -1,4 +1,4 @@
-//! The journal of one seed: what happened, counted, traced and judged.
+//! The journal of one seed: what happened, counted, traced and verified.
 
 use std::sync::Mutex;
 
@@ -13,16 +13,16 @@ use crate::oracle::Oracle;
 /// Events by kind.
 pub type Kinds = std::collections::BTreeMap<&'static str, u64>;
 
-/// What to run.
+/// Options of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// A deliberate bug.
     pub plant: Option<Plant>,
-    /// Print every event.
+    /// True to print every event.
     pub trace: bool,
 }
 
-/// What one seed did and found.
+/// Report of one seed: what it did and found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Broken promises. Empty is good.
@@ -58,18 +58,18 @@ pub struct Counts {
 
 /// The journal of one seed.
 pub struct Journal {
-    /// What was asked for.
+    /// Options of the run.
     pub options: Options,
-    /// When it began.
+    /// Instant at which it began.
     pub beginning: Instant,
-    /// Sees everything.
+    /// Oracle, which sees everything.
     pub oracle: Oracle,
     counts: Mutex<Counts>,
     trace: Mutex<Sha256>,
 }
 
 impl Journal {
-    /// Nothing has happened yet.
+    /// Journal in which nothing has happened yet.
     pub fn begin(options: Options) -> Self {
         Self {
             options,
@@ -80,7 +80,7 @@ impl Journal {
         }
     }
 
-    /// A figure of the consensus of a node. `is_low`: its disk has no room for writes.
+    /// Notes a figure of the consensus of a node. `is_low`: its disk has no room for writes.
     pub fn measured(&self, node: u64, measurement: Measurement, is_low: bool) {
         match measurement {
             Measurement::EntryProposed(commands) => {
@@ -116,12 +116,12 @@ impl Journal {
         }
     }
 
-    /// One event of a kind.
+    /// Counts one event of a kind.
     pub fn count_kind(&self, kind: &'static str) {
         self.count(|counts| *counts.faults.entry(kind).or_default() += 1);
     }
 
-    /// What the seed did and found.
+    /// Report of what the seed did and found.
     pub fn report(&self) -> Report {
         Report {
             violations: self.oracle.violations(),

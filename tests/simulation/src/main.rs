@@ -77,7 +77,7 @@ fn run(arguments: &Arguments, options: Options) -> Total {
     total
 }
 
-/// For each planted bug, the first seed that finds it.
+/// Finds the first seed for each planted bug.
 fn find_plants(seeds: u64, jobs: u64) -> ExitCode {
     let mut missed = 0;
     for plant in Plant::ALL {

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::runtime::{Process, random};
 
-/// Who sends and who receives: nodes are 1, 2, 3…; verifiers, clients and operators have numbers from 1000 on and are
-/// never cut.
+/// Address of a sender or a receiver: nodes are 1, 2, 3…; verifiers, clients and operators have numbers from 1000 on
+/// and are never cut.
 pub type Address = u64;
 
 /// TCP's shortest time-out before it sends again.
@@ -45,7 +45,7 @@ impl Network {
             .insert((from, to));
     }
 
-    /// Makes the link long in one direction: messages arrive late, whatever the other links do.
+    /// Makes the link long in one direction: messages arrive late, independently of the other links.
     pub fn lengthen(&self, from: Address, to: Address) {
         self.links
             .lock()
@@ -54,19 +54,19 @@ impl Network {
             .insert((from, to));
     }
 
-    /// Share of messages that are lost, and whether delays are long.
+    /// Sets the share of messages that are lost, and whether delays are long.
     pub fn disturb(&self, loss: f64, slow: bool) {
         let mut links = self.links.lock().expect("one thread");
         links.loss = loss;
         links.slow = slow;
     }
 
-    /// Every link is whole again.
+    /// Makes every link whole again.
     pub fn heal(&self) {
         *self.links.lock().expect("one thread") = Links::default();
     }
 
-    /// A message on its way: returns when it arrives, never when it does not.
+    /// Carries a message: returns when it arrives, never when it does not.
     pub async fn cross(&self, from: Address, to: Address) {
         let (arrives, delay) = self.fate(from, to);
         tokio::time::sleep(delay).await;
@@ -76,7 +76,7 @@ impl Network {
         }
     }
 
-    /// A message of a stream on its way: sent again until it arrives.
+    /// Carries a message of a stream: sends it again until it arrives.
     pub async fn deliver(&self, from: Address, to: Address) {
         loop {
             let (arrives, delay) = self.fate(from, to);
@@ -88,7 +88,7 @@ impl Network {
         }
     }
 
-    /// There, the work of `process` at the target, and back. `None`: the process has ended before it answered, or the
+    /// Asks a target: there, the work of `process`, and back. `None`: the process has ended before it answered, or the
     /// sender was never answered and gives up by itself.
     pub async fn ask<T: Send + 'static>(
         self: &Arc<Self>,

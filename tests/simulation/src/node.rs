@@ -32,9 +32,9 @@ use crate::peers::{SimPeers, SimWorld, Site, Target};
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
 
-/// Between heartbeats of the feed: as in the product's default settings, five times faster.
+/// Time between heartbeats of the feed: as in the product's default settings, five times faster.
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// How long a checkpoint makes fresh.
+/// Time for which a checkpoint makes fresh.
 pub const FRESH_FOR: Duration = Duration::from_secs(1);
 /// Messages of a stream under way; more wait at the node.
 const STREAM_CAPACITY: usize = 4;
@@ -59,21 +59,21 @@ impl NodeFacts for Facts {
     }
 }
 
-/// What a node is from one life to the next.
+/// Parts of a node that outlive its process.
 pub struct Node {
-    /// 1, 2, 3…; never used again.
+    /// Id: 1, 2, 3…; never used again.
     pub id: u64,
-    /// Its clocks.
+    /// Clocks of the node.
     pub clock: Arc<Clock>,
-    /// Its store.
+    /// Disk of its store.
     pub disk: Arc<Disk>,
-    /// Its audit log.
+    /// Disk of its audit log.
     pub audit: Arc<AuditDisk>,
     site: Site,
     life: Mutex<Option<Life>>,
-    /// Taken out of service for good.
+    /// True when the node is out of service for good.
     retired: Mutex<bool>,
-    /// Held by whoever starts it or ends it: one disk, one life.
+    /// Lock held while the node is started or ended: one disk, one life.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -146,12 +146,12 @@ impl Node {
         self.life.lock().expect("one thread").clone()
     }
 
-    /// What this node has applied, if it lives.
+    /// State that this node has applied, if it lives.
     pub fn state(&self) -> Option<Arc<State>> {
         self.life().map(|life| life.consensus.state())
     }
 
-    /// Its state machine, if it lives.
+    /// State machine of this node, if it lives.
     pub fn image(&self) -> Option<MachineImage> {
         self.life()
             .map(|life| life.consensus.raft().remembered().image())
@@ -225,7 +225,7 @@ impl Node {
         Ok(life)
     }
 
-    /// Ends the life at whatever it is doing; of what was written and not synced, chance keeps a part.
+    /// Ends the life at any point; of what was written and not synced, chance keeps a part.
     pub async fn crash(&self) {
         let _turn = self.turn.lock().await;
         let life = self.life.lock().expect("one thread").take();
@@ -262,30 +262,30 @@ impl Node {
         self.life.lock().expect("one thread").take();
     }
 
-    /// Was it never a member, as far as it knows?
+    /// True when it was never a member, as far as it knows.
     pub fn is_new(&self) -> bool {
         let knows_members = |life: Life| !life.consensus.raft().members().nodes.is_empty();
         !self.is_retired() && !self.life().is_some_and(knows_members)
     }
 
-    /// Was it taken out of service?
+    /// True when it was taken out of service.
     pub fn is_retired(&self) -> bool {
         *self.retired.lock().expect("one thread")
     }
 
-    /// Why consensus has stopped, as it must after a disk error. `None` while it runs, and in no life.
+    /// Reason for which consensus has stopped, as it must after a disk error. `None` while it runs, and in no life.
     pub fn has_stopped(&self) -> Option<StopReason> {
         self.life()?.consensus.raft().status().stopped
     }
 
-    /// Does this node believe that it leads?
+    /// True when this node believes that it leads.
     pub fn leads(&self) -> bool {
         self.life()
             .is_some_and(|life| life.consensus.raft().is_leader())
     }
 }
 
-/// Why a life did not begin.
+/// Error of a life that did not begin.
 #[derive(Debug)]
 enum NotBorn {
     Store(StoreError),
@@ -356,13 +356,13 @@ impl Life {
         Ok(committed)
     }
 
-    /// A linearizable read.
+    /// Makes a linearizable read.
     pub async fn read(self, deadline: Instant) -> Result<Arc<State>, ReadError> {
         self.consensus.linearize(deadline).await?;
         Ok(self.consensus.state())
     }
 
-    /// C1: a report of containment says no more than what verifiers hold.
+    /// Checks C1: a report of containment says no more than what verifiers hold.
     pub fn containment_was_reported(&self, revision: u64, report: &AppliedProgress) {
         let node = &self.node;
         node.site
@@ -371,7 +371,7 @@ impl Life {
             .containment_was_reported(node.id, revision, report);
     }
 
-    /// A1: no answer leaves before its record is durable on the node that gives it.
+    /// Checks A1: no answer leaves before its record is durable on the node that gives it.
     fn answer_leaves(&self, request: RequestId, index: u64) {
         let text = data_encoding::HEXLOWER.encode(&request.0);
         let node = &self.node;
@@ -451,9 +451,9 @@ impl Life {
 
 /// A verifier's end of a stream.
 pub struct Stream {
-    /// What the verifier says, encoded.
+    /// Messages from the verifier, encoded.
     pub said: mpsc::Sender<Vec<u8>>,
-    /// What it is sent, encoded.
+    /// Messages to the verifier, encoded.
     pub taken: mpsc::Receiver<Result<Vec<u8>, hessra_proto::status::Failure>>,
 }
 
@@ -462,12 +462,12 @@ fn decoded(bytes: &[u8]) -> Result<VerifierMessage, ConvertError> {
     VerifierMessage::try_from(message)
 }
 
-/// What a verifier says, as bytes.
+/// Message from a verifier, as bytes.
 pub fn encoded(said: VerifierMessage) -> Vec<u8> {
     Upstream::from(said).encode_to_vec()
 }
 
-/// What a verifier is sent, from bytes.
+/// Message to a verifier, from bytes.
 pub fn event(bytes: &[u8]) -> Result<Event, ConvertError> {
     let message = Downstream::decode(bytes).expect("the simulated network damages nothing");
     Event::try_from(message)

@@ -13,18 +13,18 @@ use crate::cluster::Cluster;
 use crate::node::{Life, Node};
 use crate::runtime::random;
 
-/// How long an operator waits for one change.
+/// Time for which an operator waits for one change.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
-/// How long one watch lasts at most.
+/// Time that one watch lasts at most.
 const WATCH_MAX: Duration = Duration::from_secs(3);
-/// More members are not added.
+/// Members at most: more are not added.
 const MEMBERS_MAX: usize = 5;
 /// Nodes that one seed may start in addition.
 const ADDED_MAX: usize = 4;
-/// An operator leaves a member that was removed running for at most so long.
+/// Time for which an operator leaves a member that was removed running, at most.
 const RETIRE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Asks nodes at random.
+/// Operator that asks nodes at random.
 pub struct Operator {
     id: u64,
     cluster: Arc<Cluster>,
@@ -94,7 +94,8 @@ impl Operator {
         }
     }
 
-    /// A new machine with an id that was never used, or one that was started before and is no member yet.
+    /// Addition of a new machine with an id that was never used, or of one that was started before and is no member
+    /// yet.
     async fn addition(&self, members: &Members) -> Option<Change> {
         if members.nodes.len() >= MEMBERS_MAX {
             return None;
@@ -168,7 +169,7 @@ fn promotion(members: &Members) -> Option<Change> {
     any_of(&learners).map(Change::Promote)
 }
 
-/// A cluster of fewer than three voters is a choice that nobody makes on purpose.
+/// Removal that leaves at least three voters: a cluster of fewer is a choice that no operator makes on purpose.
 fn removal(members: &Members) -> Option<Change> {
     let voters = members
         .nodes

@@ -1,7 +1,7 @@
-//! Sees everything, and says at once which promise was broken.
+//! Oracle that sees everything, and says at once which promise was broken.
 //!
-//! The oracle replays the committed entries into a view of its own; whatever a node or a verifier shows is compared
-//! with it. Promises are named as in README.md of this folder (I1, I2, …).
+//! The oracle replays the committed entries into a view of its own, and compares with it all that a node or a verifier
+//! shows. Promises are named as in README.md of this folder (I1, I2, …).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::Entry;
 
-/// What was promised and seen so far.
+/// Promises and observations so far.
 #[derive(Debug, Default)]
 pub struct Oracle {
     seen: Mutex<Seen>,
@@ -55,27 +55,27 @@ struct Acknowledged {
     target: Target,
 }
 
-/// What a linearizable read found.
+/// Result of a linearizable read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     /// The revision the reader's state had.
     pub as_of: Revision,
-    /// Was the identity covered there?
+    /// True when the identity was covered there.
     pub revoked: bool,
 }
 
 impl Oracle {
-    /// What was broken, in the order in which it was seen.
+    /// Broken promises, in the order in which they were seen.
     pub fn violations(&self) -> Vec<String> {
         self.seen().violations.clone()
     }
 
-    /// How many comparisons were made: a run that compared nothing proves nothing.
+    /// Number of comparisons that were made: a run that compared nothing proves nothing.
     pub fn checks(&self) -> u64 {
         self.seen().checks
     }
 
-    /// Revocations that clients were told are durable.
+    /// Number of revocations that clients were told are durable.
     pub fn acknowledged(&self) -> usize {
         self.seen().acknowledged.len()
     }
@@ -100,7 +100,7 @@ impl Oracle {
             .unwrap_or_default()
     }
 
-    /// I8: one log id, one payload, for ever; entries follow each other, the first one the entry `prev`.
+    /// Checks I8: one log id, one payload, for ever; entries follow each other, the first one the entry `prev`.
     pub fn entries_were_sent(&self, prev: Option<LogId>, entries: &[Entry]) {
         let mut seen = self.seen();
         for (place, entry) in (prev.next_index()..).zip(entries) {
@@ -117,7 +117,7 @@ impl Oracle {
         }
     }
 
-    /// I7: one leader per term. `vote`: under which a node sends entries.
+    /// Checks I7: one leader per term. `vote`: under which a node sends entries.
     pub fn leader_was_seen(&self, vote: &Vote, node: u64) {
         let mut seen = self.seen();
         let term = vote.leader_id().term;
@@ -127,7 +127,7 @@ impl Oracle {
         });
     }
 
-    /// I11: everything that a node has after it applied up to a log index.
+    /// Checks I11 over everything that a node has after it applied up to a log index.
     pub fn node_applied(&self, node: u64, index: u64, machine: &Frozen) {
         let mut seen = self.seen();
         let digest = machine.digest();
@@ -137,7 +137,7 @@ impl Oracle {
         });
     }
 
-    /// I9: what a node shows its readers.
+    /// Checks I9 over what a node shows its readers.
     pub fn node_shows(&self, node: u64, state: &State) {
         let mut seen = self.seen();
         if !state.is_initialized() {
@@ -147,7 +147,7 @@ impl Oracle {
         seen.view_was_shown(&format!("I9: node {node}"), state.view());
     }
 
-    /// I4, I6: what a verifier published, and what it had published before.
+    /// Checks I4 and I6 over what a verifier published, and what it had published before.
     pub fn verifier_published(
         &self,
         verifier: u64,
@@ -165,7 +165,7 @@ impl Oracle {
         *held = (*held).max(view.revision);
     }
 
-    /// C1: a node counts an acknowledgement for what the verifier really published.
+    /// Checks C1: a node counts an acknowledgement for what the verifier really published.
     pub fn verifier_was_counted(&self, node: u64, status: &VerifierStatus) {
         let mut seen = self.seen();
         let held = seen.held.get(&status.id).copied().unwrap_or_default();
@@ -177,7 +177,7 @@ impl Oracle {
         });
     }
 
-    /// C1: a revision is contained at no more verifiers than have published it.
+    /// Checks C1: a revision is contained at no more verifiers than have published it.
     pub fn containment_was_reported(&self, node: u64, revision: u64, report: &AppliedProgress) {
         let mut seen = self.seen();
         let holding = seen.held.values().filter(|held| held.0 >= revision);
@@ -196,19 +196,20 @@ impl Oracle {
         }
     }
 
-    /// D1: nothing is proposed while the disk has no room for writes.
+    /// Checks D1: nothing is proposed while the disk has no room for writes.
     pub fn entry_was_proposed(&self, node: u64, commands: usize, is_low: bool) {
         self.seen().expect(commands == 0 || !is_low, || {
             format!("D1: node {node} proposed {commands} commands while its disk had no room")
         });
     }
 
-    /// I12: a client was told that nothing was written.
+    /// Notes for I12 that a client was told that nothing was written.
     pub fn write_was_refused(&self, request: RequestId) {
         self.seen().refused.push(request);
     }
 
-    /// I12: what was refused is nowhere. `answered`: does a state machine remember an answer to this request?
+    /// Checks I12: what was refused is nowhere. `answered`: true when a state machine remembers an answer to this
+    /// request.
     pub fn refusals_hold(&self, answered: impl Fn(RequestId) -> bool) {
         let mut seen = self.seen();
         for request in seen.refused.clone() {
@@ -218,7 +219,7 @@ impl Oracle {
         }
     }
 
-    /// Truthful freshness: whoever says "complete as of `instant`" holds all that was acknowledged before it.
+    /// Checks truthful freshness: one that says "complete as of `instant`" holds all that was acknowledged before it.
     pub fn freshness_was_claimed(&self, who: &str, revision: Revision, as_of: Instant) {
         let mut seen = self.seen();
         // Clocks are read in milliseconds and drift by parts per million over one stream.
@@ -234,7 +235,7 @@ impl Oracle {
         });
     }
 
-    /// I2, I12: a client was told that its revocation is durable.
+    /// Checks I2 and I12 when a client was told that its revocation is durable.
     pub fn revoke_was_acknowledged(
         &self,
         request: RequestId,
@@ -263,12 +264,12 @@ impl Oracle {
         }
     }
 
-    /// I12: any other write was acknowledged.
+    /// Checks I12 when any other write was acknowledged.
     pub fn write_was_acknowledged(&self, request: RequestId, applied: &Applied) {
         self.seen().answer_was_given(request, applied);
     }
 
-    /// I1: a linearizable check sees whatever was acknowledged before it was asked.
+    /// Checks I1: a linearizable check sees all that was acknowledged before it was asked.
     pub fn check_was_answered(
         &self,
         identity: &Identity,
@@ -301,7 +302,7 @@ impl Oracle {
         });
     }
 
-    /// I10: at the end every acknowledged revocation is in the committed history, as it was acknowledged.
+    /// Checks I10: at the end every acknowledged revocation is in the committed history, as it was acknowledged.
     pub fn finish(&self) {
         let mut seen = self.seen();
         let Some(salt) = seen.view.as_ref().map(|view| *view.set.salt()) else {
@@ -321,7 +322,7 @@ impl Oracle {
         }
     }
 
-    /// Something that no other method has a name for.
+    /// Checks something that no other method has a name for.
     pub fn expect(&self, holds: bool, broken: impl FnOnce() -> String) {
         self.seen().expect(holds, broken);
     }

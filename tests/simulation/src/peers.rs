@@ -28,14 +28,14 @@ use crate::runtime::{Process, SimRuntime, random};
 /// Entries in one message; more are sent in several.
 const ENTRIES_MAX: usize = 12;
 
-/// What the processes of one simulation share. Cheap to clone; all clones are one.
+/// Parts that the processes of one simulation share. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Site {
-    /// All links.
+    /// Network of all links.
     pub network: Arc<Network>,
-    /// Who answers where.
+    /// Lives that answer, by address.
     pub addresses: Arc<Addresses>,
-    /// What happens is written here.
+    /// Journal of what happens.
     pub journal: Arc<Journal>,
 }
 
@@ -44,18 +44,18 @@ pub struct Site {
 pub struct Target {
     /// The life that answers.
     pub process: Process,
-    /// Its answers to the other members.
+    /// Answers of the node to the other members.
     pub inbound: Inbound<SimWorld>,
 }
 
-/// Who answers where.
+/// Lives that answer, by address.
 #[derive(Default)]
 pub struct Addresses {
     nodes: Mutex<BTreeMap<Address, Target>>,
 }
 
 impl Addresses {
-    /// From now on `target` answers at `address`.
+    /// Attaches `target`: from now on it answers at `address`.
     pub fn attach(&self, address: Address, target: Target) {
         self.nodes
             .lock()
@@ -63,7 +63,7 @@ impl Addresses {
             .insert(address, target);
     }
 
-    /// Nobody answers at `address` any more.
+    /// Detaches the life at `address`: none answers there any more.
     pub fn detach(&self, address: Address) {
         self.nodes.lock().expect("one thread").remove(&address);
     }
@@ -81,15 +81,15 @@ impl Addresses {
 /// The process around consensus, simulated.
 #[derive(Clone)]
 pub struct SimWorld {
-    /// Whose process it is.
+    /// Node of the process.
     pub node: Address,
-    /// Its clocks.
+    /// Clocks of the process.
     pub clock: Arc<Clock>,
-    /// Its store.
+    /// Disk of its store.
     pub disk: Arc<Disk>,
-    /// Its way to the others.
+    /// Way to the other members.
     pub peers: Arc<SimPeers>,
-    /// What all processes share.
+    /// Parts that all processes share.
     pub site: Site,
 }
 
@@ -134,7 +134,7 @@ impl SimPeers {
         Self { from, site }
     }
 
-    /// There and back, within a time.
+    /// Calls a member: there and back, within a time.
     async fn call<T, F>(
         &self,
         to: &Peer,

@@ -1,9 +1,9 @@
 //! Time, randomness and process life, all from one seed.
 //!
 //! The whole simulation is one thread on tokio's paused clock: when every task waits, time jumps to the next timer.
-//! tokio's own choices (which receiver of a watch channel wakes first) come from the seed too. openraft draws its election time-outs from [`SimRuntime::thread_rng`], which is seeded. A simulated process is a
-//! set of tasks: every task spawned by a task of a process belongs to it too, so that a crash can end all of them at
-//! whatever await they are in.
+//! tokio's own choices (which receiver of a watch channel wakes first) come from the seed too. openraft draws its
+//! election time-outs from [`SimRuntime::thread_rng`], which is seeded. A simulated process is a set of tasks: every
+//! task spawned by a task of a process belongs to it too, so that a crash can end all of them at the await they are in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ pub fn is_repeatable() -> bool {
     cfg!(tokio_unstable)
 }
 
-/// Sentences of the panics in the current run, and forgets them. A panic ends one task: the rest of a node may go on, so
-/// that nothing else tells of it.
+/// Takes the sentences of the panics in the current run. A panic ends one task: the rest of a node may go on, so that
+/// nothing else tells of it.
 pub fn panics() -> Vec<String> {
     PANICS.take()
 }
@@ -86,7 +86,7 @@ pub fn random() -> SeededRng {
     SeededRng
 }
 
-/// Draws from the seed of the current run.
+/// Generator that draws from the seed of the current run.
 #[derive(Clone, Copy, Debug)]
 pub struct SeededRng;
 
@@ -117,7 +117,7 @@ impl Process {
         Self(number)
     }
 
-    /// Runs `future` as a task of this process. It ends with the process, at whatever await it is in.
+    /// Runs `future` as a task of this process. It ends with the process, at the await it is in.
     pub fn spawn<F>(self, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -125,7 +125,7 @@ impl Process {
         drop(self.spawn_returning(future));
     }
 
-    /// Polls `future` here, in the caller's task, with whatever it spawns belonging to this process.
+    /// Polls `future` here, in the caller's task; all that it spawns belongs to this process.
     pub fn scope<F: Future>(self, future: F) -> InProcess<F> {
         InProcess {
             process: Some(self),

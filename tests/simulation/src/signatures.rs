@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 /// Id of the feed key, and every byte of its public half.
 pub const FEED_KEY: u32 = 2;
 
-/// A signature is two digests that only this check accepts.
+/// Signatures of two digests each, which only this check accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Signatures;
 
 impl Signatures {
-    /// "Signs" with the public key.
+    /// Signs with the public key, which is no real signature.
     fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
         let first: Hash = Sha256::new()
             .chain_update(public_key)

@@ -17,17 +17,17 @@ use crate::node::{self, FRESH_FOR, Stream};
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
 
-/// A stream without a word for this long is given up.
+/// Time without a word after which a stream is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// What a verifier is from one life to the next.
+/// Parts of a verifier that outlive its process.
 pub struct SimVerifier {
-    /// From 1000 on.
+    /// Id, from 1000 on.
     pub id: u64,
     name: VerifierId,
     clock: Clock,
     cluster: Arc<Cluster>,
-    /// What it has written to its own disk.
+    /// View that it has written to its own disk.
     stored: Mutex<Option<View>>,
     /// The oracle's note of how far it ever came.
     reached: Mutex<Option<(hessra_revocation::Epoch, Revision)>>,
@@ -45,7 +45,7 @@ struct Following {
 }
 
 impl SimVerifier {
-    /// Knows nothing, not started.
+    /// Verifier that knows nothing, not started.
     pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
         Self {
             id,
@@ -82,7 +82,7 @@ impl SimVerifier {
         *self.slow.lock().expect("one thread") = slow;
     }
 
-    /// Would it permit anything now?
+    /// True when it would permit anything now.
     pub fn is_fresh(&self) -> bool {
         *self.fresh.lock().expect("one thread")
     }
@@ -111,7 +111,7 @@ impl SimVerifier {
         }
     }
 
-    /// One stream to some node, to its end. Returns the pause before the next.
+    /// Follows one stream to some node, to its end. Returns the pause before the next.
     async fn follow(&self, follower: &mut Follower<Signatures>, process: Process) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
         let node = self.cluster.any_node();
@@ -203,7 +203,7 @@ impl SimVerifier {
         self.act(follower, actions, Some(&following.said))
     }
 
-    /// I5: a stream leaves no revision out.
+    /// Checks I5: a stream leaves no revision out.
     fn is_gapless(&self, following: &mut Following, event: &Event) {
         match event {
             Event::Welcome(welcome) => {
@@ -240,7 +240,7 @@ impl SimVerifier {
             .unwrap_or(Duration::from_millis(100))
     }
 
-    /// Does what the follower says. `Some` when the stream is to be closed.
+    /// Carries out what the follower says. `Some` when the stream is to be closed.
     fn act(
         &self,
         follower: &Follower<Signatures>,
@@ -309,7 +309,7 @@ impl SimVerifier {
     }
 }
 
-/// Between two messages that a slow verifier takes: now and then longer than a node waits for it.
+/// Pause between two messages that a slow verifier takes: now and then longer than a node waits for it.
 fn slow_pause() -> Duration {
     let millis = if random().gen_bool(0.1) {
         random().gen_range(2_000..4_000)

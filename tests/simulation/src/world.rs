@@ -20,9 +20,9 @@ use crate::verifier::SimVerifier;
 
 const NODES: u64 = 3;
 const VERIFIERS: u64 = 3;
-/// How often a node is looked at, to see whether it has ended.
+/// Time between two looks at a node, to see whether it has ended.
 const SUPERVISION: Duration = Duration::from_millis(50);
-/// `RestartSec` of the unit file in `deploy/systemd`.
+/// Pause before a restart: `RestartSec` of the unit file in `deploy/systemd`.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 
 /// A cluster and its verifiers.
@@ -34,7 +34,7 @@ pub struct World {
 }
 
 impl World {
-    /// Nodes that run and know nothing of each other, and verifiers that do not run yet.
+    /// World of nodes that run and know nothing of each other, and verifiers that do not run yet.
     pub async fn begin(options: Options) -> Self {
         let site = Site {
             network: Arc::default(),
@@ -97,7 +97,8 @@ impl World {
     }
 }
 
-/// Does what the nodes' unit file does: a node that cannot go on ends, and is started again (`Restart=on-failure`).
+/// Supervises the nodes as their unit file does: a node that cannot go on ends, and is started again
+/// (`Restart=on-failure`).
 pub async fn supervise(cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(SUPERVISION).await;

@@ -1,4 +1,4 @@
-//! What waits for a second person: list, show, approve, cancel.
+//! Pending actions, which wait for a second person: list, show, approve, cancel.
 //!
 //! The approver needs the right that the action itself needs, on the same identities, under the policy as it stands at
 //! the approval. That the two are not the same person is decided by the state machine, on every node alike.
@@ -78,7 +78,7 @@ impl Service for AuthorityService {
                     .ok_or(status);
             }
         };
-        // Who asked may take it back, whatever rights are left.
+        // The caller that asked may take it back, also when it has no right left.
         if caller.identity != pending.by {
             may(&caller, &self.consensus.state(), &pending.action)?;
         }
@@ -121,7 +121,7 @@ impl AuthorityService {
         }
     }
 
-    /// Who asks, and what is pending as of now.
+    /// The caller of a request, and the pending action that it names, as of now.
     async fn pending_for(
         &self,
         request: &Request<v1::ApprovalRequest>,
@@ -136,7 +136,7 @@ impl AuthorityService {
         match find(&state, &request.get_ref().id) {
             Ok(pending) => Ok((caller, pending.clone())),
             Err(failure) => {
-                // Who may not read learns nothing about what there is.
+                // A caller that may not read learns nothing about what there is.
                 caller.may(Right::Read, None)?;
                 Err(failure.into())
             }
@@ -219,7 +219,7 @@ fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
     })
 }
 
-/// May the caller do alone what the action does, were it not for the second person?
+/// Checks that the caller could do alone what the action does, were it not for the second person.
 fn may(caller: &Caller, state: &State, action: &PendingAction) -> Result<(), Failure> {
     match action {
         PendingAction::Revoke(revoke) => revoke
@@ -302,7 +302,7 @@ fn revocation_name(state: &State, revision: Revision) -> String {
     RevocationId { epoch, revision }.to_string()
 }
 
-/// What an approval did. `state` is from before it.
+/// Answer to an approval: what it did. `state` is from before it.
 fn done(
     state: &State,
     pending: &Pending,

@@ -27,11 +27,11 @@ use crate::policy::Right;
 
 /// Records of one page, and of the beginning of a tail.
 const PAGE_MAX: usize = 1_000;
-/// Records of a page when nobody said how many.
+/// Records of a page when the request names no number.
 const PAGE_DEFAULT: usize = 100;
 /// Searches, tails and exports of one node at a time: each has a chunk or a segment in memory.
 const READERS_MAX: usize = 16;
-/// A tail that nobody ends, ends.
+/// Longest time for which a tail lasts.
 const TAIL_MAX: Duration = Duration::from_secs(3_600);
 
 type Lines = Pin<Box<dyn Stream<Item = Result<v1::AuditLines, Status>> + Send>>;
@@ -46,7 +46,7 @@ pub(super) struct AuditService {
 }
 
 impl AuditService {
-    /// Around the audit of this node.
+    /// The service around the audit of this node.
     pub(super) fn server(authority: AuthorityService, auditor: Auditor) -> AuditServer<Self> {
         let node = authority.consensus.raft().identity().id;
         AuditServer::new(Self {
@@ -193,12 +193,12 @@ impl Audit for AuditService {
     }
 }
 
-/// When a stream ends.
+/// End of a stream.
 #[derive(Clone, Copy)]
 enum Until {
-    /// With this record.
+    /// The last record of the stream.
     Head(u64),
-    /// When this moment has come.
+    /// The moment at which the stream ends.
     Later(Instant),
 }
 
@@ -233,7 +233,7 @@ impl Reading {
         }
     }
 
-    /// Everything from the cursor on, after these lines.
+    /// Streams these lines, then everything from the cursor on.
     fn stream(self, first: Vec<String>) -> Lines {
         let node = self.node;
         let begin = (Some(self), Some(first));

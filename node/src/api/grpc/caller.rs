@@ -16,20 +16,20 @@ use crate::policy::{PolicyView, Right};
 use crate::request::{MissingContext, RequestContext};
 use crate::tls::PeerCertificate;
 
-/// Nobody may make a node work on one request for longer.
+/// Longest deadline: a node works on one request for no longer.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// An operator, proved by mTLS, under the policy in force.
 pub(super) struct Caller {
-    /// As the policy spells it, or as the certificate does when the policy does not know it.
+    /// Identity as the policy spells it, or as the certificate does when the policy does not know it.
     pub(super) identity: String,
     pub(super) policy: Arc<PolicyView>,
-    /// Of the request.
+    /// Context of the request.
     pub(super) context: RequestContext,
 }
 
 impl Caller {
-    /// `under`: the identity that the right is used on; `None` = something that is not an identity.
+    /// Checks a right. `under`: the identity that it is used on; `None` = something that is not an identity.
     pub(super) fn may(&self, right: Right, under: Option<&Identity>) -> Result<(), Failure> {
         self.policy.may(&self.identity, right, under).map_err(|refusal| {
             Failure::new(Reason::NotPermitted, refusal.to_string())
@@ -96,7 +96,7 @@ impl AuthorityService {
         Ok(self.consensus.propose(command, asked, deadline).await?)
     }
 
-    /// When the caller stops waiting.
+    /// Time at which the caller stops waiting.
     pub(super) fn deadline<T>(&self, request: &Request<T>) -> Instant {
         match timeout_of(request) {
             Some(timeout) => Instant::now() + timeout.min(DEADLINE_MAX),

@@ -22,7 +22,7 @@ use crate::keys::rotation::successor;
 use crate::policy::Right;
 use crate::seal::{SealError, kek_of};
 
-/// Somebody else prepared a key at the same time and took its id: so often another id is tried.
+/// Tries to find a free id: another caller may prepare a key at the same time and take its id.
 const ID_TRIES: u8 = 8;
 
 #[tonic::async_trait]
@@ -102,7 +102,7 @@ impl Service for AuthorityService {
     }
 }
 
-/// A write by somebody who may.
+/// A write by a caller that has the right to it.
 struct Asking {
     caller: Caller,
     request: RequestId,
@@ -254,7 +254,7 @@ impl AuthorityService {
         }
     }
 
-    /// A key that some member cannot open is a member that cannot sign after the next rotation.
+    /// Checks that all members have the KEK: one that cannot open a key cannot sign after the next rotation.
     ///
     /// `silent_allowed`: members that do not answer may have it or not.
     async fn all_members_have_the_kek(&self, silent_allowed: bool) -> Result<(), Failure> {
@@ -318,7 +318,8 @@ fn attempt_id(request: RequestId, attempt: u8) -> RequestId {
     RequestId(std::array::from_fn(|index| digest[index]))
 }
 
-/// Which device or file it is about is in the node's log: an operator far away cannot mend it.
+/// Failure of sealing or opening a key. The device or file that it is about is in the node's log: an operator far away
+/// cannot mend it.
 fn unsealed(error: SealError) -> Failure {
     tracing::error!(%error, "a key could not be sealed or opened");
     Failure::new(

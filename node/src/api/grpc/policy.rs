@@ -1,6 +1,6 @@
 //! The policy: validate, apply, roll back, check, show, history.
 //!
-//! What a text means is decided here, before it is proposed; the state machine only compares revisions and keeps
+//! The meaning of a text is decided here, before it is proposed; the state machine only compares revisions and keeps
 //! versions. So a policy that this node cannot read never enters the log through it.
 
 use hessra_proto::status::{Failure, Reason};
@@ -25,7 +25,7 @@ impl Service for AuthorityService {
         request: Request<v1::PolicyTexts>,
     ) -> Answer<v1::ValidatePolicyResponse> {
         let caller = self.caller(&request)?;
-        // Whoever may read a policy may ask whether another text would be one.
+        // A caller that may read a policy may ask whether another text would be one.
         caller
             .may(Right::Read, None)
             .or_else(|_| caller.may(Right::Policy, None))?;
@@ -237,7 +237,7 @@ fn unreadable(error: &PolicyError) -> Failure {
         .hint("`hessra policy validate` says everything that is wrong, with its place.")
 }
 
-/// Who locks everybody out of the policy can undo it only from the machines.
+/// Checks that an operator keeps the right `policy`: without one, a lockout can be undone only from the machines.
 fn somebody_can_change_it(view: &PolicyView) -> Result<(), Failure> {
     let mut operators = view.operators();
     if operators.any(|operator| operator.rights.contains(&Right::Policy)) {
@@ -296,7 +296,7 @@ fn problem(problem: &Problem) -> v1::PolicyProblem {
     }
 }
 
-/// Lines and columns of a text of at most a mebibyte.
+/// Converts a number of lines or columns: a text has at most a mebibyte.
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

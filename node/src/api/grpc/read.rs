@@ -1,4 +1,4 @@
-//! List, show, check: what the cluster knows.
+//! Reads of what the cluster knows: list, show, check.
 //!
 //! `check` is linearizable unless the caller accepts an old answer. Lists and single revocations are read after a
 //! confirmation too, but a cut-off node still answers them from what it has: an old list is better than none, and only
@@ -23,7 +23,7 @@ use crate::policy::Right;
 const PAGE_MAX: usize = 1_000;
 /// Revocations looked at for one page, when most of them are not shown.
 const SCAN_MAX: usize = 100_000;
-/// How long a list waits for a confirmation before it is answered from what there is.
+/// Time for which a list waits for a confirmation before it is answered from what there is.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl AuthorityService {

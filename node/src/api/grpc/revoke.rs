@@ -1,4 +1,4 @@
-//! Revoke, preview a revocation, lift one.
+//! Revocations: revoke, preview, lift.
 
 use std::collections::BTreeSet;
 
@@ -197,7 +197,7 @@ enum Approval {
     SecondPerson,
 }
 
-/// May the caller make this revocation, alone or with a second person?
+/// The approval that this revocation needs; a failure when the caller may not make it at all.
 fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Approval, Failure> {
     let minimum = caller.policy.min_revocation_depth();
     let mut approval = Approval::None;

@@ -1,4 +1,5 @@
-//! What a request names: parsed once into types that cannot be wrong, refused when it is not canonical.
+//! Targets, ids and commands that a request names: parsed once into types that cannot be wrong, refused when they are
+//! not canonical.
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
@@ -40,7 +41,7 @@ pub(super) fn command(request: &v1::RevokeRequest) -> Result<Revoke, Failure> {
     })
 }
 
-/// One target; a subtree with an end is a lock.
+/// Parses one target; a subtree with an end is a lock.
 pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure> {
     let target = Target::try_from(wire).map_err(|error| {
         Failure::new(Reason::InvalidArgument, error.to_string())
@@ -75,7 +76,7 @@ pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Failure> {
     })
 }
 
-/// The request id was used before, for something else, and got that answer.
+/// Failure of a request id that was used before, for something else, and got that answer.
 pub(super) fn other_request() -> tonic::Status {
     Failure::new(
         Reason::Conflict,
@@ -85,7 +86,7 @@ pub(super) fn other_request() -> tonic::Status {
     .into()
 }
 
-/// What the state machine refused, as clients read it.
+/// Failure that clients read for a refusal of the state machine.
 pub(super) fn refused(refusal: Refusal) -> Failure {
     let reason = match refusal.code {
         RefusalCode::NotInitialized => Reason::Unavailable,

@@ -47,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Certificate {
     }
 }
 
-/// Who asks: the certificate of the connection and the token of the header.
+/// The caller: the certificate of the connection and the token of the header.
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
@@ -70,7 +70,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    // Two headers are two callers: whoever chose one of them would be wrong half of the time.
+    // Two headers are two callers: a choice between them would be wrong half of the time.
     if values.next().is_some() {
         return Err(malformed());
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /request_capability` | a capability, and the context that its holder has from then on |
 //! | `POST /activate_capability` | this authority's word for somebody else's latent capability |
-//! | `POST /spend_capability` | may it be used now? A single use is used up by asking |
+//! | `POST /spend_capability` | whether it may be used now; a single use is used up by asking |
 //! | `POST /request_context` | a session |
 //! | `POST /extend_context` | the next version of its context |
 
@@ -102,7 +102,7 @@ pub(super) async fn request_capability(
             issuer.capability(context, &caller, &request)
         })
         .await?;
-    // Agreed on before the capability leaves: who has it must not be able to say that it never saw anything.
+    // Agreed on before the capability leaves: its holder must not be able to say that it never saw anything.
     let context = match capability.growth {
         Some(growth) => Some(grow(&shared, &context, growth).await?.token),
         None => None,

@@ -1,4 +1,4 @@
-//! What anyone may know: keys, the CA, whether this node serves, and what it can be asked.
+//! Paths that are open to anyone: keys, the CA, whether this node serves, and what it can be asked.
 
 use axum::Json;
 use axum::extract::State;
@@ -110,7 +110,7 @@ pub(super) async fn health(State(shared): State<Shared>) -> (StatusCode, Json<He
     (code, Json(HealthAnswer { status, version }))
 }
 
-/// RFC 7517. Any origin may read it: it is public.
+/// The key set of RFC 7517. Any origin may read it: it is public.
 pub(super) async fn jwks(State(shared): State<Shared>) -> Result<Json<JwkSet>, Problem> {
     Ok(Json(shared.issuer.jwks()?))
 }

@@ -1,4 +1,4 @@
-//! What all handlers share, and what is at no path.
+//! Parts that all handlers share, and the answer for what is at no path.
 
 use std::sync::Arc;
 
@@ -14,14 +14,15 @@ pub(super) struct Shared {
     pub(super) issuer: Arc<Issuer>,
     pub(super) ledger: Ledger,
     pub(super) permits: Arc<Semaphore>,
-    /// Minting is computation: as much of it at a time as there are processors, and consensus is not kept waiting.
+    /// Permits for minting, which is computation: as many as there are processors, so that consensus is not kept
+    /// waiting.
     pub(super) processors: Arc<Semaphore>,
     pub(super) server_ca: Option<Arc<str>>,
     pub(super) document: Arc<str>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// For everything that is no path of this port.
+/// Answer to everything that is no path of this port.
 pub async fn not_found() -> Problem {
     Problem::new(Kind::NotFound, "not_found", "there is nothing at this path")
 }

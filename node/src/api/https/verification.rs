@@ -1,4 +1,4 @@
-//! Asks whether a token is good; for clients that hold no key.
+//! Verification of tokens, for clients that hold no key.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! What is left after a crash, and after somebody was there.
+//! Recovery after a crash, and after somebody changed the files.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

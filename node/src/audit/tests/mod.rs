@@ -34,7 +34,7 @@ fn open_with(settings: AuditSettings) -> Result<Auditor, FolderError> {
     Auditor::open(settings, clock, signer, Metrics::unrecorded())
 }
 
-/// Signs no checkpoint.
+/// A signer that signs no checkpoint.
 struct Unsigned;
 
 impl HeadSigner for Unsigned {

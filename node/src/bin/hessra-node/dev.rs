@@ -10,10 +10,10 @@ use hessra_node::seal::{KekSource, SealError, create_file};
 use hessra_node::tls::node_urn;
 use miette::{IntoDiagnostic as _, WrapErr as _};
 
-/// Writes the files of a node.
+/// The writer of a node's files.
 struct OfNode;
 
-/// Why a file of a node was not written.
+/// Error of a node's file that was not written.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum NotWritten {
     #[error(transparent)]

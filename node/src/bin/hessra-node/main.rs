@@ -22,8 +22,8 @@ use hessra_node::node::{Node, NodeError};
 use hessra_node::seal::create_file;
 use hessra_node::telemetry::{Collected, Metrics, start_logs};
 
-/// A write makes hundreds of small allocations that another thread frees; the system's allocator took a quarter of a
-/// node's time for them (`bench revoke --profile`).
+/// The allocator. A write makes hundreds of small allocations that another thread frees; the system's allocator took a
+/// quarter of a node's time for them (`bench revoke --profile`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -196,7 +196,7 @@ fn check(path: &std::path::Path) -> Result<(), NodeError> {
     hessra_node::node::check_material(&config)
 }
 
-/// A core dump of a node holds its signing keys.
+/// Keeps secrets out of core dumps: one of a node would hold its signing keys.
 fn keep_secrets_out_of_cores() {
     let none = Rlimit {
         current: Some(0),
@@ -207,7 +207,8 @@ fn keep_secrets_out_of_cores() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Every connection needs a descriptor, and systems give a process 1,024 of them until it asks for what it may have.
+/// Raises the limit on descriptors: every connection needs one, and systems give a process 1,024 of them until it asks
+/// for what it may have.
 fn allow_connections() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Refused, the node serves as many as it can.

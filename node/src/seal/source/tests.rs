@@ -1,4 +1,4 @@
-//! What a setting means, what is refused, and that nothing of a secret is said.
+//! Settings of a source: what each means, what is refused, and that nothing of a secret is said.
 
 use std::os::unix::fs::PermissionsExt as _;
 

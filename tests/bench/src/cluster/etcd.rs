@@ -13,7 +13,7 @@ use super::{Cluster, Member, Side, Tls, free_ports};
 use crate::failure::BenchError;
 use crate::process::Process;
 
-/// What to do where it is not installed.
+/// Command that installs etcd.
 pub(crate) const INSTALL: &str = "apt-get install etcd-server";
 
 /// The three ports of one member.
@@ -23,7 +23,7 @@ struct Ports {
     metrics: u16,
 }
 
-/// Is there an etcd to compare with?
+/// Version of the installed etcd; `None` where there is none to compare with.
 pub(crate) fn version() -> Option<String> {
     let output = Command::new("etcd").arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -162,7 +162,7 @@ fn named(common_name: &str, names: Vec<String>) -> Result<CertificateParams, Ben
     Ok(params)
 }
 
-/// Keys for the owner alone; they live as long as the run.
+/// Writes a PEM file for the owner alone; keys live as long as the run.
 fn write(path: PathBuf, pem: &str) -> Result<(), BenchError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

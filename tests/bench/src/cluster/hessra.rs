@@ -15,7 +15,8 @@ pub(crate) fn start(directory: &Path) -> Result<Cluster, BenchError> {
     start_with(directory, &[])
 }
 
-/// The same with other settings than a development cluster's: key and value, each on a line of its own in `node.toml`.
+/// Starts a cluster with other settings than a development cluster's: key and value, each on a line of its own in
+/// `node.toml`.
 ///
 /// # Errors
 /// As [`start`]; and a key that the file does not have.
@@ -50,7 +51,7 @@ pub(crate) fn start_with(
     .until_ready()
 }
 
-/// Beside this executable, in the same profile.
+/// Path of `hessra-node`: beside this executable, in the same profile.
 fn binary() -> Result<PathBuf, BenchError> {
     let here = std::env::current_exe()
         .map_err(|error| BenchError::Tool(format!("where am I? {error}")))?;

@@ -14,27 +14,27 @@ use crate::failure::BenchError;
 use crate::load::{histogram, microseconds};
 use crate::process::Usage;
 
-/// A request that takes longer is a failure.
+/// Time limit of a request: a longer one is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One kind of request.
 pub(super) struct Kind {
-    /// As the table says it.
+    /// Name of the kind, as the table says it.
     pub(super) name: &'static str,
-    /// What cannot be done without.
+    /// Signatures that the request cannot be answered without.
     pub(super) signatures: Signatures,
     path: &'static str,
-    /// Whose certificate is shown.
+    /// Name of the client whose certificate is shown.
     shows: Option<&'static str>,
     bearer: Option<String>,
     body: Value,
 }
 
-/// What one turn came to.
+/// Result of one turn.
 pub(super) struct Turn {
     pub(super) latencies: Histogram<u64>,
     pub(super) failed: u64,
-    /// What the first failure said.
+    /// Message of the first failure.
     pub(super) failure: Option<String>,
     seconds: f64,
     usage: Usage,
@@ -52,7 +52,7 @@ impl Turn {
     }
 }
 
-/// One node of a cluster and what it is asked.
+/// One node of a cluster, and the kinds of requests that it is asked.
 pub(super) struct Outside<'c> {
     node: &'c Member,
     directory: &'c Path,
@@ -60,7 +60,7 @@ pub(super) struct Outside<'c> {
 }
 
 impl<'c> Outside<'c> {
-    /// Asks for one of everything.
+    /// Opens the node: asks for one of everything.
     pub(super) async fn open(
         cluster: &'c Cluster,
         directory: &'c Path,
@@ -79,7 +79,7 @@ impl<'c> Outside<'c> {
         &self.kinds
     }
 
-    /// As many clients as asked for, each with one request under way.
+    /// Runs one turn: as many clients as asked for, each with one request under way.
     pub(super) async fn turn(&self, kind: &Kind, options: &Options) -> Result<Turn, BenchError> {
         let begin = Instant::now() + options.warm_up;
         let end = begin + options.duration;
@@ -266,7 +266,7 @@ fn token(answer: &Value) -> Result<String, BenchError> {
     token.ok_or_else(|| BenchError::Token(format!("no token in {answer}")))
 }
 
-/// Why a request has no answer of use.
+/// Error of a request that has no answer of use.
 #[derive(Debug, thiserror::Error)]
 enum ExchangeError {
     // With its causes, which `Display` leaves out.
@@ -299,7 +299,7 @@ struct Worked {
 }
 
 async fn work(request: reqwest::RequestBuilder, begin: Instant, end: Instant) -> Worked {
-    /// A server that refuses at once must not be asked a million times a second.
+    /// Pause after a failure: a server that refuses at once must not be asked a million times a second.
     const PAUSE: Duration = Duration::from_millis(10);
     let mut worked = Worked {
         latencies: histogram(),

@@ -25,16 +25,16 @@ use super::signatures::Signatures;
 use crate::failure::BenchError;
 use crate::process::own_usage;
 
-/// Nobody is kept waiting here.
+/// Requests per second that the issuer allows: no caller is kept waiting here.
 const PER_SECOND: NonZeroU32 = NonZeroU32::MAX;
 const ALICE: &str = "urn:hessra:alice";
 const GATEWAY: &str = "urn:hessra:gateway";
 
 /// One kind of token.
 pub(super) struct Kind {
-    /// As the table says it.
+    /// Name of the kind, as the table says it.
     pub(super) name: &'static str,
-    /// What cannot be done without.
+    /// Signatures that the token cannot be made without.
     pub(super) signatures: Signatures,
     issue: fn(&Inside) -> Result<Issued, Problem>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Inside {
 }
 
 impl Inside {
-    /// With the policy of a prepared cluster.
+    /// Opens an issuer with the policy of a prepared cluster.
     pub(super) fn open(directory: &Path) -> Result<Self, BenchError> {
         let issuer = issuer(directory)?;
         let (alice, gateway) = (certificate(ALICE), certificate(GATEWAY));
@@ -166,7 +166,7 @@ impl Inside {
     }
 }
 
-/// As the middleware of the port makes it for a request that says nothing.
+/// Request context, as the middleware makes it for a request that says nothing.
 fn context() -> RequestContext {
     RequestContext::new(Noted::default())
 }

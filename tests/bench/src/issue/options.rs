@@ -1,21 +1,21 @@
-//! What `bench issue` is asked for.
+//! Options of `bench issue`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What was asked for.
+/// Options of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// At once, over HTTPS, each with a request under way on a connection of its own.
+    /// Clients at once, over HTTPS, each with a request under way on a connection of its own.
     pub clients: usize,
-    /// Not measured.
+    /// Time of the warm-up, not measured.
     pub warm_up: Duration,
-    /// Measured, in every turn of every kind.
+    /// Time measured in every turn of every kind.
     pub duration: Duration,
     /// Turns of every kind, in alternating order.
     pub rounds: usize,
     /// Tokens of every kind and round in this process.
     pub tokens: usize,
-    /// For the data of the nodes.
+    /// Directory for the data of the nodes.
     pub directory: PathBuf,
 }

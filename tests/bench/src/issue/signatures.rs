@@ -1,4 +1,4 @@
-//! Signatures that a token cannot be made without, and what they cost on this machine.
+//! Signatures that a token cannot be made without, and their cost on this machine.
 
 use biscuit_auth::UnverifiedBiscuit;
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
@@ -8,15 +8,15 @@ use crate::failure::BenchError;
 use crate::process::own_usage;
 use crate::report::Spread;
 
-/// About what a block of a token has.
+/// Payload of about the size that a block of a token has.
 const PAYLOAD: [u8; 320] = [7; 320];
 
 /// Signatures that cannot be done without.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Signatures {
-    /// Made, each with a key pair of its own.
+    /// Signatures made, each with a key pair of its own.
     pub(super) made: usize,
-    /// Verified.
+    /// Signatures verified.
     pub(super) verified: usize,
     /// Public keys derived.
     pub(super) derived: usize,
@@ -64,7 +64,7 @@ fn count(token: &str) -> Result<(usize, usize), BenchError> {
 }
 
 impl Floor {
-    /// Of as many as asked for, one thread.
+    /// Measures as many of each as asked for, on one thread.
     pub(super) fn measure(times: usize) -> Result<Self, BenchError> {
         let before = own_usage();
         let mut signed = Vec::with_capacity(times);

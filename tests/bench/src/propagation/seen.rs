@@ -1,8 +1,8 @@
-//! What a follower says that it has seen.
+//! Reports of followers: what each has seen.
 
 use std::time::Instant;
 
-/// Somebody who follows has seen write `number`.
+/// Report of a follower that has seen write `number`.
 pub(super) struct Seen {
     pub(super) number: u64,
     pub(super) at: Instant,
@@ -10,7 +10,7 @@ pub(super) struct Seen {
     pub(super) denied: Option<Denied>,
 }
 
-/// What the first verifier's check of the revoked token said, and when.
+/// Verdict of the first verifier's check of the revoked token, and its instant.
 pub(super) struct Denied {
     pub(super) denied: bool,
     pub(super) at: Instant,

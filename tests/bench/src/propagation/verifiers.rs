@@ -18,9 +18,9 @@ use crate::cluster::Cluster;
 use crate::failure::BenchError;
 use crate::load::Numbers;
 
-/// Longer than any run.
+/// Lifetime of the tokens: longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(8 * 3600);
-/// Until the last of some thousand verifiers is fresh, on a busy machine.
+/// Time until the last of some thousand verifiers is fresh, on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The writes to come, in order: the first verifier holds a token for each of them.
@@ -30,7 +30,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The next write.
+    /// Number of the next write.
     pub(super) fn next(&mut self) -> Option<u64> {
         self.numbers.pop_front()
     }
@@ -104,7 +104,7 @@ fn verifier(cluster: &Cluster, position: usize, server: &str) -> Result<Verifier
         .map_err(refused)
 }
 
-/// An identity token of alice, delegated once for every write to come.
+/// Tokens for the writes to come: an identity token of alice, delegated once for every one.
 async fn tokens(
     cluster: &Cluster,
     writes: usize,
@@ -151,7 +151,7 @@ fn expected(token: &str, keyring: &Keyring, numbers: &Numbers) -> Result<Expecte
 }
 
 struct Subscriber {
-    /// Also checks a token of every revoked identity, whole.
+    /// True when it also checks a token of every revoked identity, whole.
     checks: bool,
     verifier: Verifier,
     expected: Arc<Vec<Expected>>,
@@ -180,7 +180,7 @@ impl Subscriber {
                 let expected = &self.expected[next];
                 let at = Instant::now();
                 let denied = self.checks.then(|| self.check(expected));
-                // Nobody listens any more when the turn is over.
+                // The receiver is gone when the turn is over.
                 let _ = self.seen.send(Seen {
                     number: expected.number,
                     at,

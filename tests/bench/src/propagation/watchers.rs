@@ -96,7 +96,7 @@ async fn follow(
             let number = std::str::from_utf8(&key)
                 .ok()
                 .and_then(|key| numbers.names().number(key));
-            // Nobody listens any more when the turn is over.
+            // The receiver is gone when the turn is over.
             let _ = number.map(|number| {
                 seen.send(Seen {
                     number,

@@ -28,7 +28,7 @@ impl Signer for Key {
     }
 }
 
-/// Ours and theirs of one seed.
+/// Key of one seed in our form; [`pair`] is the same key in theirs.
 pub(crate) fn key(seed: u8) -> Key {
     Key(SigningKey::from_bytes(&[seed; 32]))
 }
@@ -37,7 +37,7 @@ pub(crate) fn pair(seed: u8) -> KeyPair {
     KeyPair::from(&PrivateKey::from_bytes(&[seed; 32], Algorithm::Ed25519).unwrap())
 }
 
-/// The authority's.
+/// Seed of the authority's key.
 pub(crate) const ROOT: u8 = 1;
 
 pub(crate) fn root() -> PublicKey {
@@ -118,7 +118,7 @@ pub(crate) fn is_limit(error: &impl Debug) -> bool {
         .any(|limit| words.contains(limit))
 }
 
-/// Does a published identity verifier of either generation take it as `identity`; both must agree.
+/// True when a published identity verifier of either generation takes it as `identity`; both must agree.
 pub(crate) fn identity_is(token: &str, identity: Option<&str>) -> bool {
     let old = says(|| old_identity(token, identity).verify());
     let new = says(|| {

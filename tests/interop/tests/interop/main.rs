@@ -1,4 +1,4 @@
-//! What we mint in the published crates, and what they mint in ours.
+//! Interoperation: our tokens in the published crates, and theirs in ours.
 //!
 //! The published crates are unmodified and renamed: `published-identity` is hessra-token-identity 0.6, and so on. They
 //! read the clock of the machine, so tokens here are minted now and live for an hour.

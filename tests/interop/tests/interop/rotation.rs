@@ -1,5 +1,5 @@
 //! A rotation, seen by verifiers that have one key: those of the C FFI and of the Postgres extension, and every client
-//! that cached a PEM. What is written in `docs/key-rotation.md` about them.
+//! that cached a PEM. Checks what is written in `docs/key-rotation.md` about them.
 
 use biscuit_auth::PublicKey;
 use hessra_revocation::Revision;
@@ -7,7 +7,7 @@ use hessra_sdk_core::*;
 
 use crate::fixture::*;
 
-/// What the key that follows is made of.
+/// Seed of the key that follows.
 const NEXT: u8 = 9;
 
 struct Tokens {
@@ -36,7 +36,7 @@ fn signed_by(seed: u8) -> Tokens {
     }
 }
 
-/// What each published verifier says, with the one key that it has; all must agree.
+/// True when the published verifiers accept the tokens, each with the one key that it has; all must agree.
 fn are_good(tokens: &Tokens, known: PublicKey) -> bool {
     let (subject, resource, operation) = RIGHT;
     let verdicts = [
