@@ -1,8 +1,10 @@
 //! The answering side between members: what this member does for another one.
 //!
-//! Two questions before anything else: is the sender a member, and does it speak for itself? A vote or an append names the
-//! node that stands or leads; it is refused when another node brings it. Who the sender *is* was proved before, by the
-//! carrier: a node by mutual TLS, the simulation by its links.
+//! Two questions before anything else: is the sender a member (`fence.rs`), and does it speak for itself? A vote or an append
+//! names the node that stands or leads; it is refused when another node brings it. Who the sender *is* was proved before, by
+//! the carrier: a node by mutual TLS, the simulation by its links.
+
+use std::collections::BTreeSet;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::consensus::Consensus;
 use crate::error::WriteError;
+use crate::fence::{Fence, Sender};
 use crate::inspector::Inspector;
 use crate::membership::Change;
 use crate::peers::Proposed;
@@ -30,13 +33,16 @@ const FORWARDED_COMMANDS_MAX: usize = 1_024;
 pub struct Inbound<W: World> {
     consensus: Consensus<W>,
     inspector: Inspector<W>,
+    fence: Fence<W>,
 }
 
 impl<W: World> Inbound<W> {
-    /// Over the parts of this node.
+    /// Over the parts of this node. `founders`: ids of the first members in its configuration; none on a node that waits
+    /// to be added.
     #[must_use]
-    pub fn new(consensus: Consensus<W>, inspector: Inspector<W>) -> Self {
+    pub fn new(consensus: Consensus<W>, inspector: Inspector<W>, founders: BTreeSet<u64>) -> Self {
         Self {
+            fence: Fence::new(consensus.clone(), founders),
             consensus,
             inspector,
         }
@@ -48,11 +54,12 @@ impl<W: World> Inbound<W> {
     /// The sender does not lead in the vote it names, its entries do not follow each other, or consensus has stopped here.
     pub async fn append(
         &self,
-        from: u64,
+        from: Sender,
         request: AppendEntriesRequest<Types<W::Runtime>>,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
+        self.fence.hear(from)?;
         speaks_for_itself(from, &request.vote)?;
-        follow_each_other(from, &request)?;
+        follow_each_other(from.id, &request)?;
         let raft = self.consensus.raft().openraft();
         raft.append_entries(request).await.map_err(stopped)
     }
@@ -63,20 +70,29 @@ impl<W: World> Inbound<W> {
     /// The sender stands for another node, or consensus has stopped here.
     pub async fn vote(
         &self,
-        from: u64,
+        from: Sender,
         request: VoteRequest<u64>,
     ) -> Result<VoteResponse<u64>, Failure> {
+        self.fence.hear(from)?;
         speaks_for_itself(from, &request.vote)?;
         let raft = self.consensus.raft().openraft();
         raft.vote(request).await.map_err(stopped)
     }
 
-    /// May this sender bring a snapshot under this vote? Asked before the body is read.
+    /// Checks a sender and its vote before the body of a snapshot is read. `Some`: the answer is known without the body,
+    /// because this node has seen a higher vote.
     ///
     /// # Errors
-    /// It does not lead in the vote it names.
-    pub fn may_send_snapshot(&self, from: u64, vote: &Vote) -> Result<(), Failure> {
-        speaks_for_itself(from, vote)
+    /// The sender is no member, or does not lead in the vote it names.
+    pub fn may_send_snapshot(
+        &self,
+        from: Sender,
+        vote: &Vote,
+    ) -> Result<Option<SnapshotResponse<u64>>, Failure> {
+        self.fence.hear(from)?;
+        speaks_for_itself(from, vote)?;
+        let seen = self.consensus.raft().openraft().metrics().borrow().vote;
+        Ok((seen > *vote).then(|| SnapshotResponse::new(seen)))
     }
 
     /// Installs a snapshot from the leader.
@@ -85,11 +101,13 @@ impl<W: World> Inbound<W> {
     /// As [`Self::append`].
     pub async fn snapshot(
         &self,
-        from: u64,
+        from: Sender,
         vote: Vote,
         snapshot: Snapshot<Types<W::Runtime>>,
     ) -> Result<SnapshotResponse<u64>, Failure> {
-        speaks_for_itself(from, &vote)?;
+        if let Some(known) = self.may_send_snapshot(from, &vote)? {
+            return Ok(known);
+        }
         let raft = self.consensus.raft().openraft();
         let installed = raft.install_full_snapshot(vote, snapshot).await;
         installed.map_err(|fatal| stopped(RaftError::Fatal(fatal)))
@@ -99,8 +117,8 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member, or the batch is too large.
-    pub fn may_propose(&self, from: u64, commands: usize) -> Result<(), Failure> {
-        self.is_member(from)?;
+    pub fn may_propose(&self, from: Sender, commands: usize) -> Result<(), Failure> {
+        self.fence.hear_member(from)?;
         if commands > FORWARDED_COMMANDS_MAX {
             let message = format!("a batch has at most {FORWARDED_COMMANDS_MAX} commands");
             return Err(Failure::new(Reason::Limit, message));
@@ -114,7 +132,7 @@ impl<W: World> Inbound<W> {
     /// As [`Self::may_propose`], and as [`WriteError`] says.
     pub async fn propose(
         &self,
-        from: u64,
+        from: Sender,
         commands: Vec<Stamped>,
         deadline: Instant,
     ) -> Result<Proposed, Failure> {
@@ -131,8 +149,8 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member, this node does not lead, or the quorum was not confirmed.
-    pub async fn read_index(&self, from: u64, deadline: Instant) -> Result<u64, Failure> {
-        self.is_member(from)?;
+    pub async fn read_index(&self, from: Sender, deadline: Instant) -> Result<u64, Failure> {
+        self.fence.hear_member(from)?;
         if !self.consensus.raft().is_leader() {
             return Err(Failure::new(Reason::NoLeader, "this node does not lead"));
         }
@@ -144,8 +162,8 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member, or consensus has stopped here.
-    pub async fn stand(&self, from: u64) -> Result<(), Failure> {
-        self.is_member(from)?;
+    pub async fn stand(&self, from: Sender) -> Result<(), Failure> {
+        self.fence.hear_member(from)?;
         Ok(self.consensus.raft().stand().await?)
     }
 
@@ -153,8 +171,8 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member, or as [`crate::ChangeError`] says.
-    pub async fn change_members(&self, from: u64, change: &Change) -> Result<u64, Failure> {
-        self.is_member(from)?;
+    pub async fn change_members(&self, from: Sender, change: &Change) -> Result<u64, Failure> {
+        self.fence.hear_member(from)?;
         Ok(self.consensus.change_members_here(change).await?)
     }
 
@@ -162,22 +180,14 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member.
-    pub fn inspect(&self, from: u64, verifiers: bool) -> Result<InspectResponse, Failure> {
-        self.is_member(from)?;
+    pub fn inspect(&self, from: Sender, verifiers: bool) -> Result<InspectResponse, Failure> {
+        self.fence.hear_member(from)?;
         Ok(self.inspector.report(verifiers))
-    }
-
-    /// Requests that change or reveal something come from members; a node that was removed is one no more.
-    fn is_member(&self, id: u64) -> Result<(), Failure> {
-        if self.consensus.raft().members().nodes.contains_key(&id) {
-            return Ok(());
-        }
-        let message = format!("node {id} is not a member. Add it with `hessra cluster add`");
-        Err(Failure::new(Reason::NotPermitted, message))
     }
 }
 
-fn speaks_for_itself(sender: u64, vote: &Vote) -> Result<(), Failure> {
+fn speaks_for_itself(from: Sender, vote: &Vote) -> Result<(), Failure> {
+    let sender = from.id;
     let claimed = vote.leader_id().voted_for();
     if claimed == Some(sender) {
         return Ok(());

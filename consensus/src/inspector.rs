@@ -56,9 +56,12 @@ impl<W: World> Inspector<W> {
             true => self.feed.subscribers().local(self.own_id()),
             false => Vec::new(),
         };
+        let members = self.consensus.raft().members();
         InspectResponse {
             status: Some(self.own_status()),
             verifiers,
+            members: members.nodes.into_keys().collect(),
+            membership_index: members.log_index,
         }
     }
 

@@ -22,6 +22,7 @@
 //! | [`neighbours`] | reports of the other members |
 //! | [`inspector`] | the report of this node, and of the cluster |
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
+//! | `fence` | which senders are heard between members |
 //! | [`world`], [`measurement`] | the seam to the process around |
 //! | [`plant`] | deliberate bugs for the simulation; none in a release build |
 //!
@@ -33,6 +34,7 @@ pub mod consensus;
 pub mod containment;
 pub mod error;
 pub mod feed;
+mod fence;
 pub mod inbound;
 pub mod inspector;
 pub mod measurement;
@@ -51,6 +53,7 @@ pub use confirmer::{Began, Confirmation};
 pub use consensus::{Asked, Background, Committed, Consensus, Setup};
 pub use containment::ContainmentWatch;
 pub use error::{ReadError, StartError, WriteError};
+pub use fence::Sender;
 pub use inbound::Inbound;
 pub use inspector::{Inspector, NodeFacts};
 pub use measurement::Measurement;

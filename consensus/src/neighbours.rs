@@ -3,7 +3,7 @@
 //! Every member asks every other once a second, and ten times a second while somebody watches a revocation being
 //! applied. The last report of a member is kept when it falls silent, so that its verifiers are not forgotten with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,10 @@ pub struct Neighbour {
     pub status: NodeStatus,
     /// Of its verifiers, with ages as of `heard`.
     pub verifiers: Arc<Vec<VerifierStatus>>,
+    /// Members of the newest membership that it knows.
+    pub members: BTreeSet<u64>,
+    /// Log index of that membership.
+    pub membership_index: u64,
     /// When it arrived, on this node's clock.
     pub heard: Monotonic,
 }
@@ -158,6 +162,8 @@ impl<W: World> Neighbours<W> {
         let neighbour = Neighbour {
             status: status.clone(),
             verifiers,
+            members: report.members.into_iter().collect(),
+            membership_index: report.membership_index,
             heard,
         };
         table.insert(id, neighbour);

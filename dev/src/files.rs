@@ -21,11 +21,11 @@ pub trait NodeFiles {
     /// Why one was not written.
     type Error: Diagnostic + Send + Sync + 'static;
 
-    /// Makes a key-encryption key in a new file.
+    /// Makes 32 random bytes in a new private file: a key-encryption key, a join secret.
     ///
     /// # Errors
     /// The file cannot be made.
-    fn make_kek(&self, path: &Path) -> Result<(), Self::Error>;
+    fn make_secret(&self, path: &Path) -> Result<(), Self::Error>;
 
     /// The settings file of one node of a layout.
     ///
@@ -62,9 +62,11 @@ pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevEr
             &Purpose::Client(&format!("urn:hessra:{name}")),
         )?;
     }
-    let kek = directory.join("kek");
-    if !kek.exists() {
-        recipe.make_kek(&kek).map_err(of_node)?;
+    for name in ["kek", "join-secret"] {
+        let secret = directory.join(name);
+        if !secret.exists() {
+            recipe.make_secret(&secret).map_err(of_node)?;
+        }
     }
     policy(directory)?;
     for node in &layout.nodes {

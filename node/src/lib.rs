@@ -19,6 +19,7 @@
 //! | [`problem`] | a refusal as clients of the HTTPS port read it |
 //! | [`telemetry`] | logs, and the one table of metrics |
 //! | [`config`] | the one file of settings: read, checked, shown |
+//! | [`join`] | the secret that a node which waits to be added asks for |
 //! | [`edge`] | the only clock and the only randomness |
 //!
 //! A module uses only modules below it in this table; `tests/floors.rs` checks it. The binary is
@@ -31,6 +32,7 @@ pub mod config;
 pub mod edge;
 pub mod gitops;
 pub mod issuer;
+pub mod join;
 pub mod keys;
 pub mod node;
 pub mod ops;

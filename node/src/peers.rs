@@ -24,6 +24,7 @@ use prost::bytes::Bytes;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use crate::join::JoinSecret;
 use crate::tls::PeerTls;
 
 /// Largest message between members. One revocation of 10,000 identities of 512 bytes each is about 5.3 MB, and an
@@ -59,17 +60,23 @@ enum Traffic {
 /// Connections to the other members, shared by everything that talks to them.
 pub struct PeerClients {
     cluster_id: Vec<u8>,
+    join_secret: Option<JoinSecret>,
     dialer: Arc<dyn PeerDialer>,
     channels: Mutex<BTreeMap<(u64, Traffic, String), Channel>>,
     encoded: Mutex<EncodedEntries>,
 }
 
 impl PeerClients {
-    /// Clients without a connection yet.
+    /// Clients without a connection yet, which show the join secret when there is one.
     #[must_use]
-    pub fn new(identity: &NodeIdentity, dialer: Arc<dyn PeerDialer>) -> Self {
+    pub fn new(
+        identity: &NodeIdentity,
+        dialer: Arc<dyn PeerDialer>,
+        join_secret: Option<JoinSecret>,
+    ) -> Self {
         Self {
             cluster_id: identity.cluster_id().to_vec(),
+            join_secret,
             dialer,
             channels: Mutex::default(),
             encoded: Mutex::default(),
@@ -92,6 +99,15 @@ impl PeerClients {
 
     fn calls(&self, peer: &Peer) -> RaftClient<Channel> {
         self.client(Traffic::Calls, peer)
+    }
+
+    /// A request that shows the join secret: the receiver may be a node that no membership names yet.
+    fn shown<T>(&self, message: T, timeout: Duration) -> Request<T> {
+        let mut request = within(message, timeout);
+        if let Some(secret) = &self.join_secret {
+            secret.show(request.metadata_mut());
+        }
+        request
     }
 
     fn encode(&self, entries: &[openraft::Entry<Types>]) -> Vec<Bytes> {
@@ -119,7 +135,7 @@ impl Peers<TokioRuntime> for PeerClients {
             entries,
             leader_commit: append.leader_commit.as_ref().map(codec::encode_log_id),
         };
-        let answered = self.calls(to).append(within(request, timeout)).await;
+        let answered = self.calls(to).append(self.shown(request, timeout)).await;
         append_response(&answered.map_err(failed)?.into_inner())
     }
 
@@ -134,7 +150,7 @@ impl Peers<TokioRuntime> for PeerClients {
             vote: Some(codec::encode_vote(&vote.vote)),
             last_log: vote.last_log_id.as_ref().map(codec::encode_log_id),
         };
-        let answered = self.calls(to).vote(within(request, timeout)).await;
+        let answered = self.calls(to).vote(self.shown(request, timeout)).await;
         let response = answered.map_err(failed)?.into_inner();
         Ok(VoteResponse::new(
             decoded_vote(response.vote.as_ref())?,
@@ -151,7 +167,7 @@ impl Peers<TokioRuntime> for PeerClients {
         timeout: Duration,
     ) -> Result<SnapshotResponse<u64>, PeerError> {
         let chunks = snapshot_chunks(self.cluster_id.clone(), &vote, snapshot);
-        let request = within(tokio_stream::iter(chunks), timeout);
+        let request = self.shown(tokio_stream::iter(chunks), timeout);
         let answered = self.client(Traffic::Snapshots, to).snapshot(request).await;
         let response = answered.map_err(failed)?.into_inner();
         Ok(SnapshotResponse::new(decoded_vote(response.vote.as_ref())?))

@@ -1,5 +1,6 @@
 //! A cluster that follows a git repository: real repositories, real signatures, real processes.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -189,6 +190,9 @@ fn a_signed_commit_is_applied_once_for_the_cluster_also_after_the_leader_is_kill
     // The files that git wrote are the node's alone to read, and nothing was checked out.
     let copy = cluster.node(leader).data.join("policy.git");
     assert!(copy.join("HEAD").is_file() && !copy.join("production").exists());
+    let copied = std::fs::metadata(&copy).expect("git made it");
+    let mode = copied.permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
     for node in cluster.running() {
         assert_eq!(cluster.metric(node, "hessra_policy_drift_ratio"), 0.0);
     }

@@ -19,5 +19,6 @@ mod refused_starts;
 mod rotations;
 mod rules_of_resources;
 mod single_use;
+mod strangers;
 mod verifiers;
 mod walk_through;

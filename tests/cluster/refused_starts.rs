@@ -75,6 +75,17 @@ fn a_secret_that_others_can_read_is_named() {
 }
 
 #[test]
+fn a_node_that_waits_to_be_added_without_a_join_secret_does_not_start() {
+    let mut cluster = Layout::new("no_secret").joining(1).prepare();
+    edit(&cluster, 4, |config| {
+        let cluster = config["cluster"].as_table_mut().expect("a section");
+        cluster.remove("join_secret").expect("dev names one");
+    });
+    let said = refusal(&mut cluster, 4);
+    assert!(said.contains("cluster.join_secret"), "{said}");
+}
+
+#[test]
 fn a_data_directory_in_use_and_one_of_another_node_are_named() {
     let mut cluster = Cluster::start("directories");
     cluster.stop(2);

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "telemetry",
             "config",
             "seal",
+            "join",
             "edge",
         ],
     ),
@@ -31,6 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "hessra-consensus",
         &[
             "inbound",
+            "fence",
             "containment",
             "inspector",
             "feed",

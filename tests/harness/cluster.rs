@@ -320,13 +320,22 @@ impl Cluster {
 
     /// Waits until a node says that it is ready.
     pub fn wait_ready(&mut self, id: u64) {
+        self.wait_for(id, "/readyz");
+    }
+
+    /// Waits until a node answers on its ports, ready or not.
+    pub fn wait_live(&mut self, id: u64) {
+        self.wait_for(id, "/livez");
+    }
+
+    fn wait_for(&mut self, id: u64, path: &str) {
         let operations = self.nodes[&id].operations;
         let began = std::time::Instant::now();
-        while get(operations, "/readyz").is_none_or(|(status, _)| status != 200) {
+        while get(operations, path).is_none_or(|(status, _)| status != 200) {
             self.expect_alive(id);
             assert!(
                 began.elapsed() < PATIENCE,
-                "node {id} is not ready:\n{}",
+                "node {id} does not answer 200 at {path}:\n{}",
                 self.tail(id)
             );
             std::thread::sleep(Duration::from_millis(20));

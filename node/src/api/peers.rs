@@ -8,12 +8,14 @@ use hessra_proto::v1::raft as wire;
 use hessra_proto::v1::raft::raft_server::{Raft as Service, RaftServer};
 use hessra_sled::{SnapshotImage, TokioTypes as Types, codec};
 use openraft::Snapshot;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use hessra_consensus::{Inbound, NodeIdentity};
+use hessra_consensus::{Inbound, NodeIdentity, Sender};
 
 use super::deadline::deadline_of;
+use crate::join::JoinSecret;
 use crate::peers::{MESSAGE_BYTES_MAX, decode_change};
 use crate::tls::PeerCertificate;
 use crate::world::NodeWorld;
@@ -25,12 +27,19 @@ const SNAPSHOT_BYTES_MAX: u64 = hessra_sled::snapshot::PLAIN_BYTES_MAX;
 pub struct PeerService {
     identity: NodeIdentity,
     inbound: Inbound<NodeWorld>,
+    join_secret: Option<JoinSecret>,
+    /// A snapshot may have gigabytes, and there is one leader: one body at a time is read.
+    snapshots: Semaphore,
 }
 
 /// The service, with its limits set.
 #[must_use]
-pub fn service(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> RaftServer<PeerService> {
-    RaftServer::new(PeerService::new(identity, inbound))
+pub fn service(
+    identity: NodeIdentity,
+    inbound: Inbound<NodeWorld>,
+    join_secret: Option<JoinSecret>,
+) -> RaftServer<PeerService> {
+    RaftServer::new(PeerService::new(identity, inbound, join_secret))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
@@ -38,21 +47,35 @@ pub fn service(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> RaftServe
 impl PeerService {
     /// A service over the answering side of this node.
     #[must_use]
-    pub fn new(identity: NodeIdentity, inbound: Inbound<NodeWorld>) -> Self {
-        Self { identity, inbound }
+    pub fn new(
+        identity: NodeIdentity,
+        inbound: Inbound<NodeWorld>,
+        join_secret: Option<JoinSecret>,
+    ) -> Self {
+        Self {
+            identity,
+            inbound,
+            join_secret,
+            snapshots: Semaphore::new(1),
+        }
     }
 
     /// The node that the certificate of the connection names.
-    fn sender<T>(&self, request: &Request<T>) -> Result<u64, Failure> {
+    fn sender<T>(&self, request: &Request<T>) -> Result<Sender, Failure> {
         let certificate = request.extensions().get::<PeerCertificate>();
         let certificate = certificate
             .ok_or_else(|| Failure::new(Reason::Unauthenticated, "no certificate was presented"))?;
         let cluster = &self.identity.cluster;
-        certificate.node_id(cluster).ok_or_else(|| {
+        let id = certificate.node_id(cluster).ok_or_else(|| {
             let names = certificate.san_uris.join(", ");
             let message =
                 format!("the certificate names `{names}`, which is no node of cluster `{cluster}`");
             Failure::new(Reason::NotPermitted, message)
+        })?;
+        let secret = self.join_secret.as_ref();
+        Ok(Sender {
+            id,
+            shows_join_secret: secret.is_some_and(|secret| secret.is_shown(request.metadata())),
         })
     }
 
@@ -118,10 +141,14 @@ impl Service for PeerService {
         let head = chunks.message().await?.ok_or_else(|| malformed("head"))?;
         self.same_cluster(&head.cluster_id)?;
         let vote = codec::decode_vote(head.vote.as_ref().ok_or_else(|| malformed("vote"))?);
-        self.inbound.may_send_snapshot(sender, &vote)?;
+        if let Some(known) = self.inbound.may_send_snapshot(sender, &vote)? {
+            return Ok(Response::new(encode_snapshot_response(&known)));
+        }
         let meta = head.meta.as_ref().ok_or_else(|| malformed("meta"))?;
         let (meta, size) =
             codec::decode_snapshot_meta(meta).map_err(|error| unsupported(&error))?;
+        let busy = |_| refuse(Reason::Limit, "another snapshot is being received");
+        let _permit = self.snapshots.try_acquire().map_err(busy)?;
         let image = receive(&mut chunks, size).await?;
         tracing::info!(
             bytes = size,
@@ -133,9 +160,7 @@ impl Service for PeerService {
             snapshot: Box::new(image),
         };
         let response = self.inbound.snapshot(sender, vote, snapshot).await?;
-        Ok(Response::new(wire::SnapshotResponse {
-            vote: Some(codec::encode_vote(&response.vote)),
-        }))
+        Ok(Response::new(encode_snapshot_response(&response)))
     }
 
     async fn propose(
@@ -231,6 +256,12 @@ async fn receive(
         return Err(refuse(Reason::InvalidArgument, "the snapshot ended early"));
     }
     Ok(SnapshotImage::from(bytes))
+}
+
+fn encode_snapshot_response(response: &SnapshotResponse<u64>) -> wire::SnapshotResponse {
+    wire::SnapshotResponse {
+        vote: Some(codec::encode_vote(&response.vote)),
+    }
 }
 
 fn encode_append_response(response: &AppendEntriesResponse<u64>) -> wire::AppendResponse {

@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), SecretFileError> {
     secrets.extend(previous.map(|path| ("keys.kek_previous", path)));
     let git = &config.policy.git;
     let optional_secrets = [
+        ("cluster.join_secret", &config.cluster.join_secret),
         ("policy.git.ssh_key", &git.ssh_key),
         ("policy.git.https_credentials", &git.https_credentials),
     ];

@@ -40,6 +40,9 @@ section! {
         /// `[{ id = 1, peer = "host:port", public = "host:port" }, …]`. Looked at only until the cluster has
         /// been started. Empty: this node waits to be added (`hessra cluster add`).
         initial_members: Vec<InitialMember> = Vec::new();
+        /// File with the secret by which a node that waits to be added knows its cluster: 32 to 1024 bytes, the same on
+        /// every member, mode 0600 (`hessra-node keygen FILE` makes one). Such a node does not start without it.
+        join_secret: PathBuf = PathBuf::new();
     }
 }
 

@@ -51,6 +51,11 @@ pub enum BootstrapError {
     DataLost { id: u64, other: u64 },
     #[error("the cluster could not be started: {0}")]
     Members(StopReason),
+    #[error(
+        "this node waits to be added, and has no join secret: any machine with a certificate of the cluster could make it its \
+         own. Copy the file of `cluster.join_secret` from a member, and name it in this node's settings"
+    )]
+    NoJoinSecret,
 }
 
 /// Begins when this node is to begin, and leaves a task behind that proposes the first command when it is to be proposed.
@@ -60,8 +65,16 @@ pub(super) async fn start(
     keys: &Keyholder,
     stop: &CancellationToken,
 ) -> Result<(), BootstrapError> {
-    if config.cluster.initial_members.is_empty() || consensus.state().is_initialized() {
+    if consensus.state().is_initialized() {
         return Ok(());
+    }
+    if config.cluster.initial_members.is_empty() {
+        let is_alone = consensus.raft().members().nodes.is_empty();
+        let has_secret = !config.cluster.join_secret.as_os_str().is_empty();
+        return match is_alone && !has_secret {
+            true => Err(BootstrapError::NoJoinSecret),
+            false => Ok(()),
+        };
     }
     let policy = policy(config)?;
     begin_membership(config, consensus).await?;

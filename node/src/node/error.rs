@@ -8,6 +8,7 @@ use hessra_sled::StoreError;
 use super::bootstrap::BootstrapError;
 use crate::audit::FolderError;
 use crate::config::{ConfigError, SecretFileError};
+use crate::join::JoinSecretError;
 use crate::seal::SealError;
 use crate::tls::TlsError;
 
@@ -22,6 +23,8 @@ pub enum NodeError {
     Secret(#[from] SecretFileError),
     #[error(transparent)]
     Key(#[from] SealError),
+    #[error(transparent)]
+    JoinSecret(#[from] JoinSecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]

@@ -120,7 +120,7 @@ impl Listeners {
         let public_router = public_router(config, parts)?;
         tasks.spawn(
             self.peer
-                .serve(peer_router(parts), close.clone(), DRAIN_TIMEOUT),
+                .serve(peer_router(config, parts), close.clone(), DRAIN_TIMEOUT),
         );
         tasks.spawn(
             self.operations
@@ -167,9 +167,9 @@ fn admit_member(certificate: Option<&PeerCertificate>, cluster: &str) -> Result<
     }
 }
 
-fn peer_router(parts: &Parts) -> Router {
+fn peer_router(config: &Config, parts: &Parts) -> Router {
     let identity = parts.consensus.raft().identity().clone();
-    let service = peers::service(identity, parts.inbound());
+    let service = peers::service(identity, parts.inbound(config), parts.join_secret.clone());
     tonic::service::Routes::new(service).into_axum_router()
 }
 

@@ -8,12 +8,14 @@ use rustls::ServerConfig;
 use super::bootstrap;
 use super::error::NodeError;
 use crate::config::Config;
+use crate::join::JoinSecret;
 use crate::signer::Keyholder;
 use crate::tls::{PeerCertificate, PeerTls, TlsFiles};
 
 /// Material that was read. The TLS configurations are replaced in place when their files change.
 pub(super) struct Material {
     pub(super) keys: Keyholder,
+    pub(super) join_secret: Option<JoinSecret>,
     pub(super) public_files: TlsFiles,
     pub(super) peer_files: TlsFiles,
     pub(super) public_config: Arc<ArcSwap<ServerConfig>>,
@@ -28,6 +30,7 @@ impl Material {
         own_certificate(config, &peer_files)?;
         Ok(Self {
             keys,
+            join_secret: join_secret(config)?,
             public_config: Arc::new(ArcSwap::from_pointee(public_files.public_server(&[])?)),
             peer_config: Arc::new(ArcSwap::from_pointee(peer_files.peer_server()?)),
             peer_tls: PeerTls::new(&config.cluster.name, &peer_files)?,
@@ -47,6 +50,12 @@ pub fn check_material(config: &Config) -> Result<(), NodeError> {
         bootstrap::policy(config)?;
     }
     Ok(())
+}
+
+fn join_secret(config: &Config) -> Result<Option<JoinSecret>, NodeError> {
+    let path = &config.cluster.join_secret;
+    let named = (!path.as_os_str().is_empty()).then_some(path);
+    Ok(named.map(|path| JoinSecret::read(path)).transpose()?)
 }
 
 fn tls_files(config: &Config) -> (TlsFiles, TlsFiles) {

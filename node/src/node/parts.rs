@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::edge::Clock;
 use crate::gitops::Following;
 use crate::issuer::{Issuer, IssuerParts};
+use crate::join::JoinSecret;
 use crate::keys::rotation::{self, Schedule};
 use crate::keys::{KeyManagement, published_for_min};
 use crate::peers::PeerClients;
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) policies: Policies,
     pub(super) facts: Arc<Facts>,
     pub(super) key_management: KeyManagement,
+    pub(super) join_secret: Option<JoinSecret>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -91,7 +93,11 @@ impl Parts {
         let dialer = Arc::new(material.peer_tls.clone());
         let world = NodeWorld {
             clock,
-            peers: Arc::new(PeerClients::new(&identity, dialer)),
+            peers: Arc::new(PeerClients::new(
+                &identity,
+                dialer,
+                material.join_secret.clone(),
+            )),
             metrics: Arc::clone(&metrics),
         };
         let setup = Setup {
@@ -130,6 +136,7 @@ impl Parts {
             policies: Policies::default(),
             facts,
             key_management,
+            join_secret: material.join_secret.clone(),
             metrics,
         })
     }
@@ -177,8 +184,13 @@ impl Parts {
     }
 
     /// The side that answers the other members.
-    pub(super) fn inbound(&self) -> Inbound<NodeWorld> {
-        Inbound::new(self.consensus.clone(), self.inspector.clone())
+    pub(super) fn inbound(&self, config: &Config) -> Inbound<NodeWorld> {
+        let founders = config.cluster.initial_members.iter();
+        Inbound::new(
+            self.consensus.clone(),
+            self.inspector.clone(),
+            founders.map(|member| member.id).collect(),
+        )
     }
 
     /// The issuer, which decides on requests for tokens.

@@ -33,11 +33,12 @@ use crate::api::grpc::{self, GrpcParts};
 use crate::api::peers::service;
 use crate::audit::{AuditSettings, Auditor, FolderError, HeadSigner};
 use crate::edge::{Clock, random_16};
+use crate::join::JoinSecret;
 use crate::keys::KeyManagement;
 use crate::keys::rotation::Schedule;
 use crate::peers::PeerClients;
 use crate::policy::Policies;
-use crate::seal::{KekRing, MemoryKek};
+use crate::seal::{KekRing, MemoryKek, create_file};
 use crate::telemetry::Metrics;
 use crate::tls::{PeerCertificate, node_urn};
 use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
@@ -256,6 +257,15 @@ impl Cluster {
         cluster
     }
 
+    /// The secret that every node of this cluster has.
+    fn join_secret(&self) -> JoinSecret {
+        let path = self.directory.path().join("join-secret");
+        if !path.exists() {
+            create_file(&path, [3; 32]).unwrap();
+        }
+        JoinSecret::read(&path).unwrap()
+    }
+
     /// Starts a node for the first time or again, on its own directory and address.
     pub(super) async fn start(&mut self, id: u64) {
         let address = self
@@ -277,11 +287,12 @@ impl Cluster {
             cuts: self.cuts.clone(),
         });
         let (stop, metrics) = (CancellationToken::new(), Metrics::unrecorded());
+        let secret = self.join_secret();
         let auditor = eventually(async || audit(&directory, id, self.clock).ok()).await;
         let disk = Arc::new(Disk::default());
         let world = NodeWorld {
             clock: self.clock,
-            peers: Arc::new(PeerClients::new(&identity, dialer)),
+            peers: Arc::new(PeerClients::new(&identity, dialer, Some(secret.clone()))),
             metrics: Arc::clone(&metrics),
         };
         let setup = Setup {
@@ -311,7 +322,7 @@ impl Cluster {
             auditor: auditor.clone(),
             metrics,
         };
-        let public = serve(parts, listener, self.cuts.of(id), &stop).await;
+        let public = serve(parts, secret, listener, self.cuts.of(id), &stop).await;
         self.nodes.insert(
             id,
             Node {
@@ -430,12 +441,18 @@ fn open(directory: &std::path::Path, identity: &NodeIdentity) -> Option<Opened> 
 
 async fn serve(
     parts: GrpcParts,
+    join_secret: JoinSecret,
     listener: TcpListener,
     cut: Arc<AtomicBool>,
     stop: &CancellationToken,
 ) -> SocketAddr {
-    let inbound = Inbound::new(parts.consensus.clone(), parts.inspector.clone());
-    let peer = service(parts.consensus.raft().identity().clone(), inbound);
+    let inbound = Inbound::new(
+        parts.consensus.clone(),
+        parts.inspector.clone(),
+        (1..=3).collect(),
+    );
+    let identity = parts.consensus.raft().identity().clone();
+    let peer = service(identity, inbound, Some(join_secret));
     let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), move |stream| {
         stream.map(|stream| {
             let _ = stream.set_nodelay(true);

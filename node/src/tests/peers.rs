@@ -1,5 +1,7 @@
 //! Members speak on the peer port, each for itself, and no other does.
 
+use std::collections::BTreeSet;
+
 use hessra_consensus::Inbound;
 use hessra_proto::Reason;
 use hessra_proto::v1::log;
@@ -14,8 +16,12 @@ use crate::api::peers::PeerService;
 use crate::tls::PeerCertificate;
 
 fn service(node: &Node) -> PeerService {
-    let inbound = Inbound::new(node.consensus.clone(), node.inspector.clone());
-    PeerService::new(node.consensus.raft().identity().clone(), inbound)
+    let inbound = Inbound::new(
+        node.consensus.clone(),
+        node.inspector.clone(),
+        BTreeSet::new(),
+    );
+    PeerService::new(node.consensus.raft().identity().clone(), inbound, None)
 }
 
 fn by<T>(names: &[&str], message: T) -> Request<T> {

@@ -73,6 +73,8 @@ plants! {
     ElectionTimerDrawnOnce = "election-timer-drawn-once";
     /// A change of the members that a leader left half done is never completed.
     JointChangeAbandoned = "joint-change-abandoned";
+    /// A node hears any sender that has a certificate of the cluster, member or not.
+    StrangersHeard = "strangers-heard";
     /// A restarted verifier forgets how far it had come. Planted in the simulation's verifier.
     HighWaterForgotten = "high-water-forgotten";
     /// A node that has stopped by itself is not started again. Planted in the simulation's supervisor.

@@ -1,5 +1,6 @@
 //! The nodes of one simulation, as clients, verifiers and operators find them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use hessra_sled::Member;
@@ -28,6 +29,11 @@ impl Cluster {
             founders,
             nodes: Mutex::default(),
         }
+    }
+
+    /// Parts that all processes share.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// Journal of what happens.
@@ -75,7 +81,14 @@ impl Cluster {
         if nodes.len() >= self.founders + added_max {
             return None;
         }
-        let node = Arc::new(Node::new(nodes.len() as u64 + 1, self.site.clone()));
+        let id = nodes.len() as u64 + 1;
+        let founders: BTreeSet<u64> = (1..=self.founders as u64).collect();
+        let configured = if founders.contains(&id) {
+            founders
+        } else {
+            BTreeSet::new()
+        };
+        let node = Arc::new(Node::new(id, configured, self.site.clone()));
         nodes.push(node.clone());
         Some(node)
     }

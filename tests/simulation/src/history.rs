@@ -14,10 +14,12 @@ use crate::journal::{Options, Report};
 use crate::node::Node;
 use crate::operator::{self, Operator};
 use crate::runtime::{self, Process};
+use crate::stranger::Stranger;
 use crate::world::{World, supervise};
 
 const CLIENTS: u64 = 4;
 const OPERATORS: u64 = 2;
+const STRANGERS: u64 = 1;
 /// Time for which things go wrong.
 const TROUBLE: Duration = Duration::from_secs(15);
 /// Time limit of I18 for a write after healing.
@@ -87,6 +89,10 @@ async fn live(world: &Arc<World>) {
     for number in 0..OPERATORS {
         let operator = Operator::new(3_000 + number, world.cluster.clone());
         users.push(started(operator.work()));
+    }
+    for number in 0..STRANGERS {
+        let stranger = Stranger::new(900 + number, world.cluster.clone());
+        users.push(started(stranger.work()));
     }
     faults::disturb(world, Instant::now() + TROUBLE).await;
     for user in users {

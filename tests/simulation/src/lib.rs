@@ -36,6 +36,7 @@ pub mod oracle;
 pub mod peers;
 pub mod runtime;
 pub mod signatures;
+pub mod stranger;
 pub mod verifier;
 pub mod world;
 

@@ -1,5 +1,6 @@
 //! One node: disks that stay, and a life that may end at any await. The life is the code that ships.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use hessra_consensus::feed::subscription::follow;
 use hessra_consensus::feed::{FeedHub, FeedSettings};
 use hessra_consensus::{
     Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts, NodeIdentity,
-    RaftSettings, ReadError, Setup, StartError, StopReason, WriteError,
+    RaftSettings, ReadError, Sender, Setup, StartError, StopReason, WriteError,
 };
 use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
@@ -69,6 +70,8 @@ pub struct Node {
     pub disk: Arc<Disk>,
     /// Disk of its audit log.
     pub audit: Arc<AuditDisk>,
+    /// Configured first members; none on a machine that waits to be added.
+    founders: BTreeSet<u64>,
     site: Site,
     life: Mutex<Option<Life>>,
     /// True when the node is out of service for good.
@@ -128,9 +131,10 @@ fn feed_settings() -> FeedSettings {
 
 impl Node {
     /// A node with empty disks, not started.
-    pub fn new(id: u64, site: Site) -> Self {
+    pub fn new(id: u64, founders: BTreeSet<u64>, site: Site) -> Self {
         Self {
             id,
+            founders,
             clock: Arc::new(Clock::random(site.journal.beginning)),
             disk: Arc::new(Disk::empty()),
             audit: Arc::default(),
@@ -185,11 +189,15 @@ impl Node {
     }
 
     async fn be_born(self: Arc<Self>, process: Process) -> Result<Life, NotBorn> {
+        let sender = Sender {
+            id: self.id,
+            shows_join_secret: true,
+        };
         let world = SimWorld {
             node: self.id,
             clock: self.clock.clone(),
             disk: self.disk.clone(),
-            peers: Arc::new(SimPeers::new(self.id, self.site.clone())),
+            peers: Arc::new(SimPeers::new(sender, self.site.clone())),
             site: self.site.clone(),
         };
         let setup = Setup {
@@ -211,7 +219,7 @@ impl Node {
         let feed = FeedHub::start(consensus.clone(), signer, feed_settings(), &stop);
         let facts = Arc::new(Facts(self.disk.clone()));
         let inspector = Inspector::new(consensus.clone(), feed.clone(), facts);
-        let inbound = Inbound::new(consensus.clone(), inspector);
+        let inbound = Inbound::new(consensus.clone(), inspector, self.founders.clone());
         self.site
             .addresses
             .attach(self.id, Target { process, inbound });

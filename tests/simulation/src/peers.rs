@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hessra_consensus::{Change, Inbound, Measurement, Peer, PeerError, Peers, Proposed, World};
+use hessra_consensus::{
+    Change, Inbound, Measurement, Peer, PeerError, Peers, Proposed, Sender, World,
+};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_revocation::{Monotonic, UnixMillis};
@@ -124,18 +126,18 @@ impl World for SimWorld {
 
 /// One life's way to the other members.
 pub struct SimPeers {
-    from: Address,
+    from: Sender,
     site: Site,
 }
 
 impl SimPeers {
-    /// The way from this node.
-    pub fn new(from: Address, site: Site) -> Self {
+    /// The way from a machine whose certificate names this node.
+    pub fn new(from: Sender, site: Site) -> Self {
         Self { from, site }
     }
 
     /// Calls a member: there and back, within a time.
-    async fn call<T, F>(
+    pub async fn call<T, F>(
         &self,
         to: &Peer,
         within: Duration,
@@ -145,7 +147,7 @@ impl SimPeers {
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
-        let (from, to) = (self.from, to.id);
+        let (from, to) = (self.from.id, to.id);
         let exchange = async {
             self.site.network.cross(from, to).await;
             let target = self.site.addresses.at(to).ok_or_else(refused)?;
@@ -183,7 +185,7 @@ impl Peers<SimRuntime> for SimPeers {
         self.site
             .journal
             .oracle
-            .leader_was_seen(&request.vote, self.from);
+            .leader_was_seen(&request.vote, self.from.id);
         self.site
             .journal
             .oracle
@@ -217,7 +219,9 @@ impl Peers<SimRuntime> for SimPeers {
     ) -> Result<SnapshotResponse<u64>, PeerError> {
         let from = self.from;
         self.call(to, within, move |inbound| async move {
-            inbound.may_send_snapshot(from, &vote)?;
+            if let Some(known) = inbound.may_send_snapshot(from, &vote)? {
+                return Ok(known);
+            }
             inbound.snapshot(from, vote, snapshot).await
         })
         .await

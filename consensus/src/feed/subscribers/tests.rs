@@ -31,6 +31,8 @@ fn remote(status: VerifierStatus, heard: Monotonic) -> BTreeMap<u64, Neighbour> 
         Neighbour {
             status: hessra_proto::v1::NodeStatus::default(),
             verifiers,
+            members: [1, 2].into(),
+            membership_index: 0,
             heard,
         },
     )]

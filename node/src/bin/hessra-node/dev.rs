@@ -48,7 +48,7 @@ pub(crate) fn end_with(parent: Option<u32>) -> miette::Result<()> {
 impl NodeFiles for OfNode {
     type Error = NotWritten;
 
-    fn make_kek(&self, path: &Path) -> Result<(), NotWritten> {
+    fn make_secret(&self, path: &Path) -> Result<(), NotWritten> {
         Ok(create_file(path, random_bytes())?)
     }
 
@@ -67,6 +67,7 @@ impl NodeFiles for OfNode {
             public: node.public.clone(),
         };
         config.cluster.initial_members = layout.nodes.iter().map(member).collect();
+        config.cluster.join_secret = layout.directory.join("join-secret");
         config.listen.public = address(&node.public)?;
         config.listen.peer = address(&node.peer)?;
         config.listen.operations = address(&node.ops)?;

@@ -1,0 +1,169 @@
+//! Fence around consensus: decides which senders are heard between members.
+//!
+//! The carrier proves the id of a sender; being proved is not being a member. Heard is a member of the newest membership in
+//! this node's log. A node that was away while the members changed must hear a leader that its log does not name yet: it asks
+//! the members that it knows, and hears a sender that one of them names in a newer membership. A node that no membership names
+//! hears a sender that shows the cluster's join secret, and, while it knows no membership at all, its configured first members.
+//!
+//! Raft itself lets any sender in (Ongaro, "Consensus: Bridging Theory and Practice", §4.1): there, who may speak is left to the
+//! network.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hessra_proto::status::{Failure, Reason};
+use openraft::AsyncRuntime as _;
+use tokio::time::sleep;
+
+use crate::consensus::Consensus;
+use crate::plant::{Plant, is_planted};
+use crate::status::Members;
+use crate::world::World;
+
+/// Least time between two rounds of asking the members about an unknown sender.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Sender of a request between members, as its carrier proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Node that the sender's certificate names.
+    pub id: u64,
+    /// True when it showed the join secret of this node's configuration.
+    pub shows_join_secret: bool,
+}
+
+/// Fence of one node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Fence<W: World> {
+    consensus: Consensus<W>,
+    founders: Arc<BTreeSet<u64>>,
+    asking: Arc<AtomicBool>,
+}
+
+impl<W: World> Fence<W> {
+    /// `founders`: the first members of the configuration; none on a node that waits to be added.
+    pub(crate) fn new(consensus: Consensus<W>, founders: BTreeSet<u64>) -> Self {
+        Self {
+            consensus,
+            founders: Arc::new(founders),
+            asking: Arc::default(),
+        }
+    }
+
+    /// Lets a sender through that may take part in consensus here. Of an unknown one the members are asked meanwhile, so
+    /// that its next request may be heard.
+    ///
+    /// # Errors
+    /// The sender is no member.
+    pub(crate) fn hear(&self, sender: Sender) -> Result<(), Failure> {
+        if is_planted(Plant::StrangersHeard) {
+            return Ok(());
+        }
+        let members = self.consensus.raft().members();
+        let own = self.consensus.raft().identity().id;
+        if is_heard(own, &members, &self.founders, sender)
+            || self.is_newer_member(&members, sender.id)
+        {
+            return Ok(());
+        }
+        self.ask_members();
+        tracing::warn!(sender = sender.id, "refused a node that is not a member");
+        Err(no_member(sender.id))
+    }
+
+    /// Lets only a member of this node's own membership through.
+    ///
+    /// # Errors
+    /// The sender is no member.
+    pub(crate) fn hear_member(&self, sender: Sender) -> Result<(), Failure> {
+        let members = self.consensus.raft().members();
+        match members.nodes.contains_key(&sender.id) || is_planted(Plant::StrangersHeard) {
+            true => Ok(()),
+            false => Err(no_member(sender.id)),
+        }
+    }
+
+    /// True when a member that this node knows names the sender in a newer membership than this node has.
+    fn is_newer_member(&self, members: &Members, sender: u64) -> bool {
+        let reports = self.consensus.neighbours().last_heard();
+        reports.iter().any(|(id, report)| {
+            members.nodes.contains_key(id)
+                && report.membership_index > members.log_index
+                && report.members.contains(&sender)
+        })
+    }
+
+    /// Asks the members for their reports; one round at a time, whatever the number of unknown senders.
+    fn ask_members(&self) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (neighbours, asking) = (
+            self.consensus.neighbours().clone(),
+            Arc::clone(&self.asking),
+        );
+        drop(W::Runtime::spawn(async move {
+            neighbours.ask_all(false).await;
+            sleep(ASK_PAUSE).await;
+            asking.store(false, Ordering::Release);
+        }));
+    }
+}
+
+fn is_heard(own: u64, members: &Members, founders: &BTreeSet<u64>, sender: Sender) -> bool {
+    let is_founding = members.nodes.is_empty() && founders.contains(&sender.id);
+    let is_joining = !members.nodes.contains_key(&own) && sender.shows_join_secret;
+    members.nodes.contains_key(&sender.id) || is_founding || is_joining
+}
+
+fn no_member(id: u64) -> Failure {
+    let message = format!("node {id} is not a member. Add it with `hessra cluster add`");
+    Failure::new(Reason::NotPermitted, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use hessra_sled::Member;
+
+    use super::*;
+
+    fn members(ids: &[u64]) -> Members {
+        Members {
+            voters: vec![ids.iter().copied().collect()],
+            nodes: ids.iter().map(|id| (*id, Member::default())).collect(),
+            log_index: 7,
+        }
+    }
+
+    fn heard(members: &Members, founders: &[u64], id: u64, shows_join_secret: bool) -> bool {
+        let sender = Sender {
+            id,
+            shows_join_secret,
+        };
+        is_heard(1, members, &founders.iter().copied().collect(), sender)
+    }
+
+    #[test]
+    fn a_member_hears_members_and_no_secret_makes_one() {
+        let known = members(&[1, 2, 3]);
+        assert!(heard(&known, &[], 2, false));
+        assert!(!heard(&known, &[], 4, false) && !heard(&known, &[], 4, true));
+        assert!(!heard(&known, &[4], 4, false), "founders found once");
+    }
+
+    #[test]
+    fn a_node_without_a_membership_hears_its_founders_and_who_shows_the_secret() {
+        let none = Members::default();
+        assert!(heard(&none, &[1, 2], 2, false));
+        assert!(!heard(&none, &[1, 2], 3, false) && !heard(&none, &[], 2, false));
+        assert!(heard(&none, &[], 9, true));
+    }
+
+    #[test]
+    fn a_node_that_is_not_in_the_membership_of_its_log_yet_hears_who_shows_the_secret() {
+        let of_others = members(&[2, 3]);
+        assert!(heard(&of_others, &[], 9, true) && !heard(&of_others, &[], 9, false));
+    }
+}

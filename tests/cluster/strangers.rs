@@ -1,0 +1,161 @@
+//! Strangers on the peer port: a certificate of the cluster's CA proves a name, and makes no member.
+
+use hessra_consensus::NodeIdentity;
+use hessra_proto::Reason;
+use hessra_proto::v1::log::Vote;
+use hessra_proto::v1::raft::raft_client::RaftClient;
+use hessra_proto::v1::raft::{
+    AppendRequest, InspectRequest, ProposeRequest, SnapshotChunk, SnapshotMeta, VoteRequest,
+};
+use hessra_tests::{Cluster, Layout};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Response, Status};
+
+/// A machine with the certificate of one node, which speaks to the peer port of another.
+struct Stranger {
+    id: u64,
+    runtime: tokio::runtime::Runtime,
+    client: RaftClient<Channel>,
+    cluster_id: Vec<u8>,
+}
+
+impl Stranger {
+    fn new(cluster: &Cluster, id: u64, to: u64) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let read = |name: &str| {
+            std::fs::read(cluster.directory().join(name)).expect("a file of the cluster")
+        };
+        let (certificate, key) = (
+            read(&format!("node-{id}/peer.crt")),
+            read(&format!("node-{id}/peer.key")),
+        );
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read("cluster-ca.crt")))
+            .identity(Identity::from_pem(certificate, key))
+            .domain_name("localhost");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let address = format!("https://{}", cluster.node(to).peer);
+        let endpoint = Endpoint::from_shared(address).expect("an address");
+        let endpoint = endpoint.tls_config(tls).expect("a certificate and its key");
+        let channel = runtime
+            .block_on(endpoint.connect())
+            .expect("TLS lets it in");
+        let identity = NodeIdentity {
+            id,
+            cluster: "dev".to_owned(),
+        };
+        Self {
+            id,
+            runtime,
+            client: RaftClient::new(channel),
+            cluster_id: identity.cluster_id().to_vec(),
+        }
+    }
+
+    /// The vote of a leader that nobody elected.
+    fn vote(&self, committed: bool) -> Option<Vote> {
+        Some(Vote {
+            term: 1_000,
+            node: self.id,
+            committed,
+        })
+    }
+
+    /// Reasons of the refusals of everything that a stranger can ask for; `None` = it was heard.
+    fn refusals(&mut self) -> Vec<(&'static str, Option<Reason>)> {
+        let cluster_id = self.cluster_id.clone();
+        let append = AppendRequest {
+            cluster_id: cluster_id.clone(),
+            vote: self.vote(true),
+            ..Default::default()
+        };
+        let vote = VoteRequest {
+            cluster_id: cluster_id.clone(),
+            vote: self.vote(false),
+            last_log: None,
+        };
+        // The head alone: who is refused is refused before a body.
+        let head = SnapshotChunk {
+            cluster_id: cluster_id.clone(),
+            vote: self.vote(true),
+            meta: Some(SnapshotMeta::default()),
+            ..Default::default()
+        };
+        let propose = ProposeRequest {
+            cluster_id: cluster_id.clone(),
+            commands: Vec::new(),
+        };
+        let inspect = InspectRequest {
+            cluster_id,
+            verifiers: true,
+        };
+        let client = &mut self.client;
+        self.runtime.block_on(async {
+            vec![
+                ("append", refusal(client.append(append).await)),
+                ("vote", refusal(client.vote(vote).await)),
+                (
+                    "snapshot",
+                    refusal(client.snapshot(tokio_stream::iter([head])).await),
+                ),
+                ("propose", refusal(client.propose(propose).await)),
+                ("inspect", refusal(client.inspect(inspect).await)),
+            ]
+        })
+    }
+}
+
+fn refusal<T>(outcome: Result<Response<T>, Status>) -> Option<Reason> {
+    outcome.err().map(|status| Reason::from(&status))
+}
+
+fn assert_unheard(stranger: &mut Stranger) {
+    for (asked, refusal) in stranger.refusals() {
+        assert_eq!(refusal, Some(Reason::NotPermitted), "{asked}");
+    }
+}
+
+#[test]
+fn a_certificate_of_the_cluster_that_was_never_a_member_is_heard_by_no_member() {
+    let mut cluster = Layout::new("stranger").joining(1).prepare();
+    for founder in 1..=3 {
+        cluster.spawn(founder);
+    }
+    for founder in 1..=3 {
+        cluster.wait_ready(founder);
+    }
+    let leader = cluster.leader();
+    for node in 1..=3 {
+        assert_unheard(&mut Stranger::new(&cluster, 4, node));
+    }
+    assert_eq!(cluster.leader(), leader, "nothing was disturbed");
+    let operator = cluster.operator();
+    operator
+        .run(["revoke", "urn:hessra:test:x", "--yes", "--wait", "commit"])
+        .done();
+}
+
+#[test]
+fn a_member_that_was_removed_is_heard_no_more_though_its_certificate_is_good() {
+    let cluster = Cluster::start("fenced");
+    let removed = cluster.follower();
+    let operator = cluster.operator();
+    operator
+        .run(["cluster", "remove", &removed.to_string(), "--yes"])
+        .done();
+    for node in (1..=3).filter(|node| *node != removed) {
+        assert_unheard(&mut Stranger::new(&cluster, removed, node));
+    }
+}
+
+#[test]
+fn a_machine_that_waits_to_be_added_hears_no_one_without_the_join_secret() {
+    let mut cluster = Layout::new("waiting").joining(1).prepare();
+    cluster.spawn(4);
+    cluster.wait_live(4);
+    // A member's certificate, and no secret.
+    assert_unheard(&mut Stranger::new(&cluster, 1, 4));
+}
