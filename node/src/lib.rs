@@ -12,6 +12,7 @@
 //! | [`peers`] | requests to the other members |
 //! | [`audit`] | the records of this node, in a chained file |
 //! | [`request`] | the context of one request, from the middleware to the record |
+//! | [`callers`] | whether a caller with a certificate may speak now |
 //! | [`policy`] | the policy in force, and the repository it is followed from |
 //! | [`signer`] | unsealed keys that sign tokens and checkpoints |
 //! | [`seal`] | private keys at rest: an envelope under the key-encryption key |
@@ -28,6 +29,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod callers;
 pub mod config;
 pub mod edge;
 pub mod gitops;

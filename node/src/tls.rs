@@ -33,6 +33,8 @@ pub struct PeerCertificate {
     pub sha256: [u8; 32],
     pub san_uris: Vec<String>,
     pub san_dns: Vec<String>,
+    /// End of its validity, in Unix seconds; 0 when that cannot be read.
+    pub ends_at: u64,
 }
 
 impl PeerCertificate {
@@ -53,6 +55,7 @@ impl PeerCertificate {
             sha256,
             san_uris,
             san_dns,
+            ends_at: ends_at(certificate).unwrap_or(0),
         }
     }
 
@@ -267,6 +270,7 @@ mod tests {
             sha256: [0; 32],
             san_uris: uris.to_vec(),
             san_dns: Vec::new(),
+            ends_at: 0,
         };
         assert_eq!(names(&[node_urn("prod", 7)]).node_id("prod"), Some(7));
         assert_eq!(

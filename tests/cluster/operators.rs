@@ -1,6 +1,8 @@
 //! Permissions of operators: what each may do, and what is refused with which exit code.
 
-use hessra_tests::Cluster;
+use std::time::Duration;
+
+use hessra_tests::{Cli, Cluster, until};
 
 #[test]
 fn the_responder_revokes_but_does_not_lift() {
@@ -102,4 +104,55 @@ fn a_script_without_yes_is_told_what_to_do() {
         .run(["revoke", "urn:hessra:test:x"])
         .exits(2);
     assert!(finished.stderr().contains("--yes"), "{}", finished.stderr());
+}
+
+/// The file of a person's certificate.
+fn certificate(cluster: &Cluster, name: &str) -> String {
+    let file = cluster.directory().join(format!("clients/{name}.crt"));
+    file.display().to_string()
+}
+
+/// Revokes a person's certificate for good, as somebody.
+fn revoke_certificate(by: &Cli, cluster: &Cluster, name: &str) -> String {
+    let file = certificate(cluster, name);
+    let arguments = ["revoke", "--certificate", &file, "--permanent", "--yes"];
+    let arguments = arguments
+        .into_iter()
+        .chain(["--wait", "commit", "-o", "json"]);
+    let revoked = by.run(arguments).done().json();
+    revoked["id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn an_operator_whose_certificate_is_revoked_may_nothing_any_more() {
+    let cluster = Cluster::start("silenced");
+    let responder = cluster.person("responder");
+    responder
+        .run(["revoke", "urn:hessra:test:x", "--yes"])
+        .done();
+    revoke_certificate(&cluster.operator(), &cluster, "responder");
+    let refused = responder
+        .run(["revoke", "urn:hessra:test:y", "--yes"])
+        .exits(4);
+    assert!(
+        refused
+            .stderr()
+            .contains("`urn:hessra:responder` is revoked"),
+        "{}",
+        refused.stderr()
+    );
+    responder.run(["revocations", "list"]).exits(4);
+}
+
+#[test]
+fn an_operator_does_not_undo_the_revocation_of_its_own_certificate_and_its_streams_end() {
+    let cluster = Cluster::start("own_lift");
+    let operator = cluster.operator();
+    let mut tail = operator.start(["audit", "tail", "--follow"]);
+    let id = revoke_certificate(&operator, &cluster, "operator");
+    operator.run(["revocations", "lift", &id, "--yes"]).exits(4);
+    let ended = until("the tail ends", Duration::from_secs(20), || {
+        tail.try_wait().ok().flatten()
+    });
+    assert!(!ended.success(), "{ended}");
 }

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "world",
             "peers",
             "signer",
+            "callers",
             "policy",
             "tls",
             "request",

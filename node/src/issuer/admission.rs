@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_revocation::{Identity, Query, RuleKind, Target, UnixSeconds, View};
-use hessra_sdk_core::{Now, VerifierConfig};
-use hessra_state::{Revocation, State};
+use hessra_revocation::{Identity, UnixSeconds, View};
+use hessra_sdk_core::Now;
+use hessra_state::State;
 
 use super::Issuer;
+use crate::callers::{self, Silenced};
 use crate::policy::PolicyView;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
@@ -88,24 +89,15 @@ impl Issuer {
     }
 }
 
-/// Refuses an identity that a permanent rule or a live lock covers, and a certificate that is revoked.
+/// Refuses an identity that a permanent rule or a live lock covers, and a certificate that has ended, is revoked, or names
+/// two callers.
 pub(super) fn not_revoked(
     basis: &Basis,
     identity: &Identity,
     certificate: Option<&PeerCertificate>,
 ) -> Result<(), Problem> {
     let fingerprint = certificate.map(|certificate| certificate.sha256);
-    let query = Query {
-        identities: std::slice::from_ref(identity),
-        actor: Some(identity),
-        certificate: fingerprint,
-        // What would be minted now: rules about what was issued so far do not cover it.
-        rev: Some(basis.view().revision),
-        now: basis.wall(),
-        skew_seconds: VerifierConfig::default().skew_seconds,
-        ..Query::default()
-    };
-    if basis.view().set.check(&query).is_some() {
+    if callers::is_revoked(&basis.state, identity, fingerprint, basis.wall()) {
         return Err(revoked(identity));
     }
     match certificate {
@@ -114,25 +106,22 @@ pub(super) fn not_revoked(
     }
 }
 
-/// Refuses a revoked certificate. It is not issued anew by us, so it stays refused until the revocation is lifted, even
-/// when the rule is only about what was issued over it so far.
+/// Refuses a certificate that has ended, is revoked, or names two callers.
 pub(super) fn certificate_is_good(
     basis: &Basis,
     identity: &Identity,
     certificate: &PeerCertificate,
 ) -> Result<(), Problem> {
-    let target = Target::Certificate(certificate.sha256);
-    let set = &basis.view().set;
-    let has_rule = set
-        .rule(RuleKind::Certificate, &target.digest(set.salt()))
-        .is_some();
-    let stands =
-        |revocation: &Revocation| revocation.target == target && revocation.lifted.is_none();
-    let mut revocations = basis.state.revocations().values();
-    if has_rule && revocations.any(|revocation| stands(revocation)) {
-        return Err(revoked(identity));
-    }
-    Ok(())
+    let known = (&*basis.state, &*basis.policy);
+    let silenced = callers::may_speak(certificate, identity.as_str(), known, basis.wall());
+    silenced.map_err(|silenced| match silenced {
+        Silenced::Revoked(_) => revoked(identity),
+        Silenced::Ended(_) | Silenced::TwoNames(..) => Problem::new(
+            Kind::Unauthenticated,
+            "unauthenticated",
+            silenced.to_string(),
+        ),
+    })
 }
 
 fn revoked(identity: &Identity) -> Problem {

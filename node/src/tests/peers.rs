@@ -31,6 +31,7 @@ fn by<T>(names: &[&str], message: T) -> Request<T> {
         sha256: [0; 32],
         san_uris: names.iter().map(ToString::to_string).collect(),
         san_dns: Vec::new(),
+        ends_at: u64::MAX,
     });
     request
 }

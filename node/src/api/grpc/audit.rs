@@ -123,7 +123,7 @@ impl Audit for AuditService {
     }
 
     async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Answer<Lines> {
-        self.permitted(&request)?;
+        let caller = self.permitted(&request)?;
         let permit = self.permit()?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
@@ -146,7 +146,9 @@ impl Audit for AuditService {
             head + 1
         };
         let reading = Reading::new(self.node, &reader, from, filter, until, permit);
-        Ok(Response::new(reading.stream(lines)))
+        let lines = reading.stream(lines);
+        let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
+        Ok(Response::new(lines))
     }
 
     async fn export_audit(&self, request: Request<v1::ExportAuditRequest>) -> Answer<Lines> {
@@ -160,7 +162,9 @@ impl Audit for AuditService {
         let until = Until::Head(head);
         let mut reading = Reading::new(self.node, &reader, request.from, filter, until, permit);
         reading.as_ocsf = request.format() == v1::AuditFormat::Ocsf;
-        Ok(Response::new(reading.stream(Vec::new())))
+        let lines = reading.stream(Vec::new());
+        let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
+        Ok(Response::new(lines))
     }
 
     async fn audit_head(

@@ -1,17 +1,21 @@
 //! The operator that a client certificate names, and its rights.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::unfold;
+use futures::{Stream, StreamExt as _};
 use hessra_consensus::{Asked, Committed};
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::Identity;
 use hessra_state::{Command, RequestId};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::{Request, Status};
 
 use super::service::AuthorityService;
 use crate::api::deadline::timeout_of;
+use crate::callers::may_speak;
 use crate::policy::{PolicyView, Right};
 use crate::request::{MissingContext, RequestContext};
 use crate::tls::PeerCertificate;
@@ -19,11 +23,18 @@ use crate::tls::PeerCertificate;
 /// Longest deadline: a node works on one request for no longer.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
+/// Time between two looks at whether the caller of a stream may still have it.
+const RIGHTS_ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// Stream of answers to one caller.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
 /// An operator, proved by mTLS, under the policy in force.
 pub(super) struct Caller {
     /// Identity as the policy spells it, or as the certificate does when the policy does not know it.
     pub(super) identity: String,
     pub(super) policy: Arc<PolicyView>,
+    certificate: PeerCertificate,
     /// Context of the request.
     pub(super) context: RequestContext,
 }
@@ -55,7 +66,20 @@ impl AuthorityService {
                 )
                 .hint("Give --cert and --key, or set HESSRA_CERT and HESSRA_KEY.")
             })?;
-        let policy = self.policies.of(&self.consensus.state());
+        let caller = self.admit(certificate, context)?;
+        let identity = &caller.identity;
+        caller.context.note(|noted| noted.proved(identity, "mtls"));
+        Ok(caller)
+    }
+
+    /// The caller that a certificate names, when it may speak now.
+    fn admit(
+        &self,
+        certificate: &PeerCertificate,
+        context: RequestContext,
+    ) -> Result<Caller, Failure> {
+        let state = self.consensus.state();
+        let policy = self.policies.of(&state);
         let names = &certificate.san_uris;
         let known = names
             .iter()
@@ -68,12 +92,46 @@ impl AuthorityService {
             )
             .hint("Issue it anew with the operator's identity as a URI.")
         })?;
-        context.note(|noted| noted.proved(&identity, "mtls"));
+        let now = self.consensus.world().clock.wall().seconds();
+        may_speak(certificate, &identity, (&state, &policy), now).map_err(|silenced| {
+            Failure::new(Reason::Unauthenticated, silenced.to_string())
+                .hint("Use another certificate, or ask another operator.")
+        })?;
         Ok(Caller {
             identity,
             policy,
+            certificate: certificate.clone(),
             context,
         })
+    }
+
+    /// Ends a stream with a failure when its caller may not speak any more, or has lost the right.
+    pub(super) fn while_permitted<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        right: Right,
+        stream: Answers<T>,
+    ) -> Answers<T> {
+        let (service, certificate) = (self.clone(), caller.certificate.clone());
+        let context = caller.context.clone();
+        let lost = Box::pin(async move {
+            loop {
+                sleep(RIGHTS_ASKED_EVERY).await;
+                let admitted = service.admit(&certificate, context.clone());
+                let permitted = admitted.and_then(|caller| caller.may(right, None));
+                if let Err(failure) = permitted {
+                    return failure;
+                }
+            }
+        });
+        Box::pin(unfold(Some((stream, lost)), |running| async {
+            let (mut stream, mut lost) = running?;
+            tokio::select! {
+                biased;
+                failure = &mut lost => Some((Err(failure.into()), None)),
+                answer = stream.next() => answer.map(|answer| (answer, Some((stream, lost)))),
+            }
+        }))
     }
 
     pub(super) fn may_read<T>(&self, request: &Request<T>) -> Result<(), Status> {

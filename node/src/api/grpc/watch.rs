@@ -35,12 +35,10 @@ impl AuthorityService {
             wanted,
             caller.context.actor(),
         );
-        Ok(Box::pin(unfold(
-            (watch, permit),
-            |(mut watch, permit)| async {
-                let report = watch.next().await?;
-                Some((Ok(report), (watch, permit)))
-            },
-        )))
+        let reports: Reports = Box::pin(unfold((watch, permit), |(mut watch, permit)| async {
+            let report = watch.next().await?;
+            Some((Ok(report), (watch, permit)))
+        }));
+        Ok(self.while_permitted(&caller, Right::Read, reports))
     }
 }
