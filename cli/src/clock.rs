@@ -1,4 +1,4 @@
-//! The only clock of the command line.
+//! Clock of the command line, the only one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

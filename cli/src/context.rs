@@ -1,4 +1,5 @@
-//! Which cluster, with whose certificate, and where things are kept: options, environment, context, defaults.
+//! Context of a command: the cluster, the client certificate, the folders. From options, environment, context,
+//! defaults.
 //!
 //! ```text
 //! $HESSRA_HOME, else ~/.hessra
@@ -31,7 +32,7 @@ pub(crate) use settings::{ServerSettings, Settings};
 /// Time for one answer when `--timeout` does not say: an election (about 1 s) and a retry fit in well.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything that commands need to know about their surroundings.
+/// Context of a command: everything that it needs to know about its surroundings.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     home: PathBuf,
@@ -89,12 +90,12 @@ impl Context {
         })
     }
 
-    /// Where everything is kept.
+    /// Folder in which everything is kept.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Where the configuration is.
+    /// Path of the configuration.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.home.join("config.toml")
     }
@@ -116,7 +117,7 @@ impl Context {
         }
     }
 
-    /// How to reach the servers, with the client certificate when there is one.
+    /// Connection to the servers, with the client certificate when there is one.
     ///
     /// # Errors
     /// Usage, when no server or no authority is named or a file is not what it should be.
@@ -143,7 +144,7 @@ impl Context {
         }
     }
 
-    /// As [`Self::connection`], for what needs a client certificate.
+    /// Connection as of [`Self::connection`], for requests that need a client certificate.
     pub(crate) fn authenticated_connection(&self) -> Outcome<Connection> {
         let connection = self.connection()?;
         if connection.credentials.is_none() {
@@ -162,7 +163,7 @@ impl Context {
         TokenStore::new(self.token_folder.clone(), older.into_iter().collect())
     }
 
-    /// Where a verifier of this cluster keeps what the feed said.
+    /// Folder in which a verifier of this cluster keeps what the feed said.
     pub(crate) fn feed_folder(&self) -> PathBuf {
         let cluster = self
             .servers
@@ -171,7 +172,7 @@ impl Context {
         self.base().join("feed").join(cluster)
     }
 
-    /// Where what is known about a server is kept.
+    /// Folder in which what is known about a server is kept.
     pub(crate) fn server_folder(&self, server: &Endpoint) -> PathBuf {
         self.home.join("servers").join(folder_name(server))
     }
@@ -186,7 +187,7 @@ impl Context {
     }
 }
 
-/// Certificate and key belong together: both come from the first place that has either.
+/// Pair of certificate and key, which belong together: both come from the first place that has either.
 fn pair(places: [(Option<PathBuf>, Option<PathBuf>); 3]) -> (Option<PathBuf>, Option<PathBuf>) {
     places
         .into_iter()
@@ -194,7 +195,7 @@ fn pair(places: [(Option<PathBuf>, Option<PathBuf>); 3]) -> (Option<PathBuf>, Op
         .unwrap_or_default()
 }
 
-/// Where everything is kept: HESSRA_HOME, else `~/.hessra`.
+/// Folder in which everything is kept: HESSRA_HOME, else `~/.hessra`.
 ///
 /// # Errors
 /// Usage: there is no home directory.
@@ -223,7 +224,7 @@ fn token_folder(home: &Path, context: Option<&str>) -> PathBuf {
     chosen.unwrap_or_else(|| base(home, context).join("tokens"))
 }
 
-/// With no server named anywhere, the one that this home knows is meant; with several, none is.
+/// Addresses of the only server that this home knows, for when none is named anywhere; with several, none.
 fn only_known_server(home: &Path) -> Outcome<Vec<String>> {
     let folders = known_server_folders(home);
     let [folder] = folders.as_slice() else {
@@ -251,7 +252,7 @@ fn known_server_folders(home: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Every server that this home knows, by `HOST[:PORT]`.
+/// Servers that this home knows, by `HOST[:PORT]`.
 ///
 /// # Errors
 /// A file that cannot be read or understood.
@@ -277,7 +278,8 @@ pub(crate) fn known_servers(home: &Path) -> Outcome<Vec<(String, ServerSettings)
         .collect()
 }
 
-/// What was remembered about the first server: under its name with the port, or under the host as version 0.3 did.
+/// Settings that were remembered of the first server: under its name with the port, or under the host as version 0.3
+/// did.
 fn known_settings(home: &Path, servers: &[String], port: Option<u16>) -> Outcome<ServerSettings> {
     let Some(first) = servers.first() else {
         return Ok(ServerSettings::default());
@@ -354,7 +356,7 @@ pub(crate) fn remember(context: &Context) -> Outcome {
     files::write_private(&folder.join("server.toml"), settings.to_toml()?.as_bytes())
 }
 
-/// Remembers the members that the cluster named. A convenience: what goes wrong is not worth failing a command.
+/// Remembers the members that the cluster named. A convenience: an error is not worth failing a command.
 pub(crate) fn remember_members(context: &Context, members: &[Endpoint]) {
     let Some(first) = context.servers.first() else {
         return;
@@ -379,7 +381,7 @@ pub(crate) fn remember_members(context: &Context, members: &[Endpoint]) {
     }
 }
 
-/// Relative paths would break after `cd`.
+/// Absolute form of a path: a relative one would break after `cd`.
 fn absolute(path: &Path) -> Option<PathBuf> {
     std::path::absolute(path).ok()
 }

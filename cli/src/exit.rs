@@ -1,39 +1,39 @@
-//! The exit codes, in one place: what a script may conclude from how a command ended.
+//! Exit codes, in one place: what a script may conclude from the end of a command.
 //!
-//! They are a contract: `hessra help exit-codes`, the tests and the reasons of the server hang on the numbers.
+//! The codes are a contract: `hessra help exit-codes`, the tests and the reasons of the server hang on the numbers.
 //! `No` (3) is an answer, not a fault: the question was understood and the answer is no.
 
-/// How a command ended.
+/// Exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, or the answer is yes.
     Done = 0,
     /// Failed for a reason that has no code of its own.
     Failed = 1,
-    /// The command line, a file or the environment cannot be understood.
+    /// Usage: the command line, a file or the environment cannot be understood.
     Usage = 2,
-    /// The answer is no.
+    /// No: the answer is no.
     No = 3,
-    /// Nobody knows who is asking.
+    /// Not authenticated: the caller is not known.
     NotAuthenticated = 4,
-    /// Known, but may not.
+    /// Not permitted: the caller is known, but has no right to it.
     NotPermitted = 5,
-    /// What was named does not exist.
+    /// Not found: the named thing does not exist.
     NotFound = 6,
-    /// A precondition does not hold.
+    /// Conflict: a precondition does not hold.
     Conflict = 7,
-    /// Nobody could answer in time.
+    /// Unavailable: no server could answer in time.
     Unavailable = 8,
-    /// Durable, but not yet everywhere; or working with less than everything.
+    /// Unconfirmed: durable, but not yet everywhere; or working with less than everything.
     Unconfirmed = 9,
-    /// Knowledge is missing or too old for an answer.
+    /// Cannot tell: knowledge is missing or too old for an answer.
     CannotTell = 10,
-    /// Ctrl-C.
+    /// Interrupted by Ctrl-C.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Every code, in order.
+    /// Codes in order, all of them.
     pub(crate) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
@@ -49,7 +49,7 @@ impl Exit {
         Self::Interrupted,
     ];
 
-    /// The number that the shell sees.
+    /// Number that the shell sees.
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
@@ -62,7 +62,7 @@ impl Exit {
             .unwrap_or(Self::Failed)
     }
 
-    /// One line for people.
+    /// Meaning of the code, in one line for people.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or the answer is yes",

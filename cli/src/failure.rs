@@ -1,4 +1,4 @@
-//! What a command says when it does not end with `Done`: one sentence, what to do, and how it ends.
+//! Failure of a command, which does not end with `Done`: one sentence, what to do, and the exit code.
 //!
 //! As text: `error: SENTENCE` and `hint: WHAT TO DO` on stderr. As JSON, on stderr too, one object:
 //!
@@ -20,7 +20,7 @@ use crate::exit::Exit;
 /// Result of everything that a command does.
 pub(crate) type Outcome<T = ()> = Result<T, CommandError>;
 
-/// Why a command does not end with `Done`.
+/// Error of a command that does not end with `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct CommandError {
@@ -49,22 +49,22 @@ impl CommandError {
         }
     }
 
-    /// The command line, a file or the environment cannot be understood.
+    /// Usage: the command line, a file or the environment cannot be understood.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message)
     }
 
-    /// The answer is no, for this reason.
+    /// Answer no, for this reason.
     pub(crate) fn no(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self::new(Exit::No, reason, message)
     }
 
-    /// What was named does not exist.
+    /// Not found: the named thing does not exist.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, "not_found", message)
     }
 
-    /// Nobody could answer; the same command may succeed later.
+    /// Unavailable: no server could answer; the same command may succeed later.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self {
             retryable: true,
@@ -72,12 +72,12 @@ impl CommandError {
         }
     }
 
-    /// Ctrl-C.
+    /// Interrupted by Ctrl-C.
     pub(crate) fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Exit::Interrupted, "interrupted", message)
     }
 
-    /// A file of ours could not be used.
+    /// File of ours that could not be used.
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::NotFound {
             Exit::NotFound
@@ -96,14 +96,14 @@ impl CommandError {
         )
     }
 
-    /// With what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// With the id under which a node knows the request.
+    /// Adds the id under which a node knows the request.
     #[must_use]
     pub(crate) fn request_id(mut self, request_id: impl Into<String>) -> Self {
         self.request_id = Some(request_id.into());

@@ -1,7 +1,7 @@
-//! Files that the command line owns: whole or not at all, and nobody else's to read.
+//! Files that the command line owns: whole or not at all, and private to the user.
 //!
-//! Folders are made with mode 0700 and files with 0600, whatever the umask says. A crash while a file is replaced leaves
-//! the old one or the new one.
+//! Folders are made with mode 0700 and files with 0600, independent of the umask. A crash while a file is replaced
+//! leaves the old one or the new one.
 
 use std::fs::File;
 use std::io::Read;

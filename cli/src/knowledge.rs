@@ -1,7 +1,7 @@
-//! What this command knows about revocations: a verifier like any other, kept under the home directory.
+//! Knowledge of this command about revocations: a verifier like any other, kept under the home directory.
 //!
-//! It lives for one command. What it heard stays on disk, so that the next one starts from there and no denial is
-//! forgotten; when another command holds the folder, this one goes without it.
+//! The verifier lives for one command. Its knowledge stays on disk, so that the next one starts from there and no
+//! denial is forgotten; when another command holds the folder, this one goes without it.
 
 use hessra_sdk_rust::token::PolicyChecks;
 use hessra_sdk_rust::{Connection, LocalCause, Verifier, VerifierBuilder};
@@ -9,7 +9,7 @@ use hessra_sdk_rust::{Connection, LocalCause, Verifier, VerifierBuilder};
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Follows the feed for a check. It is gone before it could enforce anything, so it does not enrol.
+/// Verifier that follows the feed for a check. It is gone before it could enforce anything, so it does not enrol.
 ///
 /// # Errors
 /// Usage: no server or authority is named; or a folder that cannot be used.
@@ -17,7 +17,7 @@ pub(crate) fn checker(context: &Context) -> Outcome<Verifier> {
     follow(context, "check")
 }
 
-/// Follows the feed for as long as somebody watches.
+/// Verifier that follows the feed for as long as it is watched.
 ///
 /// # Errors
 /// As for [`checker`].
@@ -36,7 +36,8 @@ fn follow(context: &Context, purpose: &str) -> Outcome<Verifier> {
     }
 }
 
-/// Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes them.
+/// Builder of both. Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes
+/// them.
 fn builder(connection: &Connection) -> VerifierBuilder {
     Verifier::builder()
         .connection(connection.clone())

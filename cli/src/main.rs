@@ -1,4 +1,4 @@
-//! `hessra`, the operator's hand: a thin skin over the Rust SDK that decides nothing about tokens or revocations.
+//! `hessra`, the command line: a thin layer over the Rust SDK that decides nothing about tokens or revocations.
 //!
 //! ```text
 //! args ── what was asked          context ── of which cluster, with what      tokens, store ── about which token
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// One command, on one thread: nothing here needs two.
+/// Runs one command, on one thread: nothing here needs two.
 fn run(arguments: Arguments, console: Console) -> Outcome {
     // One TLS provider for the process, by name; it fails only when one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,4 +1,4 @@
-//! What goes where: data on stdout, everything said to a person on stderr.
+//! Output of commands: data on stdout, everything for a person on stderr.
 //!
 //! A command makes one answer and hands it over in the forms it has; [`Console`] prints the one that was asked for.
 //! No colour, prompt or animation when the stream is not a terminal, and none with `NO_COLOR`.
@@ -24,7 +24,7 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 /// Red, for what failed.
 const RED: &str = "\x1b[31m";
-/// Back to normal.
+/// Plain text again.
 const PLAIN: &str = "\x1b[0m";
 
 /// The two streams of this process and how to use them.
@@ -58,27 +58,27 @@ impl Console {
         }
     }
 
-    /// Is stdout read by a person?
+    /// True when stdout is read by a person.
     pub(crate) fn stdout_is_terminal(&self) -> bool {
         self.stdout_is_terminal
     }
 
-    /// May a question be asked?
+    /// True when a question may be asked.
     pub(crate) fn may_ask(&self) -> bool {
         self.stdin_is_terminal && self.stderr_is_terminal && !self.no_input
     }
 
-    /// May progress be drawn over itself?
+    /// True when progress may be drawn over itself.
     pub(crate) fn may_animate(&self) -> bool {
         self.stderr_is_terminal && !self.quiet
     }
 
-    /// Is the answer for a program?
+    /// True when the answer is for a program.
     pub(crate) fn for_machines(&self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
     }
 
-    /// A token as it is printed: alone. Only people get the newline; published readers refuse a file that has one.
+    /// Token as it is printed: alone. Only people get the newline; published readers refuse a file that has one.
     pub(crate) fn token_text(&self, token: &str) -> String {
         if self.stdout_is_terminal {
             format!("{token}\n")
@@ -139,12 +139,12 @@ impl Console {
         }
     }
 
-    /// Something good happened.
+    /// Reports a success.
     pub(crate) fn success(&self, text: &str) {
         self.note(&format!("{GREEN}✓{PLAIN} {text}"));
     }
 
-    /// Something needs a look. Programs get an object, so that each line of stderr is JSON.
+    /// Warns of something that needs a look. Programs get an object, so that each line of stderr is JSON.
     pub(crate) fn warn(&self, text: &str) {
         if self.for_machines() {
             say(&json!({"warning": {"message": text}}).to_string());
@@ -153,28 +153,28 @@ impl Console {
         }
     }
 
-    /// Something said in passing, to people.
+    /// Notes something in passing, to people.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.for_machines() {
             say(text);
         }
     }
 
-    /// What is wrong with a file, drawn for people; also when only failures are asked for.
+    /// Reports what is wrong with a file, drawn for people; also when only failures are asked for.
     pub(crate) fn report(&self, text: &str) {
         if !self.for_machines() {
             say(text);
         }
     }
 
-    /// Said with `--verbose` only.
+    /// Adds a detail, with `--verbose` only.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
             self.note(text);
         }
     }
 
-    /// Says how the command failed, in the form that was asked for.
+    /// Reports the failure of the command, in the form that was asked for.
     pub(crate) fn failure(&self, failure: &CommandError) {
         if self.for_machines() {
             return say(&failure.to_json().to_string());
@@ -193,7 +193,7 @@ impl Console {
     }
 }
 
-/// A mark for a line of a report: good, to look at, or bad.
+/// Mark for a line of a report: good, to look at, or bad.
 pub(crate) fn mark(exit: Exit) -> String {
     match exit {
         Exit::Done => format!("{GREEN}✓{PLAIN}"),
@@ -202,7 +202,7 @@ pub(crate) fn mark(exit: Exit) -> String {
     }
 }
 
-/// A stderr that cannot be written to is nobody's to hear about.
+/// Writes a line to stderr. An error is ignored: there is no other place to report it.
 fn say(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }

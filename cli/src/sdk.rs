@@ -13,12 +13,12 @@ use rand::rngs::OsRng;
 
 use crate::failure::{CommandError, Outcome};
 
-/// What a token is delegated to.
+/// Delegation of a token: the child, its life, its checks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delegation<'a> {
     pub identity: &'a str,
     pub ttl: Duration,
-    /// Datalog, or none.
+    /// Check in Datalog, or none.
     pub check: Option<&'a str>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn parse(text: &str) -> Outcome<Token> {
         .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
 }
 
-/// What a token says, unproven.
+/// Description of a token, unproven.
 ///
 /// # Errors
 /// Usage.
@@ -40,7 +40,7 @@ pub(crate) fn describe(text: &str) -> Outcome<Description> {
         .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
 }
 
-/// Everything but revocation, with one key.
+/// Verifies everything but revocation, with one key.
 ///
 /// # Errors
 /// Usage: the key is no key.
@@ -58,12 +58,12 @@ pub(crate) fn chain(verified: &Verified) -> Vec<String> {
     verified.chain().iter().map(ToString::to_string).collect()
 }
 
-/// The answer no, with its reason.
+/// Denial: the answer no, with its reason.
 pub(crate) fn denied(reason: &DenyReason) -> CommandError {
     CommandError::no(reason.code(), reason.to_string())
 }
 
-/// Does the reason say that another key is needed, rather than that the token is bad?
+/// True when the reason says that another key is needed, rather than that the token is bad.
 pub(crate) fn is_about_the_key(reason: &DenyReason) -> bool {
     matches!(
         reason,
@@ -71,7 +71,7 @@ pub(crate) fn is_about_the_key(reason: &DenyReason) -> bool {
     )
 }
 
-/// Makes a token for an identity below.
+/// Delegates a token to a child identity.
 ///
 /// # Errors
 /// Usage for what is asked; no, when the token cannot be delegated from.

@@ -1,4 +1,4 @@
-//! Which key signed a token: the one named, one learnt before over authenticated TLS, or one asked for now.
+//! Key that signed a token: the one named, one learnt before over authenticated TLS, or one asked for now.
 //!
 //! A cluster rotates its keys, so all that it published are kept (`public_keys.json` beside the published
 //! `public_key.pem`), and a token's own key id chooses. A key that is not known yet is asked for once.
@@ -14,12 +14,12 @@ use crate::context::Context;
 use crate::failure::{CommandError, Outcome};
 use crate::files;
 
-/// All published keys, beside `public_key.pem`.
+/// File of all published keys, beside `public_key.pem`.
 const KEYS_FILE: &str = "public_keys.json";
-/// The active key, as version 0.3 keeps it.
+/// File of the active key, as version 0.3 keeps it.
 const KEY_FILE: &str = "public_key.pem";
 
-/// One published key.
+/// Key that a cluster published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownKey {
     id: u32,
@@ -52,10 +52,10 @@ pub(crate) fn known(
     found.find_map(Outcome::transpose).transpose()
 }
 
-/// As [`known`], asking the cluster when need be.
+/// Key as of [`known`], asking the cluster when need be.
 ///
 /// # Errors
-/// Not found, with how to name a key; or nobody answered.
+/// Not found, with how to name a key; or no server answered.
 pub(crate) async fn find(
     context: &Context,
     arguments: &PublicKeyArguments,
@@ -96,7 +96,7 @@ fn known_keys(keys: &PublicKeys) -> Vec<KnownKey> {
         .collect()
 }
 
-/// With a key id and a set, exactly that key; else the one key there is.
+/// Key in a folder. With a key id and a set, exactly that key; else the one key there is.
 fn cached(folder: &Path, key_id: Option<u32>) -> Outcome<Option<String>> {
     let set = files::read_text_if_there(&folder.join(KEYS_FILE))?;
     let set: Vec<KnownKey> = set

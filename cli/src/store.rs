@@ -1,4 +1,4 @@
-//! Where tokens are kept between commands: one private file per name.
+//! Store of tokens between commands: one private file per name.
 //!
 //! ```text
 //! $HESSRA_TOKEN_DIR, else HOME/tokens (HOME/contexts/NAME/tokens in a context)
@@ -33,7 +33,7 @@ impl TokenName {
         Self("default".to_owned())
     }
 
-    /// As text.
+    /// Name as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,7 +66,7 @@ fn bad_name(text: &str) -> CommandError {
     )
 }
 
-/// The stored tokens.
+/// Store of tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenStore {
     folder: PathBuf,
@@ -74,7 +74,7 @@ pub(crate) struct TokenStore {
 }
 
 impl TokenStore {
-    /// Tokens in `folder`; those in the `older` folders are only read.
+    /// Store of the tokens in `folder`; those in the `older` folders are only read.
     pub(crate) fn new(folder: PathBuf, older: Vec<PathBuf>) -> Self {
         Self { folder, older }
     }
@@ -84,7 +84,7 @@ impl TokenStore {
         &self.folder
     }
 
-    /// Keeps a token under a name, in place of an earlier one. Answers where.
+    /// Saves a token under a name, in place of an earlier one. Returns its path.
     pub(crate) fn save(&self, name: &TokenName, token: &str) -> Outcome<PathBuf> {
         let path = self.path(&self.folder, name);
         files::write_private(&path, token.as_bytes())?;
@@ -113,7 +113,7 @@ impl TokenStore {
         })
     }
 
-    /// Forgets a token. Answers whether there was one.
+    /// Deletes a token. True when there was one.
     pub(crate) fn delete(&self, name: &TokenName) -> Outcome<bool> {
         let path = self.path(&self.folder, name);
         match fs::remove_file(&path) {
@@ -123,7 +123,7 @@ impl TokenStore {
         }
     }
 
-    /// All names, sorted.
+    /// Names of all tokens, sorted.
     pub(crate) fn names(&self) -> Outcome<Vec<TokenName>> {
         let mut names = BTreeSet::new();
         for folder in self.folders().filter(|folder| folder.exists()) {

@@ -1,6 +1,6 @@
 //! Tokens as people hand them over: a stored name, `@FILE`, `-` for stdin, or the token itself.
 //!
-//! What has the grammar of a stored name (at most 64 plain characters) is a name; no token is that short.
+//! An argument with the grammar of a stored name (at most 64 plain characters) is a name; no token is that short.
 
 use std::io::Read;
 use std::path::Path;
@@ -19,7 +19,7 @@ const STDIN_MAX: u64 = 64 * 1024;
 pub(crate) struct GivenToken {
     /// The token's text.
     pub text: String,
-    /// For people: `default`, `@file`, `stdin`, `HESSRA_IDENTITY`, `argument`.
+    /// Source, for people: `default`, `@file`, `stdin`, `HESSRA_IDENTITY`, `argument`.
     pub source: String,
 }
 

@@ -3,7 +3,7 @@
 use hessra_settings::duration::{self, DurationError};
 use jiff::Timestamp;
 
-/// Why a text is not an end.
+/// Error of a text that is not an end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UntilError {
     #[error("{0}, or a timestamp like `2026-11-21T10:00:00Z`")]

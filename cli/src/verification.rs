@@ -1,4 +1,4 @@
-//! Is a token good now? First what needs nobody, then revocation by the feed.
+//! Verification of a token: first what needs no server, then revocation by the feed.
 //!
 //! ```text
 //! signature, chain, expiry (offline) ──no──► No (3)
@@ -7,7 +7,7 @@
 //!        ▼
 //! feed of any reachable node ── revoked ───► No (3), even when it is old: denial needs no freshness
 //!        │ fresh ─────────────────────────► yes, with revision and age
-//!        └ nobody answers ────────────────► cannot tell (10)
+//!        └ no node answers ───────────────► cannot tell (10)
 //! ```
 
 use std::time::{Duration, Instant};
@@ -28,10 +28,10 @@ pub(crate) struct Verification {
     pub revocation: Revocation,
 }
 
-/// What is known about the revocation of a good token.
+/// Revocation of a good token, as far as known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Revocation {
-    /// Not asked, because the person said so.
+    /// Not asked, as the command line says.
     NotAsked,
     /// Not revoked at this revision, known this long ago.
     NotRevoked { revision: u64, age: Duration },
@@ -123,7 +123,8 @@ async fn settled(verifier: &Verifier, token: &str, request: &Request) -> Verdict
     }
 }
 
-/// A denial needs no freshness, except that of a key: knowledge from yesterday lacks the key of today.
+/// True when a verdict is final. A denial needs no freshness, except that of a key: knowledge from yesterday lacks the
+/// key of today.
 fn is_final(verdict: &Verdict, fresh: bool, since_asked: Duration) -> bool {
     match verdict {
         Verdict::Allow(verified) => verified
@@ -154,7 +155,7 @@ fn unknown(reason: &UnknownReason) -> CommandError {
     }
 }
 
-/// A text that is no token proves nothing: the answer is no.
+/// Answer no to a text that is no token: it proves nothing.
 fn no(failure: CommandError) -> CommandError {
     CommandError::no("malformed", failure.message)
 }
@@ -169,7 +170,7 @@ fn cannot_ask(failure: CommandError) -> CommandError {
     .hint(hint)
 }
 
-/// Another history than the one known here: a forged or restored feed, or a cluster that was set up anew.
+/// Error of another history than the one known here: a forged or restored feed, or a cluster that was set up anew.
 fn alarmed(context: &Context, alarm: &str) -> CommandError {
     let folder = context.feed_folder();
     CommandError::new(Exit::CannotTell, "fork", format!("cannot tell: {alarm}")).hint(format!(

@@ -1,4 +1,4 @@
-//! Two CAs and what they sign: one for members alone, one for the public port and for clients.
+//! Certificates and the two CAs that sign them: one for members alone, one for the public port and for clients.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use rcgen::{
 use crate::error::DevError;
 use crate::write::{write_new, write_secret};
 
-/// A CA that can sign.
+/// CA that can sign.
 pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What a certificate is for.
+/// Purpose of a certificate.
 pub(crate) enum Purpose<'a> {
-    /// The public port of a node.
+    /// Server on the public port of a node.
     Server,
-    /// Peer port of a node, both directions. The URN names the member.
+    /// Member on the peer port of a node, both directions. The URN names it.
     Member(&'a str),
-    /// A client or an operator: its identity.
+    /// Client or operator: its identity.
     Client(&'a str),
 }
 
@@ -119,7 +119,7 @@ fn dated(common_name: &str) -> CertificateParams {
     params
         .distinguished_name
         .push(DnType::OrganizationName, "hessra dev");
-    // Names differ, so that nobody takes the issuer for the subject.
+    // Names differ, so that no reader takes the issuer for the subject.
     params
         .distinguished_name
         .push(DnType::CommonName, common_name);

@@ -19,18 +19,18 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::DevError;
 use crate::layout::Layout;
 
-/// A node hands leadership over and ends its streams in well under a second; after ten it hangs.
+/// Time for a node to stop: it hands leadership over and ends its streams in well under a second; after ten it hangs.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two looks at `/readyz` while starting.
+/// Time between two looks at `/readyz` while starting.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// One look.
+/// Time for one look.
 const POLL_TIMEOUT: Duration = Duration::from_secs(1);
-/// A node that dies at once must not be started in a loop without a pause.
+/// Pause before a restart: a node that dies at once must not be started in a loop without one.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// Of a dead node's log.
+/// Bytes that are shown of the end of a dead node's log.
 const TAIL_BYTES: u64 = 2_000;
 
-/// In a child: ends this process (SIGTERM) when the process that started it ends.
+/// Ends this process, a child, by SIGTERM when the process that started it ends.
 ///
 /// # Errors
 /// The parent is gone already, or the system does not offer it.
@@ -50,7 +50,7 @@ pub fn watch_parent(parent: u32) -> std::io::Result<()> {
 pub(crate) struct Children {
     layout: Layout,
     restart: bool,
-    /// In the order of `layout.nodes`; `None` once it ended and is not started again.
+    /// Processes in the order of `layout.nodes`; `None` once it ended and is not started again.
     running: Vec<Option<Child>>,
 }
 
@@ -208,7 +208,7 @@ impl Children {
         }
     }
 
-    /// SIGTERM to all, SIGKILL to what is left after [`STOP_TIMEOUT`].
+    /// Stops all: SIGTERM to each, SIGKILL to those that are left after [`STOP_TIMEOUT`].
     pub(crate) async fn stop(&mut self) {
         for child in self.running.iter().flatten() {
             if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
@@ -245,7 +245,7 @@ async fn next_death(running: &mut [Option<Child>]) -> (usize, std::io::Result<Ex
     select_all(waits).await.0
 }
 
-/// `None` when the node is ready.
+/// Reason why a node is not ready; `None` when it is.
 async fn why_not_ready(operations: &str) -> Option<String> {
     match timeout(POLL_TIMEOUT, ask(operations)).await {
         Ok(Ok(reasons)) if reasons.is_empty() => None,
@@ -265,7 +265,7 @@ struct Reason {
     message: String,
 }
 
-/// `GET /readyz`. HTTP/1.0, so that the answer ends with the connection.
+/// Asks `GET /readyz`, by HTTP/1.0, so that the answer ends with the connection.
 async fn ask(operations: &str) -> std::io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(operations).await?;
     stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;

@@ -1,4 +1,4 @@
-//! Why there is no dev cluster.
+//! Error of a dev cluster that could not be made or started.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hessra_policy::PolicyError;
 use miette::Diagnostic;
 
-/// Why there is no dev cluster.
+/// Error of a dev cluster that could not be made or started.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[allow(missing_docs)]
 pub enum DevError {
@@ -31,7 +31,7 @@ pub enum DevError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Policy(#[from] PolicyError),
-    /// As the node says it.
+    /// Error of the node, in its own words.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Node(Box<dyn Diagnostic + Send + Sync>),

@@ -18,7 +18,7 @@ use crate::write::{make_directory, replace, write_new, write_secret};
 
 /// The files of a node that only a node can write.
 pub trait NodeFiles {
-    /// Why one was not written.
+    /// Error of a file that was not written.
     type Error: Diagnostic + Send + Sync + 'static;
 
     /// Makes 32 random bytes in a new private file: a key-encryption key, a join secret.
@@ -46,7 +46,7 @@ const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycomp
 /// Components of the sample service chain.
 const CHAIN: [&str; 2] = ["edge", "middleware"];
 
-/// Makes what is missing; what is there stays as it is.
+/// Makes the files that are missing; those that are there stay as they are.
 pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevError> {
     let directory = &layout.directory;
     for folder in ["", "clients", "chain", "home"] {

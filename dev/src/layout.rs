@@ -1,4 +1,4 @@
-//! Where things are in a dev directory, and which ports its nodes have: `nodes.json`.
+//! Layout of a dev directory, and the ports of its nodes: `nodes.json`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,50 +13,50 @@ use crate::write::replace;
 /// Name of every dev cluster.
 pub const CLUSTER: &str = "dev";
 
-/// What was asked for.
+/// Options of a dev cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct DevOptions {
-    /// `None`: as many as the directory has, three in a new one.
+    /// Number of nodes; `None`: as many as the directory has, three in a new one.
     pub nodes: Option<u64>,
     pub directory: PathBuf,
-    /// 0: free ports. Of no meaning for a directory that has ports already.
+    /// Base of the ports; 0: free ports. Of no meaning for a directory that has ports already.
     pub base_port: u16,
-    /// Start a node again when it dies.
+    /// True when a node is started again when it dies.
     pub restart: bool,
 }
 
-/// One node of the cluster, as `nodes.json` names it.
+/// Node of the cluster, as `nodes.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeEntry {
     /// Node id.
     pub id: u64,
     /// Process id; absent while it does not run.
     pub pid: Option<u32>,
-    /// `host:port` for clients.
+    /// Address for clients, `host:port`.
     pub public: String,
-    /// `host:port` for members.
+    /// Address for members, `host:port`.
     pub peer: String,
-    /// `host:port` of the operations listener.
+    /// Address of the operations listener, `host:port`.
     pub ops: String,
     /// The data directory.
     pub data_dir: PathBuf,
 }
 
-/// The directory and its nodes.
+/// Layout: the directory and its nodes.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Absolute.
+    /// Directory, as an absolute path.
     pub directory: PathBuf,
-    /// In the order of their ids.
+    /// Nodes in the order of their ids.
     pub nodes: Vec<NodeEntry>,
 }
 
-/// What one machine can reasonably run, and what the port scheme has room for.
+/// Most nodes: as many as one machine can reasonably run, and as the port scheme has room for.
 pub const NODES_MAX: u64 = 9;
 
 impl Layout {
-    /// The nodes that the directory has, or new ones as the options say.
+    /// Layout of the nodes that the directory has, or of new ones as the options say.
     pub(crate) fn open(options: &DevOptions) -> Result<Self, DevError> {
         let directory = std::path::absolute(&options.directory)
             .map_err(|error| DevError::file(&options.directory, &error))?;
@@ -75,13 +75,13 @@ impl Layout {
         replace(&self.directory.join("nodes.json"), &format!("{text}\n"))
     }
 
-    /// `node-N/` of a node.
+    /// Directory of a node, `node-N/`.
     #[must_use]
     pub fn node_directory(&self, id: u64) -> PathBuf {
         self.directory.join(format!("node-{id}"))
     }
 
-    /// Public addresses, comma-separated: what `HESSRA_SERVER` takes.
+    /// Public addresses, comma-separated, as `HESSRA_SERVER` takes them.
     pub(crate) fn servers(&self) -> String {
         self.nodes
             .iter()
@@ -138,7 +138,7 @@ fn new_nodes(options: &DevOptions, directory: &Path) -> Result<Vec<NodeEntry>, D
     Ok((1..).zip(ports).map(node).collect())
 }
 
-/// Node N: public BASE+N, peer BASE+10+N, operations BASE+20+N.
+/// Ports by number: node N has public BASE+N, peer BASE+10+N, operations BASE+20+N.
 fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
     let count = u16::try_from(count).unwrap_or(u16::MAX);
     if base.checked_add(20 + count).is_none() {
@@ -151,8 +151,8 @@ fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
         .collect())
 }
 
-/// Ports that are free now. They are all held before any is let go, so that they differ.
-/// Below the ports that a system gives to outgoing connections: a node that is down for a moment finds its own port free.
+/// Ports to take free ones from. They are all held before any is let go, so that they differ. Below the ports that a
+/// system gives to outgoing connections: a node that is down for a moment finds its own port free.
 const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 fn free_ports(count: u64) -> Result<Vec<[u16; 3]>, DevError> {

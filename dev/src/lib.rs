@@ -1,16 +1,16 @@
-//! A whole local cluster as child processes: `hessra-node dev`.
+//! Cluster, whole and local, as child processes: `hessra-node dev`.
 //!
 //! ```text
 //! hessra-node dev ─┬─ hessra-node run --config DIR/node-1/node.toml   (log: DIR/node-1/node.log)
 //!                  ├─ … node-2
 //!                  └─ … node-3
 //! ```
-//! The first start on a directory makes CAs, certificates, the key-encryption key and a sample policy; a later one finds
-//! them and the data. Prose goes to stderr; stdout gets the single line `ready` when every node is ready. The nodes are
-//! real: their own processes, disks and ports, so that one can be killed and started again by hand. It is no way to run in
-//! production: all keys lie in one directory. So a node that is built for production does not link it.
+//! The first start on a directory makes CAs, certificates, the key-encryption key and a sample policy; a later one
+//! finds them and the data. Prose goes to stderr; stdout gets the single line `ready` when every node is ready. The
+//! nodes are real: their own processes, disks and ports, so that one can be killed and started again by hand. It is no
+//! way to run in production: all keys lie in one directory. So a node that is built for production does not link it.
 //!
-//! What only a node can write (its settings, its key-encryption key) is asked of it: [`NodeFiles`].
+//! Files that only a node can write (its settings, its key-encryption key) are asked of it: [`NodeFiles`].
 
 mod certificates;
 mod children;
@@ -30,13 +30,14 @@ pub use error::DevError;
 pub use files::NodeFiles;
 pub use layout::{CLUSTER, DevOptions, Layout, NODES_MAX, NodeEntry};
 
-/// From the first process to the last node being ready. Three unoptimised nodes on a busy machine take some seconds.
+/// Time from the first process to the last node being ready. Three unoptimised nodes on a busy machine take some
+/// seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Runs the cluster until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
-/// It could not be made or did not become ready; nothing is left running then.
+/// The cluster could not be made or did not become ready; nothing is left running then.
 pub async fn run(options: &DevOptions, node: &impl NodeFiles) -> Result<(), DevError> {
     let resumed = options.directory.join("nodes.json").exists();
     let (layout, _lock) = prepare(options, node)?;
@@ -53,7 +54,8 @@ pub async fn run(options: &DevOptions, node: &impl NodeFiles) -> Result<(), DevE
     Ok(())
 }
 
-/// Makes the files of a cluster, or finds them, and starts nothing. The directory is this caller's while the lock is open.
+/// Makes the files of a cluster, or finds them, and starts nothing. The directory is this caller's while the lock is
+/// open.
 ///
 /// # Errors
 /// A file cannot be made, or the directory is in use.
@@ -66,7 +68,7 @@ pub fn prepare(options: &DevOptions, node: &impl NodeFiles) -> Result<(Layout, F
     Ok((layout, lock))
 }
 
-/// Held as long as the file is open.
+/// Lock of a directory, held as long as the file is open.
 fn lock(directory: &Path) -> Result<File, DevError> {
     let path = directory.join("dev.lock");
     let file = OpenOptions::new()

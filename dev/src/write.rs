@@ -1,4 +1,4 @@
-//! Writes files of a dev directory, each durably and with the mode that it needs.
+//! Writing of the files of a dev directory, each durably and with the mode that it needs.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), DevError> {
         .map_err(|FileError { source, .. }| DevError::file(path, &source))
 }
 
-/// Everyone may read it, as far as the directory, which is 0700, lets them.
+/// Writes a file that everyone may read, as far as the directory, which is 0700, lets them.
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), DevError> {
     create(path, text, Mode::Readable)
 }
 
-/// For the owner alone.
+/// Writes a file for the owner alone.
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), DevError> {
     create(path, text, Mode::Private)
 }

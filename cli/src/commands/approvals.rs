@@ -1,4 +1,4 @@
-//! `hessra approvals …`: what waits for a second person.
+//! `hessra approvals …`: actions that wait for a second person.
 
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{ApprovalInfo, PendingApproval};

@@ -1,7 +1,7 @@
-//! `hessra audit …`: who did what, from every node.
+//! `hessra audit …`: the audit of every node.
 //!
-//! Every node has a chain of its own. So all nodes are asked, what they say is merged by time, and which of them could
-//! not be asked is said. A change of the cluster is in every chain under one id: it is shown once.
+//! Every node has a chain of its own. So all nodes are asked, their answers are merged by time, and nodes that could
+//! not be asked are named. A change of the cluster is in every chain under one id: it is shown once.
 
 mod gather;
 mod line;
@@ -56,7 +56,7 @@ async fn search(client: &AuditClient, console: Console, arguments: SearchAudit) 
     missing.told(console)
 }
 
-/// Newest first, at most `limit`.
+/// Lines of one node, newest first, at most `limit`.
 async fn pages(
     client: &AuditClient,
     server: &hessra_sdk_rust::Endpoint,
@@ -81,7 +81,7 @@ async fn pages(
     }
 }
 
-/// `since=` for a time that begins so long ago.
+/// Condition `since=` for a time that begins so long ago.
 fn since(age: std::time::Duration) -> String {
     let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     let instant = clock::unix_milliseconds().saturating_sub(age);

@@ -1,4 +1,4 @@
-//! `hessra cluster …`: who is a member, and changing that one step at a time.
+//! `hessra cluster …`: the members, and changes of them one step at a time.
 
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AddMemberRequest, MemberInfo, MembershipResponse, NodeStatus};

@@ -1,7 +1,7 @@
 //! `hessra init` and `hessra config …`: the servers and contexts that this command knows.
 //!
-//! Nothing here needs a cluster. `init` and `refresh` ask one for its keys when they can; that they could not is said and
-//! is no failure, because everything else has been done.
+//! Nothing here needs a cluster. `init` and `refresh` ask one for its keys when they can; when they cannot, they say so
+//! and do not fail, because everything else has been done.
 
 mod edit;
 mod known;
@@ -93,7 +93,7 @@ fn show(home: &Path, console: Console, arguments: &ServerName) -> Outcome {
     console.answer(&value, || lines(&value))
 }
 
-/// `name value`, without what is not set.
+/// Lines `name value`, without settings that are not set.
 fn lines(value: &Value) -> String {
     let fields = value.as_object().into_iter().flatten();
     fields

@@ -1,4 +1,4 @@
-//! Making sure that somebody means it: a word to type, or given beforehand in a script.
+//! Confirmation of a change: a word to type, or given beforehand in a script.
 
 use dialoguer::Input;
 use dialoguer::theme::SimpleTheme;
@@ -7,16 +7,16 @@ use crate::args::Confirmation;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-/// What has been decided before anybody is asked.
+/// Decision before a person is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decided {
     /// Confirmed on the command line.
     Yes,
-    /// Somebody can be asked.
+    /// Not confirmed yet, and a person can be asked.
     Ask,
 }
 
-/// What has to be typed about a target: the last segment of an identity, the last characters of an id.
+/// Word to type for a target: the last segment of an identity, the last characters of an id.
 pub(super) fn word_of(target: &str) -> String {
     let last = target.rsplit(':').next().unwrap_or(target);
     let is_id = !target.contains(':') && target.len() > 16;
@@ -27,10 +27,10 @@ pub(super) fn word_of(target: &str) -> String {
     }
 }
 
-/// Is it confirmed by the command line, or can it be asked?
+/// Decides whether the command line confirms, or a person is to be asked.
 ///
 /// # Errors
-/// Usage: the given word is another one, or nobody can be asked.
+/// Usage: the given word is another one, or there is no person to ask.
 pub(super) fn decided(console: Console, given: &Confirmation, word: &str) -> Outcome<Decided> {
     match &given.confirm {
         _ if given.yes => Ok(Decided::Yes),

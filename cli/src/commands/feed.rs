@@ -1,4 +1,4 @@
-//! `hessra feed …`: how revocations reach verifiers, seen from outside.
+//! `hessra feed …`: the way of revocations to verifiers, seen from outside.
 
 mod checkpoint;
 mod watch;

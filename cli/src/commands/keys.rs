@@ -71,7 +71,7 @@ fn table(answer: &ListKeysResponse) -> String {
     table.text()
 }
 
-/// What comes next in a key's life.
+/// Next step in a key's life.
 fn next(key: &KeyInfo) -> String {
     match key.state.as_str() {
         "prepared" if key.ready_in_ms == 0 => "can be activated".to_owned(),

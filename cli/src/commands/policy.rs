@@ -1,6 +1,7 @@
-//! `hessra policy …`: checked here, compared with what stands, applied with the revision that it was made from.
+//! `hessra policy …`: a policy is checked here, compared with the current one, applied with the revision that it was
+//! made from.
 //!
-//! Files are read and verified_token by the same code that a node uses, so most mistakes are found without a server; before
+//! Files are read and validated by the same code that a node uses, so most mistakes are found without a server; before
 //! anything is applied the server's own version is asked too.
 
 mod apply;
@@ -208,7 +209,7 @@ async fn show(authority: &Authority, console: Console, arguments: &ShowPolicy) -
     Ok(())
 }
 
-/// A comment with what is known of it, then the texts: what is printed is itself a policy's text.
+/// Text of a version: a comment with what is known of it, then the texts. It is itself a policy's text.
 fn show_text(version: &PolicyVersionInfo, texts: &PolicyTexts) -> String {
     let mut text = format!(
         "# revision {} of {} by {}: {}\n",
@@ -273,7 +274,7 @@ async fn history(authority: &Authority, console: Console, limit: u32) -> Outcome
     })
 }
 
-/// Where it comes from, and what its author says.
+/// Origin of a version, and its author's message.
 fn story(version: &PolicyVersionInfo) -> String {
     let origin = match version.origin.as_str() {
         "start" => "the cluster's first".to_owned(),

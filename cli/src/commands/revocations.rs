@@ -1,4 +1,4 @@
-//! `hessra revocations …`: what has been revoked, how far it has got, and lifting it.
+//! `hessra revocations …`: what has been revoked, its progress at verifiers, and lifting it.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::output::{Console, Table, timestamp};
 
 /// Most that one answer of a node holds.
 const PAGE: u32 = 1_000;
-/// How often new revocations are asked for: people watch, and each answer is one small read.
+/// Time between two requests for new revocations: people watch, and each answer is one small read.
 const POLL: Duration = Duration::from_secs(1);
-/// How long `watch ID` waits when it is not told.
+/// Time for which `watch ID` waits when the command line names none.
 const WATCH: Duration = Duration::from_secs(30);
 /// Longest target in a table; JSON has all of it.
 const TARGET_WIDTH: usize = 48;
@@ -65,7 +65,8 @@ async fn list(authority: &Authority, console: Console, arguments: &ListArguments
     Ok(())
 }
 
-/// Oldest first, at most as many as asked for; the revision they were read at; are there more?
+/// Revocations, oldest first, at most as many as asked for; the revision that they were read at; true when there are
+/// more.
 async fn pages(
     authority: &Authority,
     since_ms: u64,
@@ -124,7 +125,7 @@ async fn watch(authority: &Authority, console: Console, arguments: WatchArgument
     contained.outcome()
 }
 
-/// Every revocation made from now on, until somebody stops it.
+/// Prints every revocation made from now on, until it is stopped.
 async fn watch_new(authority: &Authority, console: Console) -> Outcome {
     let now = ListRevocationsRequest {
         since_ms: clock::unix_milliseconds(),

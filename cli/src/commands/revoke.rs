@@ -29,7 +29,7 @@ use crate::until;
 use containment::{Containment, Wait};
 use target::RevocationTarget;
 
-/// A revocation that is durable.
+/// Revocation that is durable.
 struct Committed {
     target: RevocationTarget,
     item: RevokedItem,
@@ -136,7 +136,7 @@ fn no_item() -> CommandError {
     .hint("See `hessra revocations list`.")
 }
 
-/// Says what is committed, waits, and says how far it has got.
+/// Follows a revocation: says what is committed, waits, and says how far it has got.
 async fn follow(
     authority: &Authority,
     console: Console,

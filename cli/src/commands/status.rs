@@ -1,4 +1,4 @@
-//! `hessra status`: is the cluster healthy, and who does what.
+//! `hessra status`: the health of the cluster, and the role of each node.
 
 use hessra_sdk_rust::v1::{NodeStatus, StatusResponse};
 use hessra_sdk_rust::{Authority, NodeState};
@@ -18,7 +18,7 @@ pub(super) async fn run(context: &Context, console: Console) -> Outcome {
     health(&status)
 }
 
-/// Healthy, or why not.
+/// Health of the cluster.
 ///
 /// # Errors
 /// Unavailable without a leader, else degraded.

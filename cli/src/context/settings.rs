@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::failure::{CommandError, Outcome};
 use crate::files;
 
-/// `config.toml`.
+/// Settings of `config.toml`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub current_context: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     default_ca_path: Option<PathBuf>,
 }
 
-/// One context.
+/// Settings of one context.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ContextSettings {
     pub servers: Vec<String>,
@@ -138,26 +138,26 @@ impl ContextSettings {
     }
 }
 
-/// `servers/SERVER/server.toml`, written by version 0.3 and by us.
+/// Settings of a server, `servers/SERVER/server.toml`, written by version 0.3 and by us.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ServerSettings {
     pub hostname: Option<String>,
     pub port: Option<u16>,
     pub cert_path: Option<PathBuf>,
     pub key_path: Option<PathBuf>,
-    /// All servers that were named together; version 0.3 knows one.
+    /// Servers that were named together; version 0.3 knows one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<String>,
-    /// `ca.crt` beside it.
+    /// Path of `ca.crt` beside it.
     #[serde(skip)]
     pub ca: Option<PathBuf>,
-    /// Where it is.
+    /// Folder of the file.
     #[serde(skip)]
     pub folder: PathBuf,
 }
 
 impl ServerSettings {
-    /// What is known about the server of a folder.
+    /// Reads what is known about the server of a folder.
     pub(crate) fn read(folder: &Path) -> Outcome<Self> {
         let settings = read_toml(&folder.join("server.toml"), Self::from_section)?;
         let ca = Some(folder.join("ca.crt")).filter(|path| path.exists());
@@ -169,7 +169,7 @@ impl ServerSettings {
         })
     }
 
-    /// Keys that it does not know may be of a newer version.
+    /// Settings of a section. Keys that it does not know may be of a newer version.
     fn from_section(mut file: Section<'_, '_>, faults: &mut Faults<'_>) -> Self {
         Self {
             hostname: text(&mut file, "hostname", faults),
@@ -181,7 +181,7 @@ impl ServerSettings {
         }
     }
 
-    /// As the file has it.
+    /// TOML as the file has it.
     pub(crate) fn to_toml(&self) -> Outcome<String> {
         toml::to_string(self)
             .map_err(|error| CommandError::usage(format!("cannot write server.toml: {error}")))

@@ -2,11 +2,11 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 
-/// Rows under headings.
+/// Table of rows under headings.
 pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
-    /// With these headings.
+    /// Table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
@@ -19,7 +19,7 @@ impl Table {
         Self(table)
     }
 
-    /// Numbers read better from the right.
+    /// Aligns a column to the right, where numbers read better.
     #[must_use]
     pub(crate) fn right(mut self, column: usize) -> Self {
         if let Some(column) = self.0.column_mut(column) {
@@ -28,7 +28,7 @@ impl Table {
         self
     }
 
-    /// One more row.
+    /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells.into_iter().map(|cell| {
             if cell.is_empty() {
@@ -39,7 +39,7 @@ impl Table {
         }));
     }
 
-    /// The text, each line ended.
+    /// Text of the table, each line ended.
     pub(crate) fn text(&self) -> String {
         self.0
             .lines()

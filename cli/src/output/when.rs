@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// RFC 3339 in UTC with milliseconds: for programs and for tables.
+/// Timestamp of RFC 3339 in UTC with milliseconds: for programs and for tables.
 pub(crate) fn timestamp(unix_milliseconds: u64) -> String {
     instant(unix_milliseconds).map_or_else(
         || unix_milliseconds.to_string(),
@@ -11,7 +11,7 @@ pub(crate) fn timestamp(unix_milliseconds: u64) -> String {
     )
 }
 
-/// Hour and minute on this computer's clock on the wall; the date too when it is not today's.
+/// Clock time of this computer, hour and minute; the date too when it is not today's.
 pub(crate) fn clock_time(unix_milliseconds: u64, now: u64) -> String {
     let local = |at| instant(at).map(|instant| instant.to_zoned(TimeZone::system()));
     let (Some(at), Some(now)) = (local(unix_milliseconds), local(now)) else {

@@ -1,6 +1,6 @@
-//! The command line from outside: real processes, a home of their own, no cluster.
+//! Command line from outside: real processes, a home of their own, no cluster.
 //!
-//! What needs a cluster is tested in `tests/` of the workspace.
+//! Commands that need a cluster are tested in `tests/` of the workspace.
 
 mod material;
 mod offline;
@@ -20,30 +20,30 @@ pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
-/// How a command ended.
+/// End of a command.
 pub(crate) struct Ended {
     /// Exit code.
     pub(crate) code: i32,
-    /// What programs read.
+    /// Output that programs read.
     pub(crate) stdout: String,
-    /// What people read.
+    /// Output that people read.
     pub(crate) stderr: String,
 }
 
 impl Home {
-    /// An empty one.
+    /// Home that is empty.
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
 
-    /// A path in it.
+    /// Path in the home.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file in it.
+    /// Writes a file in the home.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");

@@ -1,4 +1,4 @@
-//! What a cluster would have issued, made here with a key that is everybody's.
+//! Tokens as a cluster would have issued them, made here with a key that is everybody's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use rand::rngs::OsRng;
 
 use super::Home;
 
-/// Mints what a cluster would.
+/// Signer of the tokens that a cluster would mint.
 struct TokenSigner(SigningKey);
 
 impl Signer for TokenSigner {

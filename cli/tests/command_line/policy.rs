@@ -1,4 +1,4 @@
-//! Policy files without a cluster: judged, and asked.
+//! Policy files without a cluster: validated, and asked.
 
 use super::Home;
 

@@ -1,4 +1,4 @@
-//! How long a cold check takes: parse, signatures, structure, rules, Datalog, age.
+//! Time that a cold check takes: parse, signatures, structure, rules, Datalog, age.
 //!
 //! `cargo run -p hessra-sdk-core --example verify --release`
 
@@ -86,7 +86,7 @@ fn view(key: &Key) -> Result<View, ViewError> {
     Ok(view)
 }
 
-/// Delegated three times.
+/// Token that was delegated three times.
 fn token(key: &Key, keyring: &Keyring) -> Result<String, Box<dyn std::error::Error>> {
     let expires_at = UnixSeconds(NOW.0 + 3600);
     let parameters = IdentityParameters {

@@ -48,8 +48,8 @@ pub fn sign_off(
 /// Attests that the service with the signer's key has handled the request. Attesting again returns the token as it is.
 ///
 /// # Errors
-/// [`AttestError::NotAsked`] unless the key is one of the chain's; [`AttestError::OutOfOrder`] while a service before it
-/// has not attested; else [`AttestError`].
+/// [`AttestError::NotAsked`] unless the key is one of the chain's; [`AttestError::OutOfOrder`] while a service before
+/// it has not attested; else [`AttestError`].
 pub fn attest_service(
     token: &str,
     keyring: &Keyring,

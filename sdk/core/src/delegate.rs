@@ -1,7 +1,8 @@
 //! Delegation: a child identity, made offline by the holder of its parent; or the same identity, for less.
 //!
-//! The published form: a third-party block signed by a throw-away key, which nobody trusts; it is only a way to append.
-//! It is safe because the child's name lies below the parent's, so the result is checked before it leaves.
+//! The published form: a third-party block signed by a throw-away key, which no verifier trusts; it is only a way to
+//! append. The form is safe because the child's name lies below the parent's, so the result is checked before it
+//! leaves.
 
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::error::Token as BiscuitError;
@@ -30,7 +31,7 @@ pub const POLICY_CHECKS_MAX: usize = 8;
 pub struct Delegation<'a> {
     /// Name of the child: strictly below the current actor.
     pub child: Identity,
-    /// Instant from which on it is refused; never later than its parent, whatever is asked for.
+    /// Instant from which on it is refused; the parent's when that comes first.
     pub expires_at: UnixSeconds,
     /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of the use: at most
     /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], without loops and with few joins, so that evaluating is cheap.
@@ -49,7 +50,7 @@ pub struct Delegated {
     pub chain: Vec<Identity>,
 }
 
-/// Never shows the token.
+/// Hides the token.
 impl std::fmt::Debug for Delegated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delegated")

@@ -16,7 +16,7 @@ pub fn verify_ed25519(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64
     })
 }
 
-/// [`verify_ed25519`] for a [`hessra_revocation::Follower`].
+/// Signature check of a [`hessra_revocation::Follower`], by [`verify_ed25519`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ed25519;
 

@@ -48,9 +48,9 @@ pub enum MintError {
         "the token would end at {expires_at}, not after it is issued at {issued_at}: ask for a longer lifetime"
     )]
     Lifetime {
-        /// Unix seconds.
+        /// Instant of the issue, in Unix seconds.
         issued_at: u64,
-        /// Unix seconds.
+        /// Instant of the end, in Unix seconds.
         expires_at: u64,
     },
     /// Name that published clients, which read the printed text, could take for something else.
@@ -148,9 +148,9 @@ pub enum DelegateError {
     /// Child that would have expired already.
     #[error("the delegation would end at {expires_at}, and it is {now}: choose a longer lifetime")]
     Lifetime {
-        /// Unix seconds.
+        /// Instant of the end, in Unix seconds.
         expires_at: u64,
-        /// Unix seconds.
+        /// Instant of the delegation, in Unix seconds.
         now: u64,
     },
     /// Token that was sealed by its holder.

@@ -65,7 +65,8 @@ impl Keyring {
         Self { keys, pinned: None }
     }
 
-    /// One key for every token, whatever id it names: an SPKI document in PEM form, as `/public_key` serves it.
+    /// Keyring of one key for every token, whichever id it names: an SPKI document in PEM form, as `/public_key` serves
+    /// it.
     ///
     /// # Errors
     /// [`KeyError::Pem`] unless it is of an Ed25519 key.
@@ -74,7 +75,7 @@ impl Keyring {
         key.map(Self::pin).map_err(|_| KeyError::Pem)
     }
 
-    /// One key for every token, as 32 bytes.
+    /// Keyring of one key for every token, as 32 bytes.
     ///
     /// # Errors
     /// [`KeyError::Bytes`].

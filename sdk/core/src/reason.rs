@@ -1,7 +1,7 @@
 //! Reasons of a check that is not passed, with their stable codes and numbers.
 //!
-//! C enums, exceptions and exit codes hang on codes and numbers, so neither ever changes and none is used twice. A reason
-//! says what happened and what to do; which token permits what is decided in [`crate::verifier`].
+//! C enums, exceptions and exit codes hang on codes and numbers, so neither ever changes and none is used twice. A
+//! reason says what happened and what to do; which token permits what is decided in [`crate::verifier`].
 
 use std::time::Duration;
 

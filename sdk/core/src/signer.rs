@@ -1,7 +1,7 @@
 //! Signer, the seam to the holder of a private key: bytes in, signature out.
 //!
-//! A hardware module, a cloud key or a threshold of nodes can stand behind [`Signer`]. A key that this process holds can
-//! be handed over as [`LocalKey`], which costs one signature and no detour.
+//! A hardware module, a cloud key or a threshold of nodes can stand behind [`Signer`]. A key that this process holds
+//! can be handed over as [`LocalKey`], which costs one signature and no detour.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl LocalKey {
     }
 }
 
-/// Never shows the key.
+/// Hides the key.
 impl fmt::Debug for LocalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalKey").finish_non_exhaustive()

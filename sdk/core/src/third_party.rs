@@ -19,7 +19,7 @@ use crate::signer::{Signer, SignerError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThirdPartyKey {
     curve: Curve,
-    /// Ed25519: 32 bytes and a zero. P-256: the compressed point.
+    /// Point of the curve. Ed25519: 32 bytes and a zero. P-256: the compressed form.
     point: [u8; 33],
 }
 
@@ -147,7 +147,7 @@ impl ServiceKey {
     }
 }
 
-/// Never shows the key.
+/// Hides the key.
 impl fmt::Debug for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServiceKey")

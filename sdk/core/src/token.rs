@@ -136,7 +136,7 @@ impl Token {
     }
 }
 
-/// Never shows the token: a reader of a log must not be able to use it.
+/// Hides the token: a reader of a log must not be able to use it.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")

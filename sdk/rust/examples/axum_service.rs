@@ -1,7 +1,7 @@
-//! A service that lets in who has a valid token, and nobody whose token was revoked.
+//! Service that admits requests with a valid token, and none whose token was revoked.
 //!
 //! ```sh
-//! . DIR/env                       # of `hessra-node dev`: where the cluster is and whom to believe
+//! . DIR/env                       # of `hessra-node dev`: addresses of the cluster, and its CA
 //! cargo run -p hessra-sdk-rust --example axum_service
 //! TOKEN=$(hessra authorize request --resource api --operation read --token-only)
 //! curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/orders
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// All that a service needs: no network, no waiting, on every request.
+/// Authorizes a request, which is all that a service needs: no network, no waiting.
 async fn authorize(State(guard): State<Guard>, request: HttpRequest, next: Next) -> Response {
     let Some(token) = bearer(&request) else {
         return (

@@ -1,11 +1,11 @@
 //! A verifier as a process of its own, driven by lines, for tests and for looking at one.
 //!
 //! ```text
-//! > check TOKEN ACTOR                       does the token prove this actor? `-` = whoever it names
+//! > check TOKEN ACTOR                       whether the token proves this actor; `-` = the one it names
 //! < {"at_us":…,"verdict":"deny","reason":"revoked","revision":12,"age_ms":430}
-//! > authz TOKEN SUBJECT RESOURCE OPERATION  does it grant this? SUBJECT `-` = whoever it was issued to
-//! > status                                  where the verifier stands
-//! > exit                                    write what is known to disk, and end
+//! > authz TOKEN SUBJECT RESOURCE OPERATION  whether it grants this; SUBJECT `-` = the one it was issued to
+//! > status                                  the status of the verifier
+//! > exit                                    writes what is known to disk, and ends
 //! ```
 //!
 //! Whenever readiness, revision, server or alarm change it prints, unasked,
@@ -135,7 +135,7 @@ fn now_us() -> u64 {
     u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// One line, written at once: standard output is line-buffered also into a pipe.
+/// Writes one line at once: standard output is line-buffered also into a pipe.
 fn say(line: Value) {
     println!("{line}");
 }

@@ -1,4 +1,4 @@
-//! What operators ask of the cluster: revoke, lift, look, change members.
+//! Requests of operators to the cluster: revoke, lift, look, change members.
 //!
 //! Any server answers. A request goes to one server, and to the next when that one cannot serve it, until the
 //! connection's timeout. Every write carries an id chosen here and kept for all attempts, so that a second attempt gets
@@ -25,8 +25,8 @@ macro_rules! client {
     };
 }
 
-/// Methods of [`Authority`] that ask one RPC of a service: arguments, answer, the RPC with its request, and whether it may
-/// be repeated.
+/// Methods of [`Authority`] that ask one RPC of a service: arguments, answer, the RPC with its request, and whether it
+/// may be repeated.
 macro_rules! rpcs {
     ($client:ident: $(
         $(#[doc = $doc:literal])+
@@ -49,10 +49,10 @@ macro_rules! rpcs {
 mod keys;
 mod policy;
 
-/// An answer larger than this is refused: a page of 1,000 revocations is about 0.5 MiB.
+/// Largest answer that is accepted: a page of 1,000 revocations is about 0.5 MiB.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Chosen by the client for one write, and the same for every attempt at it.
+/// Id of a write: chosen by the client, and the same for every attempt at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId(pub [u8; 16]);
 
@@ -72,12 +72,12 @@ impl std::fmt::Display for RequestId {
     }
 }
 
-/// May a request be sent again when it is not known whether the first one was carried out?
+/// Safety of sending a request again when it is not known whether the first one was carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// It reads, or its id makes repeating it harmless.
+    /// Safe: the request reads, or its id makes repeating it harmless.
     Safe,
-    /// Only when the first one certainly had no effect.
+    /// Unsafe: repeated only when the first one certainly had no effect.
     Unsafe,
 }
 
@@ -85,12 +85,12 @@ enum Repeat {
 #[derive(Clone, Debug)]
 pub struct Authority {
     channels: Arc<Channels>,
-    /// Set when the members were asked for, or are being asked for.
+    /// True when the members were asked for, or are being asked for.
     discovered: Arc<AtomicBool>,
 }
 
 impl Authority {
-    /// Connects when first used.
+    /// Client that connects when first used.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Authority {
         self.channels.failover.servers()
     }
 
-    /// How far a revision is proven applied by verifiers; ends after the message that says `done`.
+    /// Progress of a revision at the verifiers, as far as proven; ends after the message that says `done`.
     ///
     /// The stream is not resumed by itself: ask again after an error, progress is kept by the servers. It is not bound
     /// by the connection's timeout, but by `deadline`.
@@ -164,7 +164,7 @@ impl Authority {
         Ok(answer)
     }
 
-    /// One request to any service, at one server after the other until one serves it.
+    /// Sends one request to any service, to one server after the other until one serves it.
     async fn ask<Q, A, F>(
         &self,
         repeat: Repeat,
@@ -187,8 +187,8 @@ impl Authority {
         Ok(answer)
     }
 
-    /// Asks for the other members once, beside the first request that is answered, so that one seed is enough. Who may
-    /// not see the status goes on with the servers that were given.
+    /// Asks for the other members once, beside the first request that is answered, so that one seed is enough. A caller
+    /// that may not see the status goes on with the servers that were given.
     fn discover(&self) {
         if !self.discovered.swap(true, Ordering::Relaxed) {
             let this = self.clone();
@@ -196,7 +196,7 @@ impl Authority {
         }
     }
 
-    /// One seed is enough: whoever answered a status has named all members.
+    /// Learns the members that a status names, which are all of them: one seed is enough.
     fn learn(&self, status: &v1::StatusResponse) {
         for node in &status.nodes {
             if let Ok(endpoint) = node.public_address.parse() {
@@ -215,7 +215,7 @@ rpcs! { AuthorityClient:
     revoke(request: v1::RevokeRequest) -> v1::RevokeResponse
         = revoke(identify(request, |request| &mut request.request_id)), Safe;
 
-    /// What a revocation would reach, and whether it would be allowed. Changes nothing.
+    /// Preview of a revocation: what it would reach, and whether it would be allowed. Changes nothing.
     ///
     /// # Errors
     /// As for [`Self::revoke`].
@@ -228,27 +228,28 @@ rpcs! { AuthorityClient:
     lift(request: v1::LiftRequest) -> v1::LiftResponse
         = lift(identify(request, |request| &mut request.request_id)), Safe;
 
-    /// One page of revocations, oldest first.
+    /// Page of revocations, oldest first.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.
     list_revocations(request: v1::ListRevocationsRequest) -> v1::ListRevocationsResponse
         = list_revocations(request), Safe;
 
-    /// One revocation by its id.
+    /// Revocation by its id.
     ///
     /// # Errors
     /// `not_found`, `not_permitted` or unavailable.
     show_revocation(id: &str) -> v1::RevocationInfo
         = show_revocation(v1::ShowRevocationRequest { id: id.to_owned() }), Safe;
 
-    /// Is this target covered, as of a moment after the call began (or, when `stale_ok`, as the server knows it)?
+    /// Checks whether this target is covered, as of a moment after the call began (or, when `stale_ok`, as the server
+    /// knows it).
     ///
     /// # Errors
     /// `not_permitted`, or `no_leader` when no quorum confirms.
     check(request: v1::CheckRequest) -> v1::CheckResponse = check(request), Safe;
 
-    /// Every enrolled verifier, with what it holds.
+    /// Verifiers that are enrolled, each with what it holds.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.

@@ -2,7 +2,7 @@
 //!
 //! Every node has a chain of its own, so there is no server that may answer for another: each call names its server and
 //! is not repeated elsewhere. [`AuditClient::servers`] names all of them. Lines come as they are in the node's files;
-//! whoever verifies them walks them as they come.
+//! a caller that verifies them walks them as they come.
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use hessra_proto::v1;
@@ -12,10 +12,10 @@ use tonic::transport::Channel;
 use crate::channel::connect;
 use crate::{Authority, ClientError, Connection, Endpoint};
 
-/// An answer larger than this is refused: a thousand records are about 1 MiB, a thousand of the longest 32 MiB.
+/// Largest answer that is accepted: a thousand records are about 1 MiB, a thousand of the longest 32 MiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Reads the audit of the nodes of a cluster. Needs the right `audit:read`.
+/// Client for the audit of the nodes of a cluster. Needs the right `audit:read`.
 #[derive(Clone, Debug)]
 pub struct AuditClient {
     connection: Connection,
@@ -26,14 +26,14 @@ pub type AuditStream =
     std::pin::Pin<Box<dyn Stream<Item = Result<v1::AuditLines, ClientError>> + Send>>;
 
 impl AuditClient {
-    /// Connects when first used.
+    /// Client that connects when first used.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self { connection }
     }
 
-    /// Every member that the cluster names, as `(node, server)`; the servers given, when nobody says who the members
-    /// are, with 0 for the node.
+    /// Servers of all members that the cluster names, as `(node, server)`; when no server names them, those given, with
+    /// 0 for the node.
     pub async fn servers(&self) -> Vec<(u64, Endpoint)> {
         let status = Authority::new(self.connection.clone()).status().await;
         let nodes = status.map(|status| status.nodes).unwrap_or_default();
@@ -48,7 +48,7 @@ impl AuditClient {
         given.map(|server| (0, server.clone())).collect()
     }
 
-    /// One page, newest first.
+    /// Page of records, newest first.
     ///
     /// # Errors
     /// `not_permitted`, `invalid_argument` for a condition that means nothing, or unavailable.
@@ -78,7 +78,7 @@ impl AuditClient {
         stream(server, answer)
     }
 
-    /// All records from one on.
+    /// Records from one on, all of them.
     ///
     /// # Errors
     /// As for [`Self::tail`].

@@ -1,4 +1,4 @@
-//! What a verifier keeps on disk, so that a restart forgets no denial and nobody can lead it back in time.
+//! Files that a verifier keeps, so that a restart forgets no denial and no server can lead it back in time.
 //!
 //! | file | what | when it is damaged |
 //! |---|---|---|
@@ -26,35 +26,35 @@ use crate::{ClientError, Ed25519, Reason, clock};
 
 const MARK_TITLE: &str = "hessra high-water mark 1";
 const VIEW_TITLE: &[u8] = b"hessra view 1\n";
-/// A view larger than this is not read: 10^7 rules have about half of it.
+/// Largest view that is read: 10^7 rules have about half of it.
 const VIEW_BYTES_MAX: u64 = 1 << 30;
 
-/// The newest position this verifier ever held: it believes nothing older.
+/// High-water mark: the newest position that this verifier ever held. It believes nothing older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Which feed.
+    /// Id of the feed.
     pub feed_id: FeedId,
-    /// Which history of it.
+    /// Epoch: the history of the feed.
     pub epoch: Epoch,
-    /// How far.
+    /// Revision that was reached.
     pub revision: Revision,
-    /// What that history was.
+    /// Root of the log up to that revision.
     pub log_root: Hash,
 }
 
 /// Relation of a view to the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// At the mark or beyond.
+    /// Reached: at the mark or beyond.
     Reached,
-    /// Older: its denials hold, nothing is permitted by it.
+    /// Below the mark: its denials hold, nothing is permitted by it.
     Below,
-    /// Another feed, or another history at the same revision.
+    /// Foreign: of another feed, or of another history at the same revision.
     Foreign,
 }
 
 impl Mark {
-    /// The position of a view.
+    /// Mark at the position of a view.
     #[must_use]
     pub fn of(view: &View) -> Self {
         Self {
@@ -117,24 +117,24 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// A view and the signed statement about it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What is known.
+    /// View of the feed.
     pub view: View,
-    /// Signed at exactly this view.
+    /// Checkpoint that was signed at exactly this view.
     pub checkpoint: SignedCheckpoint,
 }
 
-/// What was found on disk.
+/// State that was found on disk.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Believe nothing older.
+    /// Mark; nothing older is believed.
     pub mark: Option<Mark>,
-    /// Start from here.
+    /// View to start from.
     pub view: Option<View>,
-    /// Which file was ignored and why, for the log.
+    /// Message about a file that was ignored and why, for the log.
     pub ignored: Option<String>,
 }
 
-/// Why a stored view is not used.
+/// Error of a stored view that is not used.
 #[derive(Debug, thiserror::Error)]
 enum ViewError {
     #[error(transparent)]
@@ -187,7 +187,7 @@ impl StateDirectory {
         }
     }
 
-    /// What an earlier process left.
+    /// State that an earlier process left.
     ///
     /// # Errors
     /// When the high-water mark is damaged: going on without it would make the verifier believe an older feed.
@@ -240,13 +240,13 @@ impl StateDirectory {
     /// Writes the view, then the mark.
     ///
     /// # Errors
-    /// What the file system says; the former files stand.
+    /// As the file system reports; the former files stand.
     pub fn save(&self, snapshot: &Snapshot) -> std::io::Result<()> {
         self.replace("view", &encode(snapshot))?;
         self.replace("mark", Mark::of(&snapshot.view).to_text().as_bytes())
     }
 
-    /// The lock makes this process the only writer.
+    /// Replaces a file. The lock makes this process the only writer.
     fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         hessra_files::replace(&self.file(name), bytes, FileMode::Private, Writers::One)
             .map_err(|FileError { source, .. }| source)
@@ -274,7 +274,7 @@ fn damaged(path: &Path) -> ClientError {
         .hint("Without it an older feed would be believed. Restore it, or delete the directory to start anew.")
 }
 
-/// Title, SHA-256 of the rest, then what a node would send: welcome, buckets, end.
+/// Encodes a view: title, SHA-256 of the rest, then what a node would send: welcome, buckets, end.
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut body = Vec::new();
     for event in events(snapshot) {
@@ -307,7 +307,7 @@ fn events(snapshot: &Snapshot) -> impl Iterator<Item = Event> + '_ {
         .chain([end])
 }
 
-/// As a node would greet us, but of no freshness: tick zero.
+/// Welcome as a node would send it, but of no freshness: tick zero.
 fn welcome(view: &View) -> Welcome {
     Welcome {
         feed_id: view.feed_id,

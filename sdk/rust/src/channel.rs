@@ -10,14 +10,14 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use crate::failover::{Failed, Failover};
 use crate::{ClientError, Connection, Endpoint, Reason};
 
-/// Pings find a server that vanished without a word: no TCP timeout is that short.
+/// Time between pings, which find a server that vanished without a word: no TCP timeout is that short.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One try at one server.
+/// Attempt at one server.
 pub(crate) struct Attempt {
     pub channel: Channel,
-    /// What is left of the request's time.
+    /// Time that is left for the request.
     pub left: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Channels {
         }
     }
 
-    /// As [`Failover::each`], with a connection to the server.
+    /// Asks as [`Failover::each`] does, with a connection to the server.
     ///
     /// # Errors
     /// The last failure, with the server it came from.
@@ -62,7 +62,7 @@ impl Channels {
             .await
     }
 
-    /// A server that failed in a way that another attempt may cure gets a new connection next time.
+    /// Drops the connection after a failure that another attempt may cure: the server gets a new one next time.
     fn failed(&self, server: &Endpoint, error: ClientError) -> Failed {
         if error.retryable {
             self.lock().remove(server);
@@ -116,7 +116,7 @@ fn no_answer(server: &Endpoint, limit: Duration) -> ClientError {
     .naming_server()
 }
 
-/// A sentence for a failure to connect, with what to look at.
+/// Error of a failure to connect, with what to look at.
 pub(crate) fn unreachable(
     server: &Endpoint,
     error: &(dyn std::error::Error + 'static),

@@ -1,4 +1,4 @@
-//! The only clocks of this crate. Everything that decides takes `now` as an argument.
+//! Clocks, the only ones of this crate. Everything that decides takes `now` as an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Where the servers are and how they are believed: addresses, trust, and the client's own certificate.
+//! Connection to the servers: their addresses, the trust in them, and the client's own certificate.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), hessra_sdk_rust::ClientError> {
@@ -29,9 +29,9 @@ pub use endpoint::{Endpoint, Servers};
 
 /// Port of an address that names none: that of HTTPS, as published clients have it.
 pub const PORT_DEFAULT: u16 = 443;
-/// More servers than any cluster has; a list this long is a mistake.
+/// Most servers of a list: more than any cluster has, so a longer list is a mistake.
 pub const SERVERS_MAX: usize = 64;
-/// A PEM file larger than this is not one.
+/// Largest PEM file: a larger file is not one.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The certificate authorities that servers are believed by.
@@ -41,7 +41,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// From a PEM bundle.
+    /// Trust in the authorities of a PEM bundle.
     ///
     /// # Errors
     /// [`crate::Reason::InvalidArgument`] when no certificate is in it.
@@ -55,7 +55,7 @@ impl Trust {
         }
     }
 
-    /// From a PEM file.
+    /// Trust in the authorities of a PEM file.
     ///
     /// # Errors
     /// When it cannot be read, or holds no certificate.
@@ -80,7 +80,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// From PEM texts: a certificate chain, leaf first, and an unencrypted PKCS#8, SEC1 or PKCS#1 key.
+    /// Credentials of PEM texts: a certificate chain, leaf first, and an unencrypted PKCS#8, SEC1 or PKCS#1 key.
     ///
     /// # Errors
     /// [`crate::Reason::InvalidArgument`] when either is not what it should be.
@@ -91,7 +91,7 @@ impl Credentials {
         Ok(Self::parse(certificate.into(), Zeroizing::new(key.into()))?)
     }
 
-    /// From PEM files.
+    /// Credentials of PEM files.
     ///
     /// # Errors
     /// When one cannot be read or parsed, and when others than owner and group may read the key.
@@ -134,7 +134,7 @@ impl Credentials {
     }
 }
 
-/// Which half of the credentials is not what it should be.
+/// Error of credentials, by the half that is not what it should be.
 #[derive(Debug, thiserror::Error)]
 enum CredentialError {
     #[error("the client certificate is not PEM")]
@@ -192,23 +192,23 @@ fn open_to_everybody(key: &Path, mode: u32) -> ClientError {
     .hint(format!("Run `chmod 600 {shown}`."))
 }
 
-/// Everything needed to talk to a cluster.
+/// Connection to a cluster: everything needed to talk to it.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Where to start.
+    /// Servers to start with.
     pub servers: Servers,
-    /// Whom to believe.
+    /// Authorities that servers are believed by.
     pub trust: Trust,
-    /// Who we are; without, only what needs no identity can be asked.
+    /// Certificate and key of the client; without, only what needs no identity can be asked.
     pub credentials: Option<Credentials>,
-    /// For TCP and TLS together. Default 3 s.
+    /// Time for TCP and TLS together. Default 3 s.
     pub connect_timeout: Duration,
-    /// For one whole request, all attempts at all servers included. Default 10 s.
+    /// Time for one whole request, all attempts at all servers included. Default 10 s.
     pub timeout: Duration,
 }
 
 impl Connection {
-    /// With default timeouts and without an identity.
+    /// Connection with default timeouts and without an identity.
     #[must_use]
     pub fn new(servers: Servers, trust: Trust) -> Self {
         let (connect_timeout, timeout) = (Duration::from_secs(3), Duration::from_secs(10));
@@ -221,7 +221,7 @@ impl Connection {
         }
     }
 
-    /// Says who we are.
+    /// Sets the client's certificate and key.
     #[must_use]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);

@@ -1,4 +1,4 @@
-//! The one error of this crate: a kind that programs act on, a sentence and a hint that people read.
+//! Error of this crate, the only one: a kind that programs act on, a sentence and a hint that people read.
 
 use std::fmt;
 use std::path::Path;
@@ -10,24 +10,24 @@ use hessra_proto::convert::ConvertError;
 use hessra_proto::status::Failure;
 use hessra_revocation::IdentityError;
 
-/// Why something could not be done. Nothing secret is ever in it.
+/// Error of an operation that could not be done. Nothing secret is ever in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientError {
-    /// Its kind, with stable string, number and exit code.
+    /// Reason of the error, with stable string, number and exit code.
     pub reason: Reason,
-    /// What happened: one line, lower case, user input in backticks.
+    /// Message that says what happened: one line, lower case, user input in backticks.
     pub message: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// Hint that says what to do about it; empty when there is nothing to do.
     pub hint: String,
-    /// May the same request succeed a little later or at another server?
+    /// True when the same request may succeed a little later or at another server.
     pub retryable: bool,
-    /// How long to wait before that, when the server said so.
+    /// Time to wait before that, when the server named one.
     pub retry_after: Option<Duration>,
-    /// Who answered or was asked, as `HOST:PORT`.
+    /// Server that answered or was asked, as `HOST:PORT`.
     pub server: Option<String>,
-    /// Does the message name that server itself?
+    /// True when the message names that server itself.
     pub server_in_message: bool,
-    /// A cause on this machine that a program can act on.
+    /// Cause on this machine that a program can act on.
     pub local: Option<LocalCause>,
 }
 
@@ -35,7 +35,7 @@ pub struct ClientError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LocalCause {
-    /// Another process holds the verifier's state directory.
+    /// State directory of the verifier that another process holds.
     StateDirectoryInUse,
 }
 
@@ -46,14 +46,14 @@ impl ClientError {
         Failure::new(reason, message).into()
     }
 
-    /// Says what to do.
+    /// Sets the hint, which says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// Says who was asked.
+    /// Names the server that was asked.
     #[must_use]
     pub fn at(mut self, server: impl fmt::Display) -> Self {
         self.server = Some(server.to_string());
@@ -88,8 +88,8 @@ impl ClientError {
         Self::new(Reason::InvalidArgument, message)
     }
 
-    /// Failed before anything was sent, or refused by a node that says it did nothing: a second attempt cannot repeat
-    /// an effect.
+    /// True for a failure before anything was sent, and for a refusal by a node that says it did nothing: a second
+    /// attempt cannot repeat an effect.
     pub(crate) fn had_no_effect(&self) -> bool {
         matches!(self.reason, Reason::NoLeader | Reason::Limit)
     }

@@ -1,4 +1,4 @@
-//! One request, several servers: who is asked, in which order, and when to give up.
+//! Failover of one request among several servers: the order in which they are asked, and when to give up.
 
 use std::future::Future;
 use std::sync::Mutex;
@@ -11,18 +11,18 @@ use crate::{ClientError, Endpoint, Reason, Servers};
 
 /// First pause after every known server failed; doubles with each round.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// An election takes about a second: a longer pause would only add to it.
+/// Longest pause: an election takes about a second, and a longer pause would only add to it.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Why one attempt failed, by what that means for the next.
+/// Failure of one attempt, by what it means for the next.
 pub(crate) enum Failed {
-    /// Nothing was sent: another server may always be asked.
+    /// Not sent: another server may always be asked.
     NotSent(ClientError),
-    /// It was sent, and may or may not have had an effect.
+    /// Sent: it may or may not have had an effect.
     Sent(ClientError),
 }
 
-/// The servers known, and who answered last.
+/// Failover: the servers known, and the one that answered last.
 #[derive(Debug)]
 pub(crate) struct Failover {
     inner: Mutex<Inner>,
@@ -31,7 +31,7 @@ pub(crate) struct Failover {
 #[derive(Debug)]
 struct Inner {
     servers: Servers,
-    /// Asked first: it answered last time.
+    /// Index of the server to ask first: it answered last time.
     preferred: usize,
 }
 
@@ -100,7 +100,7 @@ impl Failover {
         }
     }
 
-    /// All servers, that which answered last first.
+    /// Round of all servers, beginning with the one that answered last.
     fn round(&self) -> Vec<(usize, Endpoint)> {
         let inner = self.lock();
         let servers = inner.servers.as_slice();
@@ -118,7 +118,7 @@ impl Failover {
     }
 }
 
-/// Between half and all of a pause, so that many clients do not come back at one instant.
+/// Random time between half and all of a pause, so that many clients do not come back at one instant.
 pub(crate) fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(rand::thread_rng().gen_range(0.5..=1.0))
 }

@@ -27,25 +27,26 @@ use crate::{ClientError, Connection, Ed25519, Endpoint, Reason, channel, clock};
 
 mod steps;
 
-/// A message larger than this is refused: a node's chunks have 256 KiB.
+/// Largest message that is accepted: a node's chunks have 256 KiB.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Acknowledgements waiting to be sent. Each replaces the one before, so a full queue loses nothing.
 const ACKS_MAX: usize = 16;
-/// Before the first checkpoint a node may be collecting a snapshot: 10 s.
+/// Longest silence before the first checkpoint, when a node may be collecting a snapshot: 10 s.
 const SILENCE_FIRST: Duration = Duration::from_secs(10);
-/// Shortest and longest silence that is endured, whatever the node says about freshness.
+/// Shortest and longest silence that is endured, also when the node's freshness says less or more.
 const SILENCE_MIN: Duration = Duration::from_millis(750);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Two monotonic clocks drift apart by parts per million: once a day a stream is anchored anew.
+/// Longest life of a stream. Two monotonic clocks drift apart by parts per million: once a day a stream is anchored
+/// anew.
 const STREAM_LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// When the follower names no delay.
+/// Pause when the follower names no delay.
 const PAUSE_DEFAULT: Duration = Duration::from_millis(250);
-/// After an alarm of our own: trying again soon changes nothing before a person has looked.
+/// Pause after an alarm of our own: trying again soon changes nothing before a person has looked.
 const PAUSE_ALARM: Duration = Duration::from_secs(1);
-/// A node may ask to stay away, but not for ever.
+/// Longest pause: a node may ask to stay away, but not for ever.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// What a driver is made from.
+/// Plan of a driver: everything that it is made from.
 pub(crate) struct Plan {
     pub connection: Connection,
     pub verifier_id: VerifierId,
@@ -53,20 +54,20 @@ pub(crate) struct Plan {
     pub follower: Follower<Ed25519>,
     pub mark: Option<Mark>,
     pub published: Arc<Knowledge>,
-    /// Where to leave what is to be written.
+    /// Channel for snapshots that are to be written.
     pub snapshots: watch::Sender<Option<Snapshot>>,
 }
 
-/// One verifier's side of the feed.
+/// Driver of one verifier's side of the feed.
 pub(crate) struct Driver {
     plan: Plan,
     /// Index of the server to connect to next.
     next: usize,
-    /// What checks see, shared by all states that differ only in age.
+    /// Rules and keys that checks see, shared by all states that differ only in age.
     held: Option<Arc<Held>>,
 }
 
-/// Why a stream ended, and what to do next.
+/// End of a stream: its reason, and what to do next.
 struct Ended {
     why: String,
     pause: Duration,
@@ -74,7 +75,7 @@ struct Ended {
 }
 
 impl Driver {
-    /// Verifiers spread over the servers by the hash of their name, so that all of them do not sit on the first.
+    /// Driver that starts at a server chosen by the hash of its verifier's name, so that not all sit on the first.
     pub(crate) fn new(plan: Plan) -> Self {
         let hash = Sha256::digest(plan.verifier_id.as_str());
         let hash = u64::from_be_bytes(hash[..8].try_into().expect("a digest has 32 bytes"));
@@ -87,7 +88,7 @@ impl Driver {
         }
     }
 
-    /// Follows until told to stop, or until nobody is left who could tell.
+    /// Follows until told to stop, or until the sender of `stop` is gone.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.publish(true);
         let stopped = async move {
@@ -122,7 +123,7 @@ impl Driver {
         }
     }
 
-    /// Not connected: the follower counts it, for its delays.
+    /// End of a stream that failed: the follower counts it, for its delays.
     fn failed(&mut self, error: &ClientError) -> Ended {
         let actions = self
             .plan
@@ -139,7 +140,7 @@ impl Driver {
         }
     }
 
-    /// One stream from its hello to its end.
+    /// Follows one stream from its hello to its end.
     async fn stream(&mut self, server: &Endpoint) -> Result<Ended, ClientError> {
         let channel = channel::connect(&self.plan.connection, server).await?;
         let mut client = FeedClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -168,7 +169,7 @@ impl Driver {
         }
     }
 
-    /// Three heartbeats: a node sends five in the time that its statements are fresh for.
+    /// Longest silence: three heartbeats, of which a node sends five in the time that its statements are fresh for.
     fn silence_max(&self) -> Duration {
         match self.plan.follower.freshness() {
             Freshness {
@@ -180,7 +181,7 @@ impl Driver {
     }
 }
 
-/// What cannot be read is the follower's business too: it decides where to go.
+/// Event of a message. One that cannot be read goes to the follower too: it decides where to go.
 fn understood(message: feed::Downstream) -> Event {
     Event::try_from(message).unwrap_or_else(|error| {
         warn!(%error, "feed message refused");

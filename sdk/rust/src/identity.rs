@@ -28,12 +28,12 @@ pub use token::{AuthorizationToken, IdentityToken, PendingSignoff, PublicKeys, P
 
 use wire::{IdentityAnswer, TokenAnswer, read, refused};
 
-/// How a request says who asks.
+/// Authentication of a request.
 #[derive(Clone, Copy)]
 pub enum Authentication<'a> {
-    /// By the connection's client certificate.
+    /// Certificate of the connection's client.
     Certificate,
-    /// By an identity token, to which a limit of five seconds is added before it leaves this process.
+    /// Identity token, to which a limit of five seconds is added before it leaves this process.
     Identity(&'a str),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for IdentityClient {
 }
 
 impl IdentityClient {
-    /// Connects when first used.
+    /// Client that connects when first used.
     ///
     /// # Errors
     /// `invalid_argument` when certificate and key do not belong together.
@@ -192,7 +192,7 @@ impl IdentityClient {
             .await
     }
 
-    /// As [`Self::request_token`], in a domain.
+    /// Token as of [`Self::request_token`], in a domain.
     ///
     /// # Errors
     /// As for [`Self::request_token`].

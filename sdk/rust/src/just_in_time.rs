@@ -6,7 +6,7 @@ use rand::rngs::OsRng;
 
 use crate::ClientError;
 
-/// The token with a few seconds of life.
+/// Limits a token to a few seconds of life.
 ///
 /// # Errors
 /// `invalid_argument` when the token is malformed, sealed, or has as many blocks as a token may have.

@@ -1,4 +1,4 @@
-//! Two small tasks beside the stream: one writes what is known to disk, one notices that time has passed.
+//! Tasks beside the stream: one writes what is known to disk, one notices that time has passed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::cache::{Snapshot, StateDirectory};
 use crate::clock;
 use crate::knowledge::Knowledge;
 
-/// At most one write in five seconds: what is lost in between is fetched again as a few deltas.
+/// Least time between two writes: what is lost in between is fetched again as a few deltas.
 const WRITE_INTERVAL_MIN: Duration = Duration::from_secs(5);
-/// Writing may take a twentieth of the time, however large the view is.
+/// Share of the time that writing may take: a twentieth, however large the view is.
 const WRITE_SHARE: u32 = 20;
 
 /// Writes the newest snapshot at a bounded pace, and the last one when the sender is gone.

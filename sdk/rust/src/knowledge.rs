@@ -1,4 +1,4 @@
-//! What this process knows right now, and who is told when that changes.
+//! Knowledge of this process right now, and the subscriptions to its changes.
 //!
 //! One pointer is swapped for every change: a check loads it once and sees rules, keys and freshness that belong
 //! together, without a lock. Nothing here talks to a server.
@@ -15,10 +15,10 @@ use tokio::sync::{broadcast, watch};
 
 use crate::Endpoint;
 
-/// News kept for a listener that is slow; who falls behind further is told how many it missed.
+/// News kept for a listener that is slow; one that falls behind further is told how many it missed.
 const NEWS_MAX: usize = 1024;
 
-/// One state of knowledge.
+/// State of knowledge.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub held: Option<Arc<Held>>,
@@ -40,7 +40,7 @@ impl Known {
         }
     }
 
-    /// When permission ends unless something is heard; `None` when there is none.
+    /// Instant at which permission ends unless something is heard; `None` when there is none.
     fn fresh_until(&self, staleness_max: Duration) -> Option<Monotonic> {
         self.held.as_ref()?;
         let limit = match self.freshness.fresh_for {
@@ -52,7 +52,7 @@ impl Known {
     }
 }
 
-/// Never confirmed.
+/// Freshness of knowledge that was never confirmed.
 pub(crate) fn never() -> Freshness {
     Freshness {
         as_of: None,
@@ -63,11 +63,11 @@ pub(crate) fn never() -> Freshness {
 /// Readiness of a verifier to permit anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Nothing was confirmed in this process yet: denials of an earlier one hold, everything else is unknown.
+    /// Unknown: nothing was confirmed in this process yet; denials of an earlier one hold, everything else is unknown.
     Unknown,
-    /// Knowledge is younger than the bound.
+    /// Fresh: knowledge is younger than the bound.
     Fresh,
-    /// Knowledge is older than the bound: denials hold, everything else is unknown.
+    /// Stale: knowledge is older than the bound; denials hold, everything else is unknown.
     Stale,
 }
 
@@ -76,35 +76,35 @@ pub enum Readiness {
 pub struct FeedStatus {
     /// Readiness to permit.
     pub readiness: Readiness,
-    /// Which history it follows; 0 = none yet.
+    /// Epoch of the history that it follows; 0 = none yet.
     pub epoch: Epoch,
-    /// How far it knows; 0 = nothing.
+    /// Revision up to which it knows; 0 = nothing.
     pub revision: Revision,
-    /// Whose stream is open.
+    /// Server of the stream that is open.
     pub server: Option<Endpoint>,
     /// The last alarm, until the feed is fresh again.
     pub alarm: Option<String>,
 }
 
-/// What was heard, for whoever wants to watch.
+/// News of the feed, for those that watch it.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// A stream is open.
+    /// Connected: a stream is open.
     Connected(Endpoint),
-    /// The stream is closed, or could not be opened.
+    /// Disconnected: the stream is closed, or could not be opened.
     Disconnected {
-        /// Whose.
+        /// Server of the stream.
         server: Endpoint,
-        /// Why, as a sentence.
+        /// Reason, as a sentence.
         why: String,
     },
-    /// Everything, or what differed, was taken over.
+    /// Snapshot: everything, or what differed, was taken over.
     Snapshot(Revision),
-    /// These revisions were applied.
+    /// Entries of the revisions that were applied.
     Entries(Vec<FeedEntry>),
-    /// The signed statement that was last believed.
+    /// Checkpoint: the signed statement that was last believed.
     Checkpoint(Checkpoint),
-    /// Someone must look at this.
+    /// Alarm, which an operator must look at.
     Alarm(Alarm),
 }
 
@@ -118,7 +118,8 @@ pub(crate) struct Knowledge {
 }
 
 impl Knowledge {
-    /// `staleness_max`: beyond this age, or beyond what the cluster allows, the readiness is [`Readiness::Stale`].
+    /// Knowledge of nothing yet. Beyond the age `staleness_max`, or what the cluster allows, it is
+    /// [`Readiness::Stale`].
     pub(crate) fn new(staleness_max: Duration) -> Self {
         let nothing = FeedStatus {
             readiness: Readiness::Unknown,
@@ -135,7 +136,7 @@ impl Knowledge {
         }
     }
 
-    /// What is known: one load, no lock.
+    /// State of knowledge now: one load, no lock.
     pub(crate) fn known(&self) -> Guard<Arc<Known>> {
         self.known.load()
     }
@@ -148,17 +149,17 @@ impl Knowledge {
         self.news.subscribe()
     }
 
-    /// Does anybody listen? Entries are decoded only then.
+    /// True when there are listeners: entries are decoded only then.
     pub(crate) fn has_listeners(&self) -> bool {
         self.news.receiver_count() > 0
     }
 
     pub(crate) fn tell(&self, news: News) {
-        // Nobody listening is not an error.
+        // No listener is not an error.
         let _ = self.news.send(news);
     }
 
-    /// Makes it visible to every check that begins from now on, then announces it.
+    /// Publishes a state to every check that begins from now on, then announces it.
     pub(crate) fn publish(&self, known: Known, now: Monotonic) {
         self.known.store(Arc::new(known));
         self.refresh(now);
@@ -178,7 +179,7 @@ impl Knowledge {
         self.tell(News::Alarm(alarm.clone()));
     }
 
-    /// Announces what time alone has changed. Returns when to look again.
+    /// Announces what time alone has changed. Returns the time after which to look again.
     pub(crate) fn refresh(&self, now: Monotonic) -> Option<Duration> {
         let known = self.known.load();
         let until = known.fresh_until(self.staleness_max);

@@ -1,14 +1,14 @@
-//! For services in Rust: get tokens, follow the feed, hold a verifier; administer a cluster.
+//! SDK for services in Rust: get tokens, follow the feed, hold a verifier; administer a cluster.
 //!
 //! | module | its story |
 //! |---|---|
-//! | [`config`] | where the servers are and how they are believed |
+//! | [`config`] | addresses of the servers, the trust in them, the client's own certificate |
 //! | [`identity`] | tokens from the authority, over HTTPS |
-//! | [`admin`] | what operators ask of the cluster, over gRPC |
+//! | [`admin`] | requests of operators to the cluster, over gRPC |
 //! | [`audit`] | the audit of every node |
 //! | [`verifier`] | a verifier for a service, in ten lines |
-//! | [`knowledge`] | what is known now, and who is told when that changes |
-//! | [`cache`] | what a verifier keeps on disk |
+//! | [`knowledge`] | the knowledge of this process, and subscriptions to its changes |
+//! | [`cache`] | files that a verifier keeps |
 //! | [`token`] | everything that is done with a token without a server |
 //!
 //! This crate is the impure edge: sockets, files, clocks and randomness are here, and decisions are in

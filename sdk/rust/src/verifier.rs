@@ -1,4 +1,4 @@
-//! A verifier for a service: follows the feed in the background, answers without waiting.
+//! Verifier for a service: follows the feed in the background, answers without waiting.
 //!
 //! ```no_run
 //! # async fn example(token: &str) -> Result<(), hessra_sdk_rust::ClientError> {
@@ -41,7 +41,7 @@ pub use builder::VerifierBuilder;
 
 use background::Background;
 
-/// Checks tokens against what the feed has said. Cheap to clone; clones share one stream.
+/// Verifier of tokens, by what the feed has said. Cheap to clone; clones share one stream.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     core: Arc<core::TokenVerifier>,
@@ -70,7 +70,8 @@ impl Verifier {
         }
     }
 
-    /// As [`Self::check`], but waits for news when they could turn *unknown* into an answer, at most for `patience`.
+    /// Checks as [`Self::check`] does, but waits for news when they could turn *unknown* into an answer, at most for
+    /// `patience`.
     ///
     /// A token that was issued after the last revision this verifier knows proves that it is behind, usually by
     /// milliseconds.
@@ -108,31 +109,31 @@ impl Verifier {
             .await;
     }
 
-    /// Where the verifier stands, and whenever that changes.
+    /// Status of the verifier, and every change of it.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<FeedStatus> {
         self.published.status()
     }
 
-    /// What is heard on the feed from now on: entries, checkpoints, alarms.
+    /// News of the feed from now on: entries, checkpoints, alarms.
     #[must_use]
     pub fn news(&self) -> broadcast::Receiver<News> {
         self.published.news()
     }
 
-    /// As of when its knowledge is complete, by [`clock::monotonic`].
+    /// Freshness of its knowledge: the instant as of which it is complete, by [`clock::monotonic`].
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.published.known().freshness
     }
 
-    /// How old its knowledge is; `None` = not confirmed in this process.
+    /// Age of its knowledge; `None` = not confirmed in this process.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.freshness().age(clock::monotonic())
     }
 
-    /// Everything it holds; `None` before the first snapshot.
+    /// View of the feed that it holds; `None` before the first snapshot.
     #[must_use]
     pub fn view(&self) -> Option<View> {
         self.published

@@ -1,4 +1,4 @@
-//! Asks every node and brings the answers together.
+//! Answers of every node, asked for and brought together.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::output::Console;
 
 /// Ids remembered to show a change of the cluster once: far more than come in the time that nodes are apart.
 const SEEN_MAX: usize = 10_000;
-/// Between two tries at a node that is gone.
+/// Pause between two tries at a node that is gone.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Records that wait to be printed.
 const WAITING_MAX: usize = 1_024;
@@ -30,7 +30,7 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// One more.
+    /// Adds a node that could not be asked, and why.
     pub(super) fn add(&mut self, node: u64, server: &Endpoint, failure: CommandError) {
         let name = match node {
             0 => server.to_string(),
@@ -39,19 +39,19 @@ impl Missing {
         self.nodes.push((name, failure));
     }
 
-    /// Their names.
+    /// Names of the nodes.
     pub(super) fn nodes(&self) -> Vec<&str> {
         self.nodes.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Says who is missing.
+    /// Warns of each node that is missing.
     pub(super) fn warn(&self, console: Console) {
         for (name, failure) in &self.nodes {
             console.warn(&format!("{name} is missing: {failure}"));
         }
     }
 
-    /// Says who is missing; then the answer is not the whole one.
+    /// Warns of each node that is missing. Unconfirmed when there is one: the answer is not the whole one.
     pub(super) fn told(self, console: Console) -> Outcome {
         if self.nodes.is_empty() {
             return Ok(());
@@ -63,7 +63,7 @@ impl Missing {
             .hint("Ask again when it is back: its records stay in its own files."))
     }
 
-    /// Nobody answered: the failure of one of them says why.
+    /// Failure when no node answered: that of the first one.
     pub(super) fn into_failure(self) -> CommandError {
         let first = self.nodes.into_iter().next();
         first.map_or_else(
@@ -73,7 +73,7 @@ impl Missing {
     }
 }
 
-/// What the nodes said.
+/// Records of all nodes, gathered.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     records: Vec<Value>,
@@ -82,7 +82,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// The answer of one node.
+    /// Adds the answer of one node.
     pub(super) fn add(&mut self, node: u64, server: &Endpoint, found: Outcome<Vec<String>>) {
         let records = found.and_then(|lines| lines.iter().map(|line| parsed(line)).collect());
         match records {
@@ -95,10 +95,10 @@ impl Gathered {
         }
     }
 
-    /// By time, each change of the cluster once.
+    /// Records by time, newest first, each change of the cluster once; and the nodes that are missing.
     ///
     /// # Errors
-    /// Nobody answered.
+    /// No node answered.
     pub(super) fn newest_first(mut self) -> Outcome<(Vec<Value>, Missing)> {
         if self.answered == 0 {
             return Err(self.missing.into_failure());
@@ -132,7 +132,7 @@ fn says_from_where(record: &Value) -> bool {
     record["actor"]["ip"].is_string()
 }
 
-/// Where following goes on, by node.
+/// Places at which following goes on: node, server and the number of the next record.
 pub(super) type Places = Vec<(u64, Endpoint, u64)>;
 
 /// The newest records of every node, and the record after them.
@@ -175,7 +175,7 @@ async fn newest_of(
     Ok((lines, newest.unwrap_or_default().max(head.seq) + 1))
 }
 
-/// What comes from a node that is followed.
+/// Event from a node that is followed.
 pub(super) enum Followed {
     /// A new record.
     Record(Value),
@@ -214,7 +214,7 @@ struct Following {
 }
 
 impl Following {
-    /// Ends when nobody listens any more.
+    /// Follows one node until the receiver is gone.
     async fn run(mut self) {
         let mut lost = false;
         while !self.sender.is_closed() {
@@ -264,7 +264,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// These were.
+    /// Set of these ids, as shown already.
     pub(super) fn from<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
         let mut seen = Self::default();
         ids.for_each(|id| {
@@ -273,7 +273,7 @@ impl Seen {
         seen
     }
 
-    /// It is shown for the first time.
+    /// True when the record is shown for the first time.
     pub(super) fn is_new(&mut self, record: &Value) -> bool {
         let id = record["id"].as_str().unwrap_or_default();
         if !self.ids.insert(id.to_owned()) {

@@ -1,16 +1,16 @@
-//! A record as a person reads it: when, where, what, who, to what, why.
+//! Record as a person reads it: time, node, event, caller, target, reason.
 
 use serde_json::Value;
 
-/// Columns of the time, the node and the event.
+/// Width of the column of the event.
 const EVENT_WIDTH: usize = 21;
 
-/// Many records, a line each.
+/// Lines of records, one each.
 pub(super) fn lines(records: &[Value]) -> String {
     records.iter().map(|record| line(record) + "\n").collect()
 }
 
-/// One record.
+/// Line of one record.
 pub(super) fn line(record: &Value) -> String {
     let text = |pointer: &str| {
         record
@@ -43,7 +43,7 @@ pub(super) fn line(record: &Value) -> String {
     }
 }
 
-/// `api:read` for an authorization, else the subject, the id, or the kind.
+/// Target of a record: `api:read` for an authorization, else the subject, the id, or the kind.
 fn target(record: &Value) -> String {
     let target = &record["target"];
     let text = |name: &str| target[name].as_str().unwrap_or_default();

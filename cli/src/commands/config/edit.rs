@@ -19,6 +19,8 @@ pub(super) struct Editor {
 }
 
 impl Editor {
+    /// Opens a file.
+    ///
     /// # Errors
     /// Usage: the file is no TOML.
     pub(super) fn open(path: &Path) -> Outcome<Self> {
@@ -64,6 +66,8 @@ impl Editor {
         self.document.remove(key);
     }
 
+    /// Value of a key.
+    ///
     /// # Errors
     /// Not found.
     pub(super) fn get(&self, key: &str) -> Outcome<Value> {

@@ -1,4 +1,4 @@
-//! Remembering a server, and what it says of itself.
+//! Servers that are remembered, with what they say of themselves.
 
 use std::path::Path;
 
@@ -108,7 +108,8 @@ struct Fetched {
     keys: bool,
 }
 
-/// Over a connection that the CA known here vouches for: a CA that anybody on the way may exchange is none.
+/// Fetches keys and CA over a connection that the CA known here vouches for: a CA that anybody on the way may exchange
+/// is none.
 async fn fetch(context: &Context, console: Console) -> Fetched {
     let client = context
         .connection()
@@ -154,7 +155,7 @@ fn keep_ca(context: &Context, pem: &str) -> Outcome {
     )
 }
 
-/// Deletes what this command wrote about a server. Answers whether something of version 0.3 stays.
+/// Deletes what this command wrote about a server. True when something of version 0.3 stays.
 pub(super) fn forget(folder: &Path) -> Outcome<bool> {
     for name in OURS {
         let path = folder.join(name);

@@ -1,4 +1,4 @@
-//! When certificates end, from their own words.
+//! Validity of certificates, as they state it.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::finding::Finding;
 use crate::failure::{CommandError, Outcome};
 
-/// A certificate that ends sooner needs a look: two weeks leave time to get another.
+/// Time before the end within which a certificate needs a look: two weeks leave time to get another.
 const SOON: u64 = 14 * 24 * 60 * 60;
 
-/// From when to when a certificate is valid, in unix seconds.
+/// Validity of a certificate: its begin and its end, in unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Validity {
     pub from: u64,
@@ -44,7 +44,7 @@ pub(super) fn validity(der: &[u8]) -> Option<Validity> {
     })
 }
 
-/// Valid now and for a while, or what to do. The first to end counts.
+/// Finding about certificates: valid now and for a while, or what to do. The first to end counts.
 pub(super) fn assess(name: &'static str, what: &str, found: &[Validity], now: u64) -> Finding {
     let until = found
         .iter()

@@ -1,4 +1,4 @@
-//! What the network says: each node's TLS, clocks, leader, feed, versions.
+//! Checks over the network: each node's TLS, clocks, leader, feed, versions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::{clock, files};
 
-/// Clocks further apart than this make tokens with short lives fail: published clients add a check of 5 s.
+/// Largest difference of clocks: a larger one makes tokens with short lives fail, as published clients add a check of 5
+/// s.
 const SKEW_MAX_MS: u64 = 2_000;
 /// Time for one TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ pub(super) async fn check(context: &Context) -> Vec<Finding> {
     findings
 }
 
-/// Asked first, because the answer names the members that were not.
+/// Status of the cluster. Asked for first, because the answer names members that were not given.
 async fn ask_status(
     connection: &Connection,
     authority: &Authority,
@@ -80,7 +81,7 @@ async fn tls(context: &Context, server: &Endpoint) -> Finding {
     }
 }
 
-/// A handshake of our own, because only it shows the certificate.
+/// Validity of a server's certificate, by a handshake of our own, because only it shows the certificate.
 async fn server_certificate(
     context: &Context,
     server: &Endpoint,
@@ -133,7 +134,8 @@ async fn check_feed(authority: &Authority) -> Vec<Finding> {
     }
 }
 
-/// A checkpoint is at most one heartbeat old, so only a later one or a much older one tells of clocks.
+/// Skew of the clocks. A checkpoint is at most one heartbeat old, so only a later one or a much older one tells of
+/// clocks.
 fn clock_skew(checkpoint: &Checkpoint, now: u64) -> Finding {
     let ahead = checkpoint.issued_at.0.saturating_sub(now);
     if ahead > SKEW_MAX_MS {
@@ -180,7 +182,7 @@ fn leader(status: &StatusResponse) -> Finding {
     }
 }
 
-/// Nodes and this command of one minor version are tested together.
+/// Versions of the nodes and this command: those of one minor version are tested together.
 fn version(status: &StatusResponse) -> Finding {
     let ours = env!("CARGO_PKG_VERSION");
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());

@@ -1,4 +1,4 @@
-//! What one check found.
+//! Finding of one check.
 
 use serde_json::{Value, json};
 
@@ -6,18 +6,18 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::output;
 
-/// What one check found.
+/// Finding of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub name: &'static str,
-    /// `Done`, `Unconfirmed` (needs a look) or `Unavailable` (does not work).
+    /// Result: `Done`, `Unconfirmed` (needs a look) or `Unavailable` (does not work).
     pub exit: Exit,
     pub message: String,
     pub hint: Option<String>,
 }
 
 impl Finding {
-    /// As it should be.
+    /// Good finding: as it should be.
     pub(super) fn good(name: &'static str, message: impl Into<String>) -> Self {
         Self {
             name,
@@ -27,7 +27,7 @@ impl Finding {
         }
     }
 
-    /// Works, but somebody will have to act.
+    /// Warning: it works, but an operator will have to act.
     pub(super) fn warning(
         name: &'static str,
         message: impl Into<String>,
@@ -41,7 +41,7 @@ impl Finding {
         }
     }
 
-    /// Does not work.
+    /// Bad finding: it does not work.
     pub(super) fn bad(
         name: &'static str,
         message: impl Into<String>,
@@ -55,7 +55,7 @@ impl Finding {
         }
     }
 
-    /// Does not work, as a failure says.
+    /// Bad finding of a failure.
     pub(super) fn failed(name: &'static str, failure: CommandError) -> Self {
         Self {
             name,
@@ -65,7 +65,7 @@ impl Finding {
         }
     }
 
-    /// Needs a look rather than does not work.
+    /// Softens a bad finding to a warning.
     pub(super) fn soften(&mut self) {
         if self.exit == Exit::Unavailable {
             self.exit = Exit::Unconfirmed;

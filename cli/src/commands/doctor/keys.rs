@@ -9,10 +9,10 @@ use hessra_settings::duration;
 use super::finding::Finding;
 use crate::failure::CommandError;
 
-/// A key that signs for longer is worth a look. A year: what compliance texts ask for at the longest.
+/// Longest time that a key signs without a look. A year: the longest that compliance texts ask for.
 const AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// How old the keys are that sign.
+/// Checks the age of the keys that sign.
 pub(super) async fn check(authority: &Authority) -> Finding {
     match authority.list_keys().await {
         Ok(answer) => assess(&answer),
@@ -40,7 +40,7 @@ fn assess(answer: &ListKeysResponse) -> Finding {
     )
 }
 
-/// Is there a second person for what can hurt everyone?
+/// Finding about the second person for what can hurt everyone.
 pub(super) fn two_person(status: &StatusResponse) -> Finding {
     if !status.one_person {
         return Finding::good(
@@ -48,7 +48,7 @@ pub(super) fn two_person(status: &StatusResponse) -> Finding {
             "two operators are needed for what can hurt everyone",
         );
     }
-    // Somebody chose it, and may have no second operator: it is said, and not held against them.
+    // An operator chose it, and may have no second one: it is named, and not counted as a fault.
     Finding::good(
         "approvals",
         "one operator alone can revoke near the root, restore tokens and revoke keys (two_person = false)",

@@ -1,4 +1,4 @@
-//! What can be seen without a network: configuration, files, who may read them.
+//! Checks without a network: configuration, files, the right to read them.
 
 use std::path::Path;
 
@@ -77,7 +77,7 @@ fn certificate(context: &Context) -> Finding {
     }
 }
 
-/// Everything private must be private: the key, the token folder, each token.
+/// Checks that everything private is private: the key, the token folder, each token.
 fn private(context: &Context) -> Vec<Finding> {
     let store = context.tokens();
     let names = store.names();

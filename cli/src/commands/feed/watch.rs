@@ -1,7 +1,8 @@
-//! `hessra feed watch`: what a verifier hears, as it is heard and verified.
+//! `hessra feed watch`: the news of a verifier, as they are heard and verified.
 //!
-//! It follows like any verifier and believes only what the follower believes. With `--from` it begins at what this
-//! home knows from an earlier watch; what has been collected into a snapshot since then comes as one event.
+//! The command follows like any verifier and believes only what the follower believes. With `--from` it begins at what
+//! this home knows from an earlier watch; entries that have been collected into a snapshot since then come as one
+//! event.
 
 use data_encoding::HEXLOWER;
 use hessra_sdk_rust::News;
@@ -15,7 +16,7 @@ use crate::failure::{CommandError, Outcome};
 use crate::knowledge;
 use crate::output::{Console, timestamp};
 
-/// Prints news until somebody stops it.
+/// Prints news until it is stopped.
 pub(super) async fn run(context: &Context, console: Console, from: Option<u64>) -> Outcome {
     let verifier = knowledge::watcher(context)?;
     let mut news = verifier.news();

@@ -50,7 +50,7 @@ fn save(
     Ok((name, path))
 }
 
-/// The token is there: what is only for convenience must not turn success into failure.
+/// Learns the server and its keys, as a convenience: the token is there, so a failure here is a warning only.
 async fn learn(context: &Context, console: Console, client: &IdentityClient) {
     let learnt = match client.public_keys().await {
         Ok(keys) => signing_key::remember(context, &keys).and_then(|()| context::remember(context)),

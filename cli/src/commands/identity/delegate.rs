@@ -1,4 +1,4 @@
-//! `hessra identity delegate`: a token for an identity below, made offline.
+//! `hessra identity delegate`: a token for a child identity, made offline.
 
 use std::path::PathBuf;
 use std::time::Duration;

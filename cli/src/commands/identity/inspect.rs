@@ -1,4 +1,4 @@
-//! `hessra identity inspect`: what a token says. Nothing here is proven: `identity verify` proves.
+//! `hessra identity inspect`: the content of a token. Nothing here is proven: `identity verify` proves.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::output::{Console, timestamp};
 use crate::sdk;
 use crate::tokens::{self, GivenToken};
 
-/// What a token says about itself, with the clock of this computer.
+/// Content of a token, with the clock of this computer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Inspected {
     said: Description,
@@ -31,12 +31,12 @@ impl Inspected {
         sdk::describe(text).map(|said| Self { said, now })
     }
 
-    /// Everything it says.
+    /// Description of the token.
     pub(crate) fn said(&self) -> &Description {
         &self.said
     }
 
-    /// Who acts: the last of the chain; of an authorization, to whom the right is granted.
+    /// Identity that acts: the last of the chain; of an authorization, the one that the right is granted to.
     pub(crate) fn identity(&self) -> &str {
         let granted = || self.said.rights.first().map(|right| right.subject.as_str());
         self.said
@@ -47,12 +47,12 @@ impl Inspected {
             .unwrap_or_default()
     }
 
-    /// Unix seconds: the earliest end that any of its blocks sets.
+    /// End of the token, in unix seconds: the earliest that any of its blocks sets.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         self.said.expires_at.map(|end| end.0)
     }
 
-    /// `valid`, `expired` or `unknown`, by the clock alone.
+    /// Status by the clock alone: `valid`, `expired` or `unknown`.
     pub(crate) fn status(&self) -> &'static str {
         match self.expires_at() {
             None => "unknown",
@@ -61,7 +61,7 @@ impl Inspected {
         }
     }
 
-    /// How long it still lives: `59m`, `expired` or `unknown`.
+    /// Time that it still lives: `59m`, `expired` or `unknown`.
     pub(crate) fn expires_in_human(&self) -> String {
         match self.expires_at() {
             Some(end) if self.now < end => duration::rounded(Duration::from_secs(end - self.now)),
@@ -71,7 +71,7 @@ impl Inspected {
     }
 }
 
-/// Prints what a token says.
+/// Prints the content of a token.
 pub(super) fn run(context: &Context, console: Console, arguments: &InspectToken) -> Outcome {
     let given = match &arguments.positional {
         Some(argument) => tokens::read(context, argument)?,
@@ -80,7 +80,7 @@ pub(super) fn run(context: &Context, console: Console, arguments: &InspectToken)
     print(console, &given)
 }
 
-/// Prints what a token says, wherever it came from.
+/// Prints the content of a token, wherever it came from.
 pub(crate) fn print(console: Console, given: &GivenToken) -> Outcome {
     let inspected = Inspected::read(&given.text, clock::unix_seconds())?;
     console.answer(&to_json(&inspected, &given.source, console.verbose), || {

@@ -14,7 +14,7 @@ use crate::output::Console;
 use crate::store::TokenName;
 use crate::tokens;
 
-/// Asks with the client certificate, or with the identity token that was named.
+/// Asks for the token with the client certificate, or with the identity token that was named.
 pub(super) async fn run(
     context: &Context,
     console: Console,

@@ -14,10 +14,10 @@ use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 use crate::store::{TokenName, TokenStore};
 
-/// What a person types to confirm.
+/// Word that a person types to confirm.
 const WORD: &str = "prune";
 
-/// What was found in the store.
+/// Tokens that were found in the store.
 #[derive(Default)]
 struct Found {
     checked: usize,
@@ -25,7 +25,7 @@ struct Found {
     unreadable: Vec<String>,
 }
 
-/// Forgets, or says what would be forgotten.
+/// Forgets expired tokens, or says which would be forgotten.
 pub(super) fn run(context: &Context, console: Console, arguments: &PruneTokens) -> Outcome {
     let store = context.tokens();
     let found = look(&store)?;

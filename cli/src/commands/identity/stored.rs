@@ -10,7 +10,7 @@ use crate::failure::Outcome;
 use crate::output::{Console, Table};
 use crate::store::{TokenName, TokenStore};
 
-/// Names, or with details whose token it is and until when.
+/// Lists the names; with details also the identity and the end of each token.
 pub(super) fn list(context: &Context, console: Console, arguments: &ListTokens) -> Outcome {
     let store = context.tokens();
     let names = store.names()?;

@@ -1,4 +1,4 @@
-//! `hessra identity verify`: does a token prove an identity, now?
+//! `hessra identity verify`: whether a token proves an identity, now.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ fn lives_long_enough(
     ))
 }
 
-/// Programs get the answer on stdout also when it is no: `valid` is null when nobody can tell.
+/// Refuses. Programs get the answer on stdout also when it is no: `valid` is null when the answer cannot be told.
 fn refuse(console: Console, arguments: &VerifyIdentity, failure: &CommandError) -> Outcome {
     if !console.for_machines() {
         return Ok(());

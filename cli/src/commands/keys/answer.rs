@@ -49,7 +49,7 @@ fn sentence(answer: &KeyResponse) -> String {
     text
 }
 
-/// Whole seconds, rounded up: who waits for less is refused.
+/// Seconds, whole and rounded up: a request after a shorter wait is refused.
 pub(super) fn seconds(milliseconds: u64) -> String {
     duration::rounded(Duration::from_secs(milliseconds.div_ceil(1_000)))
 }

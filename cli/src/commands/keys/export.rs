@@ -10,7 +10,7 @@ use crate::args::{ExportKeys, KeyFormat, Purpose};
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-/// Prints keys in the form that was asked for, whatever `--output` says: the form is the point.
+/// Prints keys in the form that was asked for, also when `--output` names another: the form is the point.
 pub(super) async fn run(
     authority: &Authority,
     console: Console,
@@ -35,7 +35,7 @@ pub(super) async fn run(
     }
 }
 
-/// One block: programs that take a key refuse a file with two.
+/// PEM block of one key: programs that take a key refuse a file with two.
 fn pem(keys: &[&KeyInfo], purpose: Purpose, id: Option<u32>) -> Outcome<String> {
     let signs = |key: &&&KeyInfo| key.purpose == purpose.word() && key.state == "active";
     let key = match id {
@@ -57,7 +57,7 @@ fn pem(keys: &[&KeyInfo], purpose: Purpose, id: Option<u32>) -> Outcome<String> 
         .map_err(|error| CommandError::unavailable(format!("key {} is no key: {error}", key.id)))
 }
 
-/// As the nodes publish it: who reads a set believes every key in it.
+/// Key set as the nodes publish it, without revoked keys: a reader of a set believes every key in it.
 fn jwks(keys: &[&KeyInfo], purpose: Purpose) -> Value {
     let believed = |key: &&&KeyInfo| key.purpose == purpose.word() && key.state != "revoked";
     let jwk = |key: &&KeyInfo| {

@@ -3,8 +3,8 @@
 //! ```text
 //! prepare, if none is ─► wait until it has been published for long enough ─► activate ─► (emergency: revoke the old)
 //! ```
-//! In an emergency nobody waits for time. A feed key is activated once the verifiers that are connected hold it, or after
-//! a few seconds: who has not heard of it could believe nothing that it signs.
+//! In an emergency no key waits for its publication time. A feed key is activated once the verifiers that are connected
+//! hold it, or after a few seconds: a verifier that has not heard of it could believe nothing that it signs.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-/// Nobody's clock is asked more often.
+/// Longest and shortest pause between two looks at the key.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-/// Members' clocks differ by less, or their operators have been told so.
+/// Largest difference of members' clocks: operators are told of a larger one.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
-/// How long connected verifiers are waited for in an emergency.
+/// Time for which connected verifiers are waited for in an emergency.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Rotates.
+/// Rotates the key of a purpose.
 pub(super) async fn run(
     authority: &Authority,
     console: Console,
@@ -95,7 +95,8 @@ async fn successor(
     Ok(answer.id)
 }
 
-/// The wait was counted by one node's clock, and another may stamp the activation: what is missing is milliseconds.
+/// Activates a key. The wait was counted by one node's clock, and another may stamp the activation: milliseconds may be
+/// missing.
 async fn activate(authority: &Authority, id: u32) -> Outcome<KeyResponse> {
     let deadline = Instant::now() + CLOCKS_DIFFER_MAX;
     loop {
@@ -108,7 +109,7 @@ async fn activate(authority: &Authority, id: u32) -> Outcome<KeyResponse> {
     }
 }
 
-/// Until the key has been published for long enough.
+/// Waits until the key has been published for long enough.
 async fn wait(authority: &Authority, console: Console, id: u32, timeout: Duration) -> Outcome {
     let deadline = Instant::now() + timeout;
     loop {
@@ -172,7 +173,7 @@ async fn emergency(
     if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
         confirm::ask(&word, "do it")?;
     }
-    // Never a key that lay prepared: whoever took one private half may have taken the other.
+    // Never a key that lay prepared: a thief of one private half may have the other.
     let fresh = authority.prepare_key(purpose.word()).await?;
     if purpose == Purpose::Feed {
         heard(authority, console, fresh.revision).await;
@@ -182,7 +183,7 @@ async fn emergency(
     finish(console, &active, old.id, &revoked)
 }
 
-/// Verifiers believe a feed key that an older one has introduced: those that are connected are given the time to hear.
+/// Waits until connected verifiers have heard of a feed key: they believe one that an older key has introduced.
 async fn heard(authority: &Authority, console: Console, revision: u64) {
     let request = WatchAppliedRequest {
         revision,

@@ -1,4 +1,4 @@
-//! Apply and roll back: show what changes, make sure, compare and set.
+//! `hessra policy apply` and `rollback`: show what changes, confirm, compare and set.
 
 use hessra_sdk_rust::v1::{ApplyPolicyRequest, ApplyPolicyResponse, RollbackPolicyRequest};
 use hessra_sdk_rust::{Authority, RequestId};
@@ -12,10 +12,10 @@ use crate::commands::confirm::{self, Decided};
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-/// What is typed to confirm an application.
+/// Word that is typed to confirm an application.
 const WORD: &str = "apply";
 
-/// `policy apply`
+/// Runs `policy apply`.
 pub(super) async fn apply(
     authority: &Authority,
     console: Console,
@@ -44,7 +44,7 @@ pub(super) async fn apply(
     done(console, answer.map_err(|error| said(error.into(), id))?)
 }
 
-/// `policy rollback`
+/// Runs `policy rollback`.
 pub(super) async fn rollback(
     authority: &Authority,
     console: Console,
@@ -73,7 +73,7 @@ pub(super) async fn rollback(
     done(console, answer.map_err(|error| said(error.into(), id))?)
 }
 
-/// Shows what would change; is it to be done?
+/// Shows what would change. True when it is to be done.
 fn goes_on(
     console: Console,
     comparison: &Comparison,

@@ -1,4 +1,4 @@
-//! What a policy would change: by meaning, and line by line.
+//! Changes that a policy would make: by meaning, and line by line.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use similar::TextDiff;
 
 use super::texts::Texts;
 
-/// Two large files without a line in common take long to compare well; after this they are compared badly.
+/// Time to compare two files well: large ones without a line in common take long, and are compared badly after it.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// What stands against what is new.
+/// Comparison of the current policy with a new one.
 pub(super) struct Comparison {
-    /// Of what stands.
+    /// Revision of the current policy.
     pub revision: u64,
     meaning: Difference,
     lines: [(&'static str, String); 2],
 }
 
 impl Comparison {
-    /// `new` must be the view of the new texts. A policy that stands and that this version cannot read is compared by
-    /// its lines, and by meaning as if it permitted nothing.
+    /// Comparison with `new`, which must be the view of the new texts. A current policy that this version cannot read
+    /// is compared by its lines, and by meaning as if it permitted nothing.
     pub(super) fn new(shown: &ShowPolicyResponse, texts: &Texts, new: &PolicyView) -> Self {
         let old = shown.texts.clone().unwrap_or_default();
         let revision = shown.version.as_ref().map_or(0, |version| version.revision);
@@ -41,12 +41,12 @@ impl Comparison {
         }
     }
 
-    /// Not even a line differs.
+    /// True when not even a line differs.
     pub(super) fn is_empty(&self) -> bool {
         self.meaning.is_empty() && self.lines.iter().all(|(_, lines)| lines.is_empty())
     }
 
-    /// One line: how much.
+    /// Summary in one line: the number of changes.
     pub(super) fn summary(&self) -> String {
         let gained: usize = self
             .meaning
@@ -67,7 +67,7 @@ impl Comparison {
         )
     }
 
-    /// By meaning, then by lines.
+    /// Text for people: by meaning, then by lines.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for RightsChange { who, gains, loses } in &self.meaning.rights {
@@ -90,7 +90,7 @@ impl Comparison {
         text
     }
 
-    /// For programs.
+    /// JSON for programs.
     pub(super) fn to_json(&self) -> Value {
         let rights: Vec<Value> = self
             .meaning

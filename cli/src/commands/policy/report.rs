@@ -1,4 +1,4 @@
-//! What is wrong with a policy, for people and for programs.
+//! Problems of a policy, for people and for programs.
 
 use hessra_policy::{CLIENTS_FILE, PolicyError, PolicyView, Problem, RESOURCES_FILE};
 use hessra_sdk_rust::v1::{PolicyProblem, ValidatePolicyResponse};
@@ -9,7 +9,7 @@ use super::texts::Texts;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-/// The policy of the texts; what is wrong is said before the failure.
+/// Policy of the texts; problems are printed before the failure.
 ///
 /// # Errors
 /// No: they are not valid.
@@ -20,7 +20,7 @@ pub(super) fn valid(console: Console, texts: &Texts) -> Outcome<PolicyView> {
     })
 }
 
-/// What a server finds wrong that this version does not.
+/// Checks that a server accepts the texts: it may find problems that this version does not.
 ///
 /// # Errors
 /// No: they are not valid there.
@@ -40,7 +40,7 @@ pub(super) fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyRe
     ))
 }
 
-/// Every problem with its quoted line, to people.
+/// Shows every problem with its quoted line, to people.
 pub(super) fn show(console: Console, error: &PolicyError) {
     // Colours are taken out again where the stream does not show them.
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(110);
@@ -57,7 +57,7 @@ pub(super) fn show(console: Console, error: &PolicyError) {
     }
 }
 
-/// The failure after them.
+/// Failure of texts with these problems.
 pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> CommandError {
     let count = error.problems().count() + error.more();
     let problems = if count == 1 {
@@ -77,7 +77,7 @@ pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> CommandError {
     )
 }
 
-/// For programs.
+/// JSON for programs.
 pub(super) fn to_json(error: &PolicyError) -> Value {
     let problems: Vec<Value> = error
         .problems()

@@ -9,7 +9,7 @@ use crate::args::PolicyFiles;
 use crate::failure::Outcome;
 use crate::files;
 
-/// Both texts, and what they were called.
+/// Texts of a policy, and the name that they were given.
 pub(super) struct Texts {
     name: PathBuf,
     pub clients: String,
@@ -20,7 +20,7 @@ impl Texts {
     /// Reads a folder, or one or two files. A missing resources file is an empty one: every resource a singleton.
     ///
     /// # Errors
-    /// Not found, or what a file is that is not a text of at most 1 MiB.
+    /// Not found, or a file that is not a text of at most 1 MiB.
     pub(super) fn read(named: &PolicyFiles) -> Outcome<Self> {
         let is_folder = named.clients.is_dir();
         let clients = if is_folder {
@@ -39,7 +39,7 @@ impl Texts {
         })
     }
 
-    /// Those of an earlier revision.
+    /// Texts of an earlier revision.
     pub(super) fn of_revision(revision: u64, wire: PolicyTexts) -> Self {
         Self {
             name: PathBuf::from(format!("revision {revision}")),
@@ -48,17 +48,17 @@ impl Texts {
         }
     }
 
-    /// How people named it.
+    /// Name that a person gave.
     pub(super) fn name(&self) -> String {
         self.name.display().to_string()
     }
 
-    /// Parsed and checked.
+    /// View of the texts, parsed and checked.
     pub(super) fn view(&self) -> Result<PolicyView, PolicyError> {
         PolicyView::parse(&self.clients, &self.resources)
     }
 
-    /// For a server.
+    /// Message for a server.
     pub(super) fn to_wire(&self) -> PolicyTexts {
         PolicyTexts {
             clients_toml: self.clients.clone(),

@@ -1,4 +1,5 @@
-//! From committed to enforced: how many verifiers hold a revision, who does not, and when those fail closed.
+//! Containment, from committed to enforced: the verifiers that hold a revision, those that do not, and when these fail
+//! closed.
 
 use std::time::Duration;
 
@@ -21,17 +22,17 @@ const RESUME: Duration = Duration::from_millis(250);
 /// Most stragglers that are named in text.
 const NAMES_MAX: usize = 5;
 
-/// How far a revision had got when the waiting ended.
+/// Containment of a revision when the waiting ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Containment {
-    /// What was heard last; `None` = nothing.
+    /// Progress that was heard last; `None` = nothing.
     progress: Option<AppliedProgress>,
-    /// Why nobody would say.
+    /// Refusal by the servers to tell the progress.
     refusal: Option<String>,
     waited: Duration,
 }
 
-/// What to wait for, and how long.
+/// Revision to wait for, and how long.
 pub(crate) struct Wait<'a> {
     pub id: &'a str,
     pub revision: u64,
@@ -63,7 +64,7 @@ pub(crate) async fn wait(
     })
 }
 
-/// Until it is done. A broken watch is taken up again: the servers keep the progress.
+/// Follows the progress until it is done. A broken watch is taken up again: the servers keep the progress.
 async fn follow(
     authority: &Authority,
     wait: &Wait<'_>,
@@ -92,7 +93,7 @@ async fn follow(
     }
 }
 
-/// Who is missing is gone and has been failing closed since: no waiting changes that.
+/// True when all that are missing are gone and failing closed: no waiting changes that.
 fn is_futile(progress: &AppliedProgress) -> bool {
     let missing = progress.enrolled.saturating_sub(progress.applied);
     let named = u32::try_from(progress.laggards.len()).is_ok_and(|named| named == missing);
@@ -120,7 +121,7 @@ fn interrupted(id: &str) -> CommandError {
 }
 
 impl Containment {
-    /// One line for people.
+    /// Summary in one line, for people.
     pub(crate) fn summary(&self) -> String {
         self.progress
             .as_ref()
@@ -147,7 +148,7 @@ impl Containment {
         })
     }
 
-    /// Enforced as asked for, or who does not confirm.
+    /// Outcome: enforced as asked for, or the verifiers that do not confirm.
     ///
     /// # Errors
     /// Unconfirmed, naming stragglers and when each fails closed.
@@ -176,7 +177,7 @@ impl Containment {
     }
 }
 
-/// Before anything was heard.
+/// Progress before anything was heard.
 static NOTHING: AppliedProgress = AppliedProgress {
     enrolled: 0,
     applied: 0,

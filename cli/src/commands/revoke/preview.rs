@@ -1,4 +1,4 @@
-//! What a revocation would reach, said before it is made.
+//! Preview of a revocation: what it would reach, before it is made.
 
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{PreviewItem, PreviewResponse, RevokeRequest};
@@ -12,10 +12,10 @@ use crate::output::Console;
 /// Most names in one line; the count is always said.
 const NAMES_MAX: usize = 8;
 
-/// Says on stderr what it would reach.
+/// Shows on stderr what it would reach.
 ///
 /// # Errors
-/// Nobody could answer, or may not ask. That it would be refused is in the answer: see [`refusal`].
+/// No server could answer, or the caller may not ask. That it would be refused is in the answer: see [`refusal`].
 pub(super) async fn show(
     authority: &Authority,
     console: Console,
@@ -44,7 +44,7 @@ pub(super) async fn dry_run(
     refusal(&preview)
 }
 
-/// Would it be refused?
+/// Refusal that the revocation would meet, as a failure.
 ///
 /// # Errors
 /// Not permitted, with why.

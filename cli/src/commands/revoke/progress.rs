@@ -10,7 +10,7 @@ use crate::output::Console;
 /// Least time between two plain lines of progress, so that logs stay readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where progress is shown.
+/// Display of progress.
 pub(super) enum Display {
     Bar(ProgressBar),
     Lines {
@@ -22,7 +22,7 @@ pub(super) enum Display {
 }
 
 impl Display {
-    /// As the console allows; programs get the whole story with the answer.
+    /// Display as the console allows; programs get everything with the answer.
     pub(super) fn new(console: Console) -> Self {
         if console.may_animate() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -41,7 +41,7 @@ impl Display {
         }
     }
 
-    /// Shows how far it is. The last step is not shown: it is the answer itself.
+    /// Shows the progress. The last step is not shown: it is the answer itself.
     pub(super) fn show(&mut self, text: &str, done: bool) {
         match self {
             Self::Bar(bar) => bar.set_message(text.to_owned()),

@@ -14,16 +14,16 @@ use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::{files, sdk, tokens};
 
-/// A leaf can be made anew by whoever holds its parent.
+/// Warning about a leaf: the holder of its parent can make it anew.
 const LEAF: &str = "Whoever holds the token it was made from can make another one";
 
 /// Target of a revocation, as this command confirms and sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RevocationTarget {
     pub target: Target,
-    /// What has to be typed to confirm.
+    /// Word that has to be typed to confirm.
     pub word: String,
-    /// What a person must know before.
+    /// Warnings that a person must know before.
     pub warnings: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl RevocationTarget {
         }
     }
 
-    /// As requests name it.
+    /// Target as requests name it.
     pub(super) fn wire(&self) -> v1::Target {
         (&self.target).into()
     }
@@ -118,7 +118,7 @@ fn of_token(text: &str) -> Outcome<RevocationTarget> {
     })
 }
 
-/// Tokens name the certificate they were issued over by the SHA-256 of its DER form.
+/// Target of a certificate: tokens name the one that they were issued over by the SHA-256 of its DER form.
 fn of_certificate(bytes: &[u8]) -> Outcome<RevocationTarget> {
     let der = CertificateDer::from_pem_slice(bytes)
         .map(|der| der.to_vec())

@@ -1,7 +1,7 @@
-//! `hessra token explain`: why a token is denied, or permitted.
+//! `hessra token explain`: the steps of a check, and the one at which a token is denied.
 //!
 //! A check goes through the same steps in the same order everywhere: size, format, key and signature, class and shape,
-//! who acts, revocation, end, checks, age of the knowledge. The reason of a denial names the step at which it fell, so
+//! actor, revocation, end, checks, age of the knowledge. The reason of a denial names the step at which it fell, so
 //! everything before it holds and nothing after it was looked at.
 
 use hessra_sdk_rust::Request;
@@ -100,7 +100,7 @@ pub(super) async fn run(context: &Context, console: Console, arguments: &Explain
     verified_token.map(|_| ())
 }
 
-/// What is asked of the token: what the person says, and what the token grants where they say nothing.
+/// Request to the token: as the arguments say, and as the token grants where they say nothing.
 fn request(arguments: &ExplainToken, inspected: &Inspected) -> Outcome<Request> {
     let said = inspected.said();
     let asks_for_right = arguments.subject.is_some()
@@ -210,7 +210,7 @@ impl Told<'_> {
         lines.join("\n") + "\n"
     }
 
-    /// Every step with how it went.
+    /// Steps, each with its result.
     fn steps(&self) -> Vec<(&'static str, &'static str)> {
         let failed = self.failed_step();
         let position = STEPS.iter().position(|(step, _)| Some(*step) == failed);
@@ -220,7 +220,7 @@ impl Told<'_> {
             .collect()
     }
 
-    /// `holds`, `fails`, `unknown`, `not asked` or `not reached`.
+    /// Result of a step: `holds`, `fails`, `unknown`, `not asked` or `not reached`.
     fn result(&self, number: usize, step: &str, failed_at: Option<usize>) -> &'static str {
         match (failed_at, self.verified_token) {
             (None, Ok(_)) if self.offline && matches!(step, "revocation" | "knowledge") => {
@@ -241,7 +241,7 @@ impl Told<'_> {
         STEPS.iter().find(gives).map(|(step, _)| *step)
     }
 
-    /// What the authorizer is told, as Datalog: the request, and the clock of this computer.
+    /// Facts for the authorizer, as Datalog: the request, and the clock of this computer.
     fn facts(&self) -> Vec<String> {
         let mut facts = vec![format!("time({})", clock::unix_seconds())];
         match self.request {

@@ -4,7 +4,7 @@
 //! over. For any other the token is built under a throw-away root key, and then the throw-away signature is replaced by
 //! the signer's over the same payload. The payload is that of the Biscuit specification, `SPECIFICATIONS.md`,
 //! "Signature (one block)", versions 0 and 1. A token put together so is verified before it leaves: a mistake here must
-//! not become a token that nobody accepts.
+//! not become a token that no verifier accepts.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::datalog::SymbolTable;

@@ -73,8 +73,8 @@ impl CapabilityDemands {
 /// Mints a capability. The shape says which published verifiers it serves; the newest ones take all but `authz`.
 ///
 /// # Errors
-/// As [`mint_authorization`](super::mint_authorization), and [`MintError::DesignationRequired`], [`MintError::Reserved`],
-/// [`MintError::TooMany`].
+/// As [`mint_authorization`](super::mint_authorization), and [`MintError::DesignationRequired`],
+/// [`MintError::Reserved`], [`MintError::TooMany`].
 pub fn mint_capability(
     signer: &impl Signer,
     parameters: &AuthorizationParameters,

@@ -59,7 +59,8 @@ pub struct DomainIdentityParameters {
 /// Mints an identity token of the published shape.
 ///
 /// # Errors
-/// [`MintError::Lifetime`], [`MintError::Number`], [`MintError::TooManyParents`]; [`MintError::Signer`] and [`MintError::Signature`] from the signer.
+/// [`MintError::Lifetime`], [`MintError::Number`], [`MintError::TooManyParents`]; [`MintError::Signer`] and
+/// [`MintError::Signature`] from the signer.
 pub fn mint_identity(
     signer: &impl Signer,
     parameters: &IdentityParameters,

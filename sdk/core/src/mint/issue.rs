@@ -27,7 +27,7 @@ pub struct Minted {
     pub revocation_id: TokenId,
 }
 
-/// Never shows the token.
+/// Hides the token.
 impl fmt::Debug for Minted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Minted")

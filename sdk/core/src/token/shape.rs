@@ -289,7 +289,8 @@ fn is_tame(check: &Check) -> bool {
 /// Most predicates in one query of a holder's making. Origin: `resource`, `operation`, `time`, `right`.
 const JOINED_PREDICATES_MAX: usize = 4;
 
-/// Closures with parameters are the bodies of `all` and `any`; those without are the right sides of `&&` and `||`.
+/// True when the expression has no loop. Closures with parameters are the bodies of `all` and `any`; those without are
+/// the right sides of `&&` and `||`.
 fn has_no_loop(ops: &[Op]) -> bool {
     ops.iter().all(|op| match op {
         Op::Closure(parameters, body) => parameters.is_empty() && has_no_loop(body),

@@ -1,4 +1,4 @@
-//! Age of the knowledge: is it young enough to permit?
+//! Age of the knowledge, and whether it is young enough to permit.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Checks in the token: Biscuit's authorizer with the facts of the request.
 //!
-//! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed, however
-//! few checks it has.
+//! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed,
+//! however few checks it has.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ pub enum StalenessPolicy {
         /// Oldest knowledge.
         max: Duration,
     },
-    /// As strict, and permits with older knowledge while the token itself has little life left.
+    /// Permits as [`Self::Strict`] does, and with older knowledge while the token itself has little life left.
     Bounded {
         /// Oldest knowledge.
         max: Duration,

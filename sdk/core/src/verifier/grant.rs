@@ -92,9 +92,11 @@ impl Demands {
         Ok(demands)
     }
 
-    /// The universal, A and C shapes: the head that binds resource and operation, an end, and published demands.
+    /// Demands of the authority block of a universal, A or C shape: the head that binds resource and operation, an end,
+    /// and published demands.
     ///
-    /// A right without the head is accepted for anything by published verifiers, so nobody may be used to it.
+    /// A right without the head is refused: published verifiers accept it for anything, and no client may come to rely
+    /// on it.
     fn of_authority(authority: &Block) -> Result<Self, DenyReason> {
         let mut demands = Self {
             nodes: chain_nodes(authority),
@@ -134,7 +136,7 @@ impl Demands {
         }
     }
 
-    /// Restrictions that may stand in any block.
+    /// Takes a restriction that may stand in any block. False for any other check.
     fn take(&mut self, check: &CheckShape) -> bool {
         match check {
             CheckShape::Before(_) => {}
@@ -168,7 +170,7 @@ impl Demands {
         }
     }
 
-    /// Every fact of a later block must be one that a demand waits for, under its key.
+    /// Checks that every fact of a later block is one that a demand waits for, under its key.
     fn check_facts(&self, block: &Block) -> Result<(), DenyReason> {
         if block.facts.is_empty() {
             return Ok(());
@@ -177,7 +179,7 @@ impl Demands {
             return Err(later("has facts"));
         };
         let awaited = block.facts.iter().all(|fact| match fact.name.as_str() {
-            // The order is checked later; here it matters that nobody else attests.
+            // The order is checked later; here it matters that no other key attests.
             "service" => self.nodes.iter().any(|node| node.key == key),
             "namespace" => self.signoffs.iter().any(|party| party.key == key),
             "prefix_added" => self.attestors.contains(&key),
@@ -346,8 +348,8 @@ impl Demanded {
         }
     }
 
-    /// Keyed by the authority block. A holder can append a later block once more, also one that somebody else signed, and
-    /// each time it has another id.
+    /// Spend of the facet, keyed by the authority block. A holder can append a later block once more, also one that
+    /// somebody else signed, and each time it has another id.
     fn spend(&self, token: &Token) -> Spend {
         Spend {
             token: token.revocation_ids()[0].clone(),

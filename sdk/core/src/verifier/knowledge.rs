@@ -16,7 +16,8 @@ pub struct Knowledge<'a> {
 }
 
 impl<'a> Knowledge<'a> {
-    /// Keys without a feed: [`TokenVerifier::verify`](crate::TokenVerifier::verify) then denies or does not know.
+    /// Knowledge of keys without a feed: [`TokenVerifier::verify`](crate::TokenVerifier::verify) then denies or does
+    /// not know.
     #[must_use]
     pub fn offline(keyring: &'a Keyring) -> Self {
         Self {
@@ -30,8 +31,8 @@ impl<'a> Knowledge<'a> {
 /// Instant of a check, on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Bounds tokens and locks.
+    /// Wall clock, which bounds tokens and locks.
     pub wall: UnixSeconds,
-    /// Bounds the age of knowledge.
+    /// Monotonic clock, which bounds the age of knowledge.
     pub monotonic: Monotonic,
 }

@@ -7,7 +7,7 @@ use crate::{Designation, ServiceNode};
 /// Question about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Identity: does the token prove who acts?
+    /// Identity: whether the token proves who acts.
     Identity {
         /// Actor that the caller names; `None` = the one derived from the token.
         expected: Option<Identity>,
@@ -16,9 +16,9 @@ pub enum Request {
         /// Claim of the caller about domains.
         domain: DomainClaim,
     },
-    /// Authorization: does the token grant an operation?
+    /// Authorization: whether the token grants an operation.
     Authorization {
-        /// Subject that asks; `None` = the one that the token was issued to (whoever holds it).
+        /// Subject that asks; `None` = the one that the token was issued to, for any holder.
         subject: Option<Identity>,
         /// Resource.
         resource: String,
@@ -27,7 +27,7 @@ pub enum Request {
         /// Evidence of the caller; a token that asks for more is refused.
         evidence: Evidence,
     },
-    /// Context: is the session free of these exposures?
+    /// Context: whether the session is free of these exposures.
     Context {
         /// Labels that the session must not have met.
         excluded: Vec<String>,
@@ -49,11 +49,11 @@ pub enum DomainClaim {
     /// No claim: a restricted identity is refused.
     #[default]
     Unconfirmed,
-    /// This is the domain. Identities without a restriction pass too.
+    /// Domain that the caller confirms. Identities without a restriction pass too.
     Confirmed(String),
-    /// This is the domain, and only identities restricted to it pass.
+    /// Domain that the caller requires: only identities restricted to it pass.
     Required(String),
-    /// The caller decides afterwards by [`Verified::domain`](crate::Verified::domain).
+    /// Domain of the token: the caller decides afterwards by [`Verified::domain`](crate::Verified::domain).
     OfToken,
 }
 
@@ -103,7 +103,7 @@ pub enum SingleUse {
 }
 
 impl Request {
-    /// Request for the identity of the bearer, whoever it is.
+    /// Request for the identity of any bearer.
     #[must_use]
     pub fn bearer() -> Self {
         Self::Identity {
@@ -138,7 +138,7 @@ impl Request {
         }
     }
 
-    /// Request for an operation on a resource by the holder of the token, whoever it is.
+    /// Request for an operation on a resource by any holder of the token.
     #[must_use]
     pub fn capability(resource: impl Into<String>, operation: impl Into<String>) -> Self {
         Self::Authorization {

@@ -14,11 +14,11 @@ use crate::reason::{DenyReason, Refusal, UnknownReason};
     reason = "allow is the common answer, and a box would allocate on every check"
 )]
 pub enum Verdict {
-    /// The token permits the request, and no rule that the verifier knows forbids it.
+    /// Allowed: the token permits the request, and no rule that the verifier knows forbids it.
     Allow(Verified),
-    /// The token does not permit the request; that needs no fresh knowledge.
+    /// Denied: the token does not permit the request; that needs no fresh knowledge.
     Deny(DenyReason),
-    /// The verifier cannot tell. Not allowed.
+    /// Unknown: the verifier cannot tell. Not allowed.
     Unknown(UnknownReason),
 }
 
@@ -29,7 +29,7 @@ impl Verdict {
         matches!(self, Self::Allow(_))
     }
 
-    /// `allow`, or the code of the reason.
+    /// Code of the verdict: `allow`, or that of the reason.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Verdict {
         }
     }
 
-    /// 0 for allow, 1 to 99 for deny, 101 and above for unknown.
+    /// Number of the verdict: 0 for allow, 1 to 99 for deny, 101 and above for unknown.
     #[must_use]
     pub fn number(&self) -> u16 {
         match self {

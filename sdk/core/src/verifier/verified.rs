@@ -1,7 +1,7 @@
 //! Verified: the second half of a check, and the proof that all of it was passed.
 //!
-//! [`Verified`] has private fields, and the functions here are the only ones that make it, each after every check that it
-//! stands for: rules, end, the checks in the token, age. The order matters: denial needs no freshness and permission
+//! [`Verified`] has private fields, and the functions here are the only ones that make it, each after every check that
+//! it stands for: rules, end, the checks in the token, age. The order matters: denial needs no freshness and permission
 //! does, so the age of the knowledge is asked last.
 
 use std::time::Duration;

@@ -110,7 +110,7 @@ fn verdict(case: &Case, salt: FeedSalt) -> String {
     }
 }
 
-/// Built with the library, because the minter refuses names that are not canonical.
+/// Token and request of a query, built with the library, because the minter refuses names that are not canonical.
 fn token(query: &Shown, now: UnixSeconds) -> (String, Request) {
     let ends = i64::try_from(now.0 + 60).unwrap();
     let names = query.identities.as_deref().unwrap_or_default();

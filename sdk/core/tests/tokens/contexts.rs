@@ -94,7 +94,7 @@ fn the_next_version_has_everything_that_was_before() {
     let second = mint(&grown);
     assert_eq!(code(&second, &["one"]), "exposed");
     assert_eq!(code(&second, &["two"]), "exposed");
-    // What covers the first covers what grew from it.
+    // A rule that covers the first version covers the one that grew from it.
     let mut feed = Feed::new();
     feed.revoke(&Target::Token(ids(&first)[0].clone()), Cutoff::Permanent);
     assert_eq!(feed.verify(&second, &excluding(&[])).code(), "revoked");

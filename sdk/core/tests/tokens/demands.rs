@@ -36,7 +36,7 @@ fn signed(token: &str, component: &str, seed: u8) -> String {
     .unwrap()
 }
 
-/// Any block at all, signed with any key or none: what a holder can do who keeps to no rule.
+/// Appends any block at all, signed with any key or none, as a holder can that keeps to no rule.
 fn forced(token: &str, block: BlockBuilder, seed: Option<u8>) -> String {
     let root = PublicKey::from_bytes(&key().public_key(), biscuit_auth::Algorithm::Ed25519);
     let biscuit = Biscuit::from_base64(token, root.unwrap()).unwrap();

@@ -110,7 +110,7 @@ impl Feed {
         self.say(Change::Put(rule));
     }
 
-    /// With knowledge that was confirmed this instant.
+    /// Verifies with knowledge that was confirmed this instant.
     pub(crate) fn verify(&self, token: &str, request: &Request) -> Verdict {
         self.verify_aged(token, request, Some(Duration::ZERO))
     }
@@ -217,7 +217,7 @@ pub(crate) fn node(component: &str, seed: u8) -> ServiceNode {
     }
 }
 
-/// `gateway` with seed 31, then `orders` with seed 32.
+/// Service chain of `gateway` with seed 31, then `orders` with seed 32.
 pub(crate) fn service_chain() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let nodes = [node("gateway", 31), node("orders", 32)];
@@ -225,7 +225,7 @@ pub(crate) fn service_chain() -> String {
     minted.unwrap().token
 }
 
-/// `approvals` with seed 21 and `audit` with seed 22.
+/// Multi-party authorization for `approvals` with seed 21 and `audit` with seed 22.
 pub(crate) fn multi_party() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let parties = [node("approvals", 21), node("audit", 22)];
@@ -233,7 +233,7 @@ pub(crate) fn multi_party() -> String {
     minted.unwrap().token
 }
 
-/// Attested with seed 41.
+/// Stub for an attestor with seed 41.
 pub(crate) fn stub() -> String {
     let parameters = authorization_parameters("urn:h:alice");
     let minted = mint_stub(&key(), &parameters, &node("", 41).key, &mut rng());

@@ -115,7 +115,7 @@ fn malleated(bytes: &[u8]) -> Vec<u8> {
     envelope.encode_to_vec()
 }
 
-/// DER: 30 len 02 len(r) r 02 len(s) s.
+/// Signature with the other `s`. DER: 30 len 02 len(r) r 02 len(s) s.
 fn other_s(der: &[u8]) -> Vec<u8> {
     let r_length = usize::from(der[3]);
     let (r, s) = (&der[4..4 + r_length], &der[6 + r_length..]);
@@ -231,7 +231,7 @@ fn statement() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// With any block appended, an identity acts as nobody who is not at or below its subject, and no waiting token
+    /// Appended blocks widen no token: an identity acts only as names at or below its subject, and no waiting token
     /// passes.
     #[test]
     fn no_appended_block_widens_a_token(statements in proptest::collection::vec(statement(), 1..4), signed in any::<bool>(), evaluate in any::<bool>()) {

@@ -19,7 +19,7 @@ fn a_minted_identity_verifies_with_the_library_and_names_its_key() {
     let biscuit = with_biscuit(&token);
     assert_eq!(biscuit.root_key_id(), Some(KEY_ID));
     let time = 1_800_000_001i64;
-    // What published verifiers run.
+    // The authorizer that published verifiers run.
     let mut good = authorizer!(r#"time({time}); actor("urn:h:alice"); allow if true;"#)
         .build(&biscuit)
         .unwrap();

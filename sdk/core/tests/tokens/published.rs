@@ -83,8 +83,8 @@ const STRICTER: &[(&str, &str, &str)] = &[
     ("hessra-server/", "", "roots are Ed25519 only"),
 ];
 
-/// The published capability verifier cannot read tokens of the A shape, and refuses them whatever they grant. The
-/// published prefix is compared as a whole, and ours segment by segment.
+/// Vectors of which we accept what a published verifier refuses. The published capability verifier cannot read tokens
+/// of the A shape, and refuses all of them. The published prefix is compared as a whole, and ours segment by segment.
 const WIDER: &[(&str, &str)] = &[("az-basic", "capability@2.0"), ("stub-1", "authz@0.6")];
 
 #[test]
@@ -208,7 +208,7 @@ fn block_ids_are_those_of_the_published_library() {
 }
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-/// Just after the vector `id-jit` was minted.
+/// Instant just after the vector `id-jit` was minted.
 const NOW_JIT: UnixSeconds = UnixSeconds(1_795_261_152);
 
 fn vectors() -> Vectors {
@@ -230,7 +230,7 @@ fn run(vector: &Vector, case: &Case, keys: &BTreeMap<&str, &Key>) -> Result<Verd
     Ok(TokenVerifier::default().verify_offline(&vector.token, &request, &keyring, now))
 }
 
-/// The published library call that must fail: our own must fail too.
+/// Delegates where the published library call must fail: our own must fail too.
 fn delegated(vector: &Vector, case: &Case, keyring: &Keyring) -> Result<Verdict, String> {
     let child = case.params["identity"].as_str().ok_or("no child")?;
     let delegation = Delegation {

@@ -1,4 +1,4 @@
-//! Keys of the cluster, and what waits for a second person.
+//! Keys of the cluster, and actions that wait for a second person.
 
 use hessra_proto::v1;
 use hessra_proto::v1::approvals_client::ApprovalsClient;
@@ -8,7 +8,7 @@ use super::{ANSWER_BYTES_MAX, Authority, Repeat, RequestId};
 use crate::ClientError;
 
 rpcs! { KeysClient:
-    /// Every key: what it is for and where it is in its life.
+    /// Keys, all of them: the purpose of each, and its state.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.
@@ -48,23 +48,23 @@ rpcs! { KeysClient:
 }
 
 rpcs! { ApprovalsClient:
-    /// What waits for a second person.
+    /// Actions that wait for a second person.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.
     list_approvals() -> v1::ListApprovalsResponse = list(v1::ListApprovalsRequest {}), Safe;
 
-    /// One action that waits.
+    /// Action that waits for a second person, by its id.
     ///
     /// # Errors
     /// `not_found`, `not_permitted` or unavailable.
     show_approval(id: &str) -> v1::ApprovalInfo = show(approval(id)), Safe;
 
-    /// Does what somebody else asked for.
+    /// Approves and carries out an action that another operator asked for.
     ///
     /// # Errors
-    /// `not_permitted` for who asked, and without the right; `not_found`; what the action itself is refused with; or
-    /// unavailable.
+    /// `not_permitted` for the operator that asked, and without the right; `not_found`; a refusal of the action itself;
+    /// or unavailable.
     approve(id: &str) -> v1::ApproveResponse = approve(approval(id)), Safe;
 
     /// Takes an action back.

@@ -7,7 +7,7 @@ use super::{ANSWER_BYTES_MAX, Authority, Repeat, identify};
 use crate::ClientError;
 
 rpcs! { PoliciesClient:
-    /// Everything that is wrong with two texts, as the server's version reads them. Changes nothing.
+    /// Problems of two texts, all of them, as the server's version reads them. Changes nothing.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.
@@ -16,8 +16,8 @@ rpcs! { PoliciesClient:
     /// Replaces the policy that it is based on. An empty `request_id` gets a random one.
     ///
     /// # Errors
-    /// `conflict` when another revision stands, or nobody could change the policy any more; `invalid_argument` for a
-    /// policy that is not valid; `not_permitted` or unavailable.
+    /// `conflict` when another revision stands, or when no operator could change the policy any more;
+    /// `invalid_argument` for a policy that is not valid; `not_permitted` or unavailable.
     apply_policy(request: v1::ApplyPolicyRequest) -> v1::ApplyPolicyResponse
         = apply(identify(request, |request| &mut request.request_id)), Safe;
 
@@ -28,7 +28,7 @@ rpcs! { PoliciesClient:
     rollback_policy(request: v1::RollbackPolicyRequest) -> v1::ApplyPolicyResponse
         = rollback(identify(request, |request| &mut request.request_id)), Safe;
 
-    /// May a subject do this, and which rule of the policy decides?
+    /// Checks whether a subject may do this, and names the rule of the policy that decides.
     ///
     /// # Errors
     /// `not_permitted` or unavailable.

@@ -47,7 +47,7 @@ impl Endpoint {
         self.port
     }
 
-    /// `https://HOST:PORT`.
+    /// URL of the server: `https://HOST:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{self}")
@@ -104,12 +104,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// One to [`SERVERS_MAX`] servers, without duplicates, in the order given.
+/// Servers, one to [`SERVERS_MAX`], without duplicates, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers(Vec<Endpoint>);
 
 impl Servers {
-    /// From addresses that are already parsed.
+    /// Servers of addresses that are already parsed.
     ///
     /// # Errors
     /// [`crate::Reason::InvalidArgument`] for none or too many.
@@ -131,7 +131,7 @@ impl Servers {
         }
     }
 
-    /// From texts, each one address or several separated by commas.
+    /// Parses texts, each one address or several separated by commas.
     ///
     /// # Errors
     /// [`crate::Reason::InvalidArgument`] for a text that is no address, none, or too many.
@@ -152,13 +152,13 @@ impl Servers {
         Self::new(endpoints)
     }
 
-    /// In the order given.
+    /// Servers in the order given.
     #[must_use]
     pub fn as_slice(&self) -> &[Endpoint] {
         &self.0
     }
 
-    /// Adds one at the end unless it is there or the list is full.
+    /// Adds a server at the end unless it is there or the list is full.
     pub(crate) fn add(&mut self, endpoint: Endpoint) {
         if self.0.len() < SERVERS_MAX && !self.0.contains(&endpoint) {
             self.0.push(endpoint);

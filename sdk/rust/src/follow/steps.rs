@@ -1,4 +1,4 @@
-//! Doing what the follower says: show it to checks, acknowledge, keep it, raise an alarm.
+//! Actions of the follower, carried out: show it to checks, acknowledge, keep it, raise an alarm.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Driver {
             .map_or(cache::Reach::Reached, |mark| mark.reach_of(view))
     }
 
-    /// Does the follower hold what a quorum confirmed a moment ago?
+    /// True when the follower holds what a quorum confirmed a moment ago.
     fn is_confirmed(&self) -> bool {
         let freshness = self.plan.follower.freshness();
         freshness
@@ -116,7 +116,7 @@ impl Driver {
             .is_some_and(|age| age <= freshness.fresh_for)
     }
 
-    /// A heartbeat says that nothing is newer than what we once were beyond: the cluster was set back.
+    /// End after a rollback: a heartbeat confirms a revision below the high-water mark, so the cluster was set back.
     fn rolled_back(&self) -> Ended {
         if let Some(view) = self.plan.follower.view() {
             self.alarm(&Alarm::Rollback {
@@ -132,7 +132,7 @@ impl Driver {
         }
     }
 
-    /// Another feed than that of the state directory, or another history of it.
+    /// End after a fork: another feed than that of the state directory, or another history of it.
     fn foreign(&self, revision: Revision) -> Ended {
         self.alarm(&Alarm::Fork { revision });
         let why = "the node's history is not the one that the high-water mark is of";
@@ -143,7 +143,7 @@ impl Driver {
         }
     }
 
-    /// Leaves the newest state to whoever writes it; nothing waits for the disk.
+    /// Leaves the newest state to the task that writes it; nothing waits for the disk.
     fn persist(&self) {
         let follower = &self.plan.follower;
         let (Some(view), Some((checkpoint, signed))) = (follower.view(), follower.checkpoint())
@@ -197,7 +197,8 @@ fn entries(event: &Event) -> Option<Vec<FeedEntry>> {
         .collect()
 }
 
-/// A full queue means that the node is not reading; the next ack says everything that this one would have.
+/// Sends a message. A full queue means that the node is not reading; the next ack says everything that this one would
+/// have.
 fn say(acks: &mpsc::Sender<feed::Upstream>, message: VerifierMessage) {
     if acks.try_send(message.into()).is_err() {
         debug!("an acknowledgement was left out: the node is not reading");

@@ -8,11 +8,11 @@ use serde::Deserialize;
 /// An identity token as it was issued.
 #[derive(Clone)]
 pub struct IdentityToken {
-    /// Padded URL-safe base64.
+    /// Text form: padded URL-safe base64.
     pub token: String,
-    /// Whose it is, as the policy spells it.
+    /// Identity of the holder, as the policy spells it.
     pub identity: String,
-    /// From now.
+    /// Time until it ends, from now.
     pub expires_in: Duration,
 }
 
@@ -30,11 +30,11 @@ impl fmt::Debug for IdentityToken {
 /// An authorization token as it was issued.
 #[derive(Clone)]
 pub struct AuthorizationToken {
-    /// Padded URL-safe base64.
+    /// Text form: padded URL-safe base64.
     pub token: String,
-    /// From now; absent at servers before Hessra's clusters.
+    /// Time until it ends, from now; absent at servers before Hessra's clusters.
     pub expires_in: Option<Duration>,
-    /// Who must sign before it is usable; empty for most resources.
+    /// Parties that must sign before it is usable; empty for most resources.
     pub pending_signoffs: Vec<PendingSignoff>,
 }
 
@@ -51,20 +51,20 @@ impl fmt::Debug for AuthorizationToken {
 /// A party that must sign a multi-party token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PendingSignoff {
-    /// Its name in the resource's configuration.
+    /// Name of the party in the resource's configuration.
     pub component: String,
-    /// Where to ask.
+    /// Address of the service to ask for the signature.
     pub authorization_service: String,
     /// The key it signs with.
     pub public_key: String,
 }
 
-/// What `/public_key` says.
+/// Keys that `/public_key` answers with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PublicKeys {
     /// The active token-signing key: SPKI PEM.
     pub public_key: String,
-    /// Every token-signing key; absent at servers before Hessra's clusters.
+    /// Token-signing keys, all of them; absent at servers before Hessra's clusters.
     #[serde(default)]
     pub keys: Vec<PublishedKey>,
     /// Keys that sign the feed's checkpoints.
@@ -72,15 +72,15 @@ pub struct PublicKeys {
     pub feed_keys: Vec<PublishedKey>,
 }
 
-/// One key of a set.
+/// Key of a set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PublishedKey {
-    /// As in a token's root key id.
+    /// Id of the key, as in a token's root key id.
     pub id: u32,
-    /// prepared, active, retired or revoked.
+    /// State: prepared, active, retired or revoked.
     #[serde(default)]
     pub state: String,
-    /// SPKI PEM.
+    /// Public key: SPKI PEM.
     #[serde(alias = "pem")]
     pub public_key: String,
 }

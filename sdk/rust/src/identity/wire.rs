@@ -1,4 +1,4 @@
-//! The published contract: what servers answer, and what their refusals mean.
+//! Answers of servers by the published contract, and the meaning of their refusals.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::token::{IdentityToken, PendingSignoff};
 use crate::{ClientError, Reason};
 
-/// An answer larger than this is refused: the largest holds one token of 16 KiB.
+/// Largest answer that is accepted: none holds more than one token of 16 KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Deserialize)]
@@ -20,8 +20,10 @@ pub(super) struct IdentityAnswer {
 }
 
 impl IdentityAnswer {
+    /// Identity token of the answer.
+    ///
     /// # Errors
-    /// Success without a token is a refusal, as published servers say it.
+    /// `not_permitted` for a success without a token, which is how published servers refuse.
     pub(super) fn into_token(self) -> Result<IdentityToken, ClientError> {
         match (self.token, self.expires_in, self.identity) {
             (Some(token), Some(seconds), Some(identity)) => Ok(IdentityToken {
@@ -58,7 +60,7 @@ pub(super) struct RefusalAnswer {
     pub hint: Option<String>,
 }
 
-/// The answer, or what the server says instead.
+/// Reads an answer, or the refusal that comes instead.
 ///
 /// # Errors
 /// As the server says, or when the answer is too long or not understood.
@@ -113,7 +115,7 @@ fn not_ours(why: &str) -> ClientError {
     .hint("Check that the address is that of a Hessra node.")
 }
 
-/// What a server says with a status other than success.
+/// Error of an answer with a status other than success.
 fn refusal(status: reqwest::StatusCode, body: &[u8]) -> ClientError {
     let said: Option<RefusalAnswer> = serde_json::from_slice(body).ok();
     let word = said.as_ref().and_then(|said| said.reason.as_deref());
@@ -124,7 +126,7 @@ fn refusal(status: reqwest::StatusCode, body: &[u8]) -> ClientError {
     ClientError::new(reason, message).hint(hint.unwrap_or_default())
 }
 
-/// A node names its reason; what a verdict says of a token is an answer, not a failure to ask.
+/// Reason of the word by which a node names it. The verdict about a token is an answer, not a failure to ask.
 fn of_word(word: &str) -> Option<Reason> {
     match word {
         "revoked" | "key_revoked" | "expired" => Some(Reason::Denied),
@@ -147,7 +149,7 @@ fn of_status(status: reqwest::StatusCode) -> Reason {
     }
 }
 
-/// Success with a token of null: how published servers say no.
+/// Refusal by a success with a token of null, which is how published servers say no.
 pub(super) fn refused(response_msg: String) -> ClientError {
     ClientError::new(Reason::NotPermitted, response_msg)
 }

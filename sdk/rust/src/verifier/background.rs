@@ -1,11 +1,11 @@
-//! The work of a verifier beside checks.
+//! Background work of a verifier, beside checks.
 
 use std::sync::Mutex;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Ends the background work when the last verifier is gone.
+/// Background work of a verifier; ends when the last clone is gone.
 #[derive(Debug)]
 pub(super) struct Background {
     pub(super) stop: watch::Sender<bool>,

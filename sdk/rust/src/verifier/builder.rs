@@ -1,4 +1,4 @@
-//! What a verifier is made from, and how its background work begins.
+//! Builder of a verifier, and the start of its background work.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ use crate::{
 };
 
 impl Verifier {
-    /// Says where, as whom, and how strict.
+    /// Builder of a verifier: its servers, its identity, its strictness.
     #[must_use]
     pub fn builder() -> VerifierBuilder {
         VerifierBuilder::default()
     }
 }
 
-/// What a verifier is made from. Servers and a CA are needed; all else has a default.
+/// Builder of a verifier. Servers and a CA are needed; all else has a default.
 #[derive(Debug)]
 pub struct VerifierBuilder {
     servers: Option<Servers>,
@@ -70,7 +70,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// The nodes to follow, as `HOST:PORT`: it starts at one chosen by its name, and goes on to the others.
+    /// Nodes to follow, as `HOST:PORT`: the verifier starts at one chosen by its name, and goes on to the others.
     ///
     /// # Errors
     /// `invalid_argument` for a text that is no address.
@@ -115,7 +115,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Its name in `hessra feed verifiers`: 1 to 64 of `[A-Za-z0-9._-]`, unique. Random when not given.
+    /// Id of the verifier in `hessra feed verifiers`: 1 to 64 of `[A-Za-z0-9._-]`, unique. Random when not given.
     ///
     /// # Errors
     /// `invalid_argument` with the grammar.
@@ -125,14 +125,14 @@ impl VerifierBuilder {
         Ok(self)
     }
 
-    /// Where to keep what is known, so that a restart forgets no denial. Nothing is kept when not given.
+    /// Directory to keep what is known, so that a restart forgets no denial. Nothing is kept when not given.
     #[must_use]
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(path.into());
         self
     }
 
-    /// What to do when knowledge is old. Default: strict, 5 s.
+    /// Policy for knowledge that is old. Default: strict, 5 s.
     #[must_use]
     pub fn staleness(mut self, policy: StalenessPolicy) -> Self {
         self.config.staleness = policy;
@@ -146,7 +146,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// How far apart the clocks of issuer and verifier may be.
+    /// Difference that the clocks of issuer and verifier may have.
     #[must_use]
     pub fn skew(mut self, skew: Duration) -> Self {
         self.config.skew_seconds = skew.as_secs();
@@ -168,7 +168,7 @@ impl VerifierBuilder {
         Ok(self)
     }
 
-    /// Only looks, for tools: nobody who waits for a revocation to be enforced waits for this one.
+    /// Observes only, for tools: a wait for a revocation to be enforced does not include this verifier.
     #[must_use]
     pub fn observer(mut self) -> Self {
         self.observer = true;
@@ -278,7 +278,7 @@ fn start(
     }
 }
 
-/// Beyond this age a verifier no longer counts as fresh.
+/// Age beyond which a verifier no longer counts as fresh.
 fn staleness_max(policy: &StalenessPolicy) -> Duration {
     match policy {
         StalenessPolicy::Strict { max } | StalenessPolicy::Bounded { max, .. } => *max,

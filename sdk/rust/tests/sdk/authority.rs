@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::node::Certificates;
 
-/// Answers the writes it gets with these failures first, then serves.
+/// Fake server: answers the writes it gets with these failures first, then serves.
 #[derive(Clone, Default)]
 struct Fake {
     failures: Arc<Mutex<Vec<Failure>>>,
@@ -239,7 +239,7 @@ async fn a_dead_seed_does_not_matter_once_another_member_was_named() {
         public_address: other.to_string(),
         ..NodeStatus::default()
     };
-    // The second answer is a failure: whoever asks again must find the other member.
+    // The second answer is a failure: a client that asks again must find the other member.
     let seed = Fake {
         nodes: vec![named],
         ..Fake::default()

@@ -21,7 +21,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers every request with this status line and JSON body.
+    /// Starts a server that answers every request with this status line and JSON body.
     async fn start(status: &'static str, body: String) -> Self {
         let key = rcgen::KeyPair::generate().expect("key");
         let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("params");

@@ -1,4 +1,4 @@
-//! A node as far as verifiers can see one: the real protocol, real signatures, real TLS; no consensus. The test is its
+//! Node as far as verifiers can see one: the real protocol, real signatures, real TLS; no consensus. The test is its
 //! clock and its quorum: nothing is sent that the test did not ask for.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl Certificates {
         Self::of(&["localhost", "127.0.0.1"], 4096)
     }
 
-    /// For a server of these names or addresses, until the first day of a year.
+    /// Certificates for a server of these names or addresses, until the first day of a year.
     pub(crate) fn of(names: &[&str], until: i32) -> Self {
         let ca_key = rcgen::KeyPair::generate().expect("key");
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
@@ -57,7 +57,7 @@ impl Certificates {
     }
 }
 
-/// What the whole cluster has in common.
+/// State that the whole cluster has in common.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub view: View,
@@ -65,7 +65,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Revision 1 names the feed key, as a real cluster's first entries do.
+    /// Cluster at revision 1, which names the feed key, as a real cluster's first entries do.
     pub(crate) fn new() -> Self {
         let view = View::new(FEED, Epoch(1), SALT);
         let history = History::new(Revision(0), view.log.clone());
@@ -101,7 +101,7 @@ impl Cluster {
     }
 }
 
-/// As a verifier would hold it.
+/// Snapshot of a cluster, as a verifier would hold it.
 pub(crate) fn snapshot(cluster: &Cluster) -> hessra_sdk_rust::cache::Snapshot {
     let body = Checkpoint::of(&cluster.view, Revision(0), UnixMillis(1), 0, 5000, 1).to_bytes();
     let signature = feed_key().sign(&body).to_bytes();
@@ -120,7 +120,7 @@ pub(crate) fn feed_key() -> SigningKey {
     SigningKey::from_bytes(&[3; 32])
 }
 
-/// What happened on the node's side, in order.
+/// Events that the node saw, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
     Hello { from: Revision, plan: Plan },
@@ -148,7 +148,7 @@ pub(crate) struct Node {
     inner: Arc<Inner>,
     pub address: SocketAddr,
     pub seen: mpsc::UnboundedReceiver<(Greeting, Seen)>,
-    /// Its own, so that it can end as a process does: with all its streams, at once.
+    /// Runtime of its own, so that it can end as a process does: with all its streams, at once.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -205,10 +205,10 @@ impl Node {
         }
     }
 
-    /// As `kill -9` would.
+    /// Kills the node as `kill -9` would.
     pub(crate) fn kill(self) {}
 
-    /// A quorum confirmed, now: everybody connected is told.
+    /// Sends the heartbeat of a quorum that confirmed just now, to every connected verifier.
     pub(crate) fn heartbeat(&self) {
         let id = self.inner.id;
         self.change(|state| {
@@ -220,7 +220,7 @@ impl Node {
         });
     }
 
-    /// Commits a revocation and pushes it to everybody connected.
+    /// Commits a revocation and pushes it to every connected verifier.
     pub(crate) fn revoke(&self, identity: &str) -> Revision {
         let id = self.inner.id;
         self.change(|state| {

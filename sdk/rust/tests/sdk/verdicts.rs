@@ -1,4 +1,4 @@
-//! From a revocation at a node to a denied token in a service, and what is answered when nothing can be known.
+//! Verdicts, from a revocation at a node to a denied token in a service, and the answer when nothing can be known.
 
 use std::time::Duration;
 
