@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, error::Token as BiscuitError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -258,4 +259,19 @@ pub(crate) fn domain_identity(subject: &str) -> String {
     mint_domain_identity(&key(), &parameters, &mut rng())
         .unwrap()
         .token
+}
+
+/// True when an authorizer permits a token. It has all the time that a busy machine needs: biscuit-auth's own limit is a
+/// millisecond.
+pub(crate) fn authorizes(builder: AuthorizerBuilder, biscuit: &Biscuit) -> bool {
+    let limits = AuthorizerLimits {
+        max_time: Duration::from_secs(60),
+        ..AuthorizerLimits::default()
+    };
+    let built = builder.set_limits(limits).build(biscuit);
+    match built.and_then(|mut authorizer| authorizer.authorize()) {
+        Ok(_) => true,
+        Err(error @ BiscuitError::RunLimit(_)) => panic!("{error}"),
+        Err(_) => false,
+    }
 }
