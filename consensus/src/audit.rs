@@ -11,8 +11,8 @@
 //! | [`follower`] | reads the log behind the state machine, and misses nothing |
 //! | [`recovered`] | how far the log is in a chain, read from its records |
 //!
-//! How records are chained and kept is the business of the node. Records of decisions that stand in no log (tokens issued
-//! or refused) do not come here.
+//! The node chains and keeps the records. Records of decisions that stand in no log (tokens issued or refused) do not
+//! come here.
 
 pub mod derive;
 pub(crate) mod follower;
@@ -43,33 +43,33 @@ pub struct NotWritten {
     pub records: Vec<Record>,
 }
 
-/// Everything durable in the chain of this node.
+/// Durable part of the chain of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The last record.
     pub head: Head,
-    /// The first log entry whose administrative records are not.
+    /// First log entry whose administrative records are not durable.
     pub next: u64,
     /// Members as of that entry: id, and whether it votes.
     pub members: BTreeMap<u64, bool>,
     /// Batches that were synced by this process.
     pub syncs: u64,
-    /// Why nothing can be written now.
+    /// Error for which nothing can be written now.
     pub failing: Option<AuditError>,
 }
 
 /// The chain of audit records of one node, on a disk.
 pub trait AuditLog: Send + Sync + 'static {
-    /// Can a record be written now, as far as is known?
+    /// Checks that a record can be written now, as far as is known.
     ///
     /// # Errors
-    /// Why not.
+    /// [`AuditError`] when none can be.
     fn ready(&self) -> Result<(), AuditError>;
 
-    /// Everything durable, as it changes.
+    /// Durable part of the chain, as it changes.
     fn written(&self) -> watch::Receiver<Written>;
 
-    /// How far the log was in the chain when this process began.
+    /// Progress of the log in the chain when this process began.
     fn recovered(&self) -> &Recovered;
 
     /// Adds the records of log entries and the progress that they mean, all or none. Resolves when they are durable.
@@ -92,12 +92,12 @@ pub struct AuditGate {
 
 struct Inner {
     log: Arc<dyn AuditLog>,
-    /// Whose chain it is.
+    /// Id of the node that the chain belongs to.
     node: u64,
     expected: Mutex<Expected>,
 }
 
-/// Who asked for the changes that are under way at this node.
+/// Callers of the changes that are under way at this node.
 #[derive(Default)]
 struct Expected {
     requests: BTreeMap<RequestId, Actor>,
@@ -116,15 +116,15 @@ impl AuditGate {
         }
     }
 
-    /// Can a record be written now, as far as is known?
+    /// Checks that a record can be written now, as far as is known.
     ///
     /// # Errors
-    /// Why not.
+    /// [`AuditError`] when none can be.
     pub fn ready(&self) -> Result<(), AuditError> {
         self.inner.log.ready()
     }
 
-    /// Everything durable, as it changes.
+    /// Durable part of the chain, as it changes.
     #[must_use]
     pub fn written(&self) -> watch::Receiver<Written> {
         self.inner.log.written()
@@ -133,7 +133,7 @@ impl AuditGate {
     /// Returns when the records of all log entries up to `index` are durable.
     ///
     /// # Errors
-    /// They are not, at the deadline.
+    /// [`AuditError`] when they are not durable at the deadline.
     pub async fn covers(&self, index: u64, deadline: Instant) -> Result<(), AuditError> {
         if is_planted(Plant::AnswerBeforeRecord) {
             return Ok(());
@@ -150,7 +150,7 @@ impl AuditGate {
         }
     }
 
-    /// Until the guard is dropped, records derived from this request say who asked this node.
+    /// Adds the caller of this node to records derived from this request, until the guard is dropped.
     pub fn expect(&self, request: RequestId, actor: Actor) -> Expecting {
         let mut expected = self.expected();
         if expected.requests.len() < EXPECTED_MAX {
@@ -162,7 +162,7 @@ impl AuditGate {
         }
     }
 
-    /// Until the guard is dropped, records of changes of the members say who asked this node.
+    /// Adds the caller of this node to records of changes of the members, until the guard is dropped.
     pub fn expect_members(&self, actor: Actor) -> Expecting {
         self.expected().members = Some(actor);
         Expecting {
@@ -176,7 +176,7 @@ impl AuditGate {
         self.inner.log.tell(record);
     }
 
-    /// Records that somebody holds another history than this node at the same revision.
+    /// Records that a verifier or a member holds another history than this node at the same revision.
     pub(crate) fn alarm_fork(&self, whom: String, revision: u64, at: u64) {
         let mut record = Record::new(Event::FeedForkAlarm, Outcome::Failure, at);
         record.actor.auth = "node".to_owned();
@@ -197,7 +197,7 @@ impl AuditGate {
     }
 }
 
-/// See [`AuditGate::expect`].
+/// Guard of [`AuditGate::expect`].
 #[must_use]
 pub struct Expecting {
     gate: AuditGate,

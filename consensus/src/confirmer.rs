@@ -43,14 +43,14 @@ impl Began {
 /// A quorum stood behind a leader at some moment after `began`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Everything acknowledged before `began` is at or below this log index.
+    /// Log index at or above everything that was acknowledged before `began`.
     pub index: u64,
-    /// When it began.
+    /// Beginning of the confirmation.
     pub began: Began,
 }
 
 impl Confirmation {
-    /// For [`Plant::StaleRead`] and [`Plant::HeartbeatWithoutQuorum`]: one that nobody has confirmed.
+    /// Confirmation that no quorum gave, for [`Plant::StaleRead`] and [`Plant::HeartbeatWithoutQuorum`].
     pub(crate) fn now(world: &impl World) -> Self {
         Self {
             index: 0,

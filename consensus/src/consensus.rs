@@ -42,10 +42,10 @@ use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::{RaftStatus, StopReason};
 use crate::world::World;
 
-/// How long an acknowledged write waits for members that are about to have it too.
+/// Time that an acknowledged write waits for members that are about to have it too.
 const HOLDERS_WAIT: Duration = Duration::from_millis(5);
 
-/// Everything that the consensus of one node is made of.
+/// Parts of the consensus of one node.
 pub struct Setup<W: World, E: Engine> {
     /// The node, to its peers.
     pub identity: NodeIdentity,
@@ -53,7 +53,7 @@ pub struct Setup<W: World, E: Engine> {
     pub store: Parts<E, W::Runtime>,
     /// The process around it.
     pub world: W,
-    /// Asked before every entry that this node writes as the leader.
+    /// Guard that is asked before every entry that this node writes as the leader.
     pub guard: Arc<dyn WriteGuard>,
     /// Keeps the audit records, without which nothing is acknowledged.
     pub audit: Arc<dyn AuditLog>,
@@ -83,7 +83,7 @@ pub struct Committed {
     pub index: u64,
     /// Members whose log was known to hold it when the answer was given.
     pub holders: usize,
-    /// From the asking to the commit, as measured by the node that was asked.
+    /// Time from the asking to the commit, as measured by the node that was asked.
     pub took: Duration,
 }
 
@@ -287,8 +287,8 @@ impl<W: World> Consensus<W> {
     }
 
     /// Members that hold the entry. A quorum has it in any case; the other members of one site follow within a
-    /// millisecond, and are waited for while nobody else waits. Only the leader knows; its answer to a forwarded batch
-    /// says it too.
+    /// millisecond, and are waited for while no other write waits. Only the leader knows; its answer to a forwarded
+    /// batch says it too.
     async fn holders(&self, proposed: &Proposed) -> usize {
         let raft = &self.inner.raft;
         if !raft.is_leader() || !self.inner.proposer.is_idle() {
@@ -339,7 +339,7 @@ impl<W: World> Consensus<W> {
             if Instant::now() + RETRY_PAUSE >= deadline {
                 return Err(error);
             }
-            // An election ends within a second or two; whoever has a deadline beyond it should not see it.
+            // An election ends within a second or two; a caller with a deadline beyond it should not see it.
             let pause = Instant::now() + RETRY_PAUSE;
             let _ = timeout_at(pause, self.inner.raft.leader_is_not(leader)).await;
         }

@@ -16,11 +16,11 @@ use crate::feed::FeedHub;
 use crate::neighbours::Watching;
 use crate::world::World;
 
-/// Between two reports: below what a person sees as a delay.
+/// Pause between two reports: below what a person sees as a delay.
 const SPACING: Duration = Duration::from_millis(50);
-/// Ages of laggards are reported anew at least so often.
+/// Longest time until ages of laggards are reported anew.
 const REFRESH: Duration = Duration::from_secs(1);
-/// A watch that nobody ends, ends: its caller asks again.
+/// Longest watch: at its end the caller asks again.
 const WATCH_MAX: Duration = Duration::from_secs(3_600);
 /// Laggards in one report.
 const LAGGARDS_MAX: usize = 100;
@@ -97,8 +97,8 @@ impl<W: World> ContainmentWatch<W> {
         }
     }
 
-    /// Records that the revocation has reached the verifiers it was to reach. Nobody waits for the record: the progress
-    /// was proven before.
+    /// Records that the revocation has reached the verifiers it was to reach. The record is not waited for: the
+    /// progress was proven before.
     fn record_completion(&self, progress: &AppliedProgress) {
         let at = self.consensus.world().wall();
         let mut record = Record::new(Event::RevocationCompleted, Outcome::Success, at.0)

@@ -7,7 +7,7 @@ use hessra_proto::status::{Failure, Reason};
 
 use crate::status::StopReason;
 
-/// Why consensus could not be started.
+/// Error of consensus that could not be started.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum StartError {
@@ -21,26 +21,26 @@ pub enum StartError {
     Storage(String),
 }
 
-/// Why a write was not acknowledged.
+/// Error of a write that was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum WriteError {
-    /// Certainly not written.
+    /// Full lane, or no room: certainly not written.
     #[error("too many writes are waiting")]
     Overloaded,
-    /// Certainly not written. It may be tried at the leader, with the same request ids.
+    /// No leader: certainly not written. The write may be tried at the leader, with the same request ids.
     #[error("no leader is known, so nothing was written")]
     NoLeader,
-    /// May be written now, later, or never.
+    /// Unknown outcome: the write may be in the log now, later, or never.
     #[error("the cluster did not confirm the write in time: its outcome is unknown")]
     Unknown,
-    /// Certainly not written.
+    /// Leader that takes no writes: certainly not written.
     #[error("the leader takes no writes: {0}")]
     NoRoom(String),
-    /// Certainly not written.
+    /// Audit that takes no record: certainly not written.
     #[error("nothing was written: {0}")]
     Unaudited(AuditError),
-    /// Written, and the answer held back.
+    /// Committed write whose answer is held back.
     #[error("the write is committed, but its audit record is not on this node's disk: {0}")]
     CommittedUnaudited(AuditError),
     #[error("consensus has stopped on this node: {0}")]
@@ -74,7 +74,7 @@ impl From<WriteError> for Failure {
     }
 }
 
-/// No record can be written now, and so nothing that needs one is done.
+/// Error of an audit record that cannot be written now; nothing that needs one is done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum AuditError {
@@ -95,7 +95,7 @@ impl From<AuditError> for Failure {
     }
 }
 
-/// Why a linearizable answer cannot be given.
+/// Error of a linearizable answer that cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ReadError {

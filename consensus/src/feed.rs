@@ -14,7 +14,7 @@
 //! | [`subscribers`] | which verifier holds what, here and at the other members |
 //!
 //! A node that is cut off from its quorum goes quiet: nothing here moves the instant in a checkpoint but a confirmation.
-//! How messages are carried is the business of the node.
+//! The node carries the messages.
 
 mod connection;
 mod frames;
@@ -29,8 +29,8 @@ pub use subscribers::Subscribers;
 
 /// Signs the bytes of checkpoints with the cluster's active feed key.
 pub trait CheckpointSigner: Send + Sync + 'static {
-    /// Key id and Ed25519 signature, for somebody who believes the keys that are `known`: by the active key where it is
-    /// one of them, else by an older one that is, where there is one.
+    /// Key id and Ed25519 signature, for a verifier that believes the keys that are `known`: by the active key where it
+    /// is one of them, else by an older one that is, where there is one.
     ///
     /// # Errors
     /// No feed key is active, or it cannot be unsealed.
@@ -41,7 +41,7 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     ) -> Result<(u32, [u8; 64]), SigningError>;
 }
 
-/// Why nothing was signed.
+/// Error of a signature that was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SigningError {
@@ -51,7 +51,7 @@ pub enum SigningError {
     Sealed(String),
 }
 
-/// Why nothing can be served yet.
+/// Reason for which nothing can be served yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum NotServing {
@@ -64,9 +64,9 @@ pub enum NotServing {
 /// Promises to verifiers, and limits of what they may cost.
 #[derive(Clone, Debug)]
 pub struct FeedSettings {
-    /// Between heartbeats, 0.25 to 10 s. Default 1 s.
+    /// Interval between heartbeats, 0.25 to 10 s. Default 1 s.
     pub heartbeat: Duration,
-    /// How long a verifier may rely on a heartbeat. Default 5 s: four may be missed.
+    /// Time for which a verifier may rely on a heartbeat. Default 5 s: four may be missed.
     pub fresh_for: Duration,
     /// Verifiers connected to this node; more are sent elsewhere. Default 20,000.
     pub subscribers_max: usize,
@@ -74,14 +74,14 @@ pub struct FeedSettings {
     pub frames_max: usize,
     /// Bytes of frames kept. Default 32 MiB.
     pub bytes_max: usize,
-    /// Under load, revisions of so many milliseconds share one frame and one signature. Default 5 ms.
+    /// Time within which, under load, revisions share one frame and one signature. Default 5 ms.
     pub coalesce: Duration,
-    /// A stream must say hello within. Default 10 s.
+    /// Time within which a stream must say hello. Default 10 s.
     pub hello_within: Duration,
-    /// A subscriber that takes nothing for so long is told to resume. Default 30 s.
+    /// Time after which a subscriber that takes nothing is told to resume. Default 30 s.
     pub slow_after: Duration,
-    /// A verifier that is gone for so long is not waited for any more. Default 10 min: it has been failing closed for
-    /// all of that time but the first seconds.
+    /// Time after which a verifier that is gone is not waited for any more. Default 10 min: it has been failing closed
+    /// for all of that time but the first seconds.
     pub forget_after: Duration,
 }
 

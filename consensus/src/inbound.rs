@@ -37,8 +37,8 @@ pub struct Inbound<W: World> {
 }
 
 impl<W: World> Inbound<W> {
-    /// Over the parts of this node. `founders`: ids of the first members in its configuration; none on a node that waits
-    /// to be added.
+    /// Makes the answering side over the parts of this node. `founders`: ids of the first members in its configuration;
+    /// none on a node that waits to be added.
     #[must_use]
     pub fn new(consensus: Consensus<W>, inspector: Inspector<W>, founders: BTreeSet<u64>) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl<W: World> Inbound<W> {
         installed.map_err(|fatal| stopped(RaftError::Fatal(fatal)))
     }
 
-    /// May this sender forward a batch of so many commands? Asked before they are read.
+    /// Checks that this sender may forward a batch of so many commands. Asked before they are read.
     ///
     /// # Errors
     /// The sender is no member, or the batch is too large.

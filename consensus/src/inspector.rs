@@ -36,7 +36,7 @@ pub struct Inspector<W: World> {
 }
 
 impl<W: World> Inspector<W> {
-    /// Over the parts of this node.
+    /// Makes an inspector over the parts of this node.
     #[must_use]
     pub fn new(consensus: Consensus<W>, feed: FeedHub<W>, facts: Arc<dyn NodeFacts>) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl<W: World> Inspector<W> {
         consensus.unwrap_or_else(|| self.facts.readiness())
     }
 
-    /// Why this node should not serve, as far as consensus is concerned. For `/readyz` too.
+    /// Reason for which this node should not serve, as far as consensus is concerned. For `/readyz` too.
     #[must_use]
     pub fn not_ready(&self, status: &RaftStatus) -> Option<NodeState> {
         let fresh = self

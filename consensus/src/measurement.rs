@@ -14,13 +14,13 @@ pub enum Measurement {
     ProposalRefused(Lane),
     /// Commands that became one log entry.
     ProposalSize(usize),
-    /// This node appends an entry of so many commands as the leader.
+    /// Commands in an entry that this node appends as the leader.
     EntryProposed(usize),
-    /// From taking a write to its commit and application on this node.
+    /// Time from taking a write to its commit and application on this node.
     CommitTook(Duration),
-    /// From the beginning of a confirmation of the quorum to its outcome.
+    /// Time from the beginning of a confirmation of the quorum to its outcome.
     ConfirmationTook(Duration),
-    /// From sending entries to one member until its answer.
+    /// Time from sending entries to one member until its answer.
     AppendTook(Duration),
     /// A heartbeat of the feed was sent, or could not be confirmed.
     Heartbeat(HeartbeatOutcome),
@@ -36,7 +36,7 @@ pub enum Measurement {
     FeedForkAlarm,
     /// Another member holds another state at an equal revision.
     ReplicaAlarm,
-    /// From publishing a revision to a verifier's acknowledgement.
+    /// Time from publishing a revision to a verifier's acknowledgement.
     PropagationTook(Duration),
     /// Verifiers connected here.
     Subscribers(usize),
@@ -44,12 +44,12 @@ pub enum Measurement {
     StaleSubscribers(usize),
 }
 
-/// Which queue a write waits in.
+/// Queue that a write waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Reserved for what makes something denied.
+    /// Queue that is reserved for what makes something denied.
     Revocations,
-    /// Everything else.
+    /// Queue of everything else.
     Others,
 }
 
@@ -64,7 +64,7 @@ impl Lane {
     }
 }
 
-/// Whether a heartbeat reached the frames.
+/// Outcome of a heartbeat: whether it reached the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum HeartbeatOutcome {
@@ -83,7 +83,7 @@ impl HeartbeatOutcome {
     }
 }
 
-/// How much of the rules a snapshot has.
+/// Part of the rules that a snapshot has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum SnapshotMode {

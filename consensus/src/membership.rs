@@ -22,7 +22,7 @@ pub enum Change {
     TransferTo(u64),
 }
 
-/// Why the members are as they were. Each variant with a text is a sentence that ends with what to do.
+/// Error of a change of the members. Each variant with a text is a sentence that ends with what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ChangeError {
@@ -36,10 +36,10 @@ pub enum ChangeError {
     Conflict(String),
     #[error("{0}")]
     QuorumLost(String),
-    /// May have happened, in part.
+    /// Change that may have happened, in part.
     #[error("{0}")]
     Unavailable(String),
-    /// Before the change: nothing was done. After it: it was done, and the answer is held back.
+    /// Missing audit record. Before the change: nothing was done. After it: it was done, and the answer is held back.
     #[error(transparent)]
     Unaudited(#[from] AuditError),
 }
@@ -60,7 +60,7 @@ impl From<ChangeError> for Failure {
 }
 
 impl From<Failure> for ChangeError {
-    /// As the leader said it to another member.
+    /// Error of a change that the leader refused to another member.
     fn from(failure: Failure) -> Self {
         let Failure {
             reason, message, ..

@@ -1,6 +1,6 @@
 //! Reports of the other members: of themselves, and of the verifiers connected to them.
 //!
-//! Every member asks every other once a second, and ten times a second while somebody watches a revocation being
+//! Every member asks every other once a second, and ten times a second while a caller watches a revocation being
 //! applied. The last report of a member is kept when it falls silent, so that its verifiers are not forgotten with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,9 +20,9 @@ use crate::peers::{Peer, Peers as _};
 use crate::raft::RaftHandle;
 use crate::world::World;
 
-/// Between two rounds of asking.
+/// Pause between two rounds of asking.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The same while somebody watches a revocation being applied.
+/// Pause while a caller watches a revocation being applied.
 const INTERVAL_WATCHED: Duration = Duration::from_millis(100);
 /// A member that does not answer for so long is shown as unreachable.
 const INSPECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -30,15 +30,15 @@ const INSPECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// The last report of one member.
 #[derive(Clone, Debug)]
 pub struct Neighbour {
-    /// Of itself.
+    /// Status of the member itself.
     pub status: NodeStatus,
-    /// Of its verifiers, with ages as of `heard`.
+    /// Verifiers of the member, with ages as of `heard`.
     pub verifiers: Arc<Vec<VerifierStatus>>,
     /// Members of the newest membership that it knows.
     pub members: BTreeSet<u64>,
     /// Log index of that membership.
     pub membership_index: u64,
-    /// When it arrived, on this node's clock.
+    /// Arrival of the report, on this node's clock.
     pub heard: Monotonic,
 }
 
@@ -110,7 +110,7 @@ impl<W: World> Neighbours<W> {
         self.table().clone()
     }
 
-    /// Was the member heard of within `bound`?
+    /// True when the member was heard of within `bound`.
     #[must_use]
     pub fn heard_within(&self, id: u64, bound: Duration) -> bool {
         let now = self.world.monotonic();

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Whether writes may go on. Cheap to clone; all clones are one.
+/// Switch that says whether writes may go on. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub(crate) struct WritePause(watch::Sender<bool>);
 
@@ -19,14 +19,14 @@ impl WritePause {
         let _ = self.0.subscribe().wait_for(|paused| !*paused).await;
     }
 
-    /// Writes wait for as long as the guard lives, however the hand-over ends.
+    /// Holds writes back for as long as the guard lives, however the hand-over ends.
     pub(crate) fn begin(&self) -> Paused {
         self.0.send_replace(true);
         Paused(self.clone())
     }
 }
 
-/// See [`WritePause::begin`].
+/// Guard of [`WritePause::begin`].
 #[must_use]
 pub(crate) struct Paused(WritePause);
 

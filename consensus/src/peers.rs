@@ -25,19 +25,19 @@ pub struct Peer {
     pub member: Member,
 }
 
-/// Why another member gave no answer that can be used.
+/// Error of a request to which another member gave no answer that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// It refused, or could not be reached: see the reason.
+    /// Refusal of the member, or failure to reach it: see the reason.
     #[error("{0}")]
     Failed(#[from] Failure),
     /// One message cannot carry all of these entries; the first `fitting` fit.
     #[error("the entries are too large for one message: {fitting} of them fit")]
     TooLarge {
-        /// At least 1.
+        /// Number of entries that fit, at least 1.
         fitting: u64,
     },
-    /// It answered, and runs another version: a sentence.
+    /// Answer of a member that runs another version: a sentence.
     #[error("{0}")]
     Unreadable(String),
 }
@@ -45,7 +45,7 @@ pub enum PeerError {
 /// A batch that the leader made durable for another member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proposed {
-    /// In the order of the commands.
+    /// Answers in the order of the commands.
     pub answers: Vec<Applied>,
     /// Log index of the entry.
     pub index: u64,
@@ -97,7 +97,7 @@ pub trait Peers<R: AsyncRuntime>: Send + Sync + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<u64, PeerError>> + Send;
 
-    /// Stand for election now.
+    /// Asks the member to stand for election now.
     fn stand(
         &self,
         to: &Peer,
@@ -112,7 +112,7 @@ pub trait Peers<R: AsyncRuntime>: Send + Sync + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<u64, PeerError>> + Send;
 
-    /// What the member says of itself, and of its verifiers when `verifiers` is set.
+    /// Report of the member on itself, and on its verifiers when `verifiers` is set.
     fn inspect(
         &self,
         to: &Peer,

@@ -40,7 +40,7 @@ const FORWARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Says why this node may not write as the leader now; `None` = it may. Asked before every entry: a full disk must be
 /// met by a refusal, before it is met by an error that stops the node.
 pub trait WriteGuard: Send + Sync + 'static {
-    /// A sentence.
+    /// Reason for which this node may not write now: a sentence.
     fn refusal(&self) -> Option<String>;
 }
 
@@ -170,7 +170,7 @@ struct Batcher<W: World> {
 /// The outcome of one try at a batch.
 enum Tried {
     Done(Proposed),
-    /// Worth another try; `sent` = it may have been written nevertheless.
+    /// Failure that is worth another try; `sent` = the batch may have been written nevertheless.
     Again {
         sent: bool,
     },
@@ -178,7 +178,7 @@ enum Tried {
 }
 
 impl<W: World> Batcher<W> {
-    /// Tries until there is an answer, or nobody waits for it any more.
+    /// Tries until there is an answer, or no caller waits for it any more.
     async fn deliver(&self, mut jobs: Vec<Job>) {
         let commands: usize = jobs.iter().map(|job| job.commands.len()).sum();
         self.world.measure(Measurement::ProposalSize(commands));
@@ -265,7 +265,7 @@ impl<W: World> Batcher<W> {
     }
 }
 
-/// For [`Plant::ForwardedAnswersShifted`].
+/// Shifts the answers, for [`Plant::ForwardedAnswersShifted`].
 fn shifted(mut proposed: Proposed) -> Proposed {
     if is_planted(Plant::ForwardedAnswersShifted) {
         proposed.answers.rotate_left(1);

@@ -13,10 +13,10 @@
 //! - it cannot hand leadership over: the chosen follower is asked to stand ([`change`]);
 //! - its election timer has one length for the life of a process: [`candidacy`] ends a split vote;
 //! - a leader that wants to send a snapshot to a follower of a higher term may stop for good
-//!   ([`StopReason::Deposed`](crate::StopReason::Deposed)): the process ends, and whoever runs it starts it again;
+//!   ([`StopReason::Deposed`](crate::StopReason::Deposed)): the process ends, and its supervisor starts it again;
 //! - one append to a follower may take one heartbeat interval, disk included, before it is tried again.
 //!
-//! It decides nothing about who may write.
+//! This module decides nothing about who may write.
 
 mod candidacy;
 mod change;
@@ -52,7 +52,7 @@ type Raft<W> = openraft::Raft<Types<<W as World>::Runtime>>;
 pub(crate) struct Written {
     /// Log index of the entry.
     pub(crate) index: u64,
-    /// In the order of its commands.
+    /// Answers in the order of the commands of the entry.
     pub(crate) answers: Vec<Applied>,
 }
 
@@ -133,7 +133,7 @@ impl<W: World> RaftHandle<W> {
         }
     }
 
-    /// Has this node neither voted nor a log: is it the first start on an empty data directory?
+    /// True when this node has neither voted nor a log: when this is the first start on an empty data directory.
     ///
     /// # Errors
     /// When consensus has stopped.
@@ -144,7 +144,7 @@ impl<W: World> RaftHandle<W> {
             .map_err(|fatal| StopReason::of(&fatal))
     }
 
-    /// Who this node is.
+    /// Identity of this node.
     #[must_use]
     pub fn identity(&self) -> &NodeIdentity {
         &self.identity
@@ -168,7 +168,7 @@ impl<W: World> RaftHandle<W> {
         self.published.clone()
     }
 
-    /// What was answered before, as of the newest entry applied here.
+    /// Answers given before, as of the newest entry applied here.
     #[must_use]
     pub fn remembered(&self) -> &Arc<dyn Remembered> {
         &self.remembered
@@ -196,7 +196,7 @@ impl<W: World> RaftHandle<W> {
             .map_err(stopped)
     }
 
-    /// Who leads and how far this node is.
+    /// Status of this node: who leads, and how far it is.
     #[must_use]
     pub fn status(&self) -> RaftStatus {
         status(&self.raft.metrics().borrow(), self.applied_index())
@@ -221,7 +221,7 @@ impl<W: World> RaftHandle<W> {
         })
     }
 
-    /// Does this node believe that it leads? Only [`Self::confirm`] proves it.
+    /// True when this node believes that it leads. Only [`Self::confirm`] proves it.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
@@ -368,7 +368,7 @@ impl<W: World> RaftHandle<W> {
         Ok(())
     }
 
-    /// For [`Plant::AnswerBeforeCommit`]: the answers as this node expects them, while the entry is still on its way.
+    /// Answers as this node expects them, while the entry is still on its way: for [`Plant::AnswerBeforeCommit`].
     fn predicted(&self, proposal: Proposal) -> Written {
         let now = self.remembered.image().machine;
         let mut machine = hessra_state::Machine::from_records(now.records()).unwrap_or_default();

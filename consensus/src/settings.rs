@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Between two tries during an election: a third of the shortest one.
+/// Pause between two tries during an election: a third of the shortest one.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Limits and bounds of writing and reading.

@@ -9,7 +9,7 @@ use openraft::{AnyError, ServerState, StorageError, StorageIOError};
 /// openraft's own view of itself.
 pub(crate) type Metrics = openraft::RaftMetrics<u64, Member>;
 
-/// Who leads and how far this node is, as it sees it.
+/// Status of this node as it sees it: who leads, and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct RaftStatus {
@@ -20,11 +20,11 @@ pub struct RaftStatus {
     pub last_index: u64,
     pub applied_index: u64,
     pub snapshot_index: u64,
-    /// Why consensus stopped, when it did.
+    /// Reason for which consensus stopped, when it did.
     pub stopped: Option<StopReason>,
 }
 
-/// Why consensus has stopped on a node for good. The process must end; whoever runs it starts it again.
+/// Reason for which consensus has stopped on a node for good. The process must end; its supervisor starts it again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
     /// openraft 0.9 stops a leader that wants to send a snapshot to a follower whose replication task has just learned
@@ -56,7 +56,7 @@ impl StopReason {
     }
 }
 
-/// What a member is doing.
+/// Role of a member in consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Role {
@@ -68,7 +68,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As `status` prints it.
+    /// Word for the role, as `status` prints it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,13 +93,13 @@ pub struct Members {
 }
 
 impl Members {
-    /// Does `id` vote?
+    /// True when `id` votes.
     #[must_use]
     pub fn is_voter(&self, id: u64) -> bool {
         self.voters.iter().any(|set| set.contains(&id))
     }
 
-    /// Would the members for which `alive` is true be a quorum of every voter set?
+    /// True when the members for which `alive` is true would be a quorum of every voter set.
     pub fn has_quorum(&self, alive: impl Fn(u64) -> bool) -> bool {
         !self.voters.is_empty()
             && self
@@ -108,7 +108,7 @@ impl Members {
                 .all(|set| set.iter().filter(|id| alive(**id)).count() * 2 > set.len())
     }
 
-    /// Is a change of voters under way?
+    /// True while a change of voters is under way.
     #[must_use]
     pub fn is_changing(&self) -> bool {
         self.voters.len() > 1

@@ -11,7 +11,7 @@ use hessra_revocation::{Monotonic, UnixMillis};
 use crate::measurement::Measurement;
 use crate::peers::Peers;
 
-/// What consensus is given by the process that it runs in. Cheap to clone; all clones are one.
+/// World that consensus is given by the process that it runs in. Cheap to clone; all clones are one.
 pub trait World: Clone + Send + Sync + 'static {
     /// Runs tasks and draws openraft's random numbers.
     type Runtime: AsyncRuntime;

@@ -62,19 +62,19 @@ states! {
     DiskLow = "disk_low";
     /// Audit records cannot be written.
     AuditFailing = "audit_failing";
-    /// Does not answer the node that was asked.
+    /// Gives no answer to the node that was asked.
     Unreachable = "unreachable";
 }
 
 impl NodeState {
-    /// From the stable word. Total: an unknown one is [`NodeState::Other`].
+    /// State of a stable word. Total: an unknown one is [`NodeState::Other`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let known = Self::ALL.iter().find(|state| state.as_str() == text);
         known.cloned().unwrap_or_else(|| Self::Other(text.into()))
     }
 
-    /// Does the node serve everything?
+    /// True when the node serves everything.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         *self == Self::Ready
@@ -87,7 +87,7 @@ impl fmt::Display for NodeState {
     }
 }
 
-/// For the field `state` of the message.
+/// State as its stable word, for the field `state` of the message.
 impl From<NodeState> for String {
     fn from(state: NodeState) -> Self {
         state.as_str().to_owned()
@@ -101,7 +101,7 @@ impl NodeStatus {
         NodeState::parse(&self.state)
     }
 
-    /// Does the node serve everything? The words alone: whether it could be reached is the field `reachable`.
+    /// True when the node serves everything. The words alone: whether it could be reached is the field `reachable`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.node_state().is_ready()

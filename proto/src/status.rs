@@ -93,7 +93,7 @@ reasons! {
 }
 
 impl Reason {
-    /// From the stable string; `None` for one of a newer node.
+    /// Reason of a stable string; `None` for one of a newer node.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL

@@ -17,7 +17,7 @@ pub(crate) const VERSION: u8 = 1;
 /// rests on, on its monotonic and its wall clock. A node cut off from its quorum cannot move them, whatever it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Always 1; another is refused as made by a newer cluster.
+    /// Version, always 1; another is refused as made by a newer cluster.
     pub version: u8,
     /// Id of the feed.
     pub feed_id: FeedId,

@@ -127,7 +127,7 @@ pub enum IdentityError {
         "an identity cannot be empty: write segments joined by `:`, such as `urn:hessra:alice`"
     )]
     Empty,
-    /// Above [`IDENTITY_BYTES_MAX`].
+    /// Text above [`IDENTITY_BYTES_MAX`].
     #[error(
         "an identity has at most {IDENTITY_BYTES_MAX} bytes, this one has {length}: shorten its segments"
     )]
@@ -135,7 +135,7 @@ pub enum IdentityError {
         /// Bytes of the text.
         length: usize,
     },
-    /// Above [`SEGMENTS_MAX`].
+    /// Path above [`SEGMENTS_MAX`].
     #[error(
         "an identity has at most {SEGMENTS_MAX} segments, this one has {count}: use fewer levels"
     )]

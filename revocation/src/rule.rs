@@ -98,17 +98,17 @@ impl fmt::Display for Target {
 /// Kind of a rule. Numbers are wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleKind {
-    /// See [`Target::Token`].
+    /// Kind of [`Target::Token`].
     Token,
-    /// See [`Target::Subtree`].
+    /// Kind of [`Target::Subtree`].
     Subtree,
-    /// See [`Target::Exact`].
+    /// Kind of [`Target::Exact`].
     Exact,
-    /// See [`Target::Key`]; also the key of a third-party block.
+    /// Kind of [`Target::Key`]; also the key of a third-party block.
     Key,
-    /// See [`Target::Certificate`].
+    /// Kind of [`Target::Certificate`].
     Certificate,
-    /// See [`Target::Lock`].
+    /// Kind of [`Target::Lock`].
     Lock,
     /// Kind that a newer cluster made: it denies everything and asks for an upgrade.
     Unknown(u8),
@@ -129,7 +129,7 @@ impl RuleKind {
         }
     }
 
-    /// From the wire number. Total: a number without a name is [`RuleKind::Unknown`].
+    /// Kind of a wire number. Total: a number without a name is [`RuleKind::Unknown`].
     #[must_use]
     pub fn from_number(number: u8) -> Self {
         match number {

@@ -171,7 +171,7 @@ impl View {
     }
 }
 
-/// Here and not beside the struct, which need not know what a view is.
+/// Statement about a view: here and not beside the struct, which need not know what a view is.
 impl Checkpoint {
     /// Makes the statement about a view.
     #[must_use]
@@ -220,7 +220,7 @@ pub fn keys_from_bytes(bytes: &[u8]) -> Result<BTreeMap<u32, PublicKeyRecord>, D
     Ok(keys)
 }
 
-/// Why an entry or a snapshot was not applied; the view is as it was.
+/// Error of an entry or a snapshot that was not applied; the view is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ViewError {
     /// A revision is missing, or came twice.

@@ -1,6 +1,6 @@
 //! Records of a log entry: the same on every node, because the entry and its answers are.
 //!
-//! A record's id is its place in the log, so one change has one id in the chains of all nodes, and whoever reads several
+//! A record's id is its place in the log, so one change has one id in the chains of all nodes, and a reader of several
 //! chains can tell. What only the node that was asked knows (certificate, address) it adds to its own copy. A retry has
 //! no record of its own: one request has one effect.
 
@@ -119,7 +119,7 @@ pub fn members(
         .collect()
 }
 
-/// Who the members are, and which of them vote.
+/// Members by id, and whether each of them votes.
 #[must_use]
 pub fn membership(membership: &Membership) -> BTreeMap<u64, bool> {
     let voters: Vec<u64> = membership.voter_ids().collect();
@@ -221,7 +221,7 @@ fn lifted(stamped: &Stamped, lift: &Lift, answer: Option<&Applied>, state: &Stat
         .with("why", lift.reason.clone())
 }
 
-/// What waits for a second person, and under which name.
+/// Record of an action that waits for a second person, and of the name under which it waits.
 fn asked(
     stamped: &Stamped,
     action: &PendingAction,

@@ -26,7 +26,7 @@ use crate::world::World;
 const ENTRIES_MAX: u64 = 1_024;
 /// Requests whose repetition is recognized.
 const SEEN_MAX: usize = 100_000;
-/// Between two tries when nothing can be written.
+/// Pause between two tries when nothing can be written.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Reads the log into the chain of this node.

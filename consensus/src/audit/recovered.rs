@@ -1,4 +1,4 @@
-//! How far the replicated log is in a chain of audit records, read from the records themselves.
+//! Progress of the replicated log in a chain of audit records, read from the records themselves.
 //!
 //! So after a crash the reading of the log goes on at the entry that was not wholly recorded, whatever the state machine
 //! had written, and an entry is recorded once.
@@ -19,16 +19,16 @@ const PROGRESS: &[Event] = &[
     Event::SnapshotRestored,
 ];
 
-/// How far the log is in the chain, and who the members are then.
+/// Progress of the log in the chain, and the members at that point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The first entry that is not.
+    /// First entry that is not in the chain.
     pub next: u64,
     /// Id, and whether it votes.
     pub members: BTreeMap<u64, bool>,
 }
 
-/// How far the log is in a chain that a process has found.
+/// Progress of the log in a chain that a process has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// The first entry that is not wholly in it, and the members then.
@@ -76,7 +76,7 @@ impl Recovered {
         }
     }
 
-    /// Everything before `index` is complete.
+    /// Notes that everything before `index` is complete.
     fn reach(&mut self, index: u64) {
         if index > self.progress.next {
             self.progress.next = index;

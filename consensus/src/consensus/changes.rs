@@ -107,7 +107,7 @@ impl<W: World> Consensus<W> {
         raft.change(change.clone(), &self.inner.pause).await
     }
 
-    /// Was the member heard of lately? This node always was.
+    /// True when the member was heard of lately. This node always was.
     #[must_use]
     pub fn is_alive(&self, id: u64) -> bool {
         id == self.inner.raft.identity().id

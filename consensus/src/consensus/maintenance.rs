@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// An interrupted change of the members is completed within about so long.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
-/// What has ended denies and permits nothing: how soon it is removed is a matter of space only.
+/// Pause between collections of what has ended: that denies and permits nothing, and is a matter of space only.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 impl<W: World> Consensus<W> {

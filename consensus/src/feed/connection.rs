@@ -18,7 +18,7 @@ pub(super) struct Connection {
     replaced: AtomicBool,
     /// Tick + 1 since which the transport has taken nothing; 0 = it waits for us.
     blocked_since: AtomicU64,
-    /// Given back when the stream ends or is evicted, whichever is first.
+    /// Permit of the stream, given back when it ends or is evicted, whichever is first.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -34,7 +34,7 @@ impl Connection {
         }
     }
 
-    /// Unlike any other stream's of this process.
+    /// Number of the stream, unlike that of any other of this process.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -79,7 +79,7 @@ impl Connection {
         );
     }
 
-    /// How long the transport has not taken what it was given.
+    /// Time for which the transport has not taken what it was given.
     pub(super) fn blocked_for(&self, now: Monotonic) -> Duration {
         let since = self.blocked_since.load(Ordering::Acquire).checked_sub(1);
         since.map_or(Duration::ZERO, |since| now.since(Monotonic(since)))

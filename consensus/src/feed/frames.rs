@@ -39,7 +39,7 @@ pub(super) struct FrameLog {
     state: Option<Arc<State>>,
     /// Rises when the publisher was made anew, which invalidates cursors.
     generation: u64,
-    /// When the newest confirmation began that this node's state had reached.
+    /// Beginning of the newest confirmation that this node's state had reached.
     confirmed: Option<Began>,
     /// Last checkpoint signed: many snapshots of one instant need one signature.
     signed: Option<(Revision, Option<Began>, SignedCheckpoint)>,
@@ -143,8 +143,8 @@ impl FrameLog {
         Ok(())
     }
 
-    /// After a snapshot of the state, more changes than a delta may have, or changes that nobody followed: subscribers
-    /// are caught up or told to resume, one by one.
+    /// Makes the publisher anew: after a snapshot of the state, more changes than a delta may have, or changes that
+    /// nobody followed. Subscribers are caught up or told to resume, one by one.
     fn restart(&mut self, head: Revision) {
         self.publisher = Publisher::new(head, self.settings.frames_max, self.settings.bytes_max);
         self.generation += 1;
@@ -184,8 +184,8 @@ impl FrameLog {
         Ok((checkpoint, statement.state_root))
     }
 
-    /// As [`Self::signed`], for somebody who believes only the keys that are `known`. What such a checkpoint brings
-    /// introduces the newer keys.
+    /// Checkpoint as of [`Self::signed`], for a verifier that believes only the keys that are `known`. What such a
+    /// checkpoint brings introduces the newer keys.
     pub(super) fn signed_for(
         &mut self,
         state: &State,
@@ -228,7 +228,7 @@ impl FrameLog {
             position.generation = self.generation;
             position.cursor = self.publisher.cursor(position.cursor.sent);
             if position.cursor.sent > self.publisher.head() {
-                // The state went to another history: a restore. Whoever holds the old one starts anew.
+                // The state went to another history: a restore. Subscribers with the old one start anew.
                 return Next::Reset(ResetReason::Restored);
             }
         }
@@ -261,7 +261,7 @@ impl FrameLog {
         }
     }
 
-    /// This node's root at a revision, and since when it is published. `None` = not published alone, or too long ago.
+    /// Root of this node at a revision, and since when it is published. `None` = not published alone, or too long ago.
     pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
         let revisions = |(revision, ..): &(Revision, Hash, Monotonic)| *revision;
         let at = self.roots.binary_search_by_key(&revision, revisions).ok()?;
@@ -281,13 +281,13 @@ pub(super) fn encode(event: Event) -> Bytes {
     Bytes::from(message.encode_to_vec())
 }
 
-/// Is there a key among the entries from a revision on?
+/// True when there is a key among the entries from a revision on.
 fn changes_keys(state: &State, from: Revision) -> bool {
     let keys = state.keys().values();
     keys.into_iter().any(|key| key.changed_at >= from)
 }
 
-/// Everything from a revision to a state, as one frame; `None` when it is not kept, or is more than a delta may have.
+/// Frame of everything from a revision to a state; `None` when it is not kept, or is more than a delta may have.
 pub(super) fn delta(
     state: &State,
     from: Revision,

@@ -27,7 +27,7 @@ use crate::measurement::{HeartbeatOutcome, Measurement};
 use crate::plant::{Plant, is_planted};
 use crate::world::{World, spawn_until};
 
-/// Between a heartbeat and one that was asked for: a storm of verifiers that connect costs twenty confirmations a
+/// Pause between a heartbeat and one that was asked for: a storm of verifiers that connect costs twenty confirmations a
 /// second, not one each.
 const BEAT_SPACING: Duration = Duration::from_millis(50);
 
@@ -45,7 +45,7 @@ struct Inner<W: World> {
     frames: Mutex<FrameLog>,
     /// Counts changes of the frames; subscribers wait for the next.
     changed: watch::Sender<u64>,
-    /// Somebody has just begun to follow and knows nothing fresh yet.
+    /// Signal that a verifier has just begun to follow and knows nothing fresh yet.
     beat_wanted: Notify,
     closing: CancellationToken,
     /// Members whose state differs from this node's at an equal revision, and where it did.
@@ -232,7 +232,7 @@ impl<W: World> FeedHub<W> {
         *known = differing;
     }
 
-    /// Records in the audit that somebody holds another history.
+    /// Records in the audit that a verifier or a member holds another history.
     pub(super) fn alarm(&self, whom: String, revision: Revision) {
         let consensus = &self.inner.consensus;
         let at = consensus.world().wall();
@@ -318,7 +318,7 @@ impl<W: World> FeedHub<W> {
         self.frames().next(position)
     }
 
-    /// This node's root at an acknowledged revision, and since when it is published. `None` = cannot be told.
+    /// Root of this node at an acknowledged revision, and since when it is published. `None` = cannot be told.
     pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
         self.frames().published(revision)
     }
@@ -329,21 +329,21 @@ impl<W: World> FeedHub<W> {
         self.frames().head()
     }
 
-    /// How long verifiers may rely on a checkpoint.
+    /// Time for which verifiers may rely on a checkpoint.
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
         self.inner.settings.fresh_for
     }
 }
 
-/// The feed keys that anybody still signs with are the newest: one that signs, one that will, and some that did.
+/// Newest feed keys, which are those that any node still signs with: one that signs, one that will, and some that did.
 fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
     let keys = state.view().feed_keys();
     let old = keys.len().saturating_sub(FEED_KEYS_MAX);
     keys.into_iter().skip(old).collect()
 }
 
-/// Which nodes hold another state than this one at a revision that this one has published.
+/// Nodes that hold another state than this one at a revision that this one has published.
 fn differing<'a>(
     statuses: impl Iterator<Item = &'a NodeStatus>,
     published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,

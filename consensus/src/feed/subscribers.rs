@@ -59,7 +59,7 @@ struct Entry {
     observer: bool,
 }
 
-/// A verifier id that belongs to somebody else.
+/// Error of a verifier id that is in use with another certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the verifier id is in use with another certificate. Give this verifier an id of its own")]
 pub struct Taken;

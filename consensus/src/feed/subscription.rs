@@ -236,7 +236,7 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         self.reset(reason)
     }
 
-    /// Everything that the verifier missed, in one delta; a heartbeat when it is up to date.
+    /// Delta of everything that the verifier missed; a heartbeat when it is up to date.
     fn first_delta(&mut self, from: Revision, served: Served) -> Bytes {
         let Served {
             state,

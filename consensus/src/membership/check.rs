@@ -1,4 +1,4 @@
-//! May this change of the members begin? Pure: the situation is an argument.
+//! Check of a change of the members before it begins. Pure: the situation is an argument.
 
 use hessra_sled::Member;
 
@@ -9,17 +9,17 @@ use crate::status::Members;
 /// joint quorum does not wait for it.
 const PROMOTE_LAG_MAX: u64 = 1_000;
 
-/// What [`check`] must know of a running cluster.
+/// Facts of a running cluster that [`check`] must know.
 pub struct Situation<'a> {
     /// The members as of now.
     pub members: &'a Members,
     /// Entries that a member is behind the leader.
     pub lag: &'a dyn Fn(u64) -> u64,
-    /// Was the member heard of recently?
+    /// True when the member was heard of recently.
     pub alive: &'a dyn Fn(u64) -> bool,
 }
 
-/// May this change begin?
+/// Checks that this change may begin.
 ///
 /// # Errors
 /// A sentence that names the member, and ends with what to do.

@@ -34,7 +34,7 @@ pub(super) fn lane_of(commands: &[Stamped]) -> Lane {
     }
 }
 
-/// Where a write came from.
+/// Origin of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A caller of this node: the node looks for the leader until the deadline.
@@ -82,7 +82,7 @@ impl Queue {
     }
 }
 
-/// Both lanes.
+/// Queues of both lanes.
 pub(super) struct Queues {
     pub(super) revocations: Queue,
     pub(super) others: Queue,

@@ -17,7 +17,7 @@ use rand::Rng as _;
 /// The longest pause doubles so many times: where votes take longer than the pauses differ, they soon differ more.
 const DOUBLINGS_MAX: u32 = 3;
 
-/// What this node has learned as a candidate. One per process.
+/// Facts that this node has learned as a candidate. One per process.
 #[derive(Debug, Default)]
 pub(super) struct Candidacy {
     /// A voter has a longer log: it can win where this node cannot, and is disturbed by every further try.

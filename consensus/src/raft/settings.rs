@@ -1,4 +1,4 @@
-//! Timing and compaction of consensus, and who a node is.
+//! Timing and compaction of consensus, and the identity of a node.
 
 use std::time::Duration;
 
@@ -10,20 +10,21 @@ use crate::error::StartError;
 /// Timing and compaction. The defaults suit one site; members far apart want a longer heartbeat and election.
 #[derive(Clone, Debug)]
 pub struct RaftSettings {
-    /// Between heartbeats of the leader, and the longest one append to a follower may take, its disk included.
+    /// Interval between heartbeats of the leader, and the longest one append to a follower may take, its disk included.
     /// Default 150 ms.
     pub heartbeat: Duration,
-    /// A follower waits `election_max` (nobody may depose a leader sooner) plus a random time from `election_min` to
-    /// `election_max` after the last word of its leader before it stands. Default 450 ms.
+    /// Least random part of an election time-out. A follower waits `election_max` (nobody may depose a leader sooner)
+    /// plus a random time from `election_min` to `election_max` after the last word of its leader before it stands.
+    /// Default 450 ms.
     pub election_min: Duration,
-    /// See `election_min`. Default 750 ms: the longest failover stays below two seconds.
+    /// Greatest random part, see `election_min`. Default 750 ms: the longest failover stays below two seconds.
     pub election_max: Duration,
-    /// A snapshot is built after so many log entries. Default 20,000.
+    /// Log entries after which a snapshot is built. Default 20,000.
     pub snapshot_entries: u64,
-    /// So many entries below the snapshot are kept, so that a member that was away for a short time catches up by
-    /// log. Default 10,000.
+    /// Entries kept below the snapshot, so that a member that was away for a short time catches up by log. Default
+    /// 10,000.
     pub log_keep: u64,
-    /// Entries are purged so many at a time, so that purging never stalls an append. Default 1,000.
+    /// Entries purged at a time, so few that purging never stalls an append. Default 1,000.
     pub purge_batch: u64,
     /// Entries in one append to a follower. Default 128.
     pub append_entries_max: u64,
@@ -72,17 +73,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Who this node is, to its peers.
+/// Identity of this node, to its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentity {
-    /// Its number, 1 or more, for ever: a replaced node gets a new one.
+    /// Number of the node, 1 or more, for ever: a replaced node gets a new one.
     pub id: u64,
     /// Name of its cluster, as every member's configuration and certificate spell it.
     pub cluster: String,
 }
 
 impl NodeIdentity {
-    /// What every request between members carries: digest of the cluster's name, known before the first command.
+    /// Digest of the cluster's name, which every request between members carries; known before the first command.
     #[must_use]
     pub fn cluster_id(&self) -> [u8; 16] {
         let digest = Sha256::new()
@@ -94,7 +95,7 @@ impl NodeIdentity {
         id
     }
 
-    /// What the SAN of a member's certificate spells, and the author of its own commands.
+    /// URN that the SAN of a member's certificate spells, and the author of the member's own commands.
     #[must_use]
     pub fn urn(&self, id: u64) -> String {
         format!("urn:hessra:node:{}:{id}", self.cluster)

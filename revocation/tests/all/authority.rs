@@ -17,7 +17,7 @@ pub(crate) const FRESH_FOR_MS: u32 = 5_000;
 /// Id of the feed key that an authority starts with.
 pub(crate) const FEED_KEY: u32 = 9;
 
-/// Stands in for Ed25519: whoever knows the public key can sign. What is tested is what the protocol does with the
+/// Stands in for Ed25519: all who know the public key can sign. What is tested is what the protocol does with the
 /// answer, not the mathematics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StandIn;
@@ -49,7 +49,7 @@ pub(crate) fn public_key(id: u32) -> [u8; 32] {
 
 #[derive(Clone)]
 pub(crate) struct FeedNode {
-    /// By revision, from 0.
+    /// Views by revision, from 0.
     pub views: Vec<View>,
     pub history: History,
     pub node: u64,
@@ -58,7 +58,7 @@ pub(crate) struct FeedNode {
 }
 
 impl FeedNode {
-    /// At revision 1: the feed key.
+    /// Node at revision 1: the feed key.
     pub(crate) fn new() -> Self {
         let view = View::new(FEED, Epoch(1), SALT);
         let history = History::new(Revision(0), view.log.clone());

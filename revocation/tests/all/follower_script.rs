@@ -18,7 +18,7 @@ use crate::words::{self, Outcome, hex};
 
 #[derive(goldenscript::Command)]
 enum Command {
-    /// From now on the script is about this node: a copy of the present one when it is new.
+    /// Node that the script is about from now on: a copy of the present one when it is new.
     Node(String),
     /// The node is set back.
     Rewind(u64),
@@ -73,7 +73,7 @@ enum Command {
     },
     /// A heartbeat is on its way, and stays there.
     HoldHeartbeat,
-    /// It arrives.
+    /// Delivers the heartbeat that is on its way.
     Deliver,
     Reset {
         reason: String,
@@ -81,7 +81,7 @@ enum Command {
     },
     Disconnect,
     Malformed,
-    /// Does the verifier deny this name?
+    /// Asks whether the verifier denies this name.
     Denies(String),
     /// Shows the verifier's knowledge.
     Status,

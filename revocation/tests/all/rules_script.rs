@@ -14,7 +14,7 @@ use crate::words::{self, Outcome, hex};
 enum Command {
     /// Reads a name and shows its parts.
     Name(String),
-    /// Does a rule about the first name cover the second?
+    /// Asks whether a rule about the first name covers the second.
     Covers(String, String),
     /// Puts a rule.
     Put {

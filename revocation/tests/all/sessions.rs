@@ -13,14 +13,14 @@ use crate::words;
 
 #[derive(Clone, Copy, Debug)]
 enum Deed {
-    /// So many revocations, published as one frame.
+    /// Publishes so many revocations as one frame.
     Revoke(u8),
     Heartbeat,
     /// The node forgets all but so many entries.
     Keep(u8),
-    /// So many messages arrive.
+    /// Delivers so many messages.
     Arrive(u8),
-    /// The connection is cut, with whatever is on its way.
+    /// The connection is cut, with all that is on its way.
     Cut,
     Connect,
     /// The verifier is started again.

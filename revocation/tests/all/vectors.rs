@@ -189,7 +189,7 @@ fn bytes(value: &Value) -> Vec<u8> {
     unhex(value.as_str().unwrap()).unwrap()
 }
 
-/// As another language would: from the text of the file alone.
+/// Outcome as another language would find it: from the text of the file alone.
 fn outcome(salt: FeedSalt, case: &Value) -> String {
     let mut set = RevocationSet::new(salt);
     list(case, "rules")

@@ -1,4 +1,4 @@
-//! From a record to its line and back.
+//! Chaining: from a record to its line and back.
 //!
 //! `hash` is the last field, and is SHA-256 over [`DOMAIN`] and the bytes of the line before `,"hash":`. So a verifier
 //! in any language needs no canonical JSON: it cuts the line and hashes what is there. `prev` lies within, so every hash
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::Record;
 
-/// Nothing else that is hashed or signed begins like this.
+/// Domain of the hash: nothing else that is hashed or signed begins like this.
 pub const DOMAIN: &[u8] = b"hessra audit record v1\n";
 /// Longest line in bytes, its line feed included: all texts of a record at their bounds, escaped.
 pub const LINE_BYTES_MAX: usize = 256 * 1024;
@@ -23,14 +23,14 @@ const HEX: usize = 64;
 /// The last record of a chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Its place; 0 = there is none yet.
+    /// Place of the record; 0 = there is none yet.
     pub seq: u64,
-    /// Its hash; zeros when there is none yet.
+    /// Hash of the record; zeros when there is none yet.
     pub hash: [u8; 32],
 }
 
 impl Head {
-    /// Of a chain without records.
+    /// Head of a chain without records.
     pub const START: Self = Self {
         seq: 0,
         hash: [0; 32],
@@ -57,7 +57,7 @@ pub struct Line {
     pub head: Head,
 }
 
-/// Why a line is none.
+/// Error of a line that is no audit record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum BadLine {
@@ -82,7 +82,7 @@ pub fn seal(record: &mut Record, head: &Head) -> (String, Head) {
     (line, head)
 }
 
-/// As [`seal`], at the end of what is there already.
+/// Seals as [`seal`] does, at the end of what is there already.
 pub fn seal_into(record: &mut Record, head: &Head, lines: &mut Vec<u8>) -> Head {
     record.make_safe();
     record.seq = head.seq + 1;
@@ -123,7 +123,7 @@ pub fn open(line: &str) -> Result<Line, BadLine> {
     Ok(Line { record, head })
 }
 
-/// What is hashed, and the hash that the line names.
+/// Part of a line that is hashed, and the hash that the line names.
 fn cut(line: &str) -> Option<(&str, [u8; 32])> {
     let rest = line.strip_suffix(END)?;
     let at = rest.len().checked_sub(HEX)?;

@@ -1,4 +1,4 @@
-//! A signature over the head of a chain: whoever can write files, but not sign, cannot make another past.
+//! A signature over the head of a chain: an intruder who can write files, but not sign, cannot make another past.
 //!
 //! A checkpoint is a record `audit.checkpoint`. It signs the head before itself, with the key of purpose *audit* that is
 //! active, and says which key. Between two checkpoints a chain is as good as the disk it is on; the bound is in
@@ -32,16 +32,16 @@ pub struct CheckpointKey {
     pub public_key: [u8; 32],
 }
 
-/// What a checkpoint's signature says.
+/// Result of a check of a checkpoint's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
-    /// There is none.
+    /// No signature.
     No,
-    /// It is right.
+    /// Right signature.
     Yes,
-    /// By a key that was not given: it can be neither believed nor refused.
+    /// Signature by a key that was not given: it can be neither believed nor refused.
     UnknownKey(u32),
-    /// It is wrong.
+    /// Wrong signature.
     Wrong(u32),
 }
 

@@ -1,4 +1,4 @@
-//! Which records somebody asked for: `event=authz.denied actor.subject=urn:hessra:alice since=2026-03-14T00:00:00.000Z`.
+//! Filter of records by conditions: `event=authz.denied actor.subject=urn:hessra:alice since=2026-03-14T00:00:00.000Z`.
 //!
 //! A condition is a field, `=` or `!=`, and a value; all conditions must hold. A field is a path with dots, as in the
 //! JSON. A value with `*` at its end is a prefix. `target.token_ids` holds when one of its items does. `since` and
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Conditions of one question.
 pub const CONDITIONS_MAX: usize = 16;
 
-/// Why a text is no condition.
+/// Error of a text that is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum FilterError {
@@ -80,7 +80,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From conditions as people write them.
+    /// Reads conditions as people write them.
     ///
     /// # Errors
     /// See [`FilterError`].
@@ -97,7 +97,7 @@ impl Filter {
         Ok(Self { conditions })
     }
 
-    /// Is this record meant?
+    /// True when this record is meant.
     #[must_use]
     pub fn matches(&self, record: &Value) -> bool {
         self.conditions

@@ -1,4 +1,4 @@
-//! What an audit record is, how records are chained, and how a chain is verified.
+//! Audit records: their form, how they are chained, and how a chain is verified.
 //!
 //! ```text
 //! {"v":1,"seq":7,…,"prev":"5d0c…","hash":"91ab…"}   one JSON object per line
@@ -13,7 +13,7 @@
 //! | [`chain`] | from a record to its line and back |
 //! | [`walk`] | walks lines, names the first that is wrong |
 //! | [`checkpoint`] | a signature over the head of a chain |
-//! | [`filter`] | which records somebody asked for |
+//! | [`filter`] | the records that a question is about |
 //! | [`ocsf`] | the same record in the Open Cybersecurity Schema Framework |
 //!
 //! The node writes with it and the command line verifies with it, offline. Nothing here reads a file or a clock: lines

@@ -9,7 +9,8 @@
 //! | alarms | Detection Finding (2004) |
 //! | the audit's own records | Event Log Activity (1008) |
 //!
-//! What has no place of its own there is in `unmapped`, the hash among it, so that an event leads back to its record.
+//! Fields without a place of their own are in `unmapped`, the hash among them, so that an event leads back to its
+//! record.
 
 use serde_json::{Map, Value, json};
 

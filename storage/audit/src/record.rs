@@ -20,7 +20,7 @@ pub const TOKEN_IDS_MAX: usize = 64;
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $class:ident;)+) => {
-        /// What happened. Few, dotted, stable.
+        /// Kind of event: what happened. Few, dotted, stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Event { $($(#[doc = $doc])+ $name,)+ }
 
@@ -28,19 +28,19 @@ macro_rules! events {
             /// Every event.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// As records spell it.
+            /// Spelling in records.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
             }
 
-            /// What kind of thing it is about.
+            /// Class of the event.
             #[must_use]
             pub fn class(self) -> Class {
                 match self { $(Self::$name => Class::$class,)+ }
             }
 
-            /// From its spelling; `None` for one that a newer node wrote.
+            /// Reads a spelling; `None` for one that a newer node wrote.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|event| event.as_str() == text)
@@ -49,16 +49,16 @@ macro_rules! events {
     };
 }
 
-/// What an event is about; decides the class of its OCSF form.
+/// Class of events; decides the class of their OCSF form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Somebody proved, or failed to prove, who they are.
+    /// A caller proved, or failed to prove, its identity.
     Authentication,
-    /// Somebody got, or did not get, a right.
+    /// A caller got, or did not get, a right.
     Authorization,
     /// An operator changed what the cluster holds.
     Administration,
-    /// Somebody read the audit.
+    /// A caller read the audit.
     Reading,
     /// The node noticed something that people must look at.
     Alarm,
@@ -79,11 +79,11 @@ events! {
     AccessDenied = "access.denied", Authorization;
     /// A cluster began.
     ClusterInitialized = "cluster.initialized", Administration;
-    /// Something was revoked.
+    /// Targets were revoked.
     RevocationCreated = "revocation.created", Administration;
     /// A revocation was lifted.
     RevocationLifted = "revocation.lifted", Administration;
-    /// A revocation is proven applied at the verifiers that somebody waited for.
+    /// A revocation is proven applied at the verifiers that a caller waited for.
     RevocationCompleted = "revocation.completed", Administration;
     /// A key was published before it signs.
     KeyPrepared = "key.prepared", Administration;
@@ -91,15 +91,15 @@ events! {
     KeyActivated = "key.activated", Administration;
     /// A key signs no more.
     KeyRetired = "key.retired", Administration;
-    /// Whatever a key signed is denied.
+    /// A key was revoked: all that it signed is denied.
     KeyRevoked = "key.revoked", Administration;
     /// Private halves were sealed under another key-encryption key.
     KeysRewrapped = "keys.rewrapped", Administration;
-    /// Somebody asked for what needs a second person.
+    /// An operator asked for what needs a second person.
     ApprovalAsked = "approval.asked", Administration;
-    /// A second person approved it, and it was done.
+    /// A second person approved an action, and it was done.
     ApprovalGiven = "approval.given", Administration;
-    /// What was asked for will not be done.
+    /// A pending action was cancelled: it will not be done.
     ApprovalCancelled = "approval.cancelled", Administration;
     /// A policy stands.
     PolicyApplied = "policy.applied", Administration;
@@ -107,7 +107,7 @@ events! {
     MemberAdded = "member.added", Administration;
     /// A member was removed.
     MemberRemoved = "member.removed", Administration;
-    /// Somebody exported the audit.
+    /// The audit was exported.
     AuditExported = "audit.exported", Reading;
     /// A verifier or a member holds another history at an equal revision.
     FeedForkAlarm = "feed.fork_alarm", Alarm;
@@ -129,20 +129,20 @@ impl fmt::Display for Event {
     }
 }
 
-/// How it ended.
+/// Outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Done.
     Success,
-    /// Refused: whoever asked may not, or cannot.
+    /// Refused: the caller may not, or cannot.
     Denied,
     /// Not done for another reason.
     Failure,
 }
 
 impl Outcome {
-    /// As records spell it.
+    /// Spelling in records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -161,23 +161,23 @@ pub struct Position {
     pub index: u64,
 }
 
-/// Who asked.
+/// Caller of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Actor {
-    /// Identity; empty when nobody was proved.
+    /// Identity; empty when none was proved.
     pub subject: String,
-    /// How it was proved: `mtls`, `bearer`, `none`, or `log` for a command whose caller asked another node.
+    /// Proof of the identity: `mtls`, `bearer`, `none`, or `log` for a command whose caller asked another node.
     pub auth: String,
     /// SHA-256 of the DER certificate, hexadecimal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cert_fp: String,
-    /// Where the connection came from.
+    /// Address that the connection came from.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ip: String,
 }
 
-/// To what it was done.
+/// Target of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Target {
@@ -186,7 +186,7 @@ pub struct Target {
     /// Identity that it is about.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// Its name, when it is not an identity: a revocation, a key, a member, a method.
+    /// Name of the target, when it is not an identity: a revocation, a key, a member, a method.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// Resource of an authorization.
@@ -200,17 +200,17 @@ pub struct Target {
     pub token_ids: Vec<String>,
 }
 
-/// How it was asked.
+/// Request for an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Request {
-    /// Chosen by the caller, for retries; hexadecimal.
+    /// Id that the caller chose, for retries; hexadecimal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// Path or method.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub api: String,
-    /// Of the caller's trace (W3C Trace Context), hexadecimal.
+    /// Id of the caller's trace (W3C Trace Context), hexadecimal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trace_id: String,
 }
@@ -233,9 +233,9 @@ pub struct Record {
     pub id: String,
     /// RFC 3339; for an administrative event the time stamped into the log.
     pub ts: String,
-    /// Whose chain it is.
+    /// Id of the node that the chain belongs to.
     pub node: u64,
-    /// Where an administrative event stands in the replicated log; for a decision, how far the node had applied it.
+    /// Position of an administrative event in the replicated log; for a decision, how far the node had applied it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raft: Option<Position>,
     /// Revision of the feed that it made, or on which it was decided.
@@ -243,30 +243,30 @@ pub struct Record {
     pub revision: u64,
     /// [`Event`].
     pub event: String,
-    /// How it ended.
+    /// Outcome of the action.
     pub outcome: Outcome,
     /// Stable word for programs; empty when there is nothing to say.
     #[serde(default)]
     pub reason: String,
-    /// Who asked.
+    /// Caller of the action.
     #[serde(default)]
     pub actor: Actor,
     /// Verb: `issue`, `revoke`, `lift`, …
     #[serde(default)]
     pub action: String,
-    /// To what it was done.
+    /// Target of the action.
     #[serde(default)]
     pub target: Target,
-    /// How it was asked.
+    /// Request for the action.
     #[serde(default, skip_serializing_if = "Request::is_empty")]
     pub request: Request,
-    /// What became different; scalars only.
+    /// Values that became different; scalars only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub change: BTreeMap<String, Value>,
-    /// Where the story is told.
+    /// Ticket that tells the story.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ticket: String,
-    /// For people.
+    /// Message for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Hash of the record before; zeros for the first.
@@ -299,7 +299,7 @@ impl Record {
         }
     }
 
-    /// With one thing that became different.
+    /// Adds one value that became different.
     #[must_use]
     pub fn with(mut self, what: &str, value: impl Into<Value>) -> Self {
         self.change.insert(what.to_owned(), value.into());

@@ -20,16 +20,16 @@ use crate::record::{Event, Record};
 pub mod pruned {
     /// Last record that was deleted.
     pub const THROUGH: &str = "through";
-    /// Its hash.
+    /// Hash of that record.
     pub const HASH: &str = "hash";
 }
 
-/// What is wrong, and at which record.
+/// Fault of a chain, and the record that has it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {seq}: {wrong}")]
 #[allow(missing_docs)]
 pub struct Fault {
-    /// Of the record that should be there.
+    /// Number of the record that should be there.
     pub seq: u64,
     pub wrong: Wrong,
 }
@@ -56,7 +56,7 @@ pub enum Wrong {
     Beginning,
 }
 
-/// What was seen of a chain without a fault.
+/// Facts seen of a chain without a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Walked {
@@ -88,7 +88,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// From the first line that there is. `keys`: public audit keys. `known`: a head that the chain must contain.
+    /// Starts at the first line that there is. `keys`: public audit keys. `known`: a head that the chain must contain.
     #[must_use]
     pub fn new(keys: Vec<CheckpointKey>, known: Option<Head>) -> Self {
         let known = known.filter(|head| head.seq > 0);
@@ -106,7 +106,7 @@ impl Walk {
     /// The next line, without its line feed.
     ///
     /// # Errors
-    /// What is wrong with it. After an error the walk is over.
+    /// [`Fault`]: what is wrong with it. After an error the walk is over.
     pub fn line(&mut self, text: &str) -> Result<Line, Fault> {
         let expected = self.head.map_or(0, |head| head.seq + 1);
         let line = open(text).map_err(|bad| fault(expected, bad.into()))?;

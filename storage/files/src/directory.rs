@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::{FileError, failed, parent};
 
-/// For the owner alone.
+/// Mode of a private directory: for the owner alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
 /// Makes a directory of mode 0700 and those above it that are missing. The name of each new one is durable in its

@@ -26,7 +26,7 @@ impl Mode {
     }
 }
 
-/// How many processes may replace one file at the same time. Decides the name of the file aside.
+/// Number of processes that may replace one file at the same time. Decides the name of the file aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
     /// One, which holds a lock. The file aside is `NAME.new`: what a crash left of it goes with the next replacement.
@@ -43,7 +43,7 @@ pub enum Writers {
 /// directory: the new file is there, but a power loss may bring the old one back.
 pub fn replace(path: &Path, bytes: &[u8], mode: Mode, writers: Writers) -> Result<(), FileError> {
     let aside = aside(path, writers);
-    // A leftover of a crash may have another mode, and is not written into: somebody may have it open.
+    // A leftover of a crash may have another mode, and is not written into: another process may have it open.
     let _ = fs::remove_file(&aside);
     write_new(&aside, bytes, mode)?;
     fs::rename(&aside, path).map_err(|error| {

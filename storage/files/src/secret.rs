@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 /// The users that may have access to a secret. "Access" is any of reading, writing, executing or entering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Nobody but its owner: what a program keeps for itself.
+    /// Owner alone: for what a program keeps for itself.
     Owner,
-    /// Its owner and the members of its group: service managers and container platforms hand out secrets like this.
+    /// Owner and the members of its group: service managers and container platforms hand out secrets like this.
     OwnerAndGroup,
 }
 
@@ -25,13 +25,13 @@ impl Readers {
     }
 }
 
-/// Why a secret is not used. `Display` does not name the file: the caller knows what it is for.
+/// Reason for which a secret is not used. `Display` does not name the file: the caller knows what it is for.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It cannot be opened or read.
+    /// Secret that cannot be opened or read.
     #[error(transparent)]
     Unreadable(#[from] io::Error),
-    /// Users that must not have access to it have.
+    /// Secret to which users have access that must not.
     #[error("others have access to it (mode {mode:04o})")]
     Exposed {
         /// All permission bits of the file, 0 to 0o7777.

@@ -1,6 +1,6 @@
-//! Why a client gets no token.
+//! Reasons for which a client gets no token.
 
-/// Why a client gets no token; the sentence may be shown to it.
+/// Reason for which a client gets no token; the sentence may be shown to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Denied {

@@ -1,4 +1,4 @@
-//! What a new policy changes: who gains or loses which right, and which settings differ.
+//! Difference that a new policy makes: who gains or loses which right, and which settings differ.
 //!
 //! Rights are compared as they work, not as they are written: taking a right from a parent takes it from everything
 //! below, and the difference says so for each identity that the policy names.
@@ -13,30 +13,30 @@ use crate::resource::{OperationRules, Resource};
 use crate::rights::right_text;
 use crate::view::{Client, PolicyView};
 
-/// What differs between two policies; sorted.
+/// Difference between two policies; sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Rights of clients, members and operators.
     pub rights: Vec<RightsChange>,
-    /// Everything else.
+    /// Changes of everything else.
     pub settings: Vec<SettingChange>,
 }
 
-/// What one of them gains and loses.
+/// Rights that one client, member or operator gains and loses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RightsChange {
     /// An identity, `*.example` pattern, `any other member of REALM`, or `operator IDENTITY`.
     pub who: String,
-    /// `resource:operation`, or the rights of an operator.
+    /// Rights gained: `resource:operation`, or the rights of an operator.
     pub gains: Vec<String>,
-    /// As `gains`.
+    /// Rights lost, as `gains`.
     pub loses: Vec<String>,
 }
 
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange {
-    /// Whose, and which.
+    /// Name of the setting: whose, and which.
     pub setting: String,
     /// `None`: it is new.
     pub old: Option<String>,
@@ -45,14 +45,14 @@ pub struct SettingChange {
 }
 
 impl Difference {
-    /// The two policies mean the same, whatever their texts look like.
+    /// True when the two policies mean the same, whatever their texts look like.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rights.is_empty() && self.settings.is_empty()
     }
 }
 
-/// What changes when `new` replaces `old`.
+/// Difference that replacing `old` by `new` makes.
 #[must_use]
 pub fn difference(old: &PolicyView, new: &PolicyView) -> Difference {
     let names: BTreeSet<Identity> = [old, new]
@@ -124,7 +124,7 @@ fn setting_changes(old: &Settings, new: &Settings) -> Vec<SettingChange> {
     changes.filter(|change| change.old != change.new).collect()
 }
 
-/// Everything that is not a right, by a name that a person understands.
+/// Settings: everything that is not a right, by a name that a person understands.
 fn settings(view: &PolicyView) -> Settings {
     let mut all = Settings::new();
     let mut put = |whose: &str, setting: &str, value: String| {

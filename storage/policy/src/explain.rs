@@ -1,4 +1,4 @@
-//! Why an answer is yes or no: every rule on the way down, and the one that decides.
+//! Explanation of an answer: every rule on the way down, and the one that decides.
 
 use hessra_revocation::Identity;
 use hessra_settings::nearest;
@@ -20,18 +20,18 @@ pub struct Explanation {
 /// One rule that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Whose rule: the subject or an ancestor of it.
+    /// Identity that the rule belongs to: the subject or an ancestor of it.
     pub identity: String,
-    /// Its entry, a pattern, or a role of a realm.
+    /// Rule: its entry, a pattern, or a role of a realm.
     pub rule: String,
     /// Line in `clients.toml`; 0 when no line says it.
     pub line: usize,
-    /// It permits the operation on the resource.
+    /// True when it permits the operation on the resource.
     pub permits: bool,
 }
 
 impl PolicyView {
-    /// May this subject do this, and which rule decides?
+    /// Explains whether this subject may do this, and which rule decides.
     #[must_use]
     pub fn explain(&self, subject: &Identity, resource: &str, operation: &str) -> Explanation {
         if !self.is_known(subject) {

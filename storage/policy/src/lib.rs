@@ -1,4 +1,4 @@
-//! Who may have which token, and which operator may do what.
+//! Policy: who may have which token, and which operator may do what.
 //!
 //! A policy is two texts of the replicated state, `clients.toml` and `resources.toml` in the published format, with
 //! operators, lifetimes, shapes and limits added. [`PolicyView::parse`] reads and checks them, or says everything that is
@@ -45,7 +45,7 @@ pub use operator::{NotPermitted, Operator, Right};
 pub use resource::{ChainNode, OperationRules, Resource, ResourceKind, Signer, TokenShape};
 pub use view::{Client, Limits, PolicyView, Principal, ProvenNames, RefreshBounds};
 
-/// How errors name the first text.
+/// Name of the first text in errors.
 pub const CLIENTS_FILE: &str = "clients.toml";
-/// How errors name the second text.
+/// Name of the second text in errors.
 pub const RESOURCES_FILE: &str = "resources.toml";

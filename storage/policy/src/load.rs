@@ -1,4 +1,4 @@
-//! From two texts to a checked policy, or to everything that is wrong with them.
+//! Loading: from two texts to a checked policy, or to everything that is wrong with them.
 
 mod clients;
 mod names;

@@ -2,7 +2,7 @@
 
 use hessra_revocation::Identity;
 
-/// What an operator may be allowed to do.
+/// Right that an operator may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Right {
@@ -27,7 +27,7 @@ impl Right {
         Self::Audit,
     ];
 
-    /// As in the policy file.
+    /// Name in the policy file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,20 +41,20 @@ impl Right {
         }
     }
 
-    /// May it be bounded by an identity that it is used under?
+    /// True when it may be bounded by an identity that it is used under.
     pub(crate) fn is_bounded(self) -> bool {
         matches!(self, Self::Revoke | Self::Lift)
     }
 }
 
-/// Roles that every policy has. Who responds to an incident revokes and looks; lifting is another person's decision.
+/// Roles that every policy has. A responder to an incident revokes and looks; lifting is another person's decision.
 pub(crate) const BUILT_IN_ROLES: [(&str, &[Right]); 3] = [
     ("responder", &[Right::Revoke, Right::Read]),
     ("auditor", &[Right::Read, Right::Audit]),
     ("administrator", &Right::ALL),
 ];
 
-/// Why an operator may not; the sentence may be shown to them.
+/// Reason for which an operator may not; the sentence may be shown to them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotPermitted(pub String);
@@ -62,11 +62,11 @@ pub struct NotPermitted(pub String);
 /// An operator of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// As the policy spells it.
+    /// Identity, as the policy spells it.
     pub identity: String,
-    /// Its own and those of its roles; sorted, each once.
+    /// Rights of its own and of its roles; sorted, each once.
     pub rights: Vec<Right>,
-    /// Revokes and lifts only at or below one of these; empty = anywhere.
+    /// Identities at or below which it may revoke and lift; empty = anywhere.
     pub under: Vec<Identity>,
     /// Line of its entry in `clients.toml`.
     pub line: usize,

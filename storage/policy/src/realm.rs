@@ -6,12 +6,12 @@ use hessra_revocation::Identity;
 
 use crate::rights::Rights;
 
-/// What the members of a realm may do.
+/// Roles of the members of a realm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Realm {
-    /// Of every member without a role of its own. Without a name: members have no rights.
+    /// Role of every member without one of its own. Without a name: members have no rights.
     pub(crate) default_role: Role,
-    /// By path of the subject.
+    /// Roles by path of the subject.
     pub(crate) assigned: BTreeMap<String, Role>,
 }
 

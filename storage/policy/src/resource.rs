@@ -1,10 +1,10 @@
-//! What a resource needs: kind and shape of its tokens, their lifetime, and the rules of its operations.
+//! Resources: kind and shape of their tokens, their lifetime, and the rules of their operations.
 
 use std::collections::BTreeMap;
 
 use crate::names::glob_matches;
 
-/// What kind of token a resource needs.
+/// Kind of token that a resource needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ResourceKind {
@@ -16,7 +16,7 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
-    /// As in the policy file.
+    /// Name in the policy file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -27,20 +27,20 @@ impl ResourceKind {
     }
 }
 
-/// Which verifiers a token is for.
+/// Shape of a token: which verifiers it is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenShape {
     /// Satisfies the verifiers of both generations.
     #[default]
     Universal,
-    /// As `hessra-token-authz` mints it (generation A).
+    /// Shape that `hessra-token-authz` mints (generation A).
     Authorization,
-    /// As `hessra-cap-token` mints it (generation C).
+    /// Shape that `hessra-cap-token` mints (generation C).
     Capability,
 }
 
 impl TokenShape {
-    /// As in the policy file.
+    /// Name in the policy file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl TokenShape {
 /// A service that a request passes, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainNode {
-    /// Its name.
+    /// Name of the service.
     pub component: String,
     /// `ed25519/HEX` or `secp256r1/HEX`.
     pub public_key: String,
@@ -63,26 +63,26 @@ pub struct ChainNode {
 /// A party that must sign before a token is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// Its name.
+    /// Name of the party.
     pub component: String,
-    /// Where it signs: `host:port` or `https://host:port/…`.
+    /// Address where it signs: `host:port` or `https://host:port/…`.
     pub authorization_service: String,
     /// `ed25519/HEX` or `secp256r1/HEX`.
     pub public_key: String,
 }
 
-/// What holds for one operation, or for all of a resource.
+/// Rules of one operation, or of all of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperationRules {
     /// Labels that a capability must be given a value for; sorted.
     pub required_designations: Vec<String>,
-    /// A capability for it can be used once, anywhere in the cluster.
+    /// True when a capability for it can be used once, anywhere in the cluster.
     pub single_use: bool,
-    /// A capability for it is given out only to a session that shows its context token.
+    /// True when a capability for it is given out only to a session that shows its context token.
     pub context_required: bool,
 }
 
-/// What `resources.toml` says of a resource, or the defaults for one that it does not name.
+/// Resource as `resources.toml` describes it, or with the defaults when it does not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// Kind of token.
@@ -91,13 +91,13 @@ pub struct Resource {
     pub shape: TokenShape,
     /// Seconds; `None` = the policy's limit, see [`crate::PolicyView::authorization_duration_of`].
     pub authorization_token_duration: Option<u64>,
-    /// Of a service chain, in the order in which they are passed.
+    /// Nodes of a service chain, in the order in which they are passed.
     pub nodes: Vec<ChainNode>,
-    /// Of a multi-party resource.
+    /// Signers of a multi-party resource.
     pub signers: Vec<Signer>,
-    /// For every operation.
+    /// Rules of every operation.
     pub rules: OperationRules,
-    /// Its schema: with any, these are all operations that there are. What an operation adds to `rules`.
+    /// Schema: what each operation adds to `rules`. With any, these are all operations that there are.
     pub operations: BTreeMap<String, OperationRules>,
     /// Labels that a session is exposed to when it gets a capability for this resource; sorted.
     pub classifications: Vec<String>,
@@ -120,13 +120,13 @@ impl Resource {
         }
     }
 
-    /// Does its schema have this operation? Without a schema, every operation is known.
+    /// True when its schema has this operation. Without a schema, every operation is known.
     #[must_use]
     pub fn knows(&self, operation: &str) -> bool {
         self.operations.is_empty() || self.operations.contains_key(operation)
     }
 
-    /// Everything that holds for an operation: the resource's rules and the operation's own.
+    /// Rules of an operation: the resource's and the operation's own.
     #[must_use]
     pub fn rules_of(&self, operation: &str) -> OperationRules {
         let mut rules = self.rules.clone();
@@ -143,12 +143,12 @@ impl Resource {
     }
 }
 
-/// Who has seen this must not reach that.
+/// Rule that a session that has seen these labels must not reach these resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExposureRule {
     /// Patterns of labels.
     pub(crate) labels: Vec<String>,
-    /// All of the patterns must have been seen, not just one.
+    /// True when all of the patterns must have been seen, not just one.
     pub(crate) all: bool,
     /// Patterns of resources.
     pub(crate) blocks: Vec<String>,

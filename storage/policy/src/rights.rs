@@ -14,14 +14,14 @@ pub(crate) fn right_text((resource, operation): &(String, String)) -> String {
 /// A set of rights that bounds an actor, and where it comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit<'a> {
-    /// Whose rule it is: the actor or an ancestor.
+    /// Identity that the rule belongs to: the actor or an ancestor.
     pub(crate) holder: &'a str,
     pub(crate) rule: Rule<'a>,
     pub(crate) line: usize,
     pub(crate) rights: &'a Rights,
 }
 
-/// What kind of rule bounds.
+/// Kind of rule that bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule<'a> {
     Entry,

@@ -16,7 +16,7 @@ use crate::realm::Realm;
 use crate::resource::{ExposureRule, Resource};
 use crate::rights::{Limit, Rights, Rule, right_text};
 
-/// How often and for how long an identity token may be refreshed, counted from the one that was first issued.
+/// Bounds on refreshing an identity token: how often and for how long, counted from the one that was first issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshBounds {
     /// Refreshes in a row; 0 = none.
@@ -36,9 +36,9 @@ pub struct Limits {
     pub delegation_depth_max: u8,
     /// Seconds that a stub lives at most.
     pub stub_duration_max: u64,
-    /// For clients that do not say.
+    /// Refresh bounds of clients that do not say.
     pub refresh: RefreshBounds,
-    /// What can undo safety or hurt everyone needs two operators.
+    /// True when what can undo safety or hurt everyone needs two operators.
     pub two_person: bool,
 }
 
@@ -62,20 +62,20 @@ impl Default for Limits {
     }
 }
 
-/// What one entry of the policy says of a client.
+/// Client as one entry of the policy describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// It may have and use identity tokens.
+    /// True when it may have and use identity tokens.
     pub identity_tokens: bool,
     /// Seconds; the longest life of its identity tokens.
     pub identity_token_duration: u64,
-    /// Its identity tokens may be delegated.
+    /// True when its identity tokens may be delegated.
     pub delegable: bool,
-    /// As a bearer it must show a token that was attenuated for this request: just in time.
+    /// True when, as a bearer, it must show a token that was attenuated for this request: just in time.
     pub require_jit: bool,
-    /// How its identity tokens may be refreshed.
+    /// Bounds on refreshing its identity tokens.
     pub refresh: RefreshBounds,
-    /// It may request stubs for identities at or below these.
+    /// Identities for which, or below which, it may request stubs.
     pub stub_targets: Vec<Identity>,
     /// Line of its entry in `clients.toml`.
     pub line: usize,
@@ -84,13 +84,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// It has a `domain`: it may mint identities below itself.
+    /// True when it has a `domain`: it may mint identities below itself.
     #[must_use]
     pub fn is_realm(&self) -> bool {
         self.realm.is_some()
     }
 
-    /// May it request a stub for this identity?
+    /// True when it may request a stub for this identity.
     #[must_use]
     pub fn may_request_stub_for(&self, target: &Identity) -> bool {
         self.stub_targets
@@ -119,11 +119,11 @@ pub trait ProvenNames {
 /// A policy as it is in force: parsed and checked.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyView {
-    /// By path. The identity as spelled, and its entry.
+    /// Clients by path: the identity as spelled, and its entry.
     pub(crate) clients: BTreeMap<String, (Identity, Client)>,
     /// Patterns of SAN DNS names.
     pub(crate) dns_clients: Vec<(String, Client)>,
-    /// By name without `uri:`.
+    /// Operators by name without `uri:`.
     pub(crate) operators: BTreeMap<String, Operator>,
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) exposure_rules: Vec<ExposureRule>,
@@ -150,7 +150,7 @@ impl PolicyView {
         })
     }
 
-    /// What an identity may reach, as `resource:operation`, sorted.
+    /// Effective rights of an identity, as `resource:operation`, sorted.
     #[must_use]
     pub fn resources_of(&self, identity: &Identity) -> Vec<String> {
         let rights = self.effective_rights(identity).unwrap_or_default();
@@ -169,7 +169,7 @@ impl PolicyView {
         self.limits.min_revocation_depth
     }
 
-    /// What can undo safety or hurt everyone needs two operators.
+    /// True when what can undo safety or hurt everyone needs two operators.
     #[must_use]
     pub fn two_person(&self) -> bool {
         self.limits.two_person
@@ -190,7 +190,7 @@ impl PolicyView {
     /// The client that a certificate names.
     ///
     /// # Errors
-    /// None, or more than one: then nobody can say who is asking.
+    /// No client, or more than one: then it cannot be told who is asking.
     pub fn principal(&self, certificate: &impl ProvenNames) -> Result<Principal<'_>, Denied> {
         let uris = certificate.uris().iter();
         let uris = uris.filter_map(|uri| self.clients.get(without_scheme(uri)));
@@ -211,7 +211,7 @@ impl PolicyView {
         }
     }
 
-    /// The client entry of an identity, whoever it is that asks in its name.
+    /// The client entry of an identity, for any caller that asks in its name.
     #[must_use]
     pub fn client(&self, identity: &Identity) -> Option<&Client> {
         let by_name = self.clients.get(identity.path()).map(|(_, client)| client);
@@ -237,7 +237,7 @@ impl PolicyView {
         role.name.as_deref()
     }
 
-    /// May an actor do this? `subject` is who the token was issued to: the actor itself, or an ancestor of it.
+    /// Checks that an actor may do this. `subject`: who the token was issued to, the actor itself or an ancestor of it.
     ///
     /// # Errors
     /// Not a client, no identity tokens for the subject or a named delegate, or no right.
@@ -259,7 +259,7 @@ impl PolicyView {
         self.authorize(actor, resource, operation)
     }
 
-    /// May an actor do this?
+    /// Checks that an actor may do this.
     ///
     /// # Errors
     /// Not a client, or no right.
@@ -295,7 +295,7 @@ impl PolicyView {
         }))
     }
 
-    /// It has an entry, or is a member of a realm.
+    /// True when it has an entry, or is a member of a realm.
     pub(crate) fn is_known(&self, actor: &Identity) -> bool {
         self.client(actor).is_some() || self.realms_above(actor).next().is_some()
     }

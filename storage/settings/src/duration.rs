@@ -23,15 +23,15 @@ const UNITS: [(&str, u64); 6] = [
     ("ms", 1),
 ];
 
-/// Why a text is not a duration. Says what to write instead.
+/// Error of a text that is not a duration. Says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// It has another form.
+    /// Text of another form.
     #[error(
         "`{0}` is not a duration: use seconds (`86400`) or units from large to small (`8h`, `1h30m`, `2d`, `500ms`)"
     )]
     NotADuration(String),
-    /// It has the right form, and is longer than can be counted.
+    /// Text of the right form, longer than can be counted.
     #[error("`{0}` is too long for a duration")]
     TooLong(String),
 }
@@ -87,7 +87,7 @@ pub fn parse_argument(text: &str) -> Result<Duration, DurationError> {
         .ok_or_else(|| DurationError::TooLong(text.to_owned()))
 }
 
-/// As people read it, with at most two units: `23h59m`, `14d`, `59s`, `214ms`, `0s`.
+/// Duration as people read it, with at most two units: `23h59m`, `14d`, `59s`, `214ms`, `0s`.
 #[must_use]
 pub fn rounded(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

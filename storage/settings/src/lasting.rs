@@ -17,13 +17,13 @@ impl Lasting {
     /// No bound.
     pub const MAX: Self = Self(Duration::MAX);
 
-    /// So many seconds.
+    /// Length of so many seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// So many milliseconds.
+    /// Length of so many milliseconds.
     #[must_use]
     pub const fn milliseconds(milliseconds: u64) -> Self {
         Self(Duration::from_millis(milliseconds))
@@ -48,15 +48,15 @@ impl fmt::Display for Lasting {
     }
 }
 
-/// How often something is done by itself. Written `off`, `90d`, `12h`.
+/// Interval at which something is done by itself. Written `off`, `90d`, `12h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Every(pub Option<Duration>);
 
 impl Every {
-    /// Never by itself.
+    /// No interval: never by itself.
     pub const OFF: Self = Self(None);
 
-    /// So many seconds.
+    /// Interval of so many seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self(Some(Duration::from_secs(seconds)))

@@ -35,16 +35,16 @@ pub use problem::{PROBLEMS_MAX, Problem, Problems};
 pub use read::{Document, Faults, Located, Section, choice, near_or_known};
 pub use size::ByteSize;
 
-/// Why a text is not a value. Says what to write instead.
+/// Error of a text that is not a value. Says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Not a [`Lasting`].
+    /// Text that is not a [`Lasting`].
     #[error("`{0}` is not a length of time. Write `250ms`, `5s` or `1h30m`")]
     Lasting(String),
-    /// Not an [`Every`].
+    /// Text that is not an [`Every`].
     #[error("`{0}` is not a length of time. Write `off`, `90d` or `12h`")]
     Every(String),
-    /// Not a [`ByteSize`].
+    /// Text that is not a [`ByteSize`].
     #[error("`{0}` is not a size. Write `512B`, `16KiB`, `64MiB` or `1GiB`")]
     ByteSize(String),
 }

@@ -8,28 +8,28 @@ use std::ops::Range;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
-/// Problems said at once. Who has more of them has made one mistake many times.
+/// Problems said at once. A text with more of them has one mistake many times.
 pub const PROBLEMS_MAX: usize = 20;
 
-/// One thing that is wrong.
+/// Problem of a document: one thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file, as it was named.
     pub file: String,
-    /// Counted from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// Counted from 1, in characters.
+    /// Column, counted from 1, in characters.
     pub column: usize,
-    /// Where in the text, in bytes: what the marker is put under.
+    /// Place in the text, in bytes: what the marker is put under.
     pub span: Range<usize>,
-    /// What is wrong; no full stop.
+    /// Sentence about what is wrong; no full stop.
     pub message: String,
-    /// What to do, or the nearest valid word. May be empty.
+    /// Hint what to do, or the nearest valid word. May be empty.
     pub hint: String,
 }
 
 impl Problem {
-    /// At a place of a text; line and column are counted from its bytes.
+    /// Problem at a place of a text; line and column are counted from its bytes.
     #[must_use]
     pub fn new(
         file: &str,
@@ -65,7 +65,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why documents are not used: one to [`PROBLEMS_MAX`] problems, in the order of the files.
+/// Problems for which documents are not used: one to [`PROBLEMS_MAX`], in the order of the files.
 #[derive(Clone, Debug)]
 pub struct Problems {
     reports: Vec<Report>,
@@ -73,7 +73,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Of problems found in these texts, each with the name of its file.
+    /// Problems found in these texts, each with the name of its file.
     #[must_use]
     pub fn new(problems: Vec<Problem>, texts: &[(&str, &str)]) -> Self {
         let more = problems.len().saturating_sub(PROBLEMS_MAX);

@@ -2,7 +2,7 @@
 //!
 //! serde stops at the first mistake and forgets where it was once a value is a plain type. Here a [`Section`] is asked
 //! for its keys one by one; what is missing, of another type or out of range goes to the [`Faults`] and reading goes on;
-//! [`Section::close`] reports the keys that nobody asked for, with the nearest one that somebody did.
+//! [`Section::close`] reports the keys that were not asked for, with the nearest one that was.
 
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -23,7 +23,7 @@ pub struct Faults<'t> {
 }
 
 impl<'t> Faults<'t> {
-    /// None yet. `file` is how problems name the text.
+    /// Makes an empty list. `file` is how problems name the text.
     #[must_use]
     pub fn new(file: &'t str, text: &'t str) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl<'t> Faults<'t> {
         }
     }
 
-    /// One more problem. `message`: what is wrong, without a full stop. `hint`: what to do; may be empty.
+    /// Adds one more problem. `message`: what is wrong, without a full stop. `hint`: what to do; may be empty.
     pub fn add(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
         let problem = Problem::new(self.file, self.text, span, message, hint);
         self.found.push(problem);
@@ -46,13 +46,13 @@ impl<'t> Faults<'t> {
         before.matches('\n').count() + 1
     }
 
-    /// Has nothing been found?
+    /// True when nothing has been found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Does a problem begin inside this place?
+    /// True when a problem begins inside this place.
     #[must_use]
     pub fn any_within(&self, place: &Range<usize>) -> bool {
         let begins = |problem: &Problem| place.contains(&problem.span.start);
@@ -79,7 +79,7 @@ impl<'t> Faults<'t> {
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it stands, in bytes.
+    /// Place of the value, in bytes.
     pub span: Range<usize>,
 }
 
@@ -107,8 +107,8 @@ impl<'t> Document<'t> {
         Section::new(self.root.get_ref(), 0..0)
     }
 
-    /// Where people look for the value of a path, such as `["limits", "connections_max"]`; a number is a position in a
-    /// list. When it is absent, the nearest thing above it that is there.
+    /// Place where people look for the value of a path, such as `["limits", "connections_max"]`; a number is a position
+    /// in a list. When it is absent, the nearest thing above it that is there.
     #[must_use]
     pub fn place(&self, path: &[&str]) -> Range<usize> {
         let found = self.walk(path).last();
@@ -166,7 +166,7 @@ fn member<'t, 'i>(
 #[derive(Debug)]
 pub struct Section<'d, 'i> {
     table: &'d DeTable<'i>,
-    /// Where the table begins, in bytes.
+    /// Place where the table begins, in bytes.
     pub span: Range<usize>,
     asked: Vec<&'static str>,
 }
@@ -180,13 +180,13 @@ impl<'d, 'i> Section<'d, 'i> {
         }
     }
 
-    /// Where the key stands, or the table when it is absent.
+    /// Place of the key, or of the table when it is absent.
     #[must_use]
     pub fn place(&self, key: &str) -> Range<usize> {
         member(self.table, key).map_or(self.span.clone(), |(place, _)| place)
     }
 
-    /// Is the key there?
+    /// True when the key is there.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(known, _)| known.get_ref() == key)
@@ -349,7 +349,7 @@ impl<'d, 'i> Section<'d, 'i> {
             .collect()
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that were not asked for.
     pub fn close(self, faults: &mut Faults<'_>) {
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
@@ -394,7 +394,7 @@ pub fn choice<T: Copy>(
     found.map(|(_, meaning)| *meaning)
 }
 
-/// "Did you mean …?" when something is near, else what there is.
+/// Hint for an unknown word: "Did you mean …?" when something is near, else what there is.
 pub fn near_or_known(unknown: &str, known: &[&str]) -> String {
     match (nearest(unknown, known), known.is_empty()) {
         (Some(near), _) => format!("Did you mean `{near}`?"),

@@ -20,19 +20,19 @@ impl ByteSize {
     /// No bound.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// So many KiB.
+    /// Size of so many KiB.
     #[must_use]
     pub const fn kibibytes(count: u64) -> Self {
         Self(count << 10)
     }
 
-    /// So many MiB.
+    /// Size of so many MiB.
     #[must_use]
     pub const fn mebibytes(count: u64) -> Self {
         Self(count << 20)
     }
 
-    /// For interfaces that count in `usize`.
+    /// Size in bytes, for interfaces that count in `usize`.
     #[must_use]
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)

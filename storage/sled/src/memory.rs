@@ -53,13 +53,13 @@ pub enum Survival {
 pub enum Fault {
     /// The next write fails with an IO error, and with it everything after.
     WriteFails,
-    /// As [`Fault::WriteFails`], because the disk is full.
+    /// Full disk; otherwise as [`Fault::WriteFails`].
     DiskFull,
     /// The next sync fails, and with it everything after.
     SyncFails,
     /// After so many more writes the process is as dead: every later call fails, and no more is written.
     DiesAfter(u64),
-    /// From now on a sync says "durable" and does nothing: a planted bug.
+    /// Syncs that say "durable" from now on and do nothing: a planted bug.
     SyncLies,
 }
 

@@ -125,7 +125,7 @@ mod chosen {
         CHOSEN.set(bug);
     }
 
-    /// Is this bug planted?
+    /// True when this bug is planted.
     #[must_use]
     pub fn is_planted(bug: Plant) -> bool {
         CHOSEN.get() == Some(bug)
@@ -139,7 +139,7 @@ mod chosen {
     /// Plants nothing: this build has no bugs to plant.
     pub fn plant(_: Option<Plant>) {}
 
-    /// Is this bug planted? Never, in this build.
+    /// True when this bug is planted: never, in this build.
     #[must_use]
     #[inline(always)]
     pub const fn is_planted(_: Plant) -> bool {

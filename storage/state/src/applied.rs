@@ -22,7 +22,7 @@ pub enum Applied {
     Lifted {
         /// Revision of the lift.
         revision: Revision,
-        /// It was lifted before; `revision` is that lift's.
+        /// True when it was lifted before; `revision` is that lift's.
         already: bool,
     },
     /// Policy stands.

@@ -28,7 +28,7 @@ impl State {
         })
     }
 
-    /// Does the pending action, and answers as if it had been asked for directly.
+    /// Carries the pending action out, and answers as if it had been asked for directly.
     pub(crate) fn approve(&mut self, id: PendingId, by: &str) -> Result<Applied, Refusal> {
         let pending = self.pending.live(id, self.clock)?.clone();
         if pending.by == by {

@@ -29,7 +29,7 @@ impl Frozen {
 }
 
 impl Machine {
-    /// As [`Frozen::digest`].
+    /// Digest, as [`Frozen::digest`].
     #[must_use]
     pub fn digest(&self) -> Hash {
         self.freeze().digest()

@@ -15,7 +15,7 @@ impl Frozen {
 }
 
 impl Machine {
-    /// As [`Frozen::records`].
+    /// Records, as [`Frozen::records`].
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.state.records(self.requests.answers())
     }

@@ -90,23 +90,23 @@ pub struct Meta {
 pub enum RecordKey {
     /// The only [`Meta`].
     Meta,
-    /// By kind and digest.
+    /// Rule, by kind and digest.
     Rule(RuleKind, Digest),
-    /// By the revision that made the revocation.
+    /// Revocation, by the revision that made it.
     Revocation(Revision),
-    /// By key id.
+    /// Key, by its id.
     Key(u32),
-    /// By the revision that put the version there.
+    /// Version of the policy, by the revision that put it there.
     Policy(Revision),
-    /// By request id.
+    /// Request, by its id.
     Request(RequestId),
-    /// By the number of the pending action.
+    /// Pending action, by its number.
     Pending(PendingId),
-    /// By revision.
+    /// Feed entry, by revision.
     FeedEntry(Revision),
-    /// By facet.
+    /// Spent facet, by its id.
     Spent(FacetId),
-    /// By session.
+    /// Context, by session.
     Context(SessionId),
 }
 

@@ -67,7 +67,7 @@ impl SealedKey {
 
     /// Clock of the state from which on a retired key is forgotten: all tokens that it signed have expired. `None`:
     /// never. A revoked key is remembered for ever, so that nobody who pinned it believes it again; an audit key, so
-    /// that the trail of years ago can be verified.
+    /// that the audit trail of years ago can be verified.
     #[must_use]
     pub fn forgotten_from(&self) -> Option<UnixMillis> {
         let ends = self.state == KeyState::Retired && self.purpose != KeyPurpose::Audit;

@@ -9,7 +9,7 @@ use super::{Subscribers, millis};
 use crate::neighbours::Neighbour;
 use crate::world::World;
 
-/// How many verifiers hold a revision.
+/// Progress of a revision: how many verifiers hold it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Progress {

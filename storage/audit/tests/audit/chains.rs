@@ -1,4 +1,4 @@
-//! What the walk says of chains that were damaged.
+//! Chains that were damaged, and what the walk says of them.
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use hessra_audit::checkpoint::field;

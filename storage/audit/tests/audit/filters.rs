@@ -1,4 +1,4 @@
-//! Which records a question means.
+//! Filters, and the records that they mean.
 
 use hessra_audit::{Filter, FilterError, Head, seal};
 use serde_json::Value;

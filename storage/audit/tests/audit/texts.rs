@@ -1,4 +1,4 @@
-//! What a caller may put into a record.
+//! Texts that a caller may put into a record.
 
 use hessra_audit::{Head, open, seal};
 
@@ -51,7 +51,8 @@ fn names_that_people_use_are_left_as_they_are() {
     }
 }
 
-/// At every edge between what is left alone and what is changed: a record holds what [`hessra_audit::text::safe`] makes.
+/// Texts at every edge between what is left alone and what is changed: a record holds what [`hessra_audit::text::safe`]
+/// makes.
 #[test]
 fn a_record_holds_its_texts_as_they_are_made_safe() {
     let runs = (94..=98).flat_map(|length| {

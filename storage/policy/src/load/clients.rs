@@ -28,7 +28,7 @@ enum Kind {
     Dns,
 }
 
-/// Where rights stand, by path of their client: for what is checked when all clients are known.
+/// Places of rights, by path of their client: for what is checked when all clients are known.
 type PlacesOf = BTreeMap<String, Places>;
 
 pub(super) fn load(mut file: Section<'_, '_>, view: &mut PolicyView, faults: &mut Faults<'_>) {
@@ -273,7 +273,7 @@ fn is_dns_pattern(pattern: &str) -> bool {
     pattern.len() <= 253 && pattern.bytes().all(allowed) && labels_fit && bounded
 }
 
-/// A right that an ancestor lacks could never be used: whoever wrote it believes otherwise.
+/// Refuses a right that an ancestor lacks: it could never be used, and its author believes otherwise.
 fn delegates_stay_within_their_parents(
     view: &PolicyView,
     places: &PlacesOf,

@@ -12,10 +12,10 @@ use crate::rights::Rights;
 /// Names of resources and operations are keys of look-ups and parts of tokens: bounded and printable.
 const NAME_MAX: usize = 256;
 
-/// Of the format, informative.
+/// Key of the format's version, informative.
 pub(super) const VERSION_KEY: &str = "version";
 
-/// Where each right of a list stands.
+/// Place of each right of a list.
 pub(super) type Places = BTreeMap<(String, String), Range<usize>>;
 
 pub(super) type Resources = BTreeMap<String, Resource>;

@@ -18,7 +18,7 @@ impl PolicyView {
         self.operators.values()
     }
 
-    /// May this operator use the right, on this identity or on something that is not an identity (`None`)?
+    /// Checks that this operator may use the right, on this identity or on something that is not an identity (`None`).
     ///
     /// # Errors
     /// A sentence for the operator.

@@ -8,7 +8,7 @@ use crate::resource::{Resource, ResourceKind};
 static UNLISTED: LazyLock<Resource> = LazyLock::new(Resource::unlisted);
 
 impl PolicyView {
-    /// What holds for a resource; the defaults when the policy does not name it.
+    /// Resource of this name; the defaults when the policy does not name it.
     #[must_use]
     pub fn resource(&self, resource: &str) -> &Resource {
         self.resources.get(resource).unwrap_or(&UNLISTED)
@@ -21,7 +21,7 @@ impl PolicyView {
             .map(|(name, resource)| (name.as_str(), resource))
     }
 
-    /// What kind of token a resource needs.
+    /// Kind of token that a resource needs.
     #[must_use]
     pub fn resource_kind(&self, resource: &str) -> ResourceKind {
         self.resource(resource).kind
@@ -34,7 +34,7 @@ impl PolicyView {
         own.unwrap_or(self.limits.authorization_token_duration)
     }
 
-    /// Is a session that was exposed to these labels kept from this resource?
+    /// True when a session that was exposed to these labels is kept from this resource.
     #[must_use]
     pub fn is_blocked_by_exposure(&self, labels: &[String], resource: &str) -> bool {
         self.exposure_rules

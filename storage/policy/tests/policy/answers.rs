@@ -1,4 +1,4 @@
-//! Yes and no.
+//! Answers of a policy: yes and no.
 
 use hessra_policy::{Denied, PolicyView, Right};
 

@@ -1,4 +1,4 @@
-//! What policies permit, which are refused, why, and how they differ.
+//! Policies: what they permit, which are refused, why, and how they differ.
 
 mod answers;
 mod page;

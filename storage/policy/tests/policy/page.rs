@@ -1,4 +1,4 @@
-//! What the documentation shows is a policy.
+//! Page of the documentation: what it shows is a policy.
 
 use hessra_policy::{Limits, PolicyView, Right, TokenShape};
 

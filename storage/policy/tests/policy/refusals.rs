@@ -1,4 +1,4 @@
-//! What is not loaded, and what is said about it.
+//! Texts that are not loaded, and what is said about them.
 
 use hessra_policy::{PROBLEMS_MAX, PolicyView};
 

@@ -52,7 +52,7 @@ pub(crate) fn id(text: &str) -> Identity {
     Identity::parse(text).expect("a canonical identity")
 }
 
-/// What is said of two texts, all problems on a line each.
+/// Refusal of two texts, all problems on a line each.
 pub(crate) fn refusal(clients: &str, resources: &str) -> String {
     PolicyView::parse(clients, resources)
         .expect_err("it has a mistake")

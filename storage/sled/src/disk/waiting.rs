@@ -112,7 +112,7 @@ impl Waiting {
         take(&mut line.served)
     }
 
-    /// Does work on the disk under the watch, while there is no flush.
+    /// Carries out work on the disk under the watch, while there is no flush.
     pub(super) fn watched<T>(&self, act: impl FnOnce() -> T) -> T {
         self.line().began = Some(Instant::now());
         let done = act();

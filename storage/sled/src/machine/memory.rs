@@ -68,7 +68,7 @@ impl Memory {
     }
 }
 
-/// For [`Plant::RetryRunsTwice`]: a request that no answer of an earlier term is remembered for.
+/// Request that no answer of an earlier term is remembered for: for [`Plant::RetryRunsTwice`].
 fn unknown_retry(stamped: &Stamped, id: LogId) -> Stamped {
     let mut request = stamped.request;
     let term = id.leader_id.term.to_be_bytes();

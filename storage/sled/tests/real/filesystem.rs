@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` have one number (fs/ext4/ext4.h, fs/xfs/libxfs/xfs_fs.h).
 const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
-/// Nothing is written any more, not even the journal: what a power cut does.
+/// Flag of a shutdown after which nothing is written any more, not even the journal: what a power cut does.
 const NO_LOG_FLUSH: u32 = 2;
 /// The least that xfs takes is 300 MB; the file is sparse.
 const IMAGE_BYTES: u64 = 512 * 1024 * 1024;
@@ -28,8 +28,10 @@ impl Filesystem {
             .collect()
     }
 
+    /// Makes and mounts a filesystem of this kind.
+    ///
     /// # Errors
-    /// Which command did not work: loop devices may be missing in a container.
+    /// The command that did not work: loop devices may be missing in a container.
     pub(crate) fn make(kind: &str) -> Result<Self, String> {
         let filesystem = Self {
             directory: TempDir::new().unwrap(),
@@ -63,7 +65,7 @@ impl Filesystem {
     }
 
     pub(crate) fn unmount(&self) -> Result<(), String> {
-        // Whoever was writing may need a moment to be gone.
+        // The process that was writing may need a moment to be gone.
         let attempts = (0..100).map(|_| run(Command::new("umount").arg(self.path())));
         let mut last = Ok(());
         for attempt in attempts {
@@ -129,7 +131,7 @@ impl Drop for Tmpfs {
     }
 }
 
-/// Why what needs root cannot run here, if it cannot.
+/// Reason for which tests that need root cannot run here, if they cannot.
 pub(crate) fn cannot_mount() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("it mounts filesystems, which needs root".to_owned());

@@ -1,5 +1,5 @@
-//! Real power cuts: a filesystem is shut down under a process that writes; whatever it had report was acknowledged must be
-//! there afterwards, and the store must open.
+//! Real power cuts: a filesystem is shut down under a process that writes; all that it had reported as acknowledged
+//! must be there afterwards, and the store must open.
 
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::writer;
 const CYCLES: u64 = 40;
 /// Power cuts that one filesystem and its store go through.
 const CYCLES_PER_IMAGE: u64 = 10;
-/// How long a process may live on a disk that is gone.
+/// Time for which a process may live on a disk that is gone.
 const LAST_GASP: Duration = Duration::from_secs(3);
 
 #[test]

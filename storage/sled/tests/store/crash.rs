@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// As openraft does it: up to a snapshot, or below.
+    /// Purges as openraft does it: up to a snapshot, or below.
     async fn purge(&mut self) {
         let purged = self
             .log
@@ -292,7 +292,7 @@ impl World {
         self.may_be_installed(more).await;
     }
 
-    /// Both outcomes are right: all of the snapshot, or nothing of it.
+    /// Crashes, and checks that all of the snapshot is there or nothing of it: both are right.
     async fn may_be_installed(&mut self, more: Vec<Entry>) {
         let survivor = self.engine.crash(Survival::Chance);
         self.reopen(survivor);

@@ -90,7 +90,7 @@ fn fell_back(found: &Contents, before: &Contents) {
     assert_eq!(*found, fallen);
 }
 
-/// As if a binary applied an entry otherwise than the one before it: nobody is served a history that nobody acknowledged.
+/// Log of a binary that applied an entry otherwise than the one before it: unacknowledged history is not served.
 #[test]
 fn a_log_that_makes_another_history_than_it_had_made_is_refused() {
     let history = |term| {

@@ -87,7 +87,8 @@ fn wherever_a_crash_ends_an_installation_the_state_is_the_old_or_the_new_one() {
     });
 }
 
-/// Is the state the new one afterwards, and was the installation finished before the crash?
+/// Crashes an installation. Returns whether the state is the new one afterwards, and whether the installation was
+/// finished before the crash.
 async fn crash_while_installing(
     sent: &Snapshot<Types>,
     writes: u64,

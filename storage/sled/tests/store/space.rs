@@ -19,7 +19,7 @@ fn blobs(directory: &Path) -> usize {
         .count()
 }
 
-/// About 1.5 KiB, and always the same request: the log grows, the state does not.
+/// Entry of about 1.5 KiB, and always the same request: the log grows, the state does not.
 fn retry(index: u64) -> Entry {
     let revoke = Revoke {
         targets: vec![Target::Subtree(

@@ -208,7 +208,7 @@ proptest! {
         prop_assert_eq!(view.log_root(), state.view().log_root());
     }
 
-    /// The oracle knows no rules: whatever was issued before an accepted revoke of its subtree must be denied for ever,
+    /// The oracle knows no rules: a token issued before an accepted revoke of its subtree must be denied for ever,
     /// lifted or not, unless that one revocation was lifted with everything restored.
     #[test]
     fn tokens_issued_before_a_subtree_was_revoked_stay_denied(log in a_log()) {

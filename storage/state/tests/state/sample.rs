@@ -101,7 +101,7 @@ impl Checked {
         applied
     }
 
-    /// Its records make the same state again, and those the same records.
+    /// Checks that its records make the same state again, and that state the same records.
     pub(crate) fn check(&self) {
         let rebuilt = Machine::from_records(self.state.records()).unwrap();
         assert_eq!(
