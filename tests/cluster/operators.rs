@@ -1,5 +1,6 @@
 //! Permissions of operators: what each may do, and what is refused with which exit code.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use hessra_tests::{Cli, Cluster, until};
@@ -148,7 +149,11 @@ fn an_operator_whose_certificate_is_revoked_may_nothing_any_more() {
 fn an_operator_does_not_undo_the_revocation_of_its_own_certificate_and_its_streams_end() {
     let cluster = Cluster::start("own_lift");
     let operator = cluster.operator();
-    let mut tail = operator.start(["audit", "tail", "--follow"]);
+    let mut tail = operator.start(["audit", "tail", "--follow", "--last", "1"]);
+    // A line says that it follows.
+    let mut line = String::new();
+    let mut lines = BufReader::new(tail.stdout.take().expect("it is piped"));
+    lines.read_line(&mut line).expect("the newest record");
     let id = revoke_certificate(&operator, &cluster, "operator");
     operator.run(["revocations", "lift", &id, "--yes"]).exits(4);
     let ended = until("the tail ends", Duration::from_secs(20), || {

@@ -112,6 +112,7 @@ async fn tail(client: &AuditClient, console: Console, arguments: TailAudit) -> O
             }
             gather::Followed::Record(_) => {}
             gather::Followed::Lost(missing) => missing.warn(console),
+            gather::Followed::Refused(failure) => return Err(failure),
         }
     }
     Ok(())

@@ -181,6 +181,8 @@ pub(super) enum Followed {
     Record(Value),
     /// A node does not answer; it is tried again.
     Lost(Missing),
+    /// A node refuses: asking again would be refused again.
+    Refused(CommandError),
 }
 
 /// Records of all nodes as they come, each node's in its order. A node that is gone is asked again, from where it was.
@@ -204,6 +206,10 @@ pub(super) fn follow(
     receiver
 }
 
+fn is_refusal(failure: &CommandError) -> bool {
+    matches!(failure.exit, Exit::NotAuthenticated | Exit::NotPermitted)
+}
+
 struct Following {
     client: AuditClient,
     conditions: Vec<String>,
@@ -214,12 +220,16 @@ struct Following {
 }
 
 impl Following {
-    /// Follows one node until the receiver is gone.
+    /// Follows one node until it refuses, or the receiver is gone.
     async fn run(mut self) {
         let mut lost = false;
         while !self.sender.is_closed() {
             match self.stream().await {
                 Ok(()) => lost = false,
+                Err(failure) if is_refusal(&failure) => {
+                    let _ = self.sender.send(Followed::Refused(failure)).await;
+                    return;
+                }
                 Err(failure) if !lost => {
                     lost = true;
                     let mut missing = Missing::default();
