@@ -4,8 +4,9 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use hessra_sled::Vote;
+use hessra_sled::{SledEngine, StoreError, Vote};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{RaftLogReader, RaftSnapshotBuilder};
 
@@ -45,9 +46,21 @@ fn when_it_is_told_to_it_writes() {
     block_on(write(Path::new(&directory), appends));
 }
 
+/// The engine, once its lock is free: a process that another test starts at the same instant has the lock of this one's
+/// parent until it becomes another program.
+fn opened(directory: &Path) -> SledEngine {
+    for _ in 0..200 {
+        match open_sled(directory) {
+            Err(StoreError::InUse { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", directory.display());
+}
+
 /// Appends, applies, votes, snapshots and purges; every line was acknowledged when it is printed.
 async fn write(directory: &Path, appends: u64) {
-    let (mut log, mut machine) = open(open_sled(directory).unwrap()).unwrap();
+    let (mut log, mut machine) = open(opened(directory)).unwrap();
     let state = log.get_log_state().await.unwrap();
     let mut next = state.last_log_id.map_or(1, |id| id.index + 1);
     let mut applied = machine.watch().borrow().applied.map_or(0, |id| id.index);
