@@ -61,15 +61,17 @@ impl<W: World> Fence<W> {
         if is_planted(Plant::StrangersHeard) {
             return Ok(());
         }
-        let members = self.consensus.raft().members();
-        let own = self.consensus.raft().identity().id;
+        let raft = self.consensus.raft();
+        if raft.is_member(sender.id) {
+            return Ok(());
+        }
+        let (own, members) = (raft.identity().id, raft.members());
         if is_heard(own, &members, &self.founders, sender)
             || self.is_newer_member(&members, sender.id)
         {
             return Ok(());
         }
-        self.ask_members();
-        tracing::warn!(sender = sender.id, "refused a node that is not a member");
+        self.ask_members(sender.id);
         Err(no_member(sender.id))
     }
 
@@ -78,8 +80,7 @@ impl<W: World> Fence<W> {
     /// # Errors
     /// The sender is no member.
     pub(crate) fn hear_member(&self, sender: Sender) -> Result<(), Failure> {
-        let members = self.consensus.raft().members();
-        match members.nodes.contains_key(&sender.id) || is_planted(Plant::StrangersHeard) {
+        match self.consensus.raft().is_member(sender.id) || is_planted(Plant::StrangersHeard) {
             true => Ok(()),
             false => Err(no_member(sender.id)),
         }
@@ -96,10 +97,12 @@ impl<W: World> Fence<W> {
     }
 
     /// Asks the members for their reports; one round at a time, whatever the number of unknown senders.
-    fn ask_members(&self) {
+    fn ask_members(&self, unknown: u64) {
         if self.asking.swap(true, Ordering::AcqRel) {
             return;
         }
+        // Once a round: a stranger does not write the log as fast as it can ask.
+        tracing::warn!(sender = unknown, "refused a node that is not a member");
         let (neighbours, asking) = (
             self.consensus.neighbours().clone(),
             Arc::clone(&self.asking),

@@ -208,38 +208,38 @@ fn follow_each_other<R: AsyncRuntime>(
 ) -> Result<(), Failure> {
     let mut last = request.prev_log_id.map(|id| id.index);
     for entry in &request.entries {
-        let found = entry.log_id.index;
-        if Some(found) != next(last) {
-            return Err(out_of_place(sender, found, last));
+        let (found, expected) = (
+            entry.log_id.index,
+            last.map_or(Some(0), |last| last.checked_add(1)),
+        );
+        if Some(found) != expected {
+            let after = last.map_or_else(
+                || "at the beginning of the log".to_owned(),
+                |last| format!("after entry {last}"),
+            );
+            return Err(out_of_place(
+                sender,
+                format!("entry {found} was sent {after}"),
+            ));
         }
         last = Some(found);
     }
-    // No entry could follow it.
     match last {
-        Some(u64::MAX) => Err(out_of_place(sender, u64::MAX, None)),
+        Some(u64::MAX) => Err(out_of_place(
+            sender,
+            "no entry could follow the last one".to_owned(),
+        )),
         _ => Ok(()),
     }
 }
 
-fn next(last: Option<u64>) -> Option<u64> {
-    last.map_or(Some(0), |last| last.checked_add(1))
-}
-
-fn out_of_place(sender: u64, found: u64, last: Option<u64>) -> Failure {
-    let after = last.map_or_else(
-        || "at the begin of the log".to_owned(),
-        |last| format!("after entry {last}"),
-    );
+fn out_of_place(sender: u64, message: String) -> Failure {
     tracing::error!(
         sender,
-        found,
-        after,
-        "refused an entry that is out of place"
+        message,
+        "refused entries that do not follow each other"
     );
-    Failure::new(
-        Reason::InvalidArgument,
-        format!("entry {found} was sent {after}"),
-    )
+    Failure::new(Reason::InvalidArgument, message)
 }
 
 fn stopped(error: RaftError<u64>) -> Failure {

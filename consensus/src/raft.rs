@@ -208,6 +208,18 @@ impl<W: World> RaftHandle<W> {
         members(&self.raft.metrics().borrow())
     }
 
+    /// True when the newest membership that this node knows names `id`.
+    #[must_use]
+    pub(crate) fn is_member(&self, id: u64) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .membership_config
+            .membership()
+            .get_node(&id)
+            .is_some()
+    }
+
     /// The leader this node knows, with its address.
     #[must_use]
     pub fn leader(&self) -> Option<Peer> {

@@ -67,12 +67,7 @@ fn a_member_is_removed_and_cannot_be_when_the_quorum_would_be_lost() {
 #[test]
 fn a_node_that_is_added_and_promoted_serves_and_counts_for_the_quorum() {
     let mut cluster = Layout::new("join").joining(1).prepare();
-    for founder in 1..=3 {
-        cluster.spawn(founder);
-    }
-    for founder in 1..=3 {
-        cluster.wait_ready(founder);
-    }
+    cluster.start_nodes(1..=3);
     let operator = cluster.operator();
     let revoke = |target: &str| {
         operator

@@ -161,3 +161,33 @@ fn an_operator_does_not_undo_the_revocation_of_its_own_certificate_and_its_strea
     });
     assert!(!ended.success(), "{ended}");
 }
+
+#[test]
+fn a_preview_says_which_operators_a_revocation_silences_and_that_none_could_lift_it() {
+    let cluster = Cluster::start("silences");
+    let operator = cluster.operator();
+    let preview = |target: &str, permanent: bool| {
+        let arguments = ["revoke", target, "--force", "--dry-run", "-o", "json"];
+        let permanent = permanent.then_some("--permanent");
+        operator
+            .run(arguments.into_iter().chain(permanent))
+            .done()
+            .json()
+    };
+    let of_all = preview("urn:hessra", true);
+    assert_eq!(of_all["lift_lost"], true, "{of_all}");
+    let silenced = of_all["silenced"].as_array().expect("a list");
+    assert!(
+        silenced.contains(&"urn:hessra:responder".into()),
+        "{of_all}"
+    );
+    let of_one = preview("urn:hessra:responder", true);
+    assert_eq!(of_one["lift_lost"], false, "{of_one}");
+    assert_eq!(of_one["silenced"][0], "urn:hessra:responder", "{of_one}");
+    let so_far = preview("urn:hessra", false);
+    assert_eq!(
+        so_far["silenced"].as_array().map(Vec::len),
+        Some(0),
+        "{so_far}"
+    );
+}

@@ -121,12 +121,7 @@ fn assert_unheard(stranger: &mut Stranger) {
 #[test]
 fn a_certificate_of_the_cluster_that_was_never_a_member_is_heard_by_no_member() {
     let mut cluster = Layout::new("stranger").joining(1).prepare();
-    for founder in 1..=3 {
-        cluster.spawn(founder);
-    }
-    for founder in 1..=3 {
-        cluster.wait_ready(founder);
-    }
+    cluster.start_nodes(1..=3);
     let leader = cluster.leader();
     for node in 1..=3 {
         assert_unheard(&mut Stranger::new(&cluster, 4, node));

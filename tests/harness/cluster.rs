@@ -279,10 +279,16 @@ impl Cluster {
             .filter(|node| node.process.is_none())
             .map(|node| node.id)
             .collect();
-        for id in &down {
+        self.start_nodes(down);
+    }
+
+    /// Starts these nodes, and waits until all of them serve.
+    pub fn start_nodes(&mut self, ids: impl IntoIterator<Item = u64>) {
+        let ids: Vec<u64> = ids.into_iter().collect();
+        for id in &ids {
             self.spawn(*id);
         }
-        for id in down {
+        for id in ids {
             self.wait_ready(id);
         }
     }

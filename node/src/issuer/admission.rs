@@ -96,17 +96,16 @@ pub(super) fn not_revoked(
     identity: &Identity,
     certificate: Option<&PeerCertificate>,
 ) -> Result<(), Problem> {
-    let fingerprint = certificate.map(|certificate| certificate.sha256);
-    if callers::is_revoked(&basis.state, identity, fingerprint, basis.wall()) {
-        return Err(revoked(identity));
-    }
     match certificate {
         Some(certificate) => certificate_is_good(basis, identity, certificate),
+        None if callers::is_revoked(&basis.state, identity, None, basis.wall()) => {
+            Err(revoked(identity))
+        }
         None => Ok(()),
     }
 }
 
-/// Refuses a certificate that has ended, is revoked, or names two callers.
+/// Refuses a certificate that has ended, is revoked, or names two callers, and an identity that is revoked.
 pub(super) fn certificate_is_good(
     basis: &Basis,
     identity: &Identity,
@@ -116,7 +115,7 @@ pub(super) fn certificate_is_good(
     let silenced = callers::may_speak(certificate, identity.as_str(), known, basis.wall());
     silenced.map_err(|silenced| match silenced {
         Silenced::Revoked(_) => revoked(identity),
-        Silenced::Ended(_) | Silenced::TwoNames(..) => Problem::new(
+        Silenced::Ended | Silenced::TwoNames(..) => Problem::new(
             Kind::Unauthenticated,
             "unauthenticated",
             silenced.to_string(),

@@ -68,7 +68,19 @@ fn to_text(preview: &PreviewResponse) -> String {
     let approval = preview
         .needs_approval
         .then(|| "  Approval     needed of a second person; nothing is done before\n".to_owned());
-    items.chain([verifiers]).chain(approval).collect()
+    let silenced = (!preview.silenced.is_empty()).then(|| {
+        let lift = match preview.lift_lost {
+            true => ". NONE IS LEFT THAT MAY LIFT IT: give an operator outside of it the right `lift` first",
+            false => "",
+        };
+        let names = names(&preview.silenced);
+        format!("  Operators    {names} may do nothing any more{lift}\n")
+    });
+    items
+        .chain([verifiers])
+        .chain(silenced)
+        .chain(approval)
+        .collect()
 }
 
 fn item_text(item: &PreviewItem) -> String {
@@ -110,6 +122,8 @@ fn to_json(preview: &PreviewResponse) -> Value {
         "needs_approval": preview.needs_approval,
         "refusal": (!preview.allowed).then_some(&preview.refusal),
         "revision": preview.revision,
+        "silenced": preview.silenced,
+        "lift_lost": preview.lift_lost,
         "verifiers": {"online": preview.verifiers_online, "stale": preview.verifiers_stale},
         "items": preview.items.iter().map(item_json).collect::<Vec<_>>(),
     })

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use hessra_consensus::Committed;
+use hessra_policy::Operator;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Cutoff, Identity, Revision, Target};
+use hessra_revocation::{Cutoff, Identity, Revision, Target, UnixSeconds};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{Applied, Command, Lift, PendingAction, Revocation, Revoke, Revoked, State};
 use opentelemetry::KeyValue;
@@ -14,6 +15,7 @@ use tonic::{Request, Status};
 use super::caller::Caller;
 use super::service::AuthorityService;
 use super::target::{command, other_request, refused, request_id};
+use crate::callers::is_revoked;
 use crate::policy::Right;
 
 /// Names shown per list of a preview; a realm may have a million members.
@@ -104,6 +106,8 @@ impl AuthorityService {
             caller.may(Right::Read, None)?;
         }
         let state = self.consensus.state();
+        let silenced = silenced(&caller, &revoke);
+        let now = self.consensus.world().clock.wall().seconds();
         let enrolled = self.enrolled().verifiers;
         let online = enrolled
             .iter()
@@ -124,6 +128,8 @@ impl AuthorityService {
             revision: state.view().revision.0,
             allowed: refusal.is_none(),
             needs_approval: approval == Approval::SecondPerson,
+            lift_lost: !silenced.is_empty() && !lift_is_left(&caller, &state, &silenced, now),
+            silenced,
             refusal: refusal
                 .map(|failure| failure.to_string())
                 .unwrap_or_default(),
@@ -217,6 +223,40 @@ fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Approval, Fai
         }
     }
     Ok(approval)
+}
+
+/// Operators that a revocation would cover, so that they may do nothing any more. One that is only about what was issued so
+/// far covers none.
+fn silenced(caller: &Caller, revoke: &Revoke) -> Vec<String> {
+    let covers = |operator: &Identity, target: &Target| match target {
+        Target::Lock(identity) => operator.is_at_or_below(identity),
+        Target::Subtree(identity) => revoke.permanent && operator.is_at_or_below(identity),
+        Target::Exact(identity) => revoke.permanent && operator == identity,
+        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => false,
+    };
+    let is_covered = |operator: &&Operator| {
+        let identity = Identity::parse(&operator.identity);
+        identity.is_ok_and(|identity| {
+            revoke
+                .targets
+                .iter()
+                .any(|target| covers(&identity, target))
+        })
+    };
+    let operators = caller.policy.operators().filter(is_covered);
+    operators
+        .map(|operator| operator.identity.clone())
+        .collect()
+}
+
+/// True when an operator that may lift can still speak once `silenced` are.
+fn lift_is_left(caller: &Caller, state: &State, silenced: &[String], now: UnixSeconds) -> bool {
+    caller.policy.operators().any(|operator| {
+        operator.rights.contains(&Right::Lift)
+            && !silenced.contains(&operator.identity)
+            && Identity::parse(&operator.identity)
+                .is_ok_and(|identity| !is_revoked(state, &identity, None, now))
+    })
 }
 
 fn too_shallow(identity: &Identity, minimum: u8) -> Failure {
