@@ -117,7 +117,7 @@ impl<W: World> ContainmentWatch<W> {
         let neighbours = self.consensus.neighbours().last_heard();
         let revision = Revision(self.wanted.revision);
         let subscribers = self.feed.subscribers();
-        let progress = subscribers.progress(revision, node, &neighbours);
+        let progress = subscribers.progress(revision, node, &neighbours, &self.feed.policy());
         let needed = needed(&self.wanted, progress.enrolled.len());
         let lags =
             |verifier: &&VerifierStatus| verifier.applied < revision.0 || verifier.root_differs;
@@ -136,6 +136,7 @@ impl<W: World> ContainmentWatch<W> {
                 .cloned()
                 .collect(),
             done: reached && progress.applied >= needed,
+            guests: self.feed.guests(&neighbours),
         }
     }
 }

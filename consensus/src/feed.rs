@@ -10,20 +10,26 @@
 //! |---|---|
 //! | [`hub`] | drives the frame log: from the state, from confirmations of the quorum, for subscribers |
 //! | `frames` | frames in order, with the state at their head, signed and encoded once |
+//! | [`claim`] | who follows: enrolled, a guest, or refused |
+//! | `seats`, `unread` | how many streams and unread bytes each may have |
 //! | [`subscription`] | one subscriber: hello, welcome, snapshot or deltas, then live |
 //! | [`subscribers`] | which verifier holds what, here and at the other members |
 //!
 //! A node that is cut off from its quorum goes quiet: nothing here moves the instant in a checkpoint but a confirmation.
 //! The node carries the messages.
 
+pub mod claim;
 mod connection;
 mod frames;
 pub mod hub;
+mod seats;
 pub mod subscribers;
 pub mod subscription;
+mod unread;
 
 use std::time::Duration;
 
+pub use claim::{Admits, Claim};
 pub use hub::FeedHub;
 pub use subscribers::Subscribers;
 
@@ -68,8 +74,18 @@ pub struct FeedSettings {
     pub heartbeat: Duration,
     /// Time for which a verifier may rely on a heartbeat. Default 5 s: four may be missed.
     pub fresh_for: Duration,
-    /// Verifiers connected to this node; more are sent elsewhere. Default 20,000.
+    /// Callers that are served beside the verifiers that the policy names. Default: whoever proves an identity that it names.
+    pub admits: Admits,
+    /// Streams of this node; more are sent elsewhere. Default 20,000.
     pub subscribers_max: usize,
+    /// Streams of this node that guests may have: callers that the policy ties to no verifier's id. Default 5,000, a quarter.
+    pub guests_max: usize,
+    /// Streams of this node that the verifiers of one identity may have. Default 10,000, a half.
+    pub subscribers_per_identity_max: usize,
+    /// Streams of this node that one guest may have, by its identity or its address. Default 256.
+    pub guests_per_caller_max: usize,
+    /// Bytes that all streams together may have been given and not have taken. Default 256 MiB.
+    pub unread_bytes_max: usize,
     /// Frames kept for subscribers that are a little behind. Default 4,096.
     pub frames_max: usize,
     /// Bytes of frames kept. Default 32 MiB.
@@ -90,7 +106,12 @@ impl Default for FeedSettings {
         Self {
             heartbeat: Duration::from_secs(1),
             fresh_for: Duration::from_secs(5),
+            admits: Admits::default(),
             subscribers_max: 20_000,
+            guests_max: 5_000,
+            subscribers_per_identity_max: 10_000,
+            guests_per_caller_max: 256,
+            unread_bytes_max: 256 * 1024 * 1024,
             frames_max: 4_096,
             bytes_max: 32 * 1024 * 1024,
             coalesce: Duration::from_millis(5),

@@ -62,6 +62,7 @@ impl<W: World> Inspector<W> {
             verifiers,
             members: members.nodes.into_keys().collect(),
             membership_index: members.log_index,
+            guests: count(self.feed.subscribers().guests()),
         }
     }
 
@@ -127,10 +128,11 @@ impl<W: World> Inspector<W> {
             self.consensus.raft().members(),
         );
         let nodes = self.nodes(answers, &members);
-        let enrolled = self
-            .feed
-            .subscribers()
-            .enrolled(status.id, &self.consensus.neighbours().last_heard());
+        let enrolled = self.feed.subscribers().enrolled(
+            status.id,
+            &self.consensus.neighbours().last_heard(),
+            &self.feed.policy(),
+        );
         StatusResponse {
             cluster_id: self.consensus.state().view().feed_id.to_string(),
             healthy: is_healthy(&status, &members, &nodes),

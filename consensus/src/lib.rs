@@ -23,6 +23,7 @@
 //! | [`inspector`] | the report of this node, and of the cluster |
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
 //! | `fence` | which senders are heard between members |
+//! | [`policies`] | the policy in force, parsed once |
 //! | [`world`], [`measurement`] | the seam to the process around |
 //! | [`plant`] | deliberate bugs for the simulation; none in a release build |
 //!
@@ -43,6 +44,7 @@ pub mod neighbours;
 mod pause;
 pub mod peers;
 pub mod plant;
+pub mod policies;
 mod proposer;
 pub mod raft;
 mod settings;

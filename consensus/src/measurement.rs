@@ -40,6 +40,12 @@ pub enum Measurement {
     PropagationTook(Duration),
     /// Verifiers connected here.
     Subscribers(usize),
+    /// Guests connected here: served and never counted.
+    Guests(usize),
+    /// Bytes of the feed that streams were given and have not taken.
+    UnreadBytes(usize),
+    /// Streams for which there was no seat.
+    FeedTurnedAway,
     /// Enrolled verifiers that have not acknowledged anything within the bound.
     StaleSubscribers(usize),
 }

@@ -38,6 +38,8 @@ pub struct Neighbour {
     pub members: BTreeSet<u64>,
     /// Log index of that membership.
     pub membership_index: u64,
+    /// Guests of its feed.
+    pub guests: u32,
     /// Arrival of the report, on this node's clock.
     pub heard: Monotonic,
 }
@@ -164,6 +166,7 @@ impl<W: World> Neighbours<W> {
             verifiers,
             members: report.members.into_iter().collect(),
             membership_index: report.membership_index,
+            guests: report.guests,
             heard,
         };
         table.insert(id, neighbour);

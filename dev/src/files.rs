@@ -42,7 +42,14 @@ fn of_node(error: impl Diagnostic + Send + Sync + 'static) -> DevError {
 }
 
 /// Names of the client certificates; their identities are `urn:hessra:NAME`.
-const CLIENTS: [&str; 5] = ["operator", "responder", "alice", "gateway", "mycompany"];
+const CLIENTS: [&str; 6] = [
+    "operator",
+    "responder",
+    "alice",
+    "gateway",
+    "mycompany",
+    "verifier",
+];
 /// Components of the sample service chain.
 const CHAIN: [&str; 2] = ["edge", "middleware"];
 
@@ -272,6 +279,11 @@ rights = ["revoke", "lift", "keys", "policy", "cluster", "read", "audit:read"]
 [[operators]]
 identity = "urn:hessra:responder"
 rights = ["revoke", "read"]
+
+# Verifiers that `hessra revoke --wait` waits for: an id belongs to one identity.
+[[verifiers]]
+identity = "urn:hessra:verifier"
+ids = ["orders-*", "edge-*", "bench-*"]
 
 [limits]
 min_revocation_depth = 3

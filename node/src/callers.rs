@@ -49,11 +49,13 @@ pub fn may_speak(
     }
 }
 
-/// Checks that the policy knows at most one of a certificate's names, be it a client's or an operator's.
+/// Checks that the policy knows at most one of a certificate's names, be it a client's, an operator's or a verifier's.
 fn one_name(certificate: &PeerCertificate, policy: &PolicyView) -> Result<(), Silenced> {
     let is_known = |name: &&String| {
         let is_client = |identity: Identity| policy.client(&identity).is_some();
-        policy.operator(name).is_some() || Identity::parse(name).is_ok_and(is_client)
+        policy.operator(name).is_some()
+            || policy.owns_verifiers(name)
+            || Identity::parse(name).is_ok_and(is_client)
     };
     let names = certificate.san_uris.iter().chain(&certificate.san_dns);
     let known: BTreeSet<&str> = names

@@ -1,16 +1,14 @@
-//! The policy in force on this node: parsed once per change of the state.
+//! The policy in force on this node, and the status of the repository that it follows ([`Followed`]).
 //!
-//! The meaning of a policy is in [`hessra_policy`], its versions are in the state. This connects the two, and keeps the
-//! status of the repository that this node follows ([`Followed`]).
+//! The meaning of a policy is in [`hessra_policy`], its versions are in the state, and [`hessra_consensus::policies`] parses
+//! each once.
 
 mod followed;
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use tracing::error;
+use arc_swap::ArcSwapOption;
 
-use hessra_revocation::Hash;
 use hessra_state::State;
 
 use crate::tls::PeerCertificate;
@@ -28,10 +26,10 @@ impl ProvenNames for PeerCertificate {
     }
 }
 
-/// The parsed policy of the newest state; parses once per change. Cheap to clone and to ask; all clones are one.
+/// The parsed policy of the newest state. Cheap to clone and to ask; all clones are one.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
-    cached: Arc<ArcSwap<(Hash, Arc<PolicyView>)>>,
+    parsed: hessra_consensus::policies::Policies,
     followed: Arc<ArcSwapOption<Followed>>,
 }
 
@@ -47,21 +45,14 @@ impl Policies {
         self.followed.store(Some(Arc::new(followed)));
     }
 
-    /// The policy of this state. Before `Init`, and for content that this version cannot read, one that permits nothing.
+    /// The policy of this state, see [`hessra_consensus::policies::Policies::of`].
     #[must_use]
     pub fn of(&self, state: &State) -> Arc<PolicyView> {
-        let (_, policy) = state.policy();
-        let cached = self.cached.load();
-        if cached.0 == policy.digest {
-            return Arc::clone(&cached.1);
-        }
-        let view = PolicyView::parse(&policy.clients_toml, &policy.resources_toml).unwrap_or_else(|reason| {
-            error!(%reason, "policy not readable: nothing is permitted until this node is upgraded or another applied");
-            PolicyView::default()
-        });
-        let view = Arc::new(view);
-        self.cached
-            .store(Arc::new((policy.digest, Arc::clone(&view))));
-        view
+        self.parsed.of(state)
+    }
+
+    /// The parsed policies alone, shared with consensus.
+    pub(crate) fn parsed(&self) -> hessra_consensus::policies::Policies {
+        self.parsed.clone()
     }
 }

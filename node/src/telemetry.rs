@@ -236,6 +236,9 @@ instruments! {
     proposal_size: histogram "hessra.proposal.size", "{command}", SIZES, "Commands coalesced into one log entry.";
     propagation_duration: histogram "hessra.propagation.duration", "s", SECONDS, "From publishing a revision to a verifier's acknowledgement.";
     feed_subscribers: gauge "hessra.feed.subscribers", "{verifier}", NONE, "Verifiers connected to this node.";
+    feed_guests: gauge "hessra.feed.guests", "{stream}", NONE, "Streams that the policy ties to no verifier: served and not counted.";
+    feed_unread: gauge "hessra.feed.unread", "By", NONE, "Bytes that streams were given and have not taken.";
+    feed_turned_away: counter "hessra.feed.turned_away", "{stream}", NONE, "Streams for which there was no seat.";
     feed_stale: gauge "hessra.feed.stale", "{verifier}", NONE, "Enrolled verifiers that do not hold the newest revision in time.";
     feed_bytes: counter "hessra.feed.bytes", "By", NONE, "Bytes of feed frames handed to streams.";
     feed_snapshots: counter "hessra.feed.snapshots", "{snapshot}", NONE, "Snapshots begun for verifiers, by `mode` (full, buckets).";
@@ -313,6 +316,9 @@ impl Metrics {
                 self.propagation_duration.record(took.as_secs_f64(), &[]);
             }
             Measurement::Subscribers(count) => self.feed_subscribers.record(count as u64, &[]),
+            Measurement::Guests(count) => self.feed_guests.record(count as u64, &[]),
+            Measurement::UnreadBytes(bytes) => self.feed_unread.record(bytes as u64, &[]),
+            Measurement::FeedTurnedAway => self.feed_turned_away.add(1, &[]),
             Measurement::StaleSubscribers(count) => self.feed_stale.record(count as u64, &[]),
         }
     }

@@ -7,8 +7,8 @@ use hessra_proto::v1::{self, feed};
 use hessra_proto::{
     Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,
 };
-use hessra_revocation::follower::{Mode, Welcome};
-use hessra_revocation::publisher::{Hello, ResetReason};
+use hessra_revocation::follower::{Mode, SignedWelcome, Welcome};
+use hessra_revocation::publisher::{Hello, Nonce, ResetReason};
 use hessra_revocation::{
     Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, Target, TokenId,
 };
@@ -33,13 +33,22 @@ fn welcome() -> Welcome {
         tick_ms: 5,
         node: 6,
         feed_keys: BTreeMap::from([(7, [8; 32]), (9, [10; 32])]),
+        counted: true,
+    }
+}
+
+fn signed_welcome() -> SignedWelcome {
+    SignedWelcome {
+        welcome: welcome(),
+        key_id: 7,
+        signature: [9; 64],
     }
 }
 
 fn events() -> Vec<Event> {
     let entries = vec![vec![1], vec![2, 3]];
     let mut events = vec![
-        Event::Welcome(welcome()),
+        Event::Welcome(signed_welcome()),
         Event::SnapshotChunk {
             buckets: vec![0, 255],
             rules: vec![1, 2],
@@ -77,6 +86,7 @@ fn events() -> Vec<Event> {
 fn greeting() -> Greeting {
     Greeting {
         hello: Hello {
+            nonce: Nonce([7; 32]),
             feed_id: Some(FeedId([1; 16])),
             epoch: Epoch(2),
             from: Revision(3),
@@ -117,7 +127,14 @@ fn every_event_of_a_node_crosses_the_wire_unchanged() {
             said
         );
     }
-    for own in [Event::Connected, Event::Disconnected, Event::Malformed] {
+    let nonce = Nonce([1; 32]);
+    let own = [
+        Event::Connected { nonce },
+        Event::Stored(welcome()),
+        Event::Disconnected,
+        Event::Malformed,
+    ];
+    for own in own {
         assert!(to_downstream(own).is_none());
     }
 }
@@ -159,7 +176,8 @@ fn a_message_without_a_meaning_is_refused() {
 
 #[test]
 fn a_field_of_the_wrong_length_is_named() {
-    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(welcome())) else {
+    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(signed_welcome()))
+    else {
         unreachable!()
     };
     wire.salt.pop();
@@ -182,7 +200,7 @@ fn a_field_of_the_wrong_length_is_named() {
 
 #[test]
 fn unknown_numbers_are_not_taken_for_a_default() {
-    let feed::downstream::Message::Welcome(wire) = message(Event::Welcome(welcome())) else {
+    let feed::downstream::Message::Welcome(wire) = message(Event::Welcome(signed_welcome())) else {
         unreachable!()
     };
     for mode in [0, 99] {
@@ -232,7 +250,8 @@ fn a_delta_has_one_entry_for_each_of_its_revisions() {
 
 #[test]
 fn a_feed_key_named_twice_is_refused() {
-    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(welcome())) else {
+    let feed::downstream::Message::Welcome(mut wire) = message(Event::Welcome(signed_welcome()))
+    else {
         unreachable!()
     };
     wire.feed_keys.push(feed::FeedKey {

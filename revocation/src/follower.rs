@@ -9,15 +9,15 @@
 //!
 //! Freshness needs no shared clock. The hello was sent at `h` on our monotonic clock; the welcome names the node's
 //! tick `t0` when it read the hello, which is not before `h`. A checkpoint of tick `t` therefore states knowledge as
-//! of `h + (t - t0)` or later, on our clock. A delayed message cannot look fresher than it is. The welcome is not
-//! signed: that it comes from the node itself is the business of the stream's TLS.
+//! of `h + (t - t0)` or later, on our clock. A delayed message cannot look fresher than it is. The welcome is signed
+//! for the nonce of this stream's hello, so a carrier cannot bring an older tick either.
 //!
 //! It does not connect, wait, verify signatures or write files: the driver does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::publisher::Hello;
+use crate::publisher::{Hello, Nonce};
 use crate::{Checkpoint, Epoch, Hash, Monotonic, Revision, RevocationSet, SignedCheckpoint, View};
 
 mod believing;
@@ -31,7 +31,7 @@ use believing::{Trust, check_roots};
 use delta::Entries;
 use loading::Loading;
 pub use loading::SNAPSHOT_BYTES_MAX;
-pub use messages::{Action, Alarm, Event, Freshness, Mode, Welcome};
+pub use messages::{Action, Alarm, Event, Freshness, Mode, SignedWelcome, Welcome};
 pub use trouble::RETRY_AFTER_MAX;
 use trouble::{Trouble, fork_at};
 
@@ -68,6 +68,7 @@ enum Stage {
     Closed,
     Greeting {
         hello_sent: Monotonic,
+        nonce: Nonce,
     },
     Loading(Stream, Box<Loading>),
     Following(Stream),
@@ -76,7 +77,8 @@ enum Stage {
 /// Part of the greeting that is needed later.
 #[derive(Clone, Debug)]
 struct Stream {
-    hello_sent: Monotonic,
+    /// `None` = a stored feed: no age comes of it.
+    hello_sent: Option<Monotonic>,
     welcome: Welcome,
 }
 
@@ -141,7 +143,11 @@ impl<V: VerifySignature> Follower<V> {
 
     fn step(&mut self, event: Event, now: Monotonic) -> Result<Vec<Action>, Trouble> {
         match (std::mem::replace(&mut self.stage, Stage::Closed), event) {
-            (_, Event::Connected) => Ok(self.greet(now)),
+            (_, Event::Connected { nonce }) => Ok(self.greet(nonce, now)),
+            (_, Event::Stored(welcome)) => self.begin(Stream {
+                hello_sent: None,
+                welcome,
+            }),
             (_, Event::Disconnected) => Err(Trouble::ELSEWHERE),
             (Stage::Closed, _) => Ok(Vec::new()),
             (
@@ -151,10 +157,14 @@ impl<V: VerifySignature> Follower<V> {
                     retry_after,
                 },
             ) => Err(Trouble::of_reset(reason, retry_after, self.view.as_ref())),
-            (Stage::Greeting { hello_sent }, Event::Welcome(welcome)) => self.welcome(Stream {
-                hello_sent,
-                welcome,
-            }),
+            (Stage::Greeting { hello_sent, nonce }, Event::Welcome(signed)) => {
+                self.is_of_our_feed(&signed.welcome)?;
+                let welcome = self.trust().believe_welcome(&nonce, signed)?;
+                self.begin(Stream {
+                    hello_sent: Some(hello_sent),
+                    welcome,
+                })
+            }
             (
                 Stage::Loading(stream, mut loading),
                 Event::SnapshotChunk {
@@ -207,13 +217,17 @@ impl<V: VerifySignature> Follower<V> {
         }
     }
 
-    fn greet(&mut self, now: Monotonic) -> Vec<Action> {
-        self.stage = Stage::Greeting { hello_sent: now };
+    fn greet(&mut self, nonce: Nonce, now: Monotonic) -> Vec<Action> {
+        self.stage = Stage::Greeting {
+            hello_sent: now,
+            nonce,
+        };
         let view = self.view.as_ref();
         let bucket_roots = view
             .filter(|_| !self.whole_snapshot)
             .map(|view| view.set.bucket_roots());
         vec![Action::SendHello(Hello {
+            nonce,
             feed_id: view.map(|view| view.feed_id),
             epoch: view.map_or(Epoch(0), |view| view.epoch),
             from: view.map_or(Revision(0), |view| view.revision),
@@ -223,18 +237,25 @@ impl<V: VerifySignature> Follower<V> {
         })]
     }
 
-    fn welcome(&mut self, stream: Stream) -> Result<Vec<Action>, Trouble> {
-        let welcome = &stream.welcome;
-        if let Some(view) = &self.view {
-            if view.feed_id != welcome.feed_id {
-                return Err(Trouble::Alarm(Alarm::OtherFeed {
+    fn is_of_our_feed(&self, welcome: &Welcome) -> Result<(), Trouble> {
+        match &self.view {
+            Some(view) if view.feed_id != welcome.feed_id => {
+                Err(Trouble::Alarm(Alarm::OtherFeed {
                     expected: view.feed_id,
                     got: welcome.feed_id,
-                }));
+                }))
             }
-            if *view.set.salt() != welcome.salt || welcome.epoch < view.epoch {
-                return Err(Trouble::ELSEWHERE);
-            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, stream: Stream) -> Result<Vec<Action>, Trouble> {
+        let welcome = &stream.welcome;
+        self.is_of_our_feed(welcome)?;
+        if let Some(view) = &self.view
+            && (*view.set.salt() != welcome.salt || welcome.epoch < view.epoch)
+        {
+            return Err(Trouble::ELSEWHERE);
         }
         let same_epoch = self
             .view
@@ -422,11 +443,12 @@ impl Stream {
         u64::try_from(instant).ok().map(Monotonic)
     }
 
-    /// Age of what a checkpoint states. `None` when it was made by another node than the one that greeted us: its tick is
-    /// on a clock that we cannot relate to ours.
+    /// Age of what a checkpoint states. `None` when it was made by another node than the one that greeted us, whose tick is
+    /// on a clock that we cannot relate to ours, and when nobody greeted us.
     fn age(&self, checkpoint: &Checkpoint, now: Monotonic) -> Option<Duration> {
+        let hello_sent = self.hello_sent?;
         let since_welcome = i128::from(checkpoint.tick_ms) - i128::from(self.welcome.tick_ms);
-        let age = i128::from(now.0) - i128::from(self.hello_sent.0) - since_welcome;
+        let age = i128::from(now.0) - i128::from(hello_sent.0) - since_welcome;
         let age = u64::try_from(age.max(0)).unwrap_or(u64::MAX);
         (checkpoint.node == self.welcome.node).then_some(Duration::from_millis(age))
     }

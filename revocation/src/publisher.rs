@@ -60,9 +60,15 @@ fn differing_buckets(view: &View, theirs: &[Hash]) -> Plan {
     Plan::Buckets(differ.map(|(number, _)| number).collect())
 }
 
+/// Nonce of one stream, chosen by the verifier: the node's signed welcome repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nonce(pub [u8; 32]);
+
 /// Hello: the first message of a verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// Nonce of the stream.
+    pub nonce: Nonce,
     /// Feed that the verifier knows; `None` = none yet.
     pub feed_id: Option<FeedId>,
     /// Epoch of its view.

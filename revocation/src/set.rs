@@ -13,7 +13,10 @@ use crate::{
 
 mod tree;
 
-use tree::{Bucket, Node, Tree, empty_bucket_root, leaf_number};
+use tree::{Bucket, Leaf, Node, Tree, empty_bucket_root, leaf_number};
+
+/// Most bytes of one rule: kind, digest, flags, depth, cut-off, end.
+const RULE_BYTES_MAX: usize = 1 + 16 + 1 + 1 + 8 + 8;
 
 /// Number of buckets of a set; a rule's bucket is the first byte of its digest.
 pub const BUCKETS: usize = 256;
@@ -173,6 +176,13 @@ impl RevocationSet {
             leaf.write(&mut bytes);
         }
         bytes
+    }
+
+    /// Most bytes that [`Self::bucket`] of this number has.
+    #[must_use]
+    pub fn bucket_bytes(&self, number: u8) -> usize {
+        let leaves = self.bucket_node(number).into_iter().flat_map(Node::leaves);
+        leaves.map(Leaf::len).sum::<usize>() * RULE_BYTES_MAX
     }
 
     /// Replaces whole buckets by the rules given: the concatenated bytes of [`Self::bucket`] of each.

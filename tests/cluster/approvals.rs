@@ -105,14 +105,14 @@ fn what_is_asked_for_says_so_to_people_and_can_be_taken_back() {
 
 #[test]
 fn a_restore_waits_and_then_tokens_issued_before_live_again() {
-    let cluster = cluster("restored");
+    let cluster = cluster("orders-restored");
     let (operator, alice) = (cluster.operator(), cluster.person("alice"));
     let gateway = cluster.person("gateway");
     let token = gateway
         .run(["identity", "authenticate", "--token-only"])
         .done()
         .stdout();
-    let mut probe = cluster.probe("restored", &[1, 2, 3]);
+    let mut probe = cluster.probe("orders-restored", &[1, 2, 3]);
     let actor = "urn:hessra:gateway";
     let mut until_verdict = |verdict: &str| {
         hessra_tests::until(verdict, std::time::Duration::from_secs(20), || {
@@ -140,7 +140,7 @@ fn a_restore_waits_and_then_tokens_issued_before_live_again() {
         .run(["revocations", "show", &revocation, "-o", "json"])
         .done()
         .json();
-    assert_eq!(shown["restored"], true, "{shown}");
+    assert_eq!(shown["orders-restored"], true, "{shown}");
 }
 
 #[test]

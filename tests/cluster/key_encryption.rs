@@ -39,7 +39,7 @@ fn keygen(path: &Path) {
 
 #[test]
 fn the_key_encryption_key_changes_and_signing_keys_do_not() {
-    let mut cluster = Cluster::start("rewrapped");
+    let mut cluster = Cluster::start("orders-rewrapped");
     let operator = cluster.operator();
     let before = keys(&operator);
     let old = kek_of(&cluster, 1);
@@ -84,7 +84,7 @@ fn the_key_encryption_key_changes_and_signing_keys_do_not() {
     };
     assert_eq!(public(&before), public(&after));
     assert_ne!(before[0]["kek"], after[0]["kek"]);
-    let mut probe = cluster.probe("rewrapped", &[1, 2, 3]);
+    let mut probe = cluster.probe("orders-rewrapped", &[1, 2, 3]);
     let token = token(&cluster);
     until("tokens are allowed", PATIENCE, || {
         (probe.check(&token, ACTOR).verdict == "allow").then_some(())
@@ -187,7 +187,7 @@ impl Module {
 #[test]
 fn a_hardware_module_seals_keys_and_opens_them_after_a_restart() {
     let Some(module) = Module::new() else { return };
-    let mut cluster = module.layout("module", "kek", "pin").start();
+    let mut cluster = module.layout("orders-module", "kek", "pin").start();
     let operator = cluster.operator();
     let rotated = operator
         .run(["keys", "prepare", "-o", "json"])
@@ -197,7 +197,7 @@ fn a_hardware_module_seals_keys_and_opens_them_after_a_restart() {
     operator.run(["keys", "activate", &id, "--force"]).done();
     cluster.stop(1);
     cluster.start_node(1);
-    let mut probe = cluster.probe("module", &[1]);
+    let mut probe = cluster.probe("orders-module", &[1]);
     let token = token(&cluster);
     until("tokens are allowed", PATIENCE, || {
         (probe.check(&token, ACTOR).verdict == "allow").then_some(())

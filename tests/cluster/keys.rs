@@ -71,11 +71,11 @@ fn a_prepared_key_signs_only_once_it_has_been_published_for_long_enough() {
 
 #[test]
 fn after_a_rotation_old_and_new_tokens_verify_and_after_an_emergency_only_new_ones() {
-    let cluster = Layout::new("rotated")
+    let cluster = Layout::new("orders-rotated")
         .set("feed", "fresh_for", "2s")
         .start();
     let operator = cluster.operator();
-    let mut probe = cluster.probe("rotated", &[1, 2, 3]);
+    let mut probe = cluster.probe("orders-rotated", &[1, 2, 3]);
     let old = token(&cluster);
     until("the old token is allowed", PATIENCE, || {
         (probe.check(&old, ACTOR).verdict == "allow").then_some(())
@@ -112,9 +112,9 @@ fn a_verifier_follows_rotations_of_feed_keys_also_those_that_it_missed() {
         .start();
     let operator = cluster.operator();
     let token = token(&cluster);
-    let mut online = cluster.probe("online", &[1, 2, 3]);
+    let mut online = cluster.probe("orders-online", &[1, 2, 3]);
     let away = {
-        let mut probe = cluster.probe("away", &[1]);
+        let mut probe = cluster.probe("orders-away", &[1]);
         until("it is fresh", PATIENCE, || {
             (probe.check(&token, ACTOR).verdict == "allow").then_some(())
         });
@@ -134,7 +134,7 @@ fn a_verifier_follows_rotations_of_feed_keys_also_those_that_it_missed() {
     until("who was there follows", PATIENCE, || {
         (online.check(&token, ACTOR).verdict == "deny").then_some(())
     });
-    let mut back = cluster.probe("away", &[2]);
+    let mut back = cluster.probe("orders-away", &[2]);
     until("who was away follows too", PATIENCE, || {
         (back.check(&token, ACTOR).verdict == "deny").then_some(())
     });
@@ -182,7 +182,7 @@ fn keys_are_exported_as_the_nodes_publish_them() {
 
 #[test]
 fn keys_are_replaced_by_schedule() {
-    let cluster = Layout::new("schedule")
+    let cluster = Layout::new("orders-schedule")
         .set("feed", "fresh_for", "2s")
         .set("keys", "rotate_every", "1m")
         .start();
@@ -196,7 +196,7 @@ fn keys_are_replaced_by_schedule() {
             all.iter().all(|id| *id > 3).then_some(())
         },
     );
-    let mut probe = cluster.probe("schedule", &[1, 2, 3]);
+    let mut probe = cluster.probe("orders-schedule", &[1, 2, 3]);
     let token = token(&cluster);
     until("tokens are allowed", PATIENCE, || {
         (probe.check(&token, ACTOR).verdict == "allow").then_some(())

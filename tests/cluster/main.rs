@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod catching_up;
 mod disks;
+mod feed;
 mod frozen;
 mod gitops;
 mod hostile_input;

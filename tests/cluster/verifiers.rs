@@ -84,7 +84,7 @@ fn a_connected_verifier_is_proven_to_deny_when_the_revoke_returns() {
 fn a_verifier_that_is_gone_is_named_and_the_revoke_is_not_called_confirmed() {
     let cluster = Cluster::start("laggard");
     let tokens = tokens(&cluster);
-    let mut probe = cluster.probe("pg-report-2", &[1, 2, 3]);
+    let mut probe = cluster.probe("orders-pg-report-2", &[1, 2, 3]);
     wait_for(
         "the verifier permits",
         20,
@@ -106,7 +106,7 @@ fn a_verifier_that_is_gone_is_named_and_the_revoke_is_not_called_confirmed() {
         ])
         .exits(9);
     let laggards = finished.json()["wait"]["laggards"].to_string();
-    assert!(laggards.contains("pg-report-2"), "{laggards}");
+    assert!(laggards.contains("orders-pg-report-2"), "{laggards}");
 }
 
 #[test]

@@ -44,6 +44,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
+            "hessra-policy",
             "hessra-audit",
             "hessra-sled",
         ],

@@ -46,6 +46,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "world",
             "peers",
             "membership",
+            "policies",
             "error",
             "pause",
             "status",

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::ports::Ports;
-use crate::{Cli, Links, Probe, binary, until};
+use crate::{Cli, Links, Probe, Proof, binary, until};
 
 /// Time within which a cluster is up, or a fault is over.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -432,6 +432,15 @@ impl Cluster {
             .map(|node| self.nodes[node].public.clone())
             .collect();
         Probe::start(self.directory.path(), id, &servers)
+    }
+
+    /// A verifier in a process of its own that shows what `proof` says instead of the verifiers' certificate.
+    pub fn probe_as(&self, id: &str, proof: &Proof, nodes: &[u64]) -> Probe {
+        let servers: Vec<String> = nodes
+            .iter()
+            .map(|node| self.nodes[node].public.clone())
+            .collect();
+        Probe::start_as(self.directory.path(), id, proof, &servers)
     }
 
     /// Result of `hessra status -o json`.

@@ -24,5 +24,5 @@ pub use binaries::binary;
 pub use cli::{Cli, Finished};
 pub use cluster::{Cluster, Layout, Node};
 pub use links::Links;
-pub use probe::{Answer, Probe};
+pub use probe::{Answer, Probe, Proof};
 pub use wait::until;

@@ -6,12 +6,45 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::binary;
 
 /// Time limit of an answer: after it the probe hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What a verifier shows of itself.
+pub enum Proof {
+    /// Nothing.
+    Nothing,
+    /// Certificate of this client of the cluster's directory.
+    Certificate(&'static str),
+    /// Identity token.
+    Token(String),
+}
+
+impl Proof {
+    fn show(&self, directory: &Path, command: &mut Command) {
+        match self {
+            Self::Nothing => command,
+            Self::Certificate(name) => command
+                .env("HESSRA_CERT", directory.join(format!("clients/{name}.crt")))
+                .env("HESSRA_KEY", directory.join(format!("clients/{name}.key"))),
+            Self::Token(token) => command.env("HESSRA_IDENTITY_TOKEN", token),
+        };
+    }
+
+    /// Part of the name of the state directory: two processes under one id do not share one.
+    fn suffix(&self) -> String {
+        match self {
+            Self::Certificate("verifier") => String::new(),
+            Self::Certificate(name) => format!("-as-{name}"),
+            Self::Nothing => "-as-nobody".to_owned(),
+            Self::Token(_) => "-by-token".to_owned(),
+        }
+    }
+}
 
 /// A running verifier.
 pub struct Probe {
@@ -34,11 +67,19 @@ pub struct Answer {
 impl Probe {
     /// Follows `servers` under the name `id`, with its state in the cluster's directory.
     pub fn start(directory: &Path, id: &str, servers: &[String]) -> Self {
-        let mut process = Command::new(binary("examples/verifier_probe"))
+        Self::start_as(directory, id, &Proof::Certificate("verifier"), servers)
+    }
+
+    /// Follows `servers` under the name `id`, with this proof of who it is.
+    pub fn start_as(directory: &Path, id: &str, proof: &Proof, servers: &[String]) -> Self {
+        let mut command = Command::new(binary("examples/verifier_probe"));
+        proof.show(directory, &mut command);
+        let state = format!("verifier-{id}{}", proof.suffix());
+        let mut process = command
             .env("HESSRA_SERVER", servers.join(","))
             .env("HESSRA_CA", directory.join("ca.crt"))
             .env("HESSRA_VERIFIER_ID", id)
-            .env("HESSRA_STATE_DIR", directory.join(format!("verifier-{id}")))
+            .env("HESSRA_STATE_DIR", directory.join(state))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -81,6 +122,27 @@ impl Probe {
         crate::until("the probe stops", ANSWER_MAX, || {
             self.process.try_wait().ok().flatten()
         });
+    }
+
+    /// The status of the verifier.
+    pub fn status(&mut self) -> Value {
+        self.ask("status")
+    }
+
+    /// Stops the process where it is (`SIGSTOP`): its streams stay open, and it takes and says nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).expect("a process id");
+        let pid = Pid::from_raw(pid).expect("a process id");
+        kill_process(pid, signal).expect("the probe runs");
     }
 
     fn ask(&mut self, line: &str) -> Value {

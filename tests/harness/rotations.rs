@@ -112,11 +112,9 @@ impl World {
         let minter = |id: &u64| {
             IdentityClient::new(connection(cluster, "gateway", &[*id])).expect("a client")
         };
-        let servers = nodes.iter().map(|id| cluster.node(*id).public.clone());
         let verifier = Verifier::builder()
-            .servers(servers)
-            .and_then(|builder| builder.ca_file(cluster.directory().join("ca.crt")))
-            .and_then(|builder| builder.id("rotations"))
+            .connection(connection(cluster, "verifier", &nodes))
+            .id("orders-rotations")
             .map(|builder| builder.staleness(StalenessPolicy::Strict { max: PATIENCE }))
             .and_then(|builder| builder.connect())
             .expect("a verifier");

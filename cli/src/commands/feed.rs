@@ -135,14 +135,17 @@ async fn verifiers(authority: &Authority, console: Console) -> Outcome {
 }
 
 fn verifiers_text(verifiers: &[VerifierStatus], revision: u64) -> String {
-    let headings = ["verifier", "node", "state", "revision", "age", "client"];
-    let mut table = Table::new(&headings).right(3).right(4);
+    let headings = [
+        "verifier", "identity", "node", "state", "revision", "age", "client",
+    ];
+    let mut table = Table::new(&headings).right(4).right(5);
     for verifier in verifiers {
         let age = duration::rounded(Duration::from_millis(verifier.age_ms));
         let numbers = [verifier.node.to_string(), verifier.applied.to_string()];
         let [node, applied] = numbers;
         table.row([
             verifier.id.clone(),
+            verifier.identity.clone(),
             node,
             verifier_state(verifier),
             applied,
@@ -186,6 +189,7 @@ fn verifier_json(verifier: &VerifierStatus) -> Value {
         "root_differs": verifier.root_differs,
         "delay_ms": verifier.delay_ms,
         "client": verifier.client,
+        "identity": verifier.identity,
     })
 }
 

@@ -53,6 +53,17 @@ pub(super) struct Position {
     cursor: Cursor,
 }
 
+/// What a node says of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    /// Its root, and since when it is published.
+    Root(Hash, Monotonic),
+    /// It was not published alone, or too long ago.
+    Forgotten,
+    /// It is newer than anything that was published here.
+    Never,
+}
+
 /// The next step of a live subscriber.
 pub(super) enum Next {
     Send(Bytes),
@@ -204,8 +215,7 @@ impl FrameLog {
         known: &dyn Fn(u32) -> bool,
     ) -> Result<SignedCheckpoint, NotServing> {
         let body = statement.to_bytes();
-        let signed = self.signer.sign(&body, known);
-        let (key_id, signature) = signed?;
+        let (key_id, signature) = self.signer.sign(&body, known)?;
         Ok(SignedCheckpoint {
             body,
             key_id,
@@ -261,12 +271,14 @@ impl FrameLog {
         }
     }
 
-    /// Root of this node at a revision, and since when it is published. `None` = not published alone, or too long ago.
-    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+    /// What this node says of a revision.
+    pub(super) fn published(&self, revision: Revision) -> Published {
         let revisions = |(revision, ..): &(Revision, Hash, Monotonic)| *revision;
-        let at = self.roots.binary_search_by_key(&revision, revisions).ok()?;
-        let (_, root, when) = self.roots[at];
-        Some((root, when))
+        match self.roots.binary_search_by_key(&revision, revisions) {
+            Ok(at) => Published::Root(self.roots[at].1, self.roots[at].2),
+            Err(_) if revision > self.head() => Published::Never,
+            Err(_) => Published::Forgotten,
+        }
     }
 }
 

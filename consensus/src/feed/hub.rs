@@ -7,29 +7,41 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hessra_policy::PolicyView;
+use hessra_proto::Greeting;
+use hessra_proto::status::Failure;
 use hessra_proto::v1::NodeStatus;
 use hessra_proto::v1::feed::{CheckpointResponse, FeedKey};
-use hessra_revocation::follower::{Event, Mode, Welcome};
+use hessra_revocation::follower::{Event, Mode, SignedWelcome, Welcome};
 use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello, Plan, plan};
 use hessra_revocation::{Hash, Monotonic, Revision, SignedCheckpoint};
 use hessra_state::State;
 use prost::bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{FrameLog, Next, Position, encode, on_the_wire};
+use super::claim::{Claim, Standing, admitted, standing};
+use super::frames::{FrameLog, Next, Position, Published, encode, on_the_wire};
+use super::seats::{Seat, Seats};
+use super::unread::Unread;
 use super::{CheckpointSigner, FeedSettings, NotServing, Subscribers};
 use crate::confirmer::{Began, Confirmation};
 use crate::consensus::Consensus;
 use crate::error::ReadError;
 use crate::measurement::{HeartbeatOutcome, Measurement};
+use crate::neighbours::Neighbour;
 use crate::plant::{Plant, is_planted};
+use crate::policies::Policies;
 use crate::world::{World, spawn_until};
 
 /// Pause between a heartbeat and one that was asked for: a storm of verifiers that connect costs twenty confirmations a
 /// second, not one each.
 const BEAT_SPACING: Duration = Duration::from_millis(50);
+
+/// Time between two looks at whether the callers of all streams may still have them. Origin: half of the second within
+/// which a right that ends stops what it carries.
+const ASK_AGAIN_EVERY: Duration = Duration::from_millis(500);
 
 /// The feed of this node. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -41,7 +53,10 @@ struct Inner<W: World> {
     consensus: Consensus<W>,
     settings: FeedSettings,
     subscribers: Subscribers<W>,
-    permits: Arc<Semaphore>,
+    policies: Policies,
+    seats: Seats,
+    unread: Unread,
+    signer: Arc<dyn CheckpointSigner>,
     frames: Mutex<FrameLog>,
     /// Counts changes of the frames; subscribers wait for the next.
     changed: watch::Sender<u64>,
@@ -68,13 +83,17 @@ impl<W: World> FeedHub<W> {
         consensus: Consensus<W>,
         signer: Arc<dyn CheckpointSigner>,
         settings: FeedSettings,
+        policies: Policies,
         stop: &CancellationToken,
     ) -> Self {
         let subscribers = Subscribers::new(consensus.world().clone(), &settings);
         let node = consensus.raft().identity().id;
-        let frames = FrameLog::new(node, settings.clone(), signer);
+        let frames = FrameLog::new(node, settings.clone(), Arc::clone(&signer));
         let inner = Inner {
-            permits: Arc::new(Semaphore::new(settings.subscribers_max)),
+            signer,
+            policies,
+            seats: Seats::new(&settings),
+            unread: Unread::new(&settings),
             consensus,
             settings,
             subscribers,
@@ -89,6 +108,7 @@ impl<W: World> FeedHub<W> {
         };
         spawn_until::<W>(stop, hub.clone().publish_changes());
         spawn_until::<W>(stop, hub.clone().beat());
+        spawn_until::<W>(stop, hub.clone().ask_again());
         hub
     }
 
@@ -96,6 +116,14 @@ impl<W: World> FeedHub<W> {
     #[must_use]
     pub fn subscribers(&self) -> &Subscribers<W> {
         &self.inner.subscribers
+    }
+
+    /// Guests of the cluster: those of this node, and those that the other members last reported. They are not counted.
+    #[must_use]
+    pub fn guests(&self, neighbours: &BTreeMap<u64, Neighbour>) -> u32 {
+        let theirs = neighbours.values().map(|neighbour| neighbour.guests);
+        let here = u32::try_from(self.inner.subscribers.guests()).unwrap_or(u32::MAX);
+        theirs.fold(here, u32::saturating_add)
     }
 
     /// Promises and limits in use.
@@ -113,8 +141,44 @@ impl<W: World> FeedHub<W> {
         &self.inner.closing
     }
 
-    pub(super) fn permits(&self) -> &Arc<Semaphore> {
-        &self.inner.permits
+    /// Checks that a caller may follow at all.
+    ///
+    /// # Errors
+    /// It may not; the failure is for the caller.
+    pub fn admits(&self, claim: &Arc<dyn Claim>) -> Result<(), Failure> {
+        admitted(claim, &self.policy(), self.inner.settings.admits)
+    }
+
+    /// Seat of a stream that has not said anything yet.
+    ///
+    /// # Errors
+    /// Its caller may not follow at all. `None` = it may, and there is no seat.
+    pub(super) fn seat(&self, claim: &Arc<dyn Claim>) -> Result<Option<Seat>, Failure> {
+        let policy = self.policy();
+        admitted(claim, &policy, self.inner.settings.admits)?;
+        let is_guest = claim
+            .identity()
+            .is_none_or(|identity| !policy.owns_verifiers(identity));
+        Ok(self.inner.seats.take(claim.as_ref(), is_guest))
+    }
+
+    /// Standing of a caller under the id that it names.
+    pub(super) fn standing(
+        &self,
+        claim: &Arc<dyn Claim>,
+        greeting: &Greeting,
+    ) -> Result<Standing, Failure> {
+        standing(claim, greeting, &self.policy(), self.inner.settings.admits)
+    }
+
+    pub(super) fn unread(&self) -> &Unread {
+        &self.inner.unread
+    }
+
+    /// Policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<PolicyView> {
+        self.inner.policies.of(&self.inner.consensus.state())
     }
 
     pub(super) fn world(&self) -> &W {
@@ -197,8 +261,27 @@ impl<W: World> FeedHub<W> {
                 }
             };
             self.world().measure(Measurement::Heartbeat(outcome));
-            self.inner.subscribers.sweep();
+            self.inner
+                .subscribers
+                .sweep(&self.policy(), &self.inner.unread);
             self.compare_replicas();
+        }
+    }
+
+    /// Asks of every stream whether its caller may still have it: soon after each change of the state, and as time passes.
+    async fn ask_again(self) {
+        let mut applied = self.inner.consensus.raft().watch();
+        let mut ticks = interval(ASK_AGAIN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Ok(has_changed) = applied.has_changed() else {
+                return;
+            };
+            applied.mark_unchanged();
+            let now = self.world().wall().seconds();
+            let subscribers = &self.inner.subscribers;
+            subscribers.ask_again(&self.policy(), now, has_changed);
         }
     }
 
@@ -213,7 +296,10 @@ impl<W: World> FeedHub<W> {
     fn compare_replicas(&self) {
         let heard = self.inner.consensus.neighbours().last_heard();
         let statuses = heard.values().map(|neighbour| &neighbour.status);
-        let differing = differing(statuses, |revision| self.published(revision));
+        let differing = differing(statuses, |revision| match self.published(revision) {
+            Published::Root(root, _) => Some(root),
+            Published::Forgotten | Published::Never => None,
+        });
         let mut known = self
             .inner
             .differing
@@ -273,7 +359,12 @@ impl<W: World> FeedHub<W> {
     }
 
     /// Answers a hello that was read at `tick`.
-    pub(super) fn open(&self, hello: &Hello, tick: Monotonic) -> Result<Opening, NotServing> {
+    pub(super) fn open(
+        &self,
+        hello: &Hello,
+        standing: Standing,
+        tick: Monotonic,
+    ) -> Result<Opening, NotServing> {
         let mut frames = self.frames();
         self.advance(&mut frames)?;
         let state = frames.state()?;
@@ -283,7 +374,9 @@ impl<W: World> FeedHub<W> {
         self.inner.beat_wanted.notify_one();
         // Without the lock: it hashes some hundred entries, and thousands may connect at once.
         let plan = plan(state.view(), state.history(), hello);
-        let welcome = encode(Event::Welcome(self.welcome(&state, &plan, tick)));
+        let welcome = self.welcome(&state, &plan, (standing, tick));
+        let signed = self.sign_welcome(welcome, hello)?;
+        let welcome = encode(Event::Welcome(signed));
         Ok(Opening {
             welcome,
             plan,
@@ -293,7 +386,24 @@ impl<W: World> FeedHub<W> {
         })
     }
 
-    fn welcome(&self, state: &State, plan: &Plan, tick: Monotonic) -> Welcome {
+    /// Signs a welcome for the stream of this hello alone.
+    fn sign_welcome(&self, welcome: Welcome, hello: &Hello) -> Result<SignedWelcome, NotServing> {
+        let signer = &self.inner.signer;
+        let bytes = welcome.to_bytes(&hello.nonce);
+        let (key_id, signature) = signer.sign(&bytes, &|id| hello.believes(id))?;
+        Ok(SignedWelcome {
+            welcome,
+            key_id,
+            signature,
+        })
+    }
+
+    fn welcome(
+        &self,
+        state: &State,
+        plan: &Plan,
+        (standing, tick): (Standing, Monotonic),
+    ) -> Welcome {
         let view = state.view();
         let mode = match plan {
             Plan::Deltas => Mode::Deltas,
@@ -310,6 +420,7 @@ impl<W: World> FeedHub<W> {
             tick_ms: on_the_wire(tick),
             node: self.inner.consensus.raft().identity().id,
             feed_keys: newest_feed_keys(state),
+            counted: standing == Standing::Enrolled,
         }
     }
 
@@ -318,8 +429,8 @@ impl<W: World> FeedHub<W> {
         self.frames().next(position)
     }
 
-    /// Root of this node at an acknowledged revision, and since when it is published. `None` = cannot be told.
-    pub(super) fn published(&self, revision: Revision) -> Option<(Hash, Monotonic)> {
+    /// What this node says of a revision.
+    pub(super) fn published(&self, revision: Revision) -> Published {
         self.frames().published(revision)
     }
 
@@ -346,11 +457,11 @@ fn newest_feed_keys(state: &State) -> BTreeMap<u32, [u8; 32]> {
 /// Nodes that hold another state than this one at a revision that this one has published.
 fn differing<'a>(
     statuses: impl Iterator<Item = &'a NodeStatus>,
-    published: impl Fn(Revision) -> Option<(Hash, Monotonic)>,
+    published: impl Fn(Revision) -> Option<Hash>,
 ) -> BTreeMap<u64, Revision> {
     let differs = |status: &&NodeStatus| {
         let own = published(Revision(status.revision));
-        own.is_some_and(|(root, _)| status.state_root != root)
+        own.is_some_and(|root| status.state_root != root)
     };
     let place = |status: &NodeStatus| (status.id, Revision(status.revision));
     statuses.filter(differs).map(place).collect()
@@ -369,7 +480,7 @@ mod tests {
             ..NodeStatus::default()
         };
         let statuses = [node(2, 7, 1), node(3, 7, 9), node(4, 6, 9)];
-        let published = |revision| (revision == Revision(7)).then_some(([1; 32], Monotonic(0)));
+        let published = |revision| (revision == Revision(7)).then_some([1; 32]);
         let named = differing(statuses.iter(), published);
         assert_eq!(named, BTreeMap::from([(3, Revision(7))]));
     }

@@ -1,24 +1,29 @@
 //! The verifiers that follow: which one holds what, connected here or known from other members.
 //!
-//! A verifier is enrolled when it connects, and stays so for a while after it is gone: an operator who waits for a
-//! revocation to be applied must hear of the one that did not. It leaves the count when it has been failing closed for
-//! long enough (`forget_after`).
+//! A verifier of the policy is enrolled when it connects, and stays so for a while after it is gone: an operator who waits
+//! for a revocation to be applied must hear of the one that did not. It leaves the count when it has been failing closed
+//! for long enough (`forget_after`). Guests are served and never counted: what they acknowledge is not even looked at.
 //!
-//! An acknowledgement carries the root of what the verifier holds. A root that differs from this node's own at the
-//! same revision is an alarm: one of the two has lost or invented a revocation.
+//! An acknowledgement counts for a revision that this node has published, with this node's own root of it. A root that
+//! differs is an alarm: one of the two has lost or invented a revocation. A revision that was never published is a lie.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hessra_policy::PolicyView;
 use hessra_proto::v1::VerifierStatus;
-use hessra_proto::{Acknowledgement, VerifierId};
-use hessra_revocation::{Hash, Monotonic, Revision, UnixMillis};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use hessra_proto::{Acknowledgement, Greeting, VerifierId};
+use hessra_revocation::{Monotonic, Revision, UnixMillis, UnixSeconds};
+use tokio::sync::watch;
 
 use super::FeedSettings;
-use super::connection::Connection;
+use super::claim::{Claim, Standing, standing};
+use super::connection::{Connection, Eviction};
+use super::frames::Published;
+use super::seats::Seat;
+use super::unread::Unread;
 use crate::measurement::Measurement;
 use crate::plant::{Plant, is_planted};
 use crate::world::World;
@@ -29,23 +34,40 @@ pub use enrolled::Progress;
 
 /// Verifiers remembered per node, connected or gone: ten times what one node is built to serve.
 const REMEMBERED_MAX: usize = 100_000;
+/// Time between two alarms about one verifier: a stream that is opened again and again says nothing new.
+const ALARM_EVERY: Duration = Duration::from_secs(60);
 
 /// The verifiers of this node. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Subscribers<W> {
     world: W,
-    fresh_for: Duration,
-    slow_after: Duration,
-    forget_after: Duration,
-    entries: Arc<Mutex<BTreeMap<VerifierId, Entry>>>,
+    settings: FeedSettings,
+    table: Arc<Mutex<Table>>,
     changed: Arc<watch::Sender<u64>>,
     connections: Arc<AtomicU64>,
 }
 
+#[derive(Default)]
+struct Table {
+    /// Verifiers of the policy, connected or gone.
+    enrolled: BTreeMap<VerifierId, Entry>,
+    /// Streams of guests, by number.
+    guests: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl Table {
+    fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        let enrolled = self.enrolled.values();
+        enrolled
+            .filter_map(|entry| entry.connection.as_ref())
+            .chain(self.guests.values())
+    }
+}
+
 struct Entry {
     connection: Option<Arc<Connection>>,
-    /// Certificate it came with.
-    owner: Option<[u8; 32]>,
+    /// Identity that it proved, to which the policy ties its id.
+    identity: String,
     client: String,
     applied: Revision,
     /// Last acknowledgement, or else when it connected.
@@ -55,30 +77,37 @@ struct Entry {
     since_tick: Monotonic,
     delay: Option<Duration>,
     root_differs: bool,
-    /// A tool that only looks: not waited for, and forgotten when it goes.
-    observer: bool,
+    /// Last alarm about it.
+    alarmed: Option<Monotonic>,
 }
 
-/// Error of a verifier id that is in use with another certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the verifier id is in use with another certificate. Give this verifier an id of its own")]
-pub struct Taken;
+/// Outcome of an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    /// Nothing is wrong with it, whether it counts or not.
+    Fine,
+    /// Another root than this node's. `alarm`: nobody was told lately.
+    Differs {
+        /// True when an alarm is due.
+        alarm: bool,
+    },
+    /// It is about a revision that this node never published: the verifier lies, or is not one.
+    NeverPublished,
+}
 
 impl<W: World> Subscribers<W> {
     pub(super) fn new(world: W, settings: &FeedSettings) -> Self {
         Self {
             world,
-            fresh_for: settings.fresh_for,
-            slow_after: settings.slow_after,
-            forget_after: settings.forget_after,
-            entries: Arc::default(),
+            settings: settings.clone(),
+            table: Arc::default(),
             changed: Arc::default(),
             connections: Arc::default(),
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<VerifierId, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts changes: connections, acknowledgements.
@@ -87,170 +116,192 @@ impl<W: World> Subscribers<W> {
         self.changed.subscribe()
     }
 
-    /// Verifiers connected here.
+    /// Streams connected here, guests among them.
     #[must_use]
     pub fn connected(&self) -> usize {
-        self.entries()
-            .values()
-            .filter(|entry| entry.connection.is_some())
-            .count()
+        self.table().connections().count()
     }
 
-    /// Enrols a stream. An older stream of the same verifier ends.
+    /// Guests connected here: they are served and never counted.
+    #[must_use]
+    pub fn guests(&self) -> usize {
+        self.table().guests.len()
+    }
+
+    /// Begins a stream. An older stream of the same verifier ends.
     pub(super) fn connect(
         &self,
-        verifier: &VerifierId,
-        client: &str,
-        owner: Option<[u8; 32]>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Arc<Connection>, Taken> {
+        greeting: Greeting,
+        (claim, standing): (Arc<dyn Claim>, Standing),
+        seat: Seat,
+    ) -> Arc<Connection> {
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(number, verifier.clone(), permit));
-        let (tick, wall) = (self.world.monotonic(), self.world.wall());
-        let mut entries = self.entries();
-        let known = entries.get(verifier);
-        if known.is_some_and(|known| {
-            known.connection.is_some() && known.owner.is_some() && known.owner != owner
-        }) {
-            return Err(Taken);
+        let connection = Arc::new(Connection::new(number, greeting, (claim, standing), seat));
+        let mut table = self.table();
+        let older = match standing {
+            Standing::Guest => table.guests.insert(number, Arc::clone(&connection)),
+            Standing::Enrolled => self.enrol(&mut table, &connection),
+        };
+        drop(table);
+        if let Some(older) = older {
+            older.evict(Eviction::Replaced);
         }
-        if let Some(older) = known.and_then(|known| known.connection.as_ref()) {
-            older.replace();
-        }
+        self.note_change();
+        connection
+    }
+
+    fn enrol(&self, table: &mut Table, connection: &Arc<Connection>) -> Option<Arc<Connection>> {
+        let identity = connection.claim().identity().unwrap_or_default();
+        let known = table.enrolled.remove(connection.verifier());
+        // Under another owner of the id, what the last one held says nothing.
+        let known = known.map(|known| match known.identity == identity {
+            true => known,
+            false => Entry {
+                applied: Revision(0),
+                alarmed: None,
+                ..known
+            },
+        });
+        let tick = self.world.monotonic();
         let entry = Entry {
-            connection: Some(Arc::clone(&connection)),
-            owner,
-            client: client.to_owned(),
-            applied: known.map_or(Revision(0), |known| known.applied),
+            connection: Some(Arc::clone(connection)),
+            identity: identity.to_owned(),
+            client: connection.client().to_owned(),
+            applied: known.as_ref().map_or(Revision(0), |known| known.applied),
             heard: tick,
-            since: wall,
+            since: self.world.wall(),
             since_tick: tick,
             delay: None,
             root_differs: false,
-            observer: false,
+            alarmed: known.as_ref().and_then(|known| known.alarmed),
         };
-        entries.insert(verifier.clone(), entry);
-        drop(entries);
-        self.note_change();
-        Ok(connection)
-    }
-
-    /// The stream only looks: it does not count as enrolled.
-    pub(super) fn only_looks(&self, connection: &Connection) {
-        let mut entries = self.entries();
-        if let Some(entry) = entries
-            .get_mut(connection.verifier())
-            .filter(|entry| is_of(entry, connection))
-        {
-            entry.observer = true;
-        }
-        drop(entries);
-        self.note_change();
+        table.enrolled.insert(connection.verifier().clone(), entry);
+        known.and_then(|known| known.connection)
     }
 
     /// The stream has ended.
     pub(super) fn disconnect(&self, connection: &Connection) {
-        connection.evict();
-        let mut entries = self.entries();
-        let entry = entries.get_mut(connection.verifier());
+        connection.evict(Eviction::Slow);
+        connection.taken();
+        let mut table = self.table();
+        table.guests.remove(&connection.number());
+        let entry = table.enrolled.get_mut(connection.verifier());
         // A newer stream of the same verifier may have taken its place.
         if let Some(entry) = entry.filter(|entry| is_of(entry, connection)) {
             entry.connection = None;
             entry.since = self.world.wall();
             entry.since_tick = self.world.monotonic();
         }
-        if entries
-            .get(connection.verifier())
-            .is_some_and(|entry| entry.observer && entry.connection.is_none())
-        {
-            entries.remove(connection.verifier());
-        }
-        drop(entries);
+        drop(table);
         self.note_change();
     }
 
-    /// Takes note of an acknowledgement. `published`: this node's root at that revision, and since when it is known.
-    /// False = the roots differ.
+    /// Takes note of an acknowledgement. `published`: what this node says of its revision.
     pub(super) fn acknowledge(
         &self,
         connection: &Connection,
         ack: &Acknowledgement,
-        published: Option<(Hash, Monotonic)>,
-    ) -> bool {
-        let now = self.world.monotonic();
-        let mut entries = self.entries();
-        let entry = entries
-            .get_mut(connection.verifier())
-            .filter(|entry| is_of(entry, connection));
-        let Some(entry) = entry else { return true };
-        let same = published.is_none_or(|(root, _)| root == ack.state_root);
-        let first_alarm = !same && !entry.root_differs;
-        // What was published before the verifier came was not on its way to it.
-        let published_to_it =
-            published.filter(|(_, when)| *when >= entry.since_tick && ack.revision > entry.applied);
-        entry.delay = published_to_it
-            .map(|(_, when)| now.since(when))
-            .or(entry.delay);
-        let delay = published_to_it.and(entry.delay);
-        (entry.applied, entry.heard, entry.root_differs) = (ack.revision, now, !same);
-        if is_planted(Plant::AcknowledgedTooMuch) {
-            entry.applied = Revision(ack.revision.0 + 1);
-        }
-        drop(entries);
+        published: Published,
+    ) -> Acknowledged {
+        let (root, when) = match published {
+            Published::Never if is_planted(Plant::UnpublishedCounted) => {
+                (ack.state_root, self.world.monotonic())
+            }
+            Published::Never => return Acknowledged::NeverPublished,
+            _ if !connection.is_enrolled() => return Acknowledged::Fine,
+            Published::Forgotten => {
+                // It proves that the verifier is there, and not what it holds.
+                self.hear(connection, |entry, now| entry.heard = now);
+                return Acknowledged::Fine;
+            }
+            Published::Root(root, when) => (root, when),
+        };
+        let outcome = self.hear(connection, |entry, now| {
+            entry.take(ack, root == ack.state_root, (when, now))
+        });
+        let Some((delay, outcome)) = outcome else {
+            return Acknowledged::Fine;
+        };
         if let Some(delay) = delay {
             self.world.measure(Measurement::PropagationTook(delay));
         }
-        if first_alarm {
-            self.world.measure(Measurement::FeedForkAlarm);
-            tracing::error!(
-                verifier = connection.verifier().as_str(),
-                revision = ack.revision.0,
-                "a verifier acknowledged another state root than this node's: one of the two is wrong"
-            );
-        }
         self.note_change();
-        same
+        outcome
     }
 
-    /// The verifier of this connection was found to hold another state, and has not held ours since.
-    pub(super) fn differs(&self, connection: &Connection) -> bool {
-        let entries = self.entries();
-        entries
-            .get(connection.verifier())
-            .is_some_and(|entry| is_of(entry, connection) && entry.root_differs)
+    /// True when an alarm about this verifier is due: it is one of the policy's, and nobody was told lately.
+    pub(super) fn alarm_is_due(&self, connection: &Connection) -> bool {
+        self.hear(connection, Entry::alarm_is_due).unwrap_or(false)
+    }
+
+    /// Changes the entry of a stream, as of now; `None` = it is not this stream's any more.
+    fn hear<T>(
+        &self,
+        connection: &Connection,
+        change: impl FnOnce(&mut Entry, Monotonic) -> T,
+    ) -> Option<T> {
+        let now = self.world.monotonic();
+        let mut table = self.table();
+        let entry = table.enrolled.get_mut(connection.verifier());
+        let entry = entry.filter(|entry| is_of(entry, connection))?;
+        Some(change(entry, now))
     }
 
     fn note_change(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Forgets verifiers that are gone for long, evicts those that take nothing, and counts. Called with every heartbeat.
-    pub(super) fn sweep(&self) {
-        let now = self.world.monotonic();
-        let mut entries = self.entries();
-        for connection in entries
-            .values()
-            .filter_map(|entry| entry.connection.as_ref())
-        {
-            if connection.blocked_for(now) > self.slow_after {
-                connection.evict();
+    /// Asks of every stream whether its caller may still have it, and ends those that may not. `all`: something changed
+    /// since; otherwise only what has an end can be over.
+    pub(super) fn ask_again(&self, policy: &PolicyView, now: UnixSeconds, all: bool) {
+        let connections: Vec<Arc<Connection>> = self.table().connections().cloned().collect();
+        let is_over = |connection: &&Arc<Connection>| {
+            let ends_at = connection.claim().ends_at();
+            all || ends_at.is_some_and(|end| end <= now)
+        };
+        for connection in connections.iter().filter(is_over) {
+            let asked = standing(
+                connection.claim(),
+                connection.greeting(),
+                policy,
+                self.settings.admits,
+            );
+            match asked {
+                Ok(standing) if standing == connection.standing() => {}
+                Ok(_) => connection.evict(Eviction::OtherStanding),
+                Err(failure) => connection.evict(Eviction::Silenced(failure)),
             }
         }
-        let gone_for_long = |entry: &Entry| {
-            entry.connection.is_none() && now.since(entry.since_tick) > self.forget_after
-        };
-        entries.retain(|_, entry| !gone_for_long(entry));
-        drop_oldest_gone(&mut entries);
-        let connected = entries
+    }
+
+    /// Forgets verifiers that are gone for long or not the policy's any more, evicts those that take nothing, and counts.
+    /// Called with every heartbeat.
+    pub(super) fn sweep(&self, policy: &PolicyView, unread: &Unread) {
+        let now = self.world.monotonic();
+        let mut table = self.table();
+        for connection in table.connections() {
+            if connection.blocked_for(now) > self.settings.slow_after {
+                connection.evict(Eviction::Slow);
+            }
+        }
+        let forget_after = self.settings.forget_after;
+        table.enrolled.retain(|id, entry| {
+            let is_here = entry.connection.is_some();
+            let is_the_policys = || policy.is_verifier(&entry.identity, id.as_str());
+            is_here || (now.since(entry.since_tick) <= forget_after && is_the_policys())
+        });
+        drop_oldest_gone(&mut table.enrolled);
+        let connected = table.connections().count();
+        let stale = table
+            .enrolled
             .values()
-            .filter(|entry| entry.connection.is_some())
+            .filter(|entry| now.since(entry.heard) > self.settings.fresh_for)
             .count();
-        let stale = entries
-            .values()
-            .filter(|entry| now.since(entry.heard) > self.fresh_for)
-            .count();
-        drop(entries);
+        let guests = table.guests.len();
+        drop(table);
         self.world.measure(Measurement::Subscribers(connected));
+        self.world.measure(Measurement::Guests(guests));
+        self.world.measure(Measurement::UnreadBytes(unread.held()));
         self.world.measure(Measurement::StaleSubscribers(stale));
     }
 
@@ -258,9 +309,10 @@ impl<W: World> Subscribers<W> {
     #[must_use]
     pub fn local(&self, node: u64) -> Vec<VerifierStatus> {
         let now = self.world.monotonic();
-        let entries = self.entries();
-        let enrolled = entries.iter().filter(|(_, entry)| !entry.observer);
-        enrolled
+        let table = self.table();
+        table
+            .enrolled
+            .iter()
             .map(|(id, entry)| self.status(id, entry, node, now))
             .collect()
     }
@@ -274,13 +326,52 @@ impl<W: World> Subscribers<W> {
             applied: entry.applied.0,
             age_ms: millis(age),
             since_ms: entry.since.0,
-            fails_closed_in_ms: millis(self.fresh_for.saturating_sub(age)),
+            fails_closed_in_ms: millis(self.settings.fresh_for.saturating_sub(age)),
             client: entry.client.clone(),
+            identity: entry.identity.clone(),
             root_differs: entry.root_differs,
             delay_ms: entry
                 .delay
                 .map_or(0.0, |delay| delay.as_secs_f64() * 1_000.0),
         }
+    }
+}
+
+impl Entry {
+    /// Takes an acknowledgement of a revision that was published at `when`, and tells how long it took.
+    fn take(
+        &mut self,
+        ack: &Acknowledgement,
+        is_same: bool,
+        (when, now): (Monotonic, Monotonic),
+    ) -> (Option<Duration>, Acknowledged) {
+        // What was published before the verifier came was not on its way to it.
+        let was_on_its_way = when >= self.since_tick && ack.revision > self.applied;
+        let delay = was_on_its_way.then(|| now.since(when));
+        self.delay = delay.or(self.delay);
+        (self.applied, self.heard, self.root_differs) = (ack.revision, now, !is_same);
+        if is_planted(Plant::AcknowledgedTooMuch) {
+            self.applied = Revision(ack.revision.0 + 1);
+        }
+        match is_same {
+            true => (delay, Acknowledged::Fine),
+            false => (
+                delay,
+                Acknowledged::Differs {
+                    alarm: self.alarm_is_due(now),
+                },
+            ),
+        }
+    }
+
+    fn alarm_is_due(&mut self, now: Monotonic) -> bool {
+        let is_due = self
+            .alarmed
+            .is_none_or(|last| now.since(last) >= ALARM_EVERY);
+        if is_due {
+            self.alarmed = Some(now);
+        }
+        is_due
     }
 }
 
@@ -291,6 +382,7 @@ fn is_of(entry: &Entry, connection: &Connection) -> bool {
         .is_some_and(|current| current.number() == connection.number())
 }
 
+/// Drops the verifiers that are gone for longest, beyond what is remembered.
 fn drop_oldest_gone(entries: &mut BTreeMap<VerifierId, Entry>) {
     while entries.len() > REMEMBERED_MAX {
         let gone = entries

@@ -2,7 +2,8 @@
 //!
 //! A stream is polled by the transport when the client has room for more, and does nothing in between: a slow client
 //! costs no queue. While it waits for something to send it reads acknowledgements. A client that takes nothing for
-//! long loses its place among the subscribers and is told to resume when it comes back.
+//! long loses its seat and is told to resume when it comes back; what it leaves unread counts against a budget of the
+//! whole node, see `unread`.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures::{Stream, StreamExt as _};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::{ConvertError, Greeting, VerifierMessage};
 use hessra_revocation::follower::Event;
-use hessra_revocation::publisher::{Plan, ResetReason};
+use hessra_revocation::publisher::{DELTA_ENTRIES_MAX, Plan, ResetReason};
 use hessra_revocation::{Monotonic, Revision, SignedCheckpoint};
 use hessra_state::State;
 use prost::bytes::Bytes;
@@ -21,9 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::NotServing;
-use super::connection::Connection;
+use super::claim::{Claim, Standing};
+use super::connection::{Connection, Eviction};
 use super::frames::{Next, Position, delta, encode};
 use super::hub::{FeedHub, Opening};
+use super::seats::Seat;
+use super::subscribers::Acknowledged;
 use crate::measurement::{Measurement, SnapshotMode};
 use crate::plant::{Plant, is_planted};
 use crate::world::World;
@@ -31,6 +35,10 @@ use crate::world::World;
 /// Bytes of rules in one snapshot chunk, more only where one bucket alone is larger: large enough that framing does
 /// not count, small enough that a slow client holds little.
 const CHUNK_BYTES: usize = 128 * 1024;
+/// Most bytes of one entry with its framing, see [`DELTA_ENTRIES_MAX`].
+const ENTRY_BYTES: usize = 57;
+/// Bytes of a message beside its rules or entries: checkpoint, keys, frontier.
+const SMALL_BYTES: usize = 4 * 1024;
 /// A verifier that is told to resume because of this node's state waits so long, plus its own jitter.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -47,43 +55,46 @@ impl<S: Stream<Item = Result<VerifierMessage, ConvertError>> + Send + Unpin + 's
 
 /// Serves one verifier: the node's half of its stream, encoded messages.
 ///
-/// `owner`: SHA-256 of the certificate that the stream came with. A full node answers with a reset.
+/// `claim`: what its caller proved. A full node answers with a reset.
+///
+/// # Errors
+/// The caller may not follow at all; nothing of what it says was read.
 pub fn follow<W: World>(
     hub: FeedHub<W>,
     upstream: impl Upstream,
-    owner: Option<[u8; 32]>,
-) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
-    let phase = match Arc::clone(hub.permits()).try_acquire_owned() {
-        Ok(permit) => Phase::Hello(permit),
-        Err(_) => Phase::Full,
-    };
+    claim: Arc<dyn Claim>,
+) -> Result<impl Stream<Item = Result<Bytes, Failure>> + Send + 'static, Failure> {
+    let phase = hub.seat(&claim)?.map_or(Phase::Full, Phase::Hello);
     let subscription = Subscription {
         changes: hub.changes(),
         hub,
         upstream,
-        owner,
+        claim,
         connection: None,
+        room: None,
         phase,
     };
-    unfold(subscription, |mut subscription| async move {
+    Ok(unfold(subscription, |mut subscription| async move {
         let step = subscription.step().await;
         step.map(|item| (item, subscription))
-    })
+    }))
 }
 
 struct Subscription<W: World, S> {
     hub: FeedHub<W>,
     upstream: S,
     changes: watch::Receiver<u64>,
-    owner: Option<[u8; 32]>,
+    claim: Arc<dyn Claim>,
     connection: Option<Arc<Connection>>,
+    /// Room of the message that is being made.
+    room: Option<OwnedSemaphorePermit>,
     phase: Phase,
 }
 
 /// The next thing to send.
 enum Phase {
     Full,
-    Hello(OwnedSemaphorePermit),
+    Hello(Seat),
     Deltas {
         from: Revision,
         served: Served,
@@ -125,19 +136,19 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             connection.taken();
         }
         let item = match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Full => Some(Ok(self.reset(ResetReason::Overloaded))),
-            Phase::Hello(permit) => self.hello(permit).await,
-            Phase::Deltas { from, served } => Some(Ok(self.first_delta(from, served))),
+            Phase::Full => Some(Ok(self.full())),
+            Phase::Hello(seat) => self.hello(seat).await,
+            Phase::Deltas { from, served } => self.first_delta(from, served).await,
             Phase::Snapshot {
                 buckets,
                 first,
                 served,
-            } => Some(Ok(self.snapshot(buckets, first, served))),
+            } => self.snapshot(buckets, first, served).await,
             Phase::Live(position) => self.live(position).await,
             Phase::Over => None,
         }?;
         if let Some(connection) = &self.connection {
-            connection.given(self.hub.world().monotonic());
+            connection.given(self.hub.world().monotonic(), self.room.take());
         }
         if let Ok(bytes) = &item {
             let bytes = bytes.len();
@@ -146,7 +157,12 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         Some(item)
     }
 
-    async fn hello(&mut self, permit: OwnedSemaphorePermit) -> Option<Item> {
+    fn full(&self) -> Bytes {
+        self.hub.world().measure(Measurement::FeedTurnedAway);
+        self.reset(ResetReason::Overloaded)
+    }
+
+    async fn hello(&mut self, seat: Seat) -> Option<Item> {
         let within = self.hub.settings().hello_within;
         let message = match timeout(within, self.upstream.next()).await {
             Ok(message) => message?,
@@ -155,7 +171,7 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         // INVARIANT: read after the hello arrived, so it is not before the instant at which the verifier sent it.
         let tick = self.hub.world().monotonic();
         Some(match message {
-            Ok(VerifierMessage::Hello(greeting)) => self.welcome(&greeting, tick, permit),
+            Ok(VerifierMessage::Hello(greeting)) => self.welcome(greeting, tick, seat),
             Ok(VerifierMessage::Ack(_)) => Err(refuse(
                 Reason::InvalidArgument,
                 "a stream begins with a hello",
@@ -164,32 +180,46 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         })
     }
 
-    fn welcome(
-        &mut self,
-        greeting: &Greeting,
-        tick: Monotonic,
-        permit: OwnedSemaphorePermit,
-    ) -> Item {
+    fn welcome(&mut self, greeting: Greeting, tick: Monotonic, mut seat: Seat) -> Item {
         if self.hub.closing().is_cancelled() {
             return Ok(self.reset(ResetReason::Shutdown));
         }
-        let opening = self.hub.open(&greeting.hello, tick).map_err(not_serving)?;
-        let subscribers = self.hub.subscribers();
-        let (verifier, client) = (&greeting.verifier_id, &greeting.client);
-        let connected = subscribers.connect(verifier, client, self.owner, permit);
-        let connection =
-            connected.map_err(|taken| refuse(Reason::NotPermitted, taken.to_string()))?;
-        if greeting.is_observer() {
-            subscribers.only_looks(&connection);
+        let standing = self.hub.standing(&self.claim, &greeting)?;
+        if standing == Standing::Guest && !seat.among_guests() {
+            return Ok(self.full());
         }
-        self.connection = Some(connection);
+        let opening = self.hub.open(&greeting.hello, standing, tick);
+        let opening = opening.map_err(not_serving)?;
+        let from = greeting.hello.from;
         tracing::debug!(
             verifier = greeting.verifier_id.as_str(),
-            from = greeting.hello.from.0,
+            from = from.0,
+            ?standing,
             plan = plan_name(&opening.plan),
             "a verifier connected"
         );
-        Ok(self.begin(opening, greeting.hello.from))
+        let claim = Arc::clone(&self.claim);
+        let subscribers = self.hub.subscribers();
+        self.connection = Some(subscribers.connect(greeting, (claim, standing), seat));
+        Ok(self.begin(opening, from))
+    }
+
+    /// Waits for room for a message of so many bytes, as long as the stream may run.
+    async fn make_room(&mut self, bytes: usize) -> Result<(), Option<Item>> {
+        let connection = Arc::clone(self.connection.as_ref().ok_or(None)?);
+        let standing = connection.standing();
+        let room = tokio::select! {
+            biased;
+            room = self.hub.unread().room(standing, bytes) => room,
+            () = connection.evicted().cancelled() => {
+                return Err(Some(self.evicted(&connection)));
+            }
+            () = self.hub.closing().cancelled() => {
+                return Err(Some(Ok(self.reset(ResetReason::Shutdown))));
+            }
+        };
+        self.room = Some(room);
+        Ok(())
     }
 
     fn begin(&mut self, opening: Opening, from: Revision) -> Bytes {
@@ -224,52 +254,50 @@ impl<W: World, S: Upstream> Subscription<W, S> {
     fn refuse(&mut self, reason: ResetReason, from: Revision) -> Bytes {
         if reason == ResetReason::Fork
             && let Some(connection) = &self.connection
+            && self.hub.subscribers().alarm_is_due(connection)
         {
-            self.hub.world().measure(Measurement::FeedForkAlarm);
-            tracing::error!(
-                verifier = connection.verifier().as_str(),
-                "a verifier holds another history at a revision of this node: one of the two is wrong"
-            );
-            let verifier = format!("verifier {}", connection.verifier().as_str());
-            self.hub.alarm(verifier, from);
+            self.alarm(connection, from);
         }
         self.reset(reason)
     }
 
     /// Delta of everything that the verifier missed; a heartbeat when it is up to date.
-    fn first_delta(&mut self, from: Revision, served: Served) -> Bytes {
+    async fn first_delta(&mut self, from: Revision, served: Served) -> Option<Item> {
         let Served {
             state,
             checkpoint,
             position,
         } = served;
         let to = state.view().revision;
+        let entries = usize::try_from(to.0.saturating_sub(from.0)).unwrap_or(usize::MAX);
+        let bytes = entries.min(DELTA_ENTRIES_MAX) * ENTRY_BYTES + SMALL_BYTES;
+        if let Err(over) = self.make_room(bytes).await {
+            return over;
+        }
         self.phase = Phase::Live(position);
         if from > to {
             // An up-to-date verifier learns at once that it is.
-            return encode(Event::Heartbeat(checkpoint));
+            return Some(Ok(encode(Event::Heartbeat(checkpoint))));
         }
-        match delta(&state, from, checkpoint) {
+        Some(Ok(match delta(&state, from, checkpoint) {
             Some(frame) => frame.bytes,
             None => {
                 self.phase = Phase::Over;
                 self.reset(ResetReason::Slow)
             }
-        }
+        }))
     }
 
-    fn snapshot(
+    async fn snapshot(
         &mut self,
         mut buckets: std::vec::IntoIter<u8>,
         first: bool,
         served: Served,
-    ) -> Bytes {
+    ) -> Option<Item> {
         let view = served.state.view();
-        let (mut numbers, mut rules) = (Vec::new(), Vec::new());
-        while rules.len() < CHUNK_BYTES {
-            let Some(number) = buckets.next() else { break };
-            numbers.push(number);
-            rules.extend(view.set.bucket(number));
+        let (numbers, bytes) = next_chunk(&mut buckets, |number| view.set.bucket_bytes(number));
+        if let Err(over) = self.make_room(bytes + SMALL_BYTES).await {
+            return over;
         }
         if numbers.is_empty() && !first {
             let checkpoint = served.checkpoint.clone();
@@ -280,19 +308,21 @@ impl<W: World, S: Upstream> Subscription<W, S> {
                 policy_digest: view.policy_digest,
             };
             self.phase = Phase::Live(served.position);
-            return encode(end);
+            return Some(Ok(encode(end)));
         }
         let keys = if first { view.keys_bytes() } else { Vec::new() };
+        let of_bucket = |number: &u8| view.set.bucket(*number);
+        let rules = numbers.iter().flat_map(of_bucket).collect();
         self.phase = Phase::Snapshot {
             buckets,
             first: false,
             served,
         };
-        encode(Event::SnapshotChunk {
+        Some(Ok(encode(Event::SnapshotChunk {
             buckets: numbers,
             rules,
             keys,
-        })
+        })))
     }
 
     async fn live(&mut self, mut position: Position) -> Option<Item> {
@@ -308,6 +338,9 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             self.changes.mark_unchanged();
             match self.hub.next(&mut position) {
                 Next::Send(bytes) => {
+                    if let Err(over) = self.make_room(bytes.len()).await {
+                        return over;
+                    }
                     self.phase = Phase::Live(position);
                     return Some(Ok(bytes));
                 }
@@ -335,13 +368,22 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             Ok(VerifierMessage::Ack(ack)) => {
                 let published = self.hub.published(ack.revision);
                 let subscribers = self.hub.subscribers();
-                let known = subscribers.differs(connection);
-                let same = subscribers.acknowledge(connection, &ack, published);
-                if !same && !known {
-                    let verifier = format!("verifier {}", connection.verifier().as_str());
-                    self.hub.alarm(verifier, ack.revision);
+                match subscribers.acknowledge(connection, &ack, published) {
+                    Acknowledged::Fine | Acknowledged::Differs { alarm: false } => Some(()),
+                    Acknowledged::Differs { alarm: true } => {
+                        self.alarm(connection, ack.revision);
+                        Some(())
+                    }
+                    Acknowledged::NeverPublished => {
+                        let (verifier, revision) = (connection.verifier().as_str(), ack.revision.0);
+                        tracing::warn!(
+                            verifier,
+                            revision,
+                            "an acknowledgement of what was never published"
+                        );
+                        None
+                    }
                 }
-                Some(())
             }
             Ok(VerifierMessage::Hello(_)) => None,
             Err(error) => {
@@ -351,17 +393,25 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         }
     }
 
-    /// Two verifiers with one id would evict each other for ever: the error says so to a person.
+    fn alarm(&self, connection: &Connection, revision: Revision) {
+        let verifier = connection.verifier().as_str();
+        self.hub.world().measure(Measurement::FeedForkAlarm);
+        tracing::error!(
+            verifier,
+            revision = revision.0,
+            "a verifier holds another history at a revision of this node: one of the two is wrong"
+        );
+        self.hub.alarm(format!("verifier {verifier}"), revision);
+    }
+
     fn evicted(&self, connection: &Connection) -> Item {
-        if connection.is_replaced() {
-            let message = format!(
-                "verifier id `{}` opened another stream, which replaced this one",
-                connection.verifier()
-            );
-            return Err(Failure::new(Reason::Conflict, message)
-                .hint("Give every verifier an id of its own."));
+        match connection.eviction() {
+            Some(Eviction::Replaced) => Err(replaced(connection)),
+            Some(Eviction::Silenced(failure)) => Err(failure),
+            Some(Eviction::Slow | Eviction::OtherStanding) | None => {
+                Ok(self.reset(ResetReason::Slow))
+            }
         }
-        Ok(self.reset(ResetReason::Slow))
     }
 
     fn snapshot_of(&self, buckets: Vec<u8>, mode: SnapshotMode, served: Served) -> Phase {
@@ -381,6 +431,33 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             retry_after: RETRY_AFTER,
         })
     }
+}
+
+/// Buckets of the next chunk, and the bytes of their rules: more than [`CHUNK_BYTES`] only where one bucket alone is
+/// larger.
+fn next_chunk(
+    buckets: &mut std::vec::IntoIter<u8>,
+    bytes_of: impl Fn(u8) -> usize,
+) -> (Vec<u8>, usize) {
+    let (mut numbers, mut bytes) = (Vec::new(), 0);
+    while let Some(number) = buckets.as_slice().first().copied() {
+        let more = bytes_of(number);
+        if !numbers.is_empty() && bytes + more > CHUNK_BYTES {
+            break;
+        }
+        bytes += more;
+        numbers.extend(buckets.next());
+    }
+    (numbers, bytes)
+}
+
+/// Two verifiers with one id would evict each other for ever: the error says so to a person.
+fn replaced(connection: &Connection) -> Failure {
+    let message = format!(
+        "verifier id `{}` opened another stream, which replaced this one",
+        connection.verifier()
+    );
+    Failure::new(Reason::Conflict, message).hint("Give every verifier an id of its own.")
 }
 
 fn plan_name(plan: &Plan) -> &'static str {

@@ -48,7 +48,7 @@ use crate::policy::Right;
 
 pub use service::GrpcParts;
 
-use feed::FeedService;
+use feed::{FeedDoor, FeedService};
 use service::{Answer, AuthorityService};
 
 /// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
@@ -65,7 +65,9 @@ pub fn router(parts: GrpcParts) -> Router {
 }
 
 fn routes(parts: GrpcParts) -> Routes {
-    let (feed, auditor) = (parts.feed.clone(), parts.auditor.clone());
+    let auditor = parts.auditor.clone();
+    let door = FeedDoor::new(parts.consensus.clone(), parts.policies.clone());
+    let feed = FeedService::new(parts.feed.clone(), door);
     let service = AuthorityService::new(parts);
     let keys = KeysServer::new(service.clone());
     let approvals = ApprovalsServer::new(service.clone());
@@ -81,7 +83,7 @@ fn routes(parts: GrpcParts) -> Routes {
         .add_service(approvals)
         .add_service(policies)
         .add_service(audit)
-        .add_service(FeedService::new(feed))
+        .add_service(feed)
 }
 
 #[tonic::async_trait]

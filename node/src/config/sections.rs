@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
 use toml::{Table, Value};
 
-use super::setting::{InitialMember, LogFormat, Ranged, Setting};
+use super::setting::{FeedAdmits, InitialMember, LogFormat, Ranged, Setting};
 use super::table::{Documented, Row, SectionTable};
 use crate::seal::KekSource;
 
@@ -231,8 +231,21 @@ section! {
         heartbeat: Lasting = Lasting::seconds(1), in Lasting::milliseconds(250)..=Lasting::seconds(10);
         /// A verifier's knowledge is fresh for so long after the instant that a heartbeat confirms.
         fresh_for: Lasting = Lasting::seconds(5), in Lasting::seconds(2)..=Lasting::seconds(300);
-        /// Verifiers on this node.
+        /// Callers that are served beside the verifiers of the policy's `[[verifiers]]`, and never counted: `proved`, whoever
+        /// shows a certificate or an identity token that the policy names; `verifiers`, operators that may read alone;
+        /// `anyone`.
+        admits: FeedAdmits = FeedAdmits::default();
+        /// Streams on this node.
         subscribers_max: u32 = 10_000, in 1..=1_000_000;
+        /// Streams on this node that callers outside of `[[verifiers]]` may have.
+        guests_max: u32 = 2_500, in 0..=1_000_000;
+        /// Streams on this node that the verifiers of one identity may have.
+        subscribers_per_identity_max: u32 = 5_000, in 1..=1_000_000;
+        /// Streams on this node that one caller outside of `[[verifiers]]` may have, by its identity or its address.
+        guests_per_caller_max: u32 = 256, in 1..=1_000_000;
+        /// Bytes that the readers of all streams may leave unread; a quarter of it is for callers outside of
+        /// `[[verifiers]]`.
+        unread_max: ByteSize = ByteSize::mebibytes(256), in ByteSize::mebibytes(16)..=ByteSize::mebibytes(64 << 10);
         /// A verifier that is gone for longer no longer counts for `revoke --wait`: it has been failing closed for
         /// long.
         forget_after: Lasting = Lasting::seconds(600), in Lasting::seconds(10)..=Lasting::seconds(86_400);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use hessra_consensus::feed::Admits;
 use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
 use toml::{Table, Value};
 
@@ -168,6 +169,30 @@ impl Setting for LogFormat {
     }
 }
 
+impl FeedAdmits {
+    const WORDS: [(&'static str, Self); 3] = [
+        ("proved", Self(Admits::Proved)),
+        ("verifiers", Self(Admits::Verifiers)),
+        ("anyone", Self(Admits::Anyone)),
+    ];
+}
+
+impl Setting for FeedAdmits {
+    fn read(
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        section.word(key, &Self::WORDS, faults)
+    }
+
+    fn show(&self) -> Value {
+        let word = Self::WORDS.iter().find(|(_, admits)| admits == self);
+        let (word, _) = word.expect("every choice has a word");
+        Value::String((*word).to_owned())
+    }
+}
+
 impl Setting for Vec<InitialMember> {
     fn read(
         section: &mut Section<'_, '_>,
@@ -216,6 +241,10 @@ pub struct InitialMember {
     /// Address of its public port, `host:port`.
     pub public: String,
 }
+
+/// Callers that the feed serves beside the verifiers of the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedAdmits(pub Admits);
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -112,7 +112,14 @@ impl Parts {
         let (consensus, beside) = Consensus::start(setup, stop).await?;
         tasks.spawn(beside.run(stop.clone()));
         let signer = Arc::new(keys.signer(KeyPurpose::Feed));
-        let feed = FeedHub::start(consensus.clone(), signer, feed_settings(config), stop);
+        let policies = Policies::default();
+        let feed = FeedHub::start(
+            consensus.clone(),
+            signer,
+            feed_settings(config),
+            policies.parsed(),
+            stop,
+        );
         let facts = Arc::new(Facts {
             waits_to_be_added: config.cluster.initial_members.is_empty(),
             consensus: consensus.clone(),
@@ -133,7 +140,7 @@ impl Parts {
             auditor,
             feed,
             inspector,
-            policies: Policies::default(),
+            policies,
             facts,
             key_management,
             join_secret: material.join_secret.clone(),
@@ -260,8 +267,17 @@ fn feed_settings(config: &Config) -> FeedSettings {
     FeedSettings {
         heartbeat: config.feed.heartbeat.0,
         fresh_for: config.feed.fresh_for.0,
-        subscribers_max: usize::try_from(config.feed.subscribers_max).unwrap_or(usize::MAX),
+        admits: config.feed.admits.0,
+        subscribers_max: count(config.feed.subscribers_max),
+        guests_max: count(config.feed.guests_max),
+        subscribers_per_identity_max: count(config.feed.subscribers_per_identity_max),
+        guests_per_caller_max: count(config.feed.guests_per_caller_max),
+        unread_bytes_max: usize::try_from(config.feed.unread_max.0).unwrap_or(usize::MAX),
         forget_after: config.feed.forget_after.0,
         ..FeedSettings::default()
     }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -8,6 +8,7 @@ use hessra_proto::v1;
 use hessra_proto::v1::feed::feed_client::FeedClient;
 use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::follower::{Action, Event};
+use hessra_revocation::publisher::Nonce;
 use hessra_revocation::{Follower, Identity, Revision, Target, VerifySignature};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -62,7 +63,9 @@ impl FollowingVerifier {
     async fn connect(&mut self, node: &Node) {
         let (said, upstream) = mpsc::channel(16);
         let mut client = FeedClient::new(node.channel().await);
-        let actions = self.handle(Event::Connected);
+        let actions = self.handle(Event::Connected {
+            nonce: Nonce([3; 32]),
+        });
         for action in actions {
             let Action::SendHello(hello) = action else {
                 continue;
@@ -198,7 +201,10 @@ async fn a_verifier_that_comes_back_resumes_elsewhere_with_what_it_missed_and_no
     let Event::Welcome(welcome) = Event::try_from(welcome).unwrap() else {
         panic!("no welcome")
     };
-    assert_eq!(welcome.mode, hessra_revocation::follower::Mode::Deltas);
+    assert_eq!(
+        welcome.welcome.mode,
+        hessra_revocation::follower::Mode::Deltas
+    );
     verifier.handle(Event::Welcome(welcome));
     verifier.reach(last).await;
     assert!(verifier.holds("urn:hessra:a:n19"));
@@ -270,7 +276,13 @@ async fn a_watch_ends_when_every_verifier_has_acknowledged_at_whatever_node() {
     let node = &cluster.nodes[&1];
     eventually(async || {
         let neighbours = node.consensus.neighbours().last_heard();
-        (node.feed.subscribers().enrolled(1, &neighbours).len() == 3).then_some(())
+        (node
+            .feed
+            .subscribers()
+            .enrolled(1, &neighbours, &node.feed.policy())
+            .len()
+            == 3)
+            .then_some(())
     })
     .await;
     let revision = node.revoke("urn:hessra:a:b", [3; 16]).await.unwrap();

@@ -49,6 +49,10 @@ const CLIENTS: &str = r#"
 [[operators]]
 identity = "urn:hessra:operator"
 rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
+
+[[verifiers]]
+identity = "urn:hessra:operator"
+ids = ["*"]
 "#;
 /// Longest wait: longer than any in a test that passes, on a machine that does other things too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -311,13 +315,20 @@ impl Cluster {
             fresh_for: Duration::from_secs(2),
             ..FeedSettings::default()
         };
-        let feed = FeedHub::start(consensus.clone(), Arc::new(TestSigner), settings, &stop);
+        let policies = Policies::default();
+        let feed = FeedHub::start(
+            consensus.clone(),
+            Arc::new(TestSigner),
+            settings,
+            policies.parsed(),
+            &stop,
+        );
         let inspector = Inspector::new(consensus.clone(), feed.clone(), Arc::new(Ready));
         let parts = GrpcParts {
             consensus: consensus.clone(),
             feed: feed.clone(),
             inspector: inspector.clone(),
-            policies: Policies::default(),
+            policies,
             keys: key_management(),
             auditor: auditor.clone(),
             metrics,

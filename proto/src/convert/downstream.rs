@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hessra_revocation::follower::{Mode, Welcome};
+use hessra_revocation::follower::{Mode, SignedWelcome, Welcome};
 use hessra_revocation::publisher::{FEED_KEYS_MAX, ResetReason};
 use hessra_revocation::{Epoch, Event, FeedId, FeedSalt, Hash, Revision, SignedCheckpoint};
 
@@ -18,11 +18,13 @@ const BUCKETS_MAX: usize = 256;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Message of an event; `None` for events that a driver tells itself and no node sends: [`Event::Connected`],
-/// [`Event::Disconnected`], [`Event::Malformed`].
+/// [`Event::Stored`], [`Event::Disconnected`], [`Event::Malformed`].
 #[must_use]
 pub fn to_downstream(event: Event) -> Option<feed::Downstream> {
     let message = match event {
-        Event::Connected | Event::Disconnected | Event::Malformed => return None,
+        Event::Connected { .. } | Event::Stored(_) | Event::Disconnected | Event::Malformed => {
+            return None;
+        }
         Event::Welcome(welcome) => Message::Welcome(welcome.into()),
         Event::SnapshotChunk {
             buckets,
@@ -141,6 +143,29 @@ fn delta_event(wire: feed::Delta) -> Result<Event, ConvertError> {
     })
 }
 
+impl From<SignedWelcome> for feed::Welcome {
+    fn from(signed: SignedWelcome) -> Self {
+        Self {
+            key_id: signed.key_id,
+            signature: signed.signature.to_vec(),
+            ..signed.welcome.into()
+        }
+    }
+}
+
+impl TryFrom<feed::Welcome> for SignedWelcome {
+    type Error = ConvertError;
+
+    fn try_from(wire: feed::Welcome) -> Result<Self, ConvertError> {
+        Ok(Self {
+            key_id: wire.key_id,
+            signature: array("welcome.signature", &wire.signature)?,
+            welcome: wire.try_into()?,
+        })
+    }
+}
+
+/// The welcome without its signature, as it stands in a stored feed.
 impl From<Welcome> for feed::Welcome {
     fn from(welcome: Welcome) -> Self {
         let key = |(id, public_key): (u32, [u8; 32])| feed::FeedKey {
@@ -157,6 +182,9 @@ impl From<Welcome> for feed::Welcome {
             tick_ms: welcome.tick_ms,
             node: welcome.node,
             feed_keys: welcome.feed_keys.into_iter().map(key).collect(),
+            key_id: 0,
+            signature: Vec::new(),
+            counted: welcome.counted,
         }
     }
 }
@@ -175,6 +203,7 @@ impl TryFrom<feed::Welcome> for Welcome {
             tick_ms: wire.tick_ms,
             node: wire.node,
             feed_keys: feed_keys(&wire.feed_keys)?,
+            counted: wire.counted,
         })
     }
 }

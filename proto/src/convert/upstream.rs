@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello};
+use hessra_revocation::publisher::{FEED_KEYS_MAX, Hello, Nonce};
 use hessra_revocation::{Epoch, FeedId, Hash, Revision};
 
 use super::error::{ConvertError, array, at_most, hashes};
@@ -94,6 +94,7 @@ impl From<Greeting> for feed::Hello {
                 .collect(),
             capabilities,
             client,
+            nonce: hello.nonce.0.to_vec(),
             feed_keys: hello.feed_keys,
         }
     }
@@ -135,6 +136,7 @@ fn hello(wire: &feed::Hello) -> Result<Hello, ConvertError> {
         bytes => Some(FeedId(array("hello.feed_id", bytes)?)),
     };
     Ok(Hello {
+        nonce: Nonce(array("hello.nonce", &wire.nonce)?),
         feed_id,
         epoch: Epoch(wire.epoch),
         from: Revision(wire.from_revision),

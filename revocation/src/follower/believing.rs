@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::messages::{Action, Alarm, Welcome};
+use super::messages::{Action, Alarm, SignedWelcome, Welcome};
 use super::trouble::{Trouble, fork_at, unreadable};
-use crate::publisher::FEED_KEYS_MAX;
+use crate::publisher::{FEED_KEYS_MAX, Nonce};
 use crate::{Checkpoint, KeyState, SignedCheckpoint, Target, View};
 
 /// Ed25519 (RFC 8032) verification; the cryptography lives with the driver.
@@ -28,20 +28,45 @@ impl<V: VerifySignature> Trust<'_, V> {
         welcome: &Welcome,
         signed: &SignedCheckpoint,
     ) -> Result<Checkpoint, Trouble> {
-        let key_id = signed.key_id;
-        let keys = self.trusted_keys(welcome);
-        let key = keys
-            .get(&key_id)
-            .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
-        if !self.verify.verify(key, &signed.body, &signed.signature) {
-            return Err(Trouble::Alarm(Alarm::Forged { key_id }));
-        }
+        self.check_signature(welcome, signed.key_id, &signed.body, &signed.signature)?;
         let checkpoint = Checkpoint::from_bytes(&signed.body).map_err(unreadable)?;
         if checkpoint.feed_id != welcome.feed_id {
             let (expected, got) = (welcome.feed_id, checkpoint.feed_id);
             return Err(Trouble::Alarm(Alarm::OtherFeed { expected, got }));
         }
         Ok(checkpoint)
+    }
+
+    /// Returns the welcome, if it was signed for the stream of this nonce.
+    pub(super) fn believe_welcome(
+        &self,
+        nonce: &Nonce,
+        signed: SignedWelcome,
+    ) -> Result<Welcome, Trouble> {
+        let SignedWelcome {
+            welcome,
+            key_id,
+            signature,
+        } = signed;
+        self.check_signature(&welcome, key_id, &welcome.to_bytes(nonce), &signature)?;
+        Ok(welcome)
+    }
+
+    fn check_signature(
+        &self,
+        welcome: &Welcome,
+        key_id: u32,
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), Trouble> {
+        let keys = self.trusted_keys(welcome);
+        let key = keys
+            .get(&key_id)
+            .ok_or(Trouble::Alarm(Alarm::UnknownKey { key_id }))?;
+        match self.verify.verify(key, message, signature) {
+            true => Ok(()),
+            false => Err(Trouble::Alarm(Alarm::Forged { key_id })),
+        }
     }
 
     /// Keys to verify with: the pinned ones, and the feed's own keys once it has been followed; the welcome's only when

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::publisher::{Hello, ResetReason};
+use crate::publisher::{Hello, Nonce, ResetReason};
 use crate::{Epoch, FeedId, FeedSalt, Hash, Monotonic, Revision, SignedCheckpoint};
 
 /// Event that the driver reports.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A stream to some node is open. Answered with [`Action::SendHello`].
-    Connected,
+    Connected {
+        /// Nonce of this stream: random, never used before.
+        nonce: Nonce,
+    },
     /// The server's first message.
-    Welcome(Welcome),
+    Welcome(SignedWelcome),
+    /// Beginning of a stored feed, in the place of a stream's welcome: it needs no signature, and no age comes of it.
+    Stored(Welcome),
     /// Part of a snapshot.
     SnapshotChunk {
         /// Buckets that are wholly replaced by the rules that follow; ascending.
@@ -58,8 +63,23 @@ pub enum Event {
     Malformed,
 }
 
-/// The server's first message.
+/// Domain of the bytes of a welcome that are signed, so that no other signed message of a feed key can pass for one.
+const DOMAIN: &[u8] = b"hessra welcome v1\n";
+
+/// The server's first message, as it comes from a carrier: not yet believed.
 #[derive(Clone, Debug)]
+pub struct SignedWelcome {
+    /// Welcome that is signed.
+    pub welcome: Welcome,
+    /// Id of the feed key that signed.
+    pub key_id: u32,
+    /// Ed25519 over [`Welcome::to_bytes`].
+    pub signature: [u8; 64],
+}
+
+/// The server's first message. Signed once per stream, over the nonce of the stream's hello: a carrier can neither play an
+/// older one again nor move its tick, on which all freshness of the stream rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
     /// Id of the feed.
     pub feed_id: FeedId,
@@ -79,6 +99,33 @@ pub struct Welcome {
     pub node: u64,
     /// Public feed keys by id; believed only by a verifier that has nothing else to believe.
     pub feed_keys: BTreeMap<u32, [u8; 32]>,
+    /// True when the policy knows this verifier: revocations wait for what it acknowledges.
+    pub counted: bool,
+}
+
+impl Welcome {
+    /// Canonical bytes for one stream: a domain separator, the nonce of its hello, then the fields in order, numbers
+    /// big-endian.
+    #[must_use]
+    pub fn to_bytes(&self, nonce: &Nonce) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(160 + 36 * self.feed_keys.len());
+        bytes.extend(DOMAIN);
+        bytes.extend(nonce.0);
+        bytes.extend(self.feed_id.0);
+        bytes.extend(self.salt.0);
+        bytes.extend(self.epoch.0.to_be_bytes());
+        bytes.extend(self.head.0.to_be_bytes());
+        bytes.extend(self.floor.0.to_be_bytes());
+        bytes.push(self.mode.number());
+        bytes.extend(self.tick_ms.to_be_bytes());
+        bytes.extend(self.node.to_be_bytes());
+        for (id, key) in &self.feed_keys {
+            bytes.extend(id.to_be_bytes());
+            bytes.extend(key);
+        }
+        bytes.push(u8::from(self.counted));
+        bytes
+    }
 }
 
 /// Way in which a verifier is served after the welcome.
@@ -90,6 +137,17 @@ pub enum Mode {
     Snapshot,
     /// The buckets that differ, then deltas.
     Buckets,
+}
+
+impl Mode {
+    /// Number in signed bytes, as in feed.proto.
+    fn number(self) -> u8 {
+        match self {
+            Self::Deltas => 1,
+            Self::Snapshot => 2,
+            Self::Buckets => 3,
+        }
+    }
 }
 
 /// Action that the driver must take, in order.
@@ -135,7 +193,7 @@ pub enum Alarm {
     },
     /// Signature that does not verify.
     #[error(
-        "a checkpoint signed with feed key {key_id} has a false signature: something between this verifier and the \
+        "a statement signed with feed key {key_id} has a false signature: something between this verifier and the \
          cluster forges. Look at the path to the node"
     )]
     Forged {
@@ -144,7 +202,7 @@ pub enum Alarm {
     },
     /// Key that was never introduced.
     #[error(
-        "feed key {key_id} is not known to this verifier: the checkpoint is forged, or the keys were rotated while \
+        "feed key {key_id} is not known to this verifier: the statement is forged, or the keys were rotated while \
          this verifier was away. Compare with `hessra keys list`, then pin the key or remove the stored view"
     )]
     UnknownKey {

@@ -160,6 +160,10 @@ impl Leaf {
         &self.rules
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.rules.len()
+    }
+
     pub(super) fn rule(&self, order: (u8, Digest)) -> Option<&Rule> {
         self.position(order).ok().map(|at| &self.rules[at])
     }

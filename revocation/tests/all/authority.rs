@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hessra_revocation::follower::{Mode, Welcome};
-use hessra_revocation::publisher::{Hello, Plan, plan};
+use hessra_revocation::follower::{Mode, SignedWelcome, Welcome};
+use hessra_revocation::publisher::{Hello, Nonce, Plan, plan};
 use hessra_revocation::{
     Change, Checkpoint, Cutoff, Epoch, Event, FeedEntry, FeedId, FeedSalt, History, KeyPurpose,
     KeyState, PublicKeyRecord, Revision, Rule, SignedCheckpoint, Target, UnixMillis, UnixSeconds,
@@ -27,6 +27,9 @@ impl VerifySignature for StandIn {
         sign(public_key, message) == *signature
     }
 }
+
+/// Nonce of every stream in these tests.
+pub(crate) const NONCE: Nonce = Nonce([5; 32]);
 
 pub(crate) fn sign(public_key: &[u8; 32], message: &[u8]) -> [u8; 64] {
     let half = |number: u8| -> [u8; 32] {
@@ -157,8 +160,21 @@ impl FeedNode {
     }
 
     pub(crate) fn welcome(&self, mode: Mode) -> Event {
+        Event::Welcome(self.sign_welcome(self.unsigned_welcome(mode), &NONCE))
+    }
+
+    pub(crate) fn sign_welcome(&self, welcome: Welcome, nonce: &Nonce) -> SignedWelcome {
+        let signature = sign(&public_key(self.key_id), &welcome.to_bytes(nonce));
+        SignedWelcome {
+            welcome,
+            key_id: self.key_id,
+            signature,
+        }
+    }
+
+    pub(crate) fn unsigned_welcome(&self, mode: Mode) -> Welcome {
         let view = self.view();
-        Event::Welcome(Welcome {
+        Welcome {
             feed_id: view.feed_id,
             salt: *view.set.salt(),
             epoch: view.epoch,
@@ -168,7 +184,8 @@ impl FeedNode {
             tick_ms: self.tick_ms,
             node: self.node,
             feed_keys: BTreeMap::from([(self.key_id, public_key(self.key_id))]),
-        })
+            counted: true,
+        }
     }
 
     pub(crate) fn chunk(&self, bucket: u8) -> Event {

@@ -13,7 +13,7 @@ use hessra_revocation::{
     KeyState, Monotonic, Query, Revision, Rule, RuleKind, SignedCheckpoint,
 };
 
-use crate::authority::{FEED_KEY, FeedNode, StandIn, public_key};
+use crate::authority::{FEED_KEY, FeedNode, NONCE, StandIn, public_key};
 use crate::words::{self, Outcome, hex};
 
 #[derive(goldenscript::Command)]
@@ -381,14 +381,14 @@ impl Runner for Scene {
                 let hello = self.hello.clone().ok_or("no hello")?;
                 let mut output = String::new();
                 for event in self.node().answer(&hello) {
-                    if let Event::Welcome(welcome) = &event {
-                        writeln!(output, "node answers: {:?}", welcome.mode)?;
+                    if let Event::Welcome(signed) = &event {
+                        writeln!(output, "node answers: {:?}", signed.welcome.mode)?;
                     }
                     output += &self.handle(event)?;
                 }
                 return Ok(output);
             }
-            Command::Connect => Event::Connected,
+            Command::Connect => Event::Connected { nonce: NONCE },
             Command::Welcome(mode) => self.node().welcome(match mode.as_str() {
                 "deltas" => Mode::Deltas,
                 "snapshot" => Mode::Snapshot,

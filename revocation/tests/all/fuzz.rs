@@ -10,7 +10,7 @@ use hessra_revocation::{
 };
 use proptest::prelude::*;
 
-use crate::authority::{FeedNode, StandIn};
+use crate::authority::{FeedNode, NONCE, StandIn};
 use crate::words;
 
 /// Twelve revisions, and another node that went its own way after the sixth.
@@ -94,7 +94,7 @@ fn event(node: &FeedNode, step: &Step) -> Vec<Event> {
     let last = Revision((revision.0 + step.length).min(node.head().0));
     let signed = damaged(node.sign(&node.checkpoint_at(last)), step.damage);
     match step.what {
-        0 | 1 => vec![Event::Connected],
+        0 | 1 => vec![Event::Connected { nonce: NONCE }],
         2 => vec![node.welcome(Mode::Deltas)],
         3 => vec![node.welcome(Mode::Snapshot)],
         4 => vec![node.welcome(Mode::Buckets)],

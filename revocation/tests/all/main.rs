@@ -12,4 +12,5 @@ mod sessions;
 mod sets;
 mod targets;
 mod vectors;
+mod welcomes;
 mod words;

@@ -6,7 +6,7 @@ use goldenscript::{Context, Runner};
 use hessra_revocation::publisher::{Cursor, Frame, Hello, Plan, Step, plan};
 use hessra_revocation::{Cutoff, Epoch, FeedId, Hash, Publisher, Revision};
 
-use crate::authority::{FEED, FeedNode};
+use crate::authority::{FEED, FeedNode, NONCE};
 use crate::words::{self, Outcome};
 
 #[derive(goldenscript::Command)]
@@ -70,6 +70,7 @@ impl Node {
             _ => Vec::new(),
         };
         Hello {
+            nonce: NONCE,
             feed_id: Some(FEED),
             epoch: self.authority.view().epoch,
             from: Revision(from),

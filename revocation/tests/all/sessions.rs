@@ -8,7 +8,7 @@ use hessra_revocation::publisher::{Cursor, Frame, Step};
 use hessra_revocation::{Action, Cutoff, Event, Follower, Monotonic, Publisher, Revision};
 use proptest::prelude::*;
 
-use crate::authority::{FeedNode, StandIn};
+use crate::authority::{FeedNode, NONCE, StandIn};
 use crate::words;
 
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,10 @@ impl Session {
     }
 
     fn connect(&mut self) {
-        for action in self.follower.handle(Event::Connected, Monotonic(self.now)) {
+        for action in self
+            .follower
+            .handle(Event::Connected { nonce: NONCE }, Monotonic(self.now))
+        {
             let Action::SendHello(hello) = action else {
                 panic!("{action:?} is no greeting")
             };
@@ -228,5 +231,7 @@ fn a_snapshot_mode_never_meets_a_verifier_that_could_have_had_deltas() {
     session.cut();
     session.revoke(3);
     session.connect();
-    assert!(matches!(&session.wire[0], Event::Welcome(welcome) if welcome.mode == Mode::Deltas));
+    assert!(
+        matches!(&session.wire[0], Event::Welcome(signed) if signed.welcome.mode == Mode::Deltas)
+    );
 }

@@ -16,7 +16,7 @@ mod cases;
 
 use cases::{Case, SEVENTEEN, cases, p256_signature, rule};
 
-use crate::authority::{FEED, FeedNode, SALT, StandIn};
+use crate::authority::{FEED, FeedNode, NONCE, SALT, StandIn};
 use crate::words::{self, hex, unhex};
 
 const FILE: &str = concat!(
@@ -265,7 +265,10 @@ fn knowledge_is_fresh_up_to_its_bound() {
             ..FeedNode::new()
         };
         let mut follower = Follower::new(StandIn, BTreeMap::new());
-        follower.handle(Event::Connected, Monotonic(number("hello_sent_ms")));
+        follower.handle(
+            Event::Connected { nonce: NONCE },
+            Monotonic(number("hello_sent_ms")),
+        );
         let welcome = node.welcome(hessra_revocation::follower::Mode::Snapshot);
         node.tick_ms = number("checkpoint_tick_ms");
         for event in [vec![welcome], node.snapshot()].concat() {

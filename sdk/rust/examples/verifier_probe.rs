@@ -11,7 +11,7 @@
 //! Whenever readiness, revision, server or alarm change it prints, unasked,
 //! `{"event":"status","at_us":…,"standing":"fresh","revision":12,"epoch":1,"age_ms":3,"server":"…","alarm":null}`.
 //! `at_us`: Unix time in microseconds. Configuration: `HESSRA_SERVER`, `HESSRA_CA`, and optionally `HESSRA_PORT`,
-//! `HESSRA_CERT` with `HESSRA_KEY`, `HESSRA_VERIFIER_ID`, `HESSRA_STATE_DIR`, `HESSRA_STALENESS_MS`,
+//! `HESSRA_CERT` with `HESSRA_KEY`, or `HESSRA_IDENTITY_TOKEN`, `HESSRA_VERIFIER_ID`, `HESSRA_STATE_DIR`, `HESSRA_STALENESS_MS`,
 //! `HESSRA_BEST_EFFORT=1`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,7 +35,9 @@ async fn main() -> Result<(), AnyError> {
             // The verifier outlives the loop, so this never fails.
             _ = changes.changed() => {
                 changes.mark_unchanged();
-                say(status(&verifier));
+                let mut event = status(&verifier);
+                event["event"] = json!("status");
+                say(event);
             }
             line = lines.next_line() => match line?.as_deref().map(str::trim) {
                 None | Some("exit") => break,
@@ -111,7 +113,6 @@ fn status(verifier: &Verifier) -> Value {
         Readiness::Stale => "stale",
     };
     json!({
-        "event": "status",
         "at_us": now_us(),
         "standing": readiness,
         "revision": status.revision.0,
@@ -153,6 +154,9 @@ fn verifier() -> Result<Verifier, AnyError> {
         .ca_file(ca)?;
     if let (Some(certificate), Some(key)) = (setting("HESSRA_CERT"), setting("HESSRA_KEY")) {
         builder = builder.credentials(Credentials::files(certificate, key)?);
+    }
+    if let Some(token) = setting("HESSRA_IDENTITY_TOKEN") {
+        builder = builder.identity_token(move || Ok(token.clone()));
     }
     if let Some(id) = setting("HESSRA_VERIFIER_ID") {
         builder = builder.id(&id)?;

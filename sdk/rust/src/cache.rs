@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use hessra_files::{FileError, Mode as FileMode, Writers};
 use hessra_proto::convert::ConvertError;
+use hessra_proto::v1::feed;
 use hessra_revocation::follower::{Mode, Welcome};
 use hessra_revocation::{Epoch, Event, FeedId, Follower, Hash, Revision, SignedCheckpoint, View};
 use prost::Message;
@@ -274,9 +275,12 @@ fn damaged(path: &Path) -> ClientError {
         .hint("Without it an older feed would be believed. Restore it, or delete the directory to start anew.")
 }
 
-/// Encodes a view: title, SHA-256 of the rest, then what a node would send: welcome, buckets, end.
+/// Encodes a view: title, SHA-256 of the rest, then what a node would send: welcome (without a signature), buckets, end.
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut body = Vec::new();
+    feed::Welcome::from(welcome(&snapshot.view))
+        .encode_length_delimited(&mut body)
+        .expect("a vector grows");
     for event in events(snapshot) {
         let message = hessra_proto::to_downstream(event).expect("only messages that nodes send");
         message
@@ -302,12 +306,10 @@ fn events(snapshot: &Snapshot) -> impl Iterator<Item = Event> + '_ {
         frontier: view.log.peaks().to_vec(),
         policy_digest: view.policy_digest,
     };
-    std::iter::once(Event::Welcome(welcome(view)))
-        .chain((0..=u8::MAX).map(chunk))
-        .chain([end])
+    (0..=u8::MAX).map(chunk).chain([end])
 }
 
-/// Welcome as a node would send it, but of no freshness: tick zero.
+/// Beginning of the stored feed.
 fn welcome(view: &View) -> Welcome {
     Welcome {
         feed_id: view.feed_id,
@@ -319,6 +321,7 @@ fn welcome(view: &View) -> Welcome {
         tick_ms: 0,
         node: 0,
         feed_keys: view.feed_keys(),
+        counted: false,
     }
 }
 
@@ -331,9 +334,10 @@ fn decode(bytes: &[u8], pinned: &BTreeMap<u32, [u8; 32]>) -> Result<View, ViewEr
         return Err(ViewError::Checksum);
     }
     let mut follower = Follower::new(Ed25519, pinned.clone());
-    follower.handle(Event::Connected, clock::monotonic());
+    let welcome = feed::Welcome::decode_length_delimited(&mut body)?;
+    follower.handle(Event::Stored(welcome.try_into()?), clock::monotonic());
     while !body.is_empty() {
-        let message = hessra_proto::v1::feed::Downstream::decode_length_delimited(&mut body)?;
+        let message = feed::Downstream::decode_length_delimited(&mut body)?;
         follower.handle(Event::try_from(message)?, clock::monotonic());
     }
     // Signature, roots and order were the follower's business, as on a stream.

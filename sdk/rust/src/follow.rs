@@ -7,17 +7,22 @@
 //! All decisions about what to believe are the follower's. Decided here is only where to connect, how long to wait, and
 //! that nothing older than the high-water mark is ever taken for fresh.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_proto::VerifierId;
+use hessra_proto::convert::OBSERVER;
 use hessra_proto::v1::feed;
 use hessra_proto::v1::feed::feed_client::FeedClient;
+use hessra_revocation::publisher::Nonce;
 use hessra_revocation::{Action, Event, Follower, Freshness};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
 use tracing::{info, warn};
 
 use crate::cache::{Mark, Snapshot};
@@ -49,6 +54,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Plan of a driver: everything that it is made from.
 pub(crate) struct Plan {
     pub connection: Connection,
+    /// Identity token to show, where the connection has no certificate.
+    pub identity_token: Option<TokenSource>,
     pub verifier_id: VerifierId,
     pub capabilities: Vec<String>,
     pub follower: Follower<Ed25519>,
@@ -56,6 +63,28 @@ pub(crate) struct Plan {
     pub published: Arc<Knowledge>,
     /// Channel for snapshots that are to be written.
     pub snapshots: watch::Sender<Option<Snapshot>>,
+}
+
+impl Plan {
+    fn is_observer(&self) -> bool {
+        self.capabilities.iter().any(|word| word == OBSERVER)
+    }
+}
+
+/// Source of the identity token that a verifier shows: asked whenever a stream is opened.
+#[derive(Clone)]
+pub(crate) struct TokenSource(pub Arc<dyn Fn() -> Result<String, ClientError> + Send + Sync>);
+
+impl TokenSource {
+    fn current(&self) -> Result<String, ClientError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource(..)")
+    }
 }
 
 /// Driver of one verifier's side of the feed.
@@ -146,10 +175,12 @@ impl Driver {
         let mut client = FeedClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (acks, outgoing) = mpsc::channel(ACKS_MAX);
         // The hello is taken, and its instant with it, before anything is sent: freshness is anchored there.
-        if let Some(ended) = self.step(Event::Connected, &acks) {
+        let nonce = Nonce(rand::random());
+        if let Some(ended) = self.step(Event::Connected { nonce }, &acks) {
             return Ok(ended);
         }
-        let answer = timeout(SILENCE_FIRST, client.follow(ReceiverStream::new(outgoing))).await;
+        let request = self.identified(Request::new(ReceiverStream::new(outgoing)))?;
+        let answer = timeout(SILENCE_FIRST, client.follow(request)).await;
         let mut incoming = answer.map_err(|_| silent(SILENCE_FIRST))??.into_inner();
         info!(%server, "feed stream opened");
         self.plan.published.connected(Some(server.clone()));
@@ -163,9 +194,39 @@ impl Driver {
                     Err(_) => return Err(silent(limit)),
                     Ok(message) => message?.ok_or_else(closed)?,
                 };
-            if let Some(ended) = self.step(understood(message), &acks) {
+            let event = understood(message);
+            self.look_at(&event);
+            if let Some(ended) = self.step(event, &acks) {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// Request with the identity token, when the verifier is known by one.
+    fn identified<T>(&self, mut request: Request<T>) -> Result<Request<T>, ClientError> {
+        let Some(token) = self.plan.identity_token.as_ref() else {
+            return Ok(request);
+        };
+        let mut header =
+            MetadataValue::try_from(format!("Bearer {}", token.current()?)).map_err(|_| {
+                ClientError::invalid("the identity token has characters that no token has")
+            })?;
+        header.set_sensitive(true);
+        request.metadata_mut().insert("authorization", header);
+        Ok(request)
+    }
+
+    /// Says when the cluster serves this verifier without counting it: then no revocation waits for it.
+    fn look_at(&self, event: &Event) {
+        if let Event::Welcome(signed) = event
+            && !signed.welcome.counted
+            && !self.plan.is_observer()
+        {
+            warn!(
+                verifier = %self.plan.verifier_id,
+                "this verifier is served and not counted: `hessra revoke --wait` does not wait for it. Name its identity and \
+                 this id under `[[verifiers]]` in the policy"
+            );
         }
     }
 

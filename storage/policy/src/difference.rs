@@ -144,6 +144,9 @@ fn settings(view: &PolicyView) -> Settings {
             joined(operator.under.iter().map(Identity::path)),
         );
     }
+    for (ids, owner) in view.verifiers.iter() {
+        put(&format!("verifiers {ids}"), "belong to", owner.to_owned());
+    }
     for (name, resource) in &view.resources {
         resource_settings(&format!("resource {name}"), resource, &mut put);
     }

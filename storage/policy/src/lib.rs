@@ -34,6 +34,7 @@ mod operator;
 mod realm;
 mod resource;
 mod rights;
+mod verifier;
 mod view;
 
 pub use denied::Denied;

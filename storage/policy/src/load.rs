@@ -5,6 +5,7 @@ mod names;
 mod operators;
 mod realms;
 mod resources;
+mod verifiers;
 
 use hessra_settings::{Document, Faults};
 

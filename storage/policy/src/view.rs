@@ -3,6 +3,7 @@
 
 mod operators;
 mod resources;
+mod verifiers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,7 @@ use crate::operator::Operator;
 use crate::realm::Realm;
 use crate::resource::{ExposureRule, Resource};
 use crate::rights::{Limit, Rights, Rule, right_text};
+use crate::verifier::VerifierIds;
 
 /// Bounds on refreshing an identity token: how often and for how long, counted from the one that was first issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,7 @@ pub struct PolicyView {
     pub(crate) dns_clients: Vec<(String, Client)>,
     /// Operators by name without `uri:`.
     pub(crate) operators: BTreeMap<String, Operator>,
+    pub(crate) verifiers: VerifierIds,
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) exposure_rules: Vec<ExposureRule>,
     pub(crate) authorities: Vec<CertificateDer<'static>>,

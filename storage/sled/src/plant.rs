@@ -68,6 +68,10 @@ plants! {
     WriteWithoutRoom = "write-without-room";
     /// An acknowledgement counts for the newest revision, whatever the verifier said.
     AcknowledgedTooMuch = "acknowledged-too-much";
+    /// An acknowledgement of a revision that was never published counts.
+    UnpublishedCounted = "unpublished-counted";
+    /// A caller is counted under any verifier's id, whoever it is.
+    AnyoneCounted = "anyone-counted";
     /// A node's election time-out is drawn once: two survivors may vote for themselves for ever. Found by losing the
     /// leader on a slow network, not by the common run.
     ElectionTimerDrawnOnce = "election-timer-drawn-once";

@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::oracle::Reading;
 use crate::runtime::random;
+use crate::world::POLICY;
 
 /// Time for which a client waits for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -110,7 +111,7 @@ impl Client {
         };
         let based_on = state.policy().0;
         let policy = Policy::new(
-            format!("# {}", random().gen_range(0..u32::MAX)),
+            format!("{POLICY}# {}", random().gen_range(0..u32::MAX)),
             String::new(),
         );
         self.submit(Command::ApplyPolicy {

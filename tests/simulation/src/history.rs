@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::Plant;
 use crate::client::Client;
 use crate::faults;
+use crate::impostor::Impostor;
 use crate::journal::{Options, Report};
 use crate::node::Node;
 use crate::operator::{self, Operator};
@@ -20,6 +21,7 @@ use crate::world::{World, supervise};
 const CLIENTS: u64 = 4;
 const OPERATORS: u64 = 2;
 const STRANGERS: u64 = 1;
+const IMPOSTORS: u64 = 2;
 /// Time for which things go wrong.
 const TROUBLE: Duration = Duration::from_secs(15);
 /// Time limit of I18 for a write after healing.
@@ -93,6 +95,10 @@ async fn live(world: &Arc<World>) {
     for number in 0..STRANGERS {
         let stranger = Stranger::new(900 + number, world.cluster.clone());
         users.push(started(stranger.work()));
+    }
+    for number in 0..IMPOSTORS {
+        let impostor = Impostor::new(800 + number, world.cluster.clone());
+        users.push(started(impostor.work()));
     }
     faults::disturb(world, Instant::now() + TROUBLE).await;
     for user in users {

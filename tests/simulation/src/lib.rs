@@ -13,6 +13,7 @@
 //! | [`world`] | a cluster and its verifiers; starts again what has ended |
 //! | [`client`], [`operator`] | ask for revocations and checks; change the members, watch containment |
 //! | [`verifier`] | follows a node over a stream that breaks |
+//! | [`stranger`], [`impostor`] | a machine that is no member; a caller that is no verifier |
 //! | [`cluster`], [`node`] | the members: disks that stay, lives that may end at any await |
 //! | [`peers`] | the seams of consensus: a process, and its way to the other members |
 //! | [`journal`], [`oracle`] | what happened, and which promise it broke |
@@ -28,6 +29,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod hunt;
+pub mod impostor;
 pub mod journal;
 pub mod network;
 pub mod node;

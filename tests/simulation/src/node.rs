@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream::unfold;
+use futures::stream::{once, unfold};
 use hessra_audit::Actor;
 use hessra_consensus::feed::subscription::follow;
-use hessra_consensus::feed::{FeedHub, FeedSettings};
+use hessra_consensus::feed::{Admits, FeedHub, FeedSettings};
+use hessra_consensus::policies::Policies;
 use hessra_consensus::{
     Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts, NodeIdentity,
     RaftSettings, ReadError, Sender, Setup, StartError, StopReason, WriteError,
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::impostor::Shown;
 use crate::network::Address;
 use crate::peers::{SimPeers, SimWorld, Site, Target};
 use crate::runtime::{Process, random};
@@ -118,6 +120,7 @@ fn consensus_settings() -> ConsensusSettings {
 fn feed_settings() -> FeedSettings {
     FeedSettings {
         heartbeat: HEARTBEAT,
+        admits: Admits::Anyone,
         fresh_for: FRESH_FOR,
         // Few, so that slow verifiers fall off the frames and are caught up from history.
         frames_max: 8,
@@ -216,7 +219,13 @@ impl Node {
         let (consensus, background) = Consensus::start(setup, &stop).await?;
         process.spawn(background.run(stop.clone()));
         let signer = Arc::new(Signatures);
-        let feed = FeedHub::start(consensus.clone(), signer, feed_settings(), &stop);
+        let feed = FeedHub::start(
+            consensus.clone(),
+            signer,
+            feed_settings(),
+            Policies::default(),
+            &stop,
+        );
         let facts = Arc::new(Facts(self.disk.clone()));
         let inspector = Inspector::new(consensus.clone(), feed.clone(), facts);
         let inbound = Inbound::new(consensus.clone(), inspector, self.founders.clone());
@@ -393,7 +402,7 @@ impl Life {
     }
 
     /// Opens a stream for a verifier. Messages travel as bytes, in order.
-    pub fn subscribe(&self, verifier: Address) -> Stream {
+    pub fn subscribe(&self, verifier: Address, claim: Shown) -> Stream {
         let network = self.node.site.network.clone();
         let (said, heard) = mpsc::channel::<Vec<u8>>(64);
         let (given, taken) = mpsc::channel(STREAM_CAPACITY);
@@ -401,7 +410,11 @@ impl Life {
             let bytes: Vec<u8> = heard.recv().await?;
             Some((decoded(&bytes), heard))
         });
-        let mut downstream = follow(self.feed.clone(), upstream.boxed(), None).boxed();
+        let downstream = follow(self.feed.clone(), upstream.boxed(), Arc::new(claim));
+        let mut downstream = match downstream {
+            Ok(items) => items.boxed(),
+            Err(failure) => once(std::future::ready(Err(failure))).boxed(),
+        };
         let node = self.node.id;
         self.process.spawn(async move {
             while let Some(item) = downstream.next().await {

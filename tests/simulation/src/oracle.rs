@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::Entry;
+use crate::world::VERIFIERS;
 
 /// Promises and observations so far.
 #[derive(Debug, Default)]
@@ -182,6 +183,10 @@ impl Oracle {
         let mut seen = self.seen();
         let holding = seen.held.values().filter(|held| held.0 >= revision);
         let holding = holding.count();
+        let enrolled = report.enrolled as usize;
+        seen.expect(enrolled <= VERIFIERS as usize, || {
+            format!("V1: node {node} counts {enrolled} verifiers, and there are {VERIFIERS}")
+        });
         seen.expect(report.applied as usize <= holding, || {
             format!(
                 "C1: node {node} says that revision {revision} is applied at {} verifiers, and {holding} have published it",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::follower::Mode;
+use hessra_revocation::publisher::Nonce;
 use hessra_revocation::{Action, Checkpoint, Event, Follower, Revision, View};
 use rand::Rng;
 use tokio::sync::mpsc;
@@ -13,9 +14,11 @@ use tokio::sync::mpsc;
 use crate::Plant;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::impostor::Shown;
 use crate::node::{self, FRESH_FOR, Stream};
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
+use crate::world::VERIFIER;
 
 /// Time without a word after which a stream is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
@@ -119,7 +122,8 @@ impl SimVerifier {
             return PAUSE;
         }
         let mut hello = None;
-        for action in follower.handle(Event::Connected, self.clock.monotonic()) {
+        let nonce = Nonce(random().r#gen());
+        for action in follower.handle(Event::Connected { nonce }, self.clock.monotonic()) {
             if let Action::SendHello(said) = action {
                 hello = Some(said);
             }
@@ -136,7 +140,7 @@ impl SimVerifier {
             capabilities: Vec::new(),
             client: "simulation".to_owned(),
         };
-        let Stream { said, mut taken } = life.subscribe(self.id);
+        let Stream { said, mut taken } = life.subscribe(self.id, Shown(Some(VERIFIER)));
         let _ = said
             .send(node::encoded(VerifierMessage::Hello(greeting)))
             .await;
@@ -206,8 +210,8 @@ impl SimVerifier {
     /// Checks I5: a stream leaves no revision out.
     fn is_gapless(&self, following: &mut Following, event: &Event) {
         match event {
-            Event::Welcome(welcome) => {
-                let resumed = welcome.mode == Mode::Deltas;
+            Event::Welcome(signed) => {
+                let resumed = signed.welcome.mode == Mode::Deltas;
                 following.sent = resumed.then(|| self.position());
             }
             Event::SnapshotEnd { checkpoint, .. } => {

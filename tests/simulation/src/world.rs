@@ -19,7 +19,13 @@ use crate::signatures::{FEED_KEY, public_key};
 use crate::verifier::SimVerifier;
 
 const NODES: u64 = 3;
-const VERIFIERS: u64 = 3;
+/// Verifiers of the world: `v1000` and those after it.
+pub(crate) const VERIFIERS: u64 = 3;
+/// Identity that all verifiers prove.
+pub(crate) const VERIFIER: &str = "urn:hessra:verifier";
+/// What every policy of the world says of verifiers.
+pub(crate) const POLICY: &str =
+    "[[verifiers]]\nidentity = \"urn:hessra:verifier\"\nids = [\"v*\"]\n";
 /// Time between two looks at a node, to see whether it has ended.
 const SUPERVISION: Duration = Duration::from_millis(50);
 /// Pause before a restart: `RestartSec` of the unit file in `deploy/systemd`.
@@ -68,7 +74,7 @@ impl World {
             feed_id: FeedId([7; 16]),
             salt: FeedSalt([9; 16]),
             keys: vec![key(1, KeyPurpose::Token), key(FEED_KEY, KeyPurpose::Feed)],
-            policy: Policy::new(String::new(), String::new()),
+            policy: Policy::new(POLICY.to_owned(), String::new()),
         });
         let asked = Asked {
             by: "urn:hessra:node:1".to_owned(),

@@ -29,6 +29,8 @@ pub(crate) struct Containment {
     progress: Option<AppliedProgress>,
     /// Refusal by the servers to tell the progress.
     refusal: Option<String>,
+    /// Last failure to watch that another attempt could have cured.
+    trouble: Option<String>,
     waited: Duration,
 }
 
@@ -83,7 +85,7 @@ async fn follow(
                     }
                 }
             }
-            Err(error) if error.retryable => (),
+            Err(error) if error.retryable => contained.trouble = Some(error.to_string()),
             Err(error) => {
                 contained.refusal = Some(error.to_string());
                 return;
@@ -137,6 +139,7 @@ impl Containment {
             p99_ms,
             laggards,
             done,
+            guests,
         } = self.progress.as_ref().unwrap_or(&NOTHING);
         json!({
             "enrolled": enrolled,
@@ -144,6 +147,7 @@ impl Containment {
             "p50_ms": p50_ms,
             "p99_ms": p99_ms,
             "done": done,
+            "not_counted": guests,
             "laggards": laggards.iter().map(laggard_json).collect::<Vec<_>>(),
         })
     }
@@ -160,7 +164,9 @@ impl Containment {
                 format!("committed, but who enforces it cannot be watched: {refusal}")
             }
             (None, None) => {
-                format!("committed, but no node could say within {waited} who enforces it")
+                let why = self.trouble.as_ref().map(|why| format!(": {why}"));
+                let why = why.unwrap_or_default();
+                format!("committed, but no node could say within {waited} who enforces it{why}")
             }
             (Some(progress), None) => {
                 let missing = progress.enrolled.saturating_sub(progress.applied);
@@ -185,6 +191,7 @@ static NOTHING: AppliedProgress = AppliedProgress {
     p99_ms: 0.0,
     laggards: Vec::new(),
     done: false,
+    guests: 0,
 };
 
 fn summary(progress: &AppliedProgress) -> String {
@@ -192,15 +199,21 @@ fn summary(progress: &AppliedProgress) -> String {
         enrolled,
         applied,
         p99_ms,
+        guests,
         ..
     } = progress;
-    if *enrolled == 0 {
-        return "No verifier is enrolled".to_owned();
-    }
-    if *applied == 0 {
-        return format!("Verifiers enforcing  0/{enrolled}");
-    }
-    format!("Verifiers enforcing  {applied}/{enrolled}  p99 {p99_ms:.0} ms")
+    let not_counted = match guests {
+        0 => String::new(),
+        guests => format!("  ({guests} follow that the policy does not name: not counted)"),
+    };
+    let counted = match (*enrolled, *applied) {
+        (0, _) => "No verifier is enrolled".to_owned(),
+        (enrolled, 0) => format!("Verifiers enforcing  0/{enrolled}"),
+        (enrolled, applied) => {
+            format!("Verifiers enforcing  {applied}/{enrolled}  p99 {p99_ms:.0} ms")
+        }
+    };
+    counted + &not_counted
 }
 
 fn laggard_names(laggards: &[VerifierStatus]) -> String {
@@ -268,10 +281,12 @@ mod tests {
             p99_ms: 214.0,
             laggards,
             done,
+            guests: 0,
         };
         Containment {
             progress: Some(progress),
             refusal: None,
+            trouble: None,
             waited: Duration::from_secs(30),
         }
     }
@@ -325,6 +340,34 @@ mod tests {
         assert_eq!(
             failure.message,
             "committed, but no node could say within 0s who enforces it"
+        );
+    }
+
+    #[test]
+    fn the_reason_for_which_nobody_could_say_is_said() {
+        let busy = Containment {
+            trouble: Some("too many watches are open".to_owned()),
+            ..Containment::default()
+        };
+        let failure = busy.outcome().expect_err("not confirmed");
+        assert!(
+            failure
+                .message
+                .ends_with("who enforces it: too many watches are open"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn followers_that_are_not_counted_are_named_as_such() {
+        let progress = AppliedProgress {
+            guests: 3,
+            done: true,
+            ..AppliedProgress::default()
+        };
+        assert_eq!(
+            summary(&progress),
+            "No verifier is enrolled  (3 follow that the policy does not name: not counted)"
         );
     }
 

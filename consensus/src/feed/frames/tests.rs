@@ -214,12 +214,14 @@ fn the_root_of_an_acknowledged_revision_is_known_as_long_as_it_was_published_alo
     let skipped = world.state.view().revision;
     world.revoke();
     world.publish().unwrap();
-    let (root, when) = world.frames.published(world.frames.head()).unwrap();
+    let head = world.frames.head();
+    let root = world.state.view().state_root();
     assert_eq!(
-        (root, when),
-        (world.state.view().state_root(), Monotonic(5))
+        world.frames.published(head),
+        Published::Root(root, Monotonic(5))
     );
-    assert_eq!(world.frames.published(skipped), None);
+    assert_eq!(world.frames.published(skipped), Published::Forgotten);
+    assert_eq!(world.frames.published(head.next()), Published::Never);
 }
 
 #[test]
@@ -231,7 +233,7 @@ fn what_nobody_followed_is_not_encoded_and_whoever_comes_then_misses_nothing() {
     let unfollowed = world.state.view().revision;
     let root = world.state.view().state_root();
     let published = world.frames.published(unfollowed);
-    assert_eq!(published.map(|(root, _)| root), Some(root));
+    assert!(matches!(published, Published::Root(known, _) if known == root));
     let mut position = world.frames.position();
     assert!(world.next(&mut position).is_none(), "served at the head");
     world.revoke();
@@ -242,7 +244,7 @@ fn what_nobody_followed_is_not_encoded_and_whoever_comes_then_misses_nothing() {
     assert_eq!((from, to), (unfollowed.next(), unfollowed.next()));
     let published = world.frames.published(unfollowed);
     assert!(
-        published.is_some(),
+        matches!(published, Published::Root(..)),
         "acknowledgements of it are still compared"
     );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hessra_policy::PolicyView;
 use hessra_proto::v1::VerifierStatus;
 use hessra_revocation::Revision;
 
@@ -20,12 +21,14 @@ pub struct Progress {
 }
 
 impl<W: World> Subscribers<W> {
-    /// All enrolled verifiers of the cluster, by id: those of this node, and those that other members last reported.
+    /// All enrolled verifiers of the cluster, by id: those of this node, and those that other members last reported. Only such
+    /// as the policy ties to the identity that they proved, whatever a member reports.
     #[must_use]
     pub fn enrolled(
         &self,
         node: u64,
         neighbours: &BTreeMap<u64, Neighbour>,
+        policy: &PolicyView,
     ) -> Vec<VerifierStatus> {
         let now = self.world.monotonic();
         let theirs = neighbours.values().flat_map(|neighbour| {
@@ -36,11 +39,12 @@ impl<W: World> Subscribers<W> {
                 .map(move |status| self.aged(status, passed))
         });
         let mut best: BTreeMap<String, VerifierStatus> = BTreeMap::new();
-        for status in self.local(node).into_iter().chain(theirs) {
+        let all = self.local(node).into_iter().chain(theirs);
+        for status in all.filter(|status| policy.is_verifier(&status.identity, &status.id)) {
             let better = best
                 .get(&status.id)
                 .is_none_or(|known| is_newer(&status, known));
-            if better && millis(self.forget_after) >= status.age_ms {
+            if better && millis(self.settings.forget_after) >= status.age_ms {
                 best.insert(status.id.clone(), status);
             }
         }
@@ -50,11 +54,11 @@ impl<W: World> Subscribers<W> {
     /// A report of another member, `passed_ms` old, as of now. A member that fell silent serves nobody.
     fn aged(&self, status: &VerifierStatus, passed_ms: u64) -> VerifierStatus {
         let age_ms = status.age_ms.saturating_add(passed_ms);
-        let silent = passed_ms > millis(self.fresh_for);
+        let silent = passed_ms > millis(self.settings.fresh_for);
         VerifierStatus {
             age_ms,
             connected: status.connected && !silent,
-            fails_closed_in_ms: millis(self.fresh_for).saturating_sub(age_ms),
+            fails_closed_in_ms: millis(self.settings.fresh_for).saturating_sub(age_ms),
             ..status.clone()
         }
     }
@@ -66,8 +70,9 @@ impl<W: World> Subscribers<W> {
         revision: Revision,
         node: u64,
         neighbours: &BTreeMap<u64, Neighbour>,
+        policy: &PolicyView,
     ) -> Progress {
-        let enrolled = self.enrolled(node, neighbours);
+        let enrolled = self.enrolled(node, neighbours, policy);
         let holders = enrolled
             .iter()
             .filter(|status| status.applied >= revision.0 && !status.root_differs);

@@ -3,13 +3,17 @@
 //! Written by hand instead of generated for one reason: frames are encoded once and shared by all subscribers, so the
 //! encoder passes bytes through ([`Shared`]) where the generated service would encode a message for each.
 
+mod claim;
+
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use hessra_consensus::feed::subscription::follow;
+use hessra_consensus::feed::{Claim, NotServing};
 use hessra_proto::VerifierMessage;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::feed::{CheckpointRequest, CheckpointResponse, Upstream};
@@ -22,8 +26,9 @@ use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use crate::tls::PeerCertificate;
 use crate::world::FeedHub;
+
+pub(super) use claim::FeedDoor;
 
 /// A hello has 256 hashes of 34 bytes and little else.
 const UPSTREAM_BYTES_MAX: usize = 32 * 1024;
@@ -36,13 +41,14 @@ type Downstream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 #[derive(Clone)]
 pub(super) struct FeedService {
     hub: FeedHub,
+    door: FeedDoor,
 }
 
 impl FeedService {
-    /// Serves this node's feed.
+    /// Serves this node's feed to those who come through the door.
     #[must_use]
-    pub(super) fn new(hub: FeedHub) -> Self {
-        Self { hub }
+    pub(super) fn new(hub: FeedHub, door: FeedDoor) -> Self {
+        Self { hub, door }
     }
 }
 
@@ -65,18 +71,23 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let hub = self.hub.clone();
+        // Before the body is polled: nothing is spent on a caller that may not follow.
+        let claim = match self.door.claim(request.headers(), request.extensions()) {
+            Ok(claim) => claim,
+            Err(failure) => return async { Ok(Status::from(failure).into_http()) }.boxed(),
+        };
         match request.uri().path() {
             "/hessra.v1.feed.Feed/Follow" => async move {
                 let mut grpc =
                     Grpc::new(Shared).apply_max_message_size_config(Some(UPSTREAM_BYTES_MAX), None);
-                Ok(grpc.streaming(Follow(hub), request).await)
+                Ok(grpc.streaming(Follow(hub, claim), request).await)
             }
             .boxed(),
             "/hessra.v1.feed.Feed/Checkpoint" => async move {
                 let codec = ProstCodec::<CheckpointResponse, CheckpointRequest>::default();
                 let mut grpc =
                     Grpc::new(codec).apply_max_message_size_config(Some(UPSTREAM_BYTES_MAX), None);
-                Ok(grpc.unary(Checkpoint(hub), request).await)
+                Ok(grpc.unary(Checkpoint(hub, claim), request).await)
             }
             .boxed(),
             _ => async { Ok(Status::unimplemented("the feed has no such method").into_http()) }
@@ -85,7 +96,7 @@ where
     }
 }
 
-struct Follow(FeedHub);
+struct Follow(FeedHub, Arc<dyn Claim>);
 
 impl StreamingService<Upstream> for Follow {
     type Response = Bytes;
@@ -93,33 +104,28 @@ impl StreamingService<Upstream> for Follow {
     type Future = std::future::Ready<Result<Response<Downstream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Upstream>>) -> Self::Future {
-        let owner = request
-            .extensions()
-            .get::<PeerCertificate>()
-            .map(|certificate| certificate.sha256);
         // A stream that breaks has ended, whichever side broke it.
         let said = request
             .into_inner()
             .take_while(|message| std::future::ready(message.is_ok()))
             .filter_map(|message| std::future::ready(message.ok().map(VerifierMessage::try_from)));
-        let downstream = follow(self.0.clone(), said, owner)
-            .map(|item| item.map_err(Status::from))
-            .boxed();
-        std::future::ready(Ok(Response::new(downstream)))
+        let followed = follow(self.0.clone(), said, Arc::clone(&self.1));
+        let downstream = followed.map(|items| items.map(|item| item.map_err(Status::from)).boxed());
+        std::future::ready(downstream.map(Response::new).map_err(Status::from))
     }
 }
 
-struct Checkpoint(FeedHub);
+struct Checkpoint(FeedHub, Arc<dyn Claim>);
 
 impl UnaryService<CheckpointRequest> for Checkpoint {
     type Response = CheckpointResponse;
     type Future = std::future::Ready<Result<Response<CheckpointResponse>, Status>>;
 
     fn call(&mut self, _: Request<CheckpointRequest>) -> Self::Future {
-        let checkpoint = self.0.checkpoint().map(Response::new);
-        std::future::ready(
-            checkpoint.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()).into()),
-        )
+        let unavailable = |error: NotServing| Failure::new(Reason::Unavailable, error.to_string());
+        let admitted = self.0.admits(&self.1);
+        let checkpoint = admitted.and_then(|()| self.0.checkpoint().map_err(unavailable));
+        std::future::ready(checkpoint.map(Response::new).map_err(Status::from))
     }
 }
 

@@ -99,7 +99,10 @@ impl AuthorityService {
     pub(super) fn enrolled(&self) -> v1::VerifiersResponse {
         let node = self.consensus.raft().identity().id;
         let neighbours = self.consensus.neighbours().last_heard();
-        let verifiers = self.feed.subscribers().enrolled(node, &neighbours);
+        let verifiers = self
+            .feed
+            .subscribers()
+            .enrolled(node, &neighbours, &self.feed.policy());
         v1::VerifiersResponse {
             verifiers,
             revision: self.consensus.state().view().revision.0,

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::Verifier;
 use super::background::Background;
 use crate::cache::{Found, Snapshot, StateDirectory};
-use crate::follow::{Driver, Plan};
+use crate::follow::{Driver, Plan, TokenSource};
 use crate::knowledge::Knowledge;
 use crate::{
     ClientError, Connection, Credentials, Ed25519, Servers, StalenessPolicy, Trust, config, keeper,
@@ -36,6 +36,7 @@ pub struct VerifierBuilder {
     servers: Option<Servers>,
     trust: Option<Trust>,
     credentials: Option<Credentials>,
+    identity_token: Option<TokenSource>,
     id: Option<VerifierId>,
     state_dir: Option<PathBuf>,
     config: core::VerifierConfig,
@@ -51,6 +52,7 @@ impl Default for VerifierBuilder {
             servers: None,
             trust: None,
             credentials: None,
+            identity_token: None,
             id: None,
             state_dir: None,
             config: core::VerifierConfig::default(),
@@ -115,7 +117,19 @@ impl VerifierBuilder {
         self
     }
 
-    /// Id of the verifier in `hessra feed verifiers`: 1 to 64 of `[A-Za-z0-9._-]`, unique. Random when not given.
+    /// Identity token by which the cluster knows the verifier, where it has no certificate. `source` is asked whenever a stream
+    /// is opened: a stream lasts as long as the token that it was opened with, so hand out one that is renewed.
+    #[must_use]
+    pub fn identity_token(
+        mut self,
+        source: impl Fn() -> Result<String, ClientError> + Send + Sync + 'static,
+    ) -> Self {
+        self.identity_token = Some(TokenSource(Arc::new(source)));
+        self
+    }
+
+    /// Id of the verifier in `hessra feed verifiers`: 1 to 64 of `[A-Za-z0-9._-]`, unique; one that the policy's
+    /// `[[verifiers]]` tie to its identity, or revocations do not wait for it. Random when not given.
     ///
     /// # Errors
     /// `invalid_argument` with the grammar.
@@ -246,6 +260,7 @@ impl VerifierBuilder {
         (
             Plan {
                 connection,
+                identity_token: self.identity_token.clone(),
                 verifier_id,
                 capabilities,
                 follower,

@@ -11,8 +11,8 @@ use futures::Stream;
 use hessra_proto::v1::feed::feed_server::{Feed, FeedServer};
 use hessra_proto::v1::feed::{CheckpointRequest, CheckpointResponse, Downstream, Upstream};
 use hessra_proto::{Greeting, VerifierMessage, to_downstream};
-use hessra_revocation::follower::{Mode, Welcome};
-use hessra_revocation::publisher::{Frame, Plan, ResetReason, Step, plan};
+use hessra_revocation::follower::{Mode, SignedWelcome, Welcome};
+use hessra_revocation::publisher::{Frame, Hello, Plan, ResetReason, Step, plan};
 use hessra_revocation::{
     Change, Checkpoint, Cutoff, Epoch, Event, FeedEntry, FeedId, FeedSalt, History, Identity,
     KeyPurpose, KeyState, PublicKeyRecord, Publisher, Revision, Rule, SignedCheckpoint, Target,
@@ -293,7 +293,8 @@ impl State {
     }
 
     /// Welcome and what follows it at once.
-    fn opening(&self, node: u64, plan: &Plan, from: Revision) -> Vec<Downstream> {
+    fn opening(&self, node: u64, plan: &Plan, hello: &Hello) -> Vec<Downstream> {
+        let from = hello.from;
         let view = &self.cluster.view;
         let mode = match plan {
             Plan::Deltas => Mode::Deltas,
@@ -310,7 +311,7 @@ impl State {
                 ];
             }
         };
-        let mut events = vec![Event::Welcome(Welcome {
+        let welcome = Welcome {
             feed_id: view.feed_id,
             salt: SALT,
             epoch: view.epoch,
@@ -320,6 +321,13 @@ impl State {
             tick_ms: self.tick_ms,
             node,
             feed_keys: BTreeMap::from([(FEED_KEY, feed_key().verifying_key().to_bytes())]),
+            counted: true,
+        };
+        let signature = self.key.sign(&welcome.to_bytes(&hello.nonce)).to_bytes();
+        let mut events = vec![Event::Welcome(SignedWelcome {
+            welcome,
+            key_id: FEED_KEY,
+            signature,
         })];
         match plan {
             Plan::Deltas => {}
@@ -422,7 +430,7 @@ async fn serve(
         state.reset = None;
         let hello = &greeting.hello;
         let plan = plan(&state.cluster.view, &state.cluster.history, hello);
-        let opening = state.opening(inner.id, &plan, hello.from);
+        let opening = state.opening(inner.id, &plan, hello);
         let cursor = state.publisher.cursor(state.cluster.view.revision);
         let refused = matches!(plan, Plan::Refuse(_));
         let _ = inner.seen.send((

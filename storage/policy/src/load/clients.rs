@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::names::{Places, VERSION_KEY, identities, identity, rights};
-use super::{operators, realms};
+use super::{operators, realms, verifiers};
 use crate::rights::Rights;
 use crate::view::{Client, Limits, PolicyView, RefreshBounds};
 
@@ -40,6 +40,7 @@ pub(super) fn load(mut file: Section<'_, '_>, view: &mut PolicyView, faults: &mu
         client(section, view, &mut places, faults);
     }
     operators::load(&mut file, view, faults);
+    verifiers::load(&mut file, view, faults);
     file.close(faults);
     delegates_stay_within_their_parents(view, &places, faults);
 }

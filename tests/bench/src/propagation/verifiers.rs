@@ -94,8 +94,11 @@ fn verifier(cluster: &Cluster, position: usize, server: &str) -> Result<Verifier
         .map_err(refused)?
         .trust(Trust::pem(cluster.tls.authority.clone()).map_err(refused)?)
         .credentials(
-            Credentials::pem(cluster.tls.certificate.clone(), cluster.tls.key.clone())
-                .map_err(refused)?,
+            Credentials::files(
+                cluster.directory.join("clients/verifier.crt"),
+                cluster.directory.join("clients/verifier.key"),
+            )
+            .map_err(refused)?,
         )
         .staleness(StalenessPolicy::Strict {
             max: Duration::from_secs(5),
