@@ -6,15 +6,15 @@
 
 use hessra_revocation::{Identity, IdentityError};
 
-use crate::token::{Block, CheckShape, PolicyChecks, RuleShape};
-use crate::{Limits, Token, TokenFacts};
+use crate::token::{Block, CheckShape, NotTaken, PolicyBudget, PolicyChecks, RuleShape};
+use crate::{Costly, Limits, Token, TokenFacts};
 
 /// Names of an identity token: subject first, then every delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     identities: Vec<Identity>,
     delegable: bool,
-    policy_checks: bool,
+    budget: PolicyBudget,
     domain: Option<String>,
 }
 
@@ -81,7 +81,7 @@ impl Chain {
 
     /// True when a later block holds checks of its holder's own making.
     pub(crate) fn has_policy_checks(&self) -> bool {
-        self.policy_checks
+        !self.budget.is_untouched()
     }
 
     /// True when the token may be used as `actor`: the derived one, or one below it where that is allowed.
@@ -102,7 +102,7 @@ impl Chain {
         Ok(Self {
             identities: vec![parse(subject)?],
             delegable,
-            policy_checks: false,
+            budget: PolicyBudget::default(),
             domain,
         })
     }
@@ -124,14 +124,8 @@ impl Chain {
                     narrowed = Some((name.as_str(), *delegable));
                 }
                 CheckShape::Domain(_) => return Err(ChainError::DomainRequired),
-                CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
-                    self.policy_checks = true;
-                }
-                _ => {
-                    return Err(ChainError::Shape(
-                        "a later block has a check of unknown meaning",
-                    ));
-                }
+                CheckShape::Other(check) => self.budget.take(check, policy_checks)?,
+                _ => return Err(NotTaken::Meaning.into()),
             }
         }
         Ok(narrowed)
@@ -207,6 +201,15 @@ fn parse(name: &str) -> Result<Identity, ChainError> {
     Ok(Identity::parse(name)?)
 }
 
+impl From<NotTaken> for ChainError {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::Meaning => Self::Shape("a later block has a check of unknown meaning"),
+            NotTaken::Costly(costly) => Self::Costly(costly),
+        }
+    }
+}
+
 /// Error of a token that is not an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -236,6 +239,9 @@ pub enum ChainError {
         /// Name that was delegated.
         parent: Identity,
     },
+    /// Check of a holder's making that costs more than verifiers give.
+    #[error("a holder added a check that verifiers do not evaluate: {0}")]
+    Costly(Costly),
     /// More delegations than [`Limits::delegation_depth_max`].
     #[error("the identity was delegated more than {limit} times")]
     TooDeep {

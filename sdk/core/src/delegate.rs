@@ -13,7 +13,8 @@ use rand::{CryptoRng, RngCore};
 use hessra_revocation::{Identity, UnixSeconds};
 
 use crate::chain::is_below;
-use crate::token::to_text;
+use crate::token::policy::is_asked_about;
+use crate::token::{PolicyCheck, to_text};
 use crate::verifier::Established;
 use crate::{
     DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, TokenVerifier, Verdict,
@@ -23,7 +24,8 @@ use crate::{
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
 pub const POLICY_BYTES_MAX: usize = 2048;
 
-/// Most further checks of one delegation. Origin: each is evaluated on every use.
+/// Most further checks of one delegation. Origin: each is evaluated on every use, and all holders of a token share 32
+/// alternatives.
 pub const POLICY_CHECKS_MAX: usize = 8;
 
 /// Terms of a delegation.
@@ -34,7 +36,7 @@ pub struct Delegation<'a> {
     /// Instant from which on it is refused; the parent's when that comes first.
     pub expires_at: UnixSeconds,
     /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of the use: at most
-    /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], without loops and with few joins, so that evaluating is cheap.
+    /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], of operators whose cost is constant: [`crate::Costly`] says of which.
     /// Verifiers evaluate them only where their configuration says so, and refuse the token elsewhere.
     pub checks: Option<&'a str>,
 }
@@ -225,15 +227,30 @@ fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
     if block.checks.len() > POLICY_CHECKS_MAX {
         return refuse("it has more than 8 checks");
     }
-    let mut queries = block.checks.iter().flat_map(|check| &check.queries);
+    let queries = block.checks.iter().flat_map(|check| &check.queries);
     if queries.clone().any(|query| !query.scopes.is_empty()) {
         return refuse("it names whom it trusts");
     }
-    let named = |name: &str| matches!(name, "actor" | "subject" | "domain");
-    if queries.any(|query| query.body.iter().any(|part| named(&part.name))) {
-        return refuse("it speaks about the identity itself");
+    let names = queries.flat_map(|query| &query.body).map(|part| &part.name);
+    for name in names {
+        if matches!(name.as_str(), "actor" | "subject" | "domain") {
+            return refuse("it speaks about the identity itself");
+        }
+        if !is_asked_about(name) {
+            return refuse(&format!("no request has a `{name}`"));
+        }
     }
-    Ok(block)
+    let costly = block
+        .checks
+        .iter()
+        .find_map(|check| match PolicyCheck::of(check) {
+            PolicyCheck::Costly(costly) => Some(costly),
+            PolicyCheck::Evaluable(_) | PolicyCheck::Unknown => None,
+        });
+    match costly {
+        Some(costly) => refuse(&costly.to_string()),
+        None => Ok(block),
+    }
 }
 
 fn append(

@@ -29,6 +29,18 @@ pub enum TokenError {
         /// Most blocks.
         limit: usize,
     },
+    /// More of something than a verifier reads.
+    #[error(
+        "a token has at most {limit} {what}, this one has {count}: add less to it, or ask for a new one"
+    )]
+    TooMany {
+        /// Kind of the parts.
+        what: &'static str,
+        /// Parts of the token.
+        count: usize,
+        /// Most parts.
+        limit: usize,
+    },
     /// Text that is not URL-safe base64 with padding.
     #[error(
         "the token is not URL-safe base64 with padding: copy it whole, without spaces or a line end"
@@ -37,6 +49,34 @@ pub enum TokenError {
     /// Bytes that are no Biscuit, or not in the one encoding that a Biscuit has.
     #[error("the token is not a well-formed Biscuit ({0}): copy it whole, or ask for a new one")]
     Format(String),
+}
+
+/// Reason for which a check of a holder's making is not evaluated: its cost is not bounded, or above the bound.
+///
+/// The list of what is evaluated is in the module `token::policy`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Costly {
+    /// Operator that does not cost the same for everything that it is given.
+    #[error("`{0}` is not evaluated for a holder of a token")]
+    Operator(&'static str),
+    /// Predicates whose facts would have to be tried in each combination.
+    #[error("a query names each predicate once, and one of `right` and `designation`")]
+    Join,
+    /// Value where only plain ones are compared.
+    #[error("values are numbers, texts, times and truth values")]
+    Value,
+    /// Expression that leaves no value.
+    #[error("an expression has no value")]
+    Malformed,
+    /// More of something than all holders of a token may add.
+    #[error("the holders of a token may add at most {limit} {what}")]
+    TooMany {
+        /// Kind of the parts.
+        what: &'static str,
+        /// Most parts.
+        limit: usize,
+    },
 }
 
 /// Error of a token that was not minted.

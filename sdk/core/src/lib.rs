@@ -61,7 +61,7 @@ pub use chain::{Chain, ChainError};
 pub use delegate::{Delegated, Delegation, Restriction, delegate, restrict};
 pub use designation::Designation;
 pub use ed25519::{Ed25519, verify_ed25519};
-pub use error::{AttestError, DelegateError, MintError, SchemaError, TokenError};
+pub use error::{AttestError, Costly, DelegateError, MintError, SchemaError, TokenError};
 pub use inspect::{BlockDescription, BlockRole, Description, inspect};
 pub use just_in_time::limit_just_in_time;
 pub use key_error::KeyError;
@@ -77,6 +77,6 @@ pub use signer::{LocalKey, Signer, SignerError};
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
 pub use token::{Limits, PolicyChecks, Refreshed, Right, Session, Token, TokenClass, TokenFacts};
 pub use verifier::{
-    DomainClaim, Evidence, Knowledge, Now, Purpose, Request, SingleUse, Spend, StalenessPolicy,
-    TokenVerifier, Verdict, Verified, VerifierConfig,
+    DomainClaim, Evidence, Knowledge, Now, Opened, Purpose, Request, SingleUse, Spend,
+    StalenessPolicy, TokenVerifier, Verdict, Verified, VerifierConfig,
 };

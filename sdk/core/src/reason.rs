@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hessra_revocation::{Identity, IdentityError, Revision, RuleKind, UnixSeconds};
 
-use crate::{ChainError, TokenClass, TokenError};
+use crate::{ChainError, Costly, TokenClass, TokenError};
 
 /// Makes an enum of reasons from one table: `Variant = number, "code" fields;`.
 macro_rules! reasons {
@@ -188,12 +188,17 @@ reasons! {
         /// Domain, as the caller names it.
         domain: String,
     };
+    /// Check of a holder's making that costs more than verifiers give.
+    #[error("a holder added a check that verifiers do not evaluate ({0}): use a token without it")]
+    TooCostly = 30, "too_costly" (Costly);
 }
 
 impl From<TokenError> for DenyReason {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::TooLong { .. } | TokenError::TooManyBlocks { .. } => Self::TooLarge(error),
+            TokenError::TooLong { .. }
+            | TokenError::TooManyBlocks { .. }
+            | TokenError::TooMany { .. } => Self::TooLarge(error),
             TokenError::Encoding | TokenError::Format(_) => Self::Malformed(error),
         }
     }
@@ -209,6 +214,7 @@ impl From<ChainError> for DenyReason {
                 Self::BrokenChain(error)
             }
             ChainError::TooDeep { limit } => Self::TooDeep { limit },
+            ChainError::Costly(costly) => Self::TooCostly(costly),
         }
     }
 }

@@ -17,13 +17,16 @@ use crate::TokenError;
 pub(crate) mod block;
 mod facts;
 mod limits;
+pub(crate) mod policy;
 pub(crate) mod shape;
+pub(crate) mod size;
 
 pub(crate) use block::Block;
 use block::malformed;
 pub use facts::{Refreshed, Right, Session, TokenClass, TokenFacts};
 pub use limits::Limits;
 pub(crate) use limits::{ANCESTORS_MAX, ROLES_MAX};
+pub(crate) use policy::{NotTaken, PolicyBudget, PolicyCheck};
 pub use shape::PolicyChecks;
 pub(crate) use shape::{CheckShape, RuleShape};
 
@@ -66,11 +69,13 @@ impl Token {
         if envelope.encode_to_vec() != bytes {
             return Err(TokenError::Format("its encoding is not canonical".into()));
         }
+        // Before the library reads it once more: what is too much is refused unconverted.
+        let blocks = block::read_all(&envelope)?;
         let biscuit = UnverifiedBiscuit::from(bytes).map_err(malformed)?;
         let ids = biscuit.revocation_identifiers();
         let ids = ids.iter().map(|id| TokenId::new(id).map_err(malformed));
         Ok(Self {
-            blocks: block::read_all(&envelope)?,
+            blocks,
             ids: ids.collect::<Result<_, _>>()?,
             biscuit,
             bytes: bytes.to_vec(),

@@ -3,7 +3,7 @@
 //! Order: parse, key, signatures, facts, actor, rules, end, checks, age. Denial needs no freshness and permission does,
 //! so the age of the knowledge is asked last: revoked stays denied with the feed down, and good ages into unknown.
 
-use hessra_revocation::{UnixSeconds, View};
+use hessra_revocation::UnixSeconds;
 
 use crate::{DenyReason, Keyring};
 
@@ -22,6 +22,7 @@ mod verified;
 
 pub use config::{StalenessPolicy, VerifierConfig};
 pub(crate) use established::Established;
+pub use established::Opened;
 pub use knowledge::{Knowledge, Now};
 pub use request::{DomainClaim, Evidence, Purpose, Request, SingleUse};
 pub use spend::Spend;
@@ -55,7 +56,28 @@ impl TokenVerifier {
         knowledge: &Knowledge<'_>,
         now: Now,
     ) -> Verdict {
-        let established = self.establish(token, request, knowledge.keyring, knowledge.view);
+        self.judge(self.open(token, knowledge.keyring), request, knowledge, now)
+    }
+
+    /// Opens a token: parses it, and verifies its signatures. The first half of [`Self::verify`], for callers that ask
+    /// something about the token before they pay for the second.
+    ///
+    /// # Errors
+    /// [`DenyReason`]; it belongs into [`Self::judge`], which knows when it is no denial yet.
+    pub fn open(&self, token: &str, keyring: &Keyring) -> Result<Opened, DenyReason> {
+        Opened::read(token, keyring, &self.config)
+    }
+
+    /// Judges what [`Self::open`] gave. `knowledge` has the same keyring.
+    pub fn judge(
+        &self,
+        opened: Result<Opened, DenyReason>,
+        request: &Request,
+        knowledge: &Knowledge<'_>,
+        now: Now,
+    ) -> Verdict {
+        let established = opened
+            .and_then(|opened| Established::of(opened, request, knowledge.view, &self.config));
         verified::check(established, request, knowledge, now, &self.config).into()
     }
 
@@ -69,7 +91,9 @@ impl TokenVerifier {
         keyring: &Keyring,
         now: UnixSeconds,
     ) -> Verdict {
-        let established = self.establish(token, request, keyring, None);
+        let opened = self.open(token, keyring);
+        let established =
+            opened.and_then(|opened| Established::of(opened, request, None, &self.config));
         verified::check_offline(established, request, now, &self.config).into()
     }
 
@@ -85,15 +109,5 @@ impl TokenVerifier {
         now: Now,
     ) -> Option<Verdict> {
         verified::check_again(verified, knowledge, now, &self.config).map(Verdict::from)
-    }
-
-    fn establish(
-        &self,
-        token: &str,
-        request: &Request,
-        keyring: &Keyring,
-        view: Option<&View>,
-    ) -> Result<Established, DenyReason> {
-        Established::read(token, request, keyring, view, &self.config)
     }
 }

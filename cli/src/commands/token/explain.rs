@@ -29,7 +29,12 @@ const STEPS: [(&str, &[&str]); 10] = [
     ),
     (
         "shape",
-        &["wrong_class", "unsupported_shape", "malformed_identity"],
+        &[
+            "wrong_class",
+            "unsupported_shape",
+            "malformed_identity",
+            "too_costly",
+        ],
     ),
     (
         "identity",

@@ -16,9 +16,10 @@ use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::TokenId;
 
-use crate::MintError;
 use crate::signer::{LocalKey, Signer};
+use crate::token::size::{CHECKS_MAX, FACTS_MAX, RULES_MAX};
 use crate::token::to_text;
+use crate::{Limits, MintError};
 
 /// Builds the signed token, and returns its text form and the id of its authority block.
 pub(super) fn build(
@@ -26,12 +27,29 @@ pub(super) fn build(
     block: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<(String, TokenId), MintError> {
+    check_size(&block)?;
     let builder = BiscuitBuilder::new()
         .merge(block)
         .root_key_id(signer.key_id());
-    match signer.local() {
+    let (text, id) = match signer.local() {
         Some(key) => build_locally(key, builder, rng),
         None => build_elsewhere(signer, builder, rng),
+    }?;
+    check_count("bytes", text.len(), Limits::default().text_bytes_max)?;
+    Ok((text, id))
+}
+
+/// Checks that verifiers read as much as the block has.
+fn check_size(block: &BlockBuilder) -> Result<(), MintError> {
+    check_count("facts", block.facts.len(), FACTS_MAX)?;
+    check_count("rules", block.rules.len(), RULES_MAX)?;
+    check_count("checks", block.checks.len(), CHECKS_MAX)
+}
+
+fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), MintError> {
+    match count <= limit {
+        true => Ok(()),
+        false => Err(MintError::TooMany { what, count, limit }),
     }
 }
 

@@ -12,6 +12,7 @@ use biscuit_auth::format::schema;
 use prost_biscuit::Message;
 
 use super::shape::{CheckShape, RuleShape};
+use super::size::Size;
 use crate::TokenError;
 use crate::third_party::ThirdPartyKey;
 
@@ -78,10 +79,11 @@ impl Block {
 
 /// Reads all blocks of a token.
 pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenError> {
-    let mut symbols = SymbolTable::new();
+    let (mut symbols, mut size) = (SymbolTable::new(), Size::default());
     let mut blocks = Vec::with_capacity(1 + envelope.blocks.len());
     for signed in std::iter::once(&envelope.authority).chain(&envelope.blocks) {
         let content = schema::Block::decode(signed.block.as_slice()).map_err(malformed)?;
+        size.add(&content, !blocks.is_empty())?;
         let own = own_symbols(&content)?;
         let external = signed.external_signature.as_ref();
         // A third-party block is written without sight of the token, so its symbols and keys are its own.

@@ -1,12 +1,12 @@
 //! Shapes: the meaning of checks and rules.
 //!
 //! Meaning is read from the decoded Datalog, never from printed text: Biscuit prints strings without escaping them, so
-//! text of one shape can be the print of another. Any shape that is not published is `Other`.
+//! text of one shape can be the print of another. Any shape that is not published is `Other`, and [`super::policy`] says
+//! what it costs.
 
-use biscuit_auth::builder::{
-    Binary, Check, CheckKind, Expression, Op, Predicate, Rule, Scope, Term,
-};
+use biscuit_auth::builder::{Binary, Check, CheckKind, Expression, Op, Rule, Scope, Term};
 
+use super::policy::PolicyCheck;
 use crate::third_party::ThirdPartyKey;
 
 /// Demand of a check. Datalog as in the published formats.
@@ -45,8 +45,8 @@ pub(crate) enum CheckShape {
     RejectExposure(String),
     /// `reject if actor($a)`, and the same of `resource`, `operation` and `subject`: guards of a context.
     RejectAny(String),
-    /// Anything else. `tame`: it can be evaluated for a stranger, see [`is_tame`].
-    Other { tame: bool },
+    /// Anything else.
+    Other(PolicyCheck),
 }
 
 /// Treatment of checks in later blocks that are neither a delegation nor a bound in time.
@@ -55,7 +55,8 @@ pub enum PolicyChecks {
     /// Refuse the token.
     #[default]
     Refuse,
-    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject` are refused still.
+    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject`, or cost too much, are refused
+    /// still.
     Evaluate,
 }
 
@@ -110,9 +111,7 @@ impl CheckShape {
             [query] => Self::of_query(&check.kind, query),
             _ => None,
         }
-        .unwrap_or_else(|| Self::Other {
-            tame: is_tame(check),
-        })
+        .unwrap_or_else(|| Self::Other(PolicyCheck::of(check)))
     }
 
     fn of_query(kind: &CheckKind, query: &Rule) -> Option<Self> {
@@ -269,31 +268,4 @@ fn is_right_of(body: &[(&str, &[Term])], of: Option<&Term>) -> bool {
         && resource == right_resource
         && operation == right_operation
         && of.is_none_or(|of| of == subject)
-}
-
-/// True when a check of a holder's making can be evaluated: it must not speak about who acts, trust others than every
-/// check does, nor cost more than it is long.
-///
-/// Biscuit's time limit does not reach into one query: loops within loops, and joins of many predicates, are bounded
-/// here.
-fn is_tame(check: &Check) -> bool {
-    check.queries.iter().all(|query| {
-        let about_others = |part: &Predicate| !matches!(part.name.as_str(), "actor" | "subject");
-        query.scopes.is_empty()
-            && query.body.len() <= JOINED_PREDICATES_MAX
-            && query.body.iter().all(about_others)
-            && query.expressions.iter().all(|part| has_no_loop(&part.ops))
-    })
-}
-
-/// Most predicates in one query of a holder's making. Origin: `resource`, `operation`, `time`, `right`.
-const JOINED_PREDICATES_MAX: usize = 4;
-
-/// True when the expression has no loop. Closures with parameters are the bodies of `all` and `any`; those without are
-/// the right sides of `&&` and `||`.
-fn has_no_loop(ops: &[Op]) -> bool {
-    ops.iter().all(|op| match op {
-        Op::Closure(parameters, body) => parameters.is_empty() && has_no_loop(body),
-        _ => true,
-    })
 }

@@ -1,5 +1,8 @@
 //! Checks in the token: Biscuit's authorizer with the facts of the request.
 //!
+//! What is run here was read before: it costs what [`crate::token::policy`] says. The limits of the library are the second
+//! line; its time limit does not reach into a query.
+//!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed,
 //! however few checks it has.
 
@@ -17,10 +20,13 @@ use super::request::{DomainClaim, Evidence, Purpose, Request};
 use crate::reason::Refusal;
 use crate::{DenyReason, Designation, Token, UnknownReason};
 
-/// Most facts. Origin: 16 KiB of token hold some hundreds.
-const FACTS_MAX: u64 = 1000;
+/// Most facts. Origin: 512 of the token, and as many of the request.
+const FACTS_MAX: u64 = 1024;
 /// Most rounds of rule evaluation. A chain has one rule per service, and needs two.
 const ITERATIONS_MAX: u64 = 100;
+
+/// Most characters of the checks that did not hold. Origin: a few checks of a line each.
+const SHOWN_MAX: usize = 1024;
 
 /// Runs the checks in the token.
 pub(super) fn run(
@@ -40,8 +46,13 @@ pub(super) fn run(
     match ran {
         Ok(_) => Ok(()),
         Err(BiscuitError::RunLimit(_)) => Err(Refusal::Unknown(UnknownReason::LimitExceeded)),
-        Err(error) => Err(Refusal::Deny(DenyReason::CheckFailed(error.to_string()))),
+        Err(error) => Err(Refusal::Deny(DenyReason::CheckFailed(shown(&error)))),
     }
+}
+
+/// Beginning of the library's sentence, which repeats each check that does not hold: holders wrote some of them.
+fn shown(error: &BiscuitError) -> String {
+    error.to_string().chars().take(SHOWN_MAX).collect()
 }
 
 /// Facts of the request, for Datalog.

@@ -1,5 +1,7 @@
-//! Established: the first half of a check. Signatures, class, facts and actor; neither end, rules, checks nor age.
+//! Opened and established: the first half of a check. Signatures; then class, facts and actor. Neither end, rules, checks
+//! nor age.
 
+use std::fmt;
 use std::ops::Deref;
 
 use biscuit_auth::Biscuit;
@@ -12,8 +14,49 @@ use super::request::Request;
 use crate::keyring::Signed;
 use crate::{DenyReason, Keyring, Token};
 
+/// Token whose signatures verify, with a key of the keyring. It permits nothing, and nothing about it was judged.
+///
+/// What its authority block says is the word of the authority: whoever pays for the judgement can be told from it first.
+pub struct Opened {
+    token: Token,
+    signed: Signed,
+}
+
+impl Opened {
+    pub(super) fn read(
+        text: &str,
+        keyring: &Keyring,
+        config: &VerifierConfig,
+    ) -> Result<Self, DenyReason> {
+        let token = Token::parse(text, &config.limits)?;
+        let signed = keyring.verify(&token)?;
+        Ok(Self { token, signed })
+    }
+
+    /// Subject that the authority issued the token to, as written; `None` when it names none, or more than one.
+    #[must_use]
+    pub fn subject(&self) -> Option<String> {
+        let facts = self.token.facts().ok()?;
+        let rights = facts.rights.into_iter().map(|right| right.subject);
+        let mut subjects = facts
+            .subjects
+            .into_iter()
+            .chain(facts.contexts)
+            .chain(rights);
+        let first = subjects.next()?;
+        subjects.all(|other| other == first).then_some(first)
+    }
+}
+
+/// Hides the token.
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
 /// Proof that a token is signed with a key of the keyring, is of the class that the request asks for, and stands for an
-/// actor. Made by [`Established::read`] only. It permits nothing: [`Verified`](super::Verified) does.
+/// actor. Made by [`Established::of`] only. It permits nothing: [`Verified`](super::Verified) does.
 pub(crate) struct Established {
     token: Token,
     signed: Signed,
@@ -21,16 +64,14 @@ pub(crate) struct Established {
 }
 
 impl Established {
-    /// Reads a token: parse, key, signatures, class, facts, actor.
-    pub(super) fn read(
-        text: &str,
+    /// Reads an opened token: class, facts, actor.
+    pub(super) fn of(
+        opened: Opened,
         request: &Request,
-        keyring: &Keyring,
         view: Option<&View>,
         config: &VerifierConfig,
     ) -> Result<Self, DenyReason> {
-        let token = Token::parse(text, &config.limits)?;
-        let signed = keyring.verify(&token)?;
+        let Opened { token, signed } = opened;
         let claims = Claims::of(&token, &signed, request, view, config)?;
         Ok(Self {
             token,
@@ -47,7 +88,8 @@ impl Established {
         config: &VerifierConfig,
         now: UnixSeconds,
     ) -> Result<Self, DenyReason> {
-        let established = Self::read(text, request, keyring, None, config)?;
+        let opened = Opened::read(text, keyring, config)?;
+        let established = Self::of(opened, request, None, config)?;
         established.check_end(now)?;
         Ok(established)
     }

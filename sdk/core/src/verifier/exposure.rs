@@ -7,7 +7,7 @@ use biscuit_auth::builder::{Predicate, Term};
 
 use hessra_revocation::Identity;
 
-use crate::token::{Block, CheckShape};
+use crate::token::{Block, CheckShape, PolicyCheck};
 use crate::{DenyReason, ThirdPartyKey, Token, TokenFacts};
 
 /// Labels of every exposure, sorted.
@@ -56,6 +56,9 @@ fn labels_of(block: &Block, attested: bool) -> Result<Vec<String>, DenyReason> {
         match check {
             CheckShape::RejectExposure(label) => labels.push(label.clone()),
             CheckShape::Before(_) | CheckShape::RejectAny(_) => {}
+            CheckShape::Other(PolicyCheck::Costly(costly)) => {
+                return Err(DenyReason::TooCostly(costly.clone()));
+            }
             _ => return Err(shape("it has a check of unknown meaning")),
         }
     }

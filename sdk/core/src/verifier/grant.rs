@@ -10,7 +10,7 @@
 use super::request::{Evidence, SingleUse};
 use super::spend::Spend;
 use crate::attest::{attested_services, chain_nodes};
-use crate::token::{Block, CheckShape, RuleShape};
+use crate::token::{Block, CheckShape, NotTaken, PolicyBudget, RuleShape};
 use crate::{
     ChainError, DenyReason, Designation, PolicyChecks, ServiceNode, ThirdPartyKey, Token, path,
 };
@@ -38,7 +38,7 @@ pub(super) fn read(
         demands.check_facts(block)?;
     }
     let mut grant = Grant {
-        policy_checks: demands.policy_checks,
+        policy_checks: !demands.budget.is_untouched(),
         ..Grant::default()
     };
     demands.check_domain(evidence)?;
@@ -69,7 +69,7 @@ struct Demands {
     activators: Vec<ThirdPartyKey>,
     prefixes: Vec<String>,
     designations: Vec<Demanded>,
-    policy_checks: bool,
+    budget: PolicyBudget,
 }
 
 struct Demanded {
@@ -161,12 +161,12 @@ impl Demands {
         policy_checks: PolicyChecks,
     ) -> Result<(), DenyReason> {
         match check {
-            CheckShape::Other { tame: true } if policy_checks == PolicyChecks::Evaluate => {
-                self.policy_checks = true;
-                Ok(())
+            CheckShape::Other(check) => {
+                let taken = self.budget.take(check, policy_checks);
+                taken.map_err(DenyReason::from)
             }
             other if self.take(other) => Ok(()),
-            _ => Err(later("has a check of unknown meaning")),
+            _ => Err(NotTaken::Meaning.into()),
         }
     }
 
@@ -354,6 +354,15 @@ impl Demanded {
         Spend {
             token: token.revocation_ids()[0].clone(),
             facet: self.designation.value.clone(),
+        }
+    }
+}
+
+impl From<NotTaken> for DenyReason {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::Meaning => later("has a check of unknown meaning"),
+            NotTaken::Costly(costly) => Self::TooCostly(costly),
         }
     }
 }

@@ -33,6 +33,7 @@ const DENY: &[(&str, u16)] = &[
     ("single_use", 27),
     ("exposed", 28),
     ("domain_mismatch", 29),
+    ("too_costly", 30),
 ];
 
 /// Every reason not to know that was ever released. Rows are added, never changed.
