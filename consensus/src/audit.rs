@@ -18,7 +18,7 @@ pub mod derive;
 pub(crate) mod follower;
 pub mod recovered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
@@ -97,11 +97,29 @@ struct Inner {
     expected: Mutex<Expected>,
 }
 
-/// Callers of the changes that are under way at this node.
+/// Callers whose answers have left and who are still added to records: their changes may be committed late.
+const ANSWERED_MAX: usize = 1_024;
+
+/// Callers of the changes that are under way at this node, or were until lately.
 #[derive(Default)]
 struct Expected {
     requests: BTreeMap<RequestId, Actor>,
+    /// Requests whose guards were dropped, oldest first.
+    answered: VecDeque<RequestId>,
     members: Option<Actor>,
+}
+
+impl Expected {
+    /// Keeps the caller of an answered request for a while: the outcome may be one that nobody waits for.
+    fn answered(&mut self, request: RequestId) {
+        self.answered.push_back(request);
+        if self.answered.len() > ANSWERED_MAX
+            && let Some(oldest) = self.answered.pop_front()
+            && !self.answered.contains(&oldest)
+        {
+            self.requests.remove(&oldest);
+        }
+    }
 }
 
 impl AuditGate {
@@ -150,7 +168,8 @@ impl AuditGate {
         }
     }
 
-    /// Adds the caller of this node to records derived from this request, until the guard is dropped.
+    /// Adds the caller of this node to records derived from this request, until the guard is dropped and a while after: what
+    /// is committed after its deadline has its caller too.
     pub fn expect(&self, request: RequestId, actor: Actor) -> Expecting {
         let mut expected = self.expected();
         if expected.requests.len() < EXPECTED_MAX {
@@ -208,9 +227,7 @@ impl Drop for Expecting {
     fn drop(&mut self) {
         let mut expected = self.gate.expected();
         match &self.request {
-            Some(request) => {
-                expected.requests.remove(request);
-            }
+            Some(request) => expected.answered(*request),
             None => expected.members = None,
         }
     }

@@ -1,12 +1,13 @@
 //! Decides on requests for tokens, and mints.
 //!
 //! ```text
-//! who asks? ─ serving? ─ too often? ─ permitted by the policy? ─ revoked? ─ mint
-//!   401          503         429              403                   401
+//! serving? ─ who asks? ─ too often? ─ are its checks met? ─ permitted by the policy? ─ revoked? ─ mint
+//!   503         401          429             401                     403                   401
 //! ```
 //! | file | its story |
 //! |---|---|
 //! | `admission` | whether this node may issue at all, and anything to this identity |
+//! | `allowance` | how often an identity, the subject of a token, or an address is worked for |
 //! | `caller`, `permission` | the caller, and what it may ask for |
 //! | `identity`, `refresh`, `mint` | identities: over a certificate, for a token, of a realm for its members |
 //! | `authorization`, `stub`, `signoff` | what the resource's configuration asks for |
@@ -23,6 +24,7 @@
 //! the new token as ancestors, and so does the certificate it came over: revoking one of them kills both.
 
 mod admission;
+mod allowance;
 mod authorization;
 mod caller;
 mod capability;
@@ -42,18 +44,17 @@ mod stub;
 mod verification;
 mod verify;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-
 use hessra_consensus::feed::SigningError;
-use hessra_revocation::{FeedId, Identity, KeyPurpose, KeyState};
+use hessra_revocation::{FeedId, KeyPurpose, KeyState};
 use hessra_sdk_core::keyring::public_key_to_pem;
 use hessra_sdk_core::{Keyring, PolicyChecks, StalenessPolicy, TokenVerifier, VerifierConfig};
 use hessra_state::State;
+
+use allowance::Allowances;
 
 use crate::edge::Clock;
 use crate::keys::jwks::{JwkSet, jwks};
@@ -62,6 +63,7 @@ use crate::problem::{Kind, Problem};
 use crate::signer::{Keyholder, TokenSigner, active_key};
 use crate::telemetry::Metrics;
 
+pub use allowance::{Rates, network_of};
 pub use authorization::Pending;
 pub use caller::Caller;
 pub use capability::{Capability, CapabilityRequest};
@@ -73,9 +75,6 @@ pub use right::AuthorizationRequest;
 pub use spending::Use;
 pub use stub::StubRequest;
 pub use verification::{ChainClaim, Claim};
-
-/// Keys that the rate limiter has before they are swept: names in the policy, not in requests, bound them.
-const LIMITED_MAX: usize = 10_000;
 
 /// Parts that an issuer stands on.
 pub struct IssuerParts {
@@ -91,8 +90,8 @@ pub struct IssuerParts {
     pub clock: Clock,
     /// Age above which knowledge mints nothing.
     pub stale_max: Duration,
-    /// Requests of one identity, per second and at once.
-    pub requests_per_second: NonZeroU32,
+    /// How often anybody is worked for.
+    pub rates: Rates,
     /// Metrics in which outcomes are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -111,7 +110,7 @@ pub struct PublicKeyPem {
 pub struct Issuer {
     parts: IssuerParts,
     verifier: TokenVerifier,
-    limiter: DefaultKeyedRateLimiter<String>,
+    allowances: Allowances,
     keyring: ArcSwapOption<(FeedId, u64, Keyring)>,
 }
 
@@ -126,11 +125,11 @@ impl Issuer {
             policy_checks: PolicyChecks::Evaluate,
             ..VerifierConfig::default()
         };
-        let limiter = RateLimiter::keyed(Quota::per_second(parts.requests_per_second));
+        let allowances = Allowances::new(parts.rates);
         Self {
             parts,
             verifier: TokenVerifier::new(config),
-            limiter,
+            allowances,
             keyring: ArcSwapOption::empty(),
         }
     }
@@ -181,22 +180,6 @@ impl Issuer {
             return Err(Problem::new(Kind::Unavailable, "not_initialized", sentence));
         }
         Ok(jwks(&state))
-    }
-
-    fn limit(&self, identity: &Identity) -> Result<(), Problem> {
-        if self.limiter.len() > LIMITED_MAX {
-            self.limiter.retain_recent();
-        }
-        self.limiter
-            .check_key(&identity.path().to_owned())
-            .map_err(|_| {
-                self.parts.metrics.requests_limited.add(1, &[]);
-                Problem::new(
-                    Kind::TooMany,
-                    "rate_limited",
-                    format!("`{identity}` asks too often: try again in a second"),
-                )
-            })
     }
 
     fn signer(&self) -> Result<TokenSigner, Problem> {

@@ -4,6 +4,7 @@
 //! passed on as an argument from there. Code that learns something notes it: `context.note(|noted| …)`. The audit record
 //! is made from the notes, so a new endpoint cannot forget its record: what it may forget is a detail.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::FromRequestParts;
@@ -26,6 +27,8 @@ pub struct RequestContext {
 pub struct Noted {
     /// The caller.
     pub actor: Actor,
+    /// Address that it asks from; `None`: from this process.
+    pub address: Option<IpAddr>,
     /// Path or method.
     pub api: String,
     /// Id of the caller's trace.
@@ -127,6 +130,12 @@ impl RequestContext {
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.lock().actor.clone()
+    }
+
+    /// Address that the request came from; `None`: this process.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.lock().address
     }
 
     fn lock(&self) -> MutexGuard<'_, Noted> {

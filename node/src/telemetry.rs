@@ -216,7 +216,8 @@ instruments! {
     tokens_issued: counter "hessra.tokens.issued", "{token}", NONE, "Tokens minted, by `kind` (identity, authorization).";
     decisions: counter "hessra.decisions", "{decision}", NONE, "Token requests decided, by `outcome` (issued, denied, unavailable) and `reason`.";
     issue_duration: histogram "hessra.issue.duration", "s", SECONDS, "Time to answer a token request, by `kind`.";
-    requests_limited: counter "hessra.requests.limited", "{request}", NONE, "Token requests refused because one identity asked too often.";
+    requests_limited: counter "hessra.requests.limited", "{request}", NONE, "Token requests refused because one asked too often, `by` identity, subject of a token, or address.";
+    requests_shed: counter "hessra.requests.shed", "{request}", NONE, "Token requests refused because as many were worked on, by `pool` (certificate, bearer, question).";
     connections: gauge "hessra.connections", "{connection}", NONE, "Open connections, by `port` (public, peer).";
     connections_refused: counter "hessra.connections.refused", "{connection}", NONE, "Connections closed before a request, by `port` and `reason` (full, handshake, timeout).";
     certificate_expiry: gauge "hessra.certificate.expiry", "s", NONE, "Unix time at which this node's certificate ends, by `port`.";

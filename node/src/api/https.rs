@@ -16,7 +16,8 @@
 //! | see [`capability`] | capabilities, their uses, contexts | |
 //!
 //! These files turn requests into questions for [`Issuer`] and answers into JSON; they decide nothing. A request costs a
-//! bounded amount: body, time, and how many are worked on at once. `docs/openapi.json` is made from the handlers.
+//! bounded amount: body, time, and how many are worked on at once. Each wait has its own end, and no time runs out around the
+//! whole: an effect that is under way is seen through, and has its record. `docs/openapi.json` is made from the handlers.
 
 mod authorization;
 mod body;
@@ -24,20 +25,17 @@ mod capability;
 mod document;
 mod identity;
 mod open;
+mod pools;
 mod shared;
 mod verification;
 mod work;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::middleware;
 use crate::audit::Auditor;
@@ -48,18 +46,15 @@ use crate::telemetry::Metrics;
 pub use document::openapi;
 pub use shared::not_found;
 
+use pools::Pools;
 use shared::Shared;
-
-/// Longest time for one request: reading a body of 64 KiB and minting take milliseconds. It bounds a caller that sends
-/// a byte a second.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Limits of requests, and what is served beside tokens.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct HttpsSettings {
     pub body_bytes_max: usize,
-    /// Token requests worked on at once.
+    /// Token requests worked on at once, of each pool.
     pub requests_at_once_max: usize,
     /// PEM that clients need to trust this port; `None`: not served.
     pub server_ca: Option<String>,
@@ -73,13 +68,11 @@ pub fn router(
     settings: HttpsSettings,
     metrics: Arc<Metrics>,
 ) -> Router {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (routes, document) = document::routes().split_for_parts();
     let shared = Shared {
         issuer,
         ledger,
-        permits: Arc::new(Semaphore::new(settings.requests_at_once_max)),
-        processors: Arc::new(Semaphore::new(processors)),
+        pools: Pools::new(settings.requests_at_once_max),
         server_ca: settings.server_ca.map(Into::into),
         document: document::text(&document).into(),
         metrics,
@@ -92,20 +85,5 @@ pub fn router(
         })
         .layer(DefaultBodyLimit::max(settings.body_bytes_max))
         .layer(from_fn_with_state(auditor, middleware::https))
-        .layer(from_fn(within_time))
         .with_state(shared)
-}
-
-async fn within_time(request: Request, next: Next) -> Response {
-    let late = || {
-        Problem::new(
-            Kind::Timeout,
-            "timeout",
-            "the request took too long to arrive",
-        )
-        .into_response()
-    };
-    timeout(REQUEST_TIMEOUT, next.run(request))
-        .await
-        .unwrap_or_else(|_| late())
 }

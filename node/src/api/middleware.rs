@@ -7,7 +7,8 @@
 //! | gRPC `UNAUTHENTICATED` or `PERMISSION_DENIED` | `access.denied` |
 //! | 429, and requests that could not be decided (malformed, too large, late) | none: counted |
 //!
-//! A 429 has no record because it is what protects the disk from a flood. The answer waits for the disk; when the record
+//! The request runs on a task of its own: a caller that hangs up, or a time that runs out, takes no record away from what is
+//! committed afterwards. A 429 has no record because it is what protects the disk from a flood. The answer waits for the disk; when the record
 //! cannot be written, the answer is taken back and becomes *ask another node*.
 
 use axum::extract::{Request, State};
@@ -31,26 +32,50 @@ pub(super) async fn https(
     request: Request,
     next: Next,
 ) -> Response {
-    let (noted, response) = answered(request, next).await;
-    let Some(record) = decided(&auditor, noted, &response) else {
-        return response;
-    };
-    match auditor.write(record).await {
-        Ok(()) => response,
-        Err(error) => unrecorded(&error).into_response(),
-    }
+    let witnessed = seen_through(async move {
+        let (noted, response) = answered(request, next).await;
+        let Some(record) = decided(&auditor, noted, &response) else {
+            return response;
+        };
+        match auditor.write(record).await {
+            Ok(()) => response,
+            Err(error) => unrecorded(&error).into_response(),
+        }
+    });
+    witnessed.await.unwrap_or_else(|| broken().into_response())
 }
 
 /// Middleware around the gRPC services.
 pub(super) async fn grpc(State(auditor): State<Auditor>, request: Request, next: Next) -> Response {
-    let (noted, response) = answered(request, next).await;
-    let Some(record) = denied(&auditor, noted, &response) else {
-        return response;
-    };
-    match auditor.write(record).await {
-        Ok(()) => response,
-        Err(error) => Status::from(Failure::from(error)).into_http(),
-    }
+    let witnessed = seen_through(async move {
+        let (noted, response) = answered(request, next).await;
+        let Some(record) = denied(&auditor, noted, &response) else {
+            return response;
+        };
+        match auditor.write(record).await {
+            Ok(()) => response,
+            Err(error) => Status::from(Failure::from(error)).into_http(),
+        }
+    });
+    let internal = || Status::internal("this node could not answer: ask another one").into_http();
+    witnessed.await.unwrap_or_else(internal)
+}
+
+/// Runs a request with its record to its end, also when its caller is gone: what it has begun may be committed. `None` when
+/// the code failed.
+async fn seen_through(
+    witness: impl Future<Output = Response> + Send + 'static,
+) -> Option<Response> {
+    // No time runs out around this: each step of a request has its own end.
+    let witnessed = tokio::spawn(witness).await;
+    witnessed
+        .inspect_err(|error| tracing::error!(%error, "a request was not answered"))
+        .ok()
+}
+
+fn broken() -> Problem {
+    let sentence = "this node could not answer: ask another one";
+    Problem::new(Kind::Unavailable, "internal", sentence)
 }
 
 /// Answers with a context, and says what was noted in it.
@@ -79,6 +104,9 @@ fn first_notes(request: &Request) -> Noted {
     };
     Noted {
         actor,
+        address: extensions
+            .get::<CallerAddress>()
+            .map(|address| address.0.ip()),
         api: request.uri().path().to_owned(),
         trace_id: trace_id(request.headers()),
         ..Noted::default()

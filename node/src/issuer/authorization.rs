@@ -55,7 +55,6 @@ impl Issuer {
         let basis = self.basis(context)?;
         let purpose = purpose(&request.resource, &request.operation);
         let asking = self.identify(&basis, caller, Some(purpose))?;
-        self.limit(&asking.subject)?;
         permitted(&basis.policy, &asking, request)?;
         needs_no_capability(&basis, request)?;
         let resource = basis.policy.resource(&request.resource);

@@ -5,6 +5,7 @@ use hessra_sdk_core::{DomainClaim, Purpose, Request, Verified};
 
 use super::Issuer;
 use super::admission::{Basis, certificate_is_good, not_revoked};
+use super::allowance::Payer;
 use super::refusal::refused;
 use super::verify::not_identified;
 use crate::policy::without_scheme;
@@ -74,7 +75,7 @@ impl Issuer {
         purpose: Option<Purpose>,
     ) -> Result<Asking, Problem> {
         let Some(token) = &caller.bearer else {
-            return identify_by_certificate(basis, caller.certificate.as_ref());
+            return self.identify_by_certificate(basis, caller.certificate.as_ref());
         };
         let request = Request::Identity {
             expected: None,
@@ -82,7 +83,7 @@ impl Issuer {
             // Whether the realm still stands is the policy's to say: `permission` asks it.
             domain: DomainClaim::OfToken,
         };
-        let verified = self.verify(basis, token, &request, not_identified)?;
+        let verified = self.verify(basis, token, (&request, Payer::Subject), not_identified)?;
         basis
             .context
             .note(|noted| noted.presented(verified.token_ids()));
@@ -101,36 +102,38 @@ impl Issuer {
             certificate: verified.certificate(),
         })
     }
+
+    fn identify_by_certificate(
+        &self,
+        basis: &Basis,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<Asking, Problem> {
+        let certificate = certificate.ok_or_else(|| {
+            let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
+            Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
+        })?;
+        let principal = basis
+            .policy
+            .principal(certificate)
+            .map_err(|denied| refused(&denied))?;
+        self.limit(&principal.identity)?;
+        not_revoked(basis, &principal.identity, Some(certificate))?;
+        Ok(Asking {
+            actor: principal.identity.clone(),
+            subject: principal.identity,
+            bearer: false,
+            domain: None,
+            roles: Vec::new(),
+            parents: Vec::new(),
+            certificate: Some(certificate.sha256),
+        })
+    }
 }
 
 /// Ids of a token's blocks, and of what it came from.
 pub(super) fn ancestors(verified: &Verified) -> Vec<TokenId> {
     let ids = verified.token_ids().iter().chain(verified.ancestor_ids());
     ids.cloned().collect()
-}
-
-fn identify_by_certificate(
-    basis: &Basis,
-    certificate: Option<&PeerCertificate>,
-) -> Result<Asking, Problem> {
-    let certificate = certificate.ok_or_else(|| {
-        let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
-        Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
-    })?;
-    let principal = basis
-        .policy
-        .principal(certificate)
-        .map_err(|denied| refused(&denied))?;
-    not_revoked(basis, &principal.identity, Some(certificate))?;
-    Ok(Asking {
-        actor: principal.identity.clone(),
-        subject: principal.identity,
-        bearer: false,
-        domain: None,
-        roles: Vec::new(),
-        parents: Vec::new(),
-        certificate: Some(certificate.sha256),
-    })
 }
 
 /// Checks that a certificate and a token that were both presented say the same. Published clients look for the words.

@@ -99,7 +99,6 @@ impl Issuer {
         let authorization = &request.authorization;
         let purpose = purpose(&authorization.resource, &authorization.operation);
         let asking = self.identify(&basis, caller, Some(purpose))?;
-        self.limit(&asking.subject)?;
         permitted(&basis.policy, &asking, authorization)?;
         plain(&basis, authorization)?;
         let rules = basis
@@ -202,7 +201,6 @@ impl Issuer {
         let basis = self.basis(context)?;
         let purpose = purpose(&authorization.resource, &authorization.operation);
         let asking = self.identify(&basis, caller, Some(purpose))?;
-        self.limit(&asking.subject)?;
         permitted(&basis.policy, &asking, authorization)?;
         let holder = grants(&basis, token, authorization)?;
         if holder.is_at_or_below(&asking.subject) {

@@ -15,6 +15,7 @@ use tracing::info;
 
 use super::Issuer;
 use super::admission::Basis;
+use super::allowance::Payer;
 use super::caller::Asking;
 use super::caller::Caller;
 use super::issued::{Issued, issued};
@@ -110,7 +111,8 @@ impl Issuer {
         let request = Request::Context {
             excluded: Vec::new(),
         };
-        let verified = self.verify(basis, token, &request, not_good)?;
+        // The caller has paid for it.
+        let verified = self.verify(basis, token, (&request, Payer::Paid), not_good)?;
         if verified.subject() != &asking.actor {
             let sentence = format!("the context is not of `{}`", asking.actor);
             return Err(Problem::new(Kind::Denied, "not_granted", sentence));
@@ -131,7 +133,6 @@ impl Issuer {
     ) -> Result<Growth, Problem> {
         let basis = self.basis(context)?;
         let asking = self.identify(&basis, caller, None)?;
-        self.limit(&asking.subject)?;
         known(&basis, &asking)?;
         let seconds = match duration {
             Some(0) => {
@@ -179,7 +180,6 @@ impl Issuer {
     ) -> Result<Growth, Problem> {
         let basis = self.basis(context)?;
         let asking = self.identify(&basis, caller, None)?;
-        self.limit(&asking.subject)?;
         let source = asking.actor.as_str().to_owned();
         let shown = self.context(&basis, &asking, token)?;
         let growth = shown.growth(&basis, labels, &source)?.ok_or_else(|| {

@@ -42,7 +42,6 @@ impl Issuer {
     ) -> Result<Issued, Problem> {
         let basis = self.basis(context)?;
         let asking = self.identify(&basis, caller, None)?;
-        self.limit(&asking.subject)?;
         let realm = realm(&basis, &asking.actor)?;
         let subject = member(&asking.actor, subject)?;
         basis.context.note(|noted| noted.subject(&subject));

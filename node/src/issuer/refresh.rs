@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::Issuer;
 use super::admission::{Basis, not_revoked};
+use super::allowance::Payer;
 use super::caller::{ancestors, same_identity};
 use super::issued::{Issued, issued};
 use super::outcome::method;
@@ -63,7 +64,7 @@ impl Issuer {
         let current = self.verify(
             &basis,
             request.current_token.trim(),
-            &Request::bearer(),
+            (&Request::bearer(), Payer::Subject),
             not_identified,
         )?;
         let identity = current.subject().clone();
@@ -74,7 +75,6 @@ impl Issuer {
         });
         whole(&current)?;
         same_as_said(request, &identity)?;
-        self.limit(&identity)?;
         let client = refreshing_client(&basis, &identity)?;
         not_revoked(&basis, &identity, request.certificate.as_ref())?;
         let refreshed = next(&current, client)?;

@@ -48,7 +48,6 @@ impl Issuer {
         let basis = self.basis(context)?;
         let purpose = purpose(&request.resource, &request.operation);
         let asking = self.identify(&basis, caller, Some(purpose))?;
-        self.limit(&asking.subject)?;
         permitted(&basis.policy, &asking, request)?;
         let holder = grants(&basis, token, request)?;
         if !holder.is_at_or_below(&asking.actor) {

@@ -13,6 +13,7 @@ use hessra_state::{FacetId, Spend};
 use sha2::{Digest as _, Sha256};
 
 use super::Issuer;
+use super::allowance::Payer;
 use super::mint::shown;
 use super::verification::not_good;
 use crate::problem::{Kind, Problem};
@@ -55,12 +56,27 @@ impl Issuer {
         wanted: &Use,
     ) -> Result<Vec<Spend>, Problem> {
         let basis = self.basis(context)?;
-        let verified = self.verify(&basis, token, &request(wanted)?, not_good)?;
+        basis
+            .context
+            .note(|noted| noted.purpose(&wanted.resource, &wanted.operation));
+        let asked = (&request(wanted)?, Payer::AskedAbout);
+        let verified = self.verify(&basis, token, asked, not_good)?;
+        basis.context.note(|noted| {
+            noted.presented(verified.token_ids());
+            noted.subject(verified.subject());
+        });
         spends(token, &verified)
     }
 }
 
+/// Most designations of one use. Origin: four for each that a capability may be bound by.
+const DESIGNATIONS_MAX: usize = 64;
+
 fn request(wanted: &Use) -> Result<Request, Problem> {
+    if wanted.designations.len() > DESIGNATIONS_MAX {
+        let sentence = format!("a use has at most {DESIGNATIONS_MAX} designations: name fewer");
+        return Err(Problem::new(Kind::Invalid, "invalid", sentence));
+    }
     let subject = wanted.subject.as_deref().map(|subject| {
         Identity::parse(subject).map_err(|error| {
             let sentence = format!("`{}` is not an identity: {error}", shown(subject));

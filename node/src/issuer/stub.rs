@@ -55,7 +55,6 @@ impl Issuer {
         let basis = self.basis(context)?;
         let purpose = purpose(&request.resource, &request.operation);
         let asking = self.identify(&basis, caller, Some(purpose))?;
-        self.limit(&asking.subject)?;
         let target = target(&basis, &asking, request)?;
         basis.context.note(|noted| noted.subject(&target));
         not_revoked(&basis, &target, caller.certificate.as_ref())?;

@@ -5,6 +5,7 @@ use hessra_sdk_core::{DenyReason, Evidence, Limits, Request, Token, Verified};
 
 use super::Issuer;
 use super::admission::Basis;
+use super::allowance::Payer;
 use super::authorization::chain;
 use super::mint::shown;
 use crate::policy::ResourceKind;
@@ -71,7 +72,8 @@ impl Issuer {
         let basis = self.basis(context)?;
         let request =
             Request::authorization(subject(&claim.subject)?, &claim.resource, &claim.operation);
-        self.verify(&basis, token, &request, not_good).map(|_| ())
+        let asked = (&request, Payer::AskedAbout);
+        self.verify(&basis, token, asked, not_good).map(|_| ())
     }
 
     fn decide_chain(
@@ -133,7 +135,7 @@ impl Issuer {
         };
         let subject = subject(&claim.subject)?;
         let request = Request::authorization(subject, &claim.resource, operation).with(evidence);
-        self.verify(basis, token, &request, not_good)
+        self.verify(basis, token, (&request, Payer::AskedAbout), not_good)
     }
 }
 

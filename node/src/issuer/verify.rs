@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use hessra_revocation::{FeedId, Freshness, Monotonic, View};
-use hessra_sdk_core::{DenyReason, Keyring, Knowledge, Request, UnknownReason, Verdict, Verified};
+use hessra_sdk_core::{
+    DenyReason, Keyring, Knowledge, Opened, Request, UnknownReason, Verdict, Verified,
+};
 
 use super::Issuer;
 use super::admission::Basis;
+use super::allowance::Payer;
 use crate::problem::{Kind, Problem};
 
 impl Issuer {
-    /// Verifies a token; returns what it proves.
+    /// Verifies a token for a request, at somebody's cost; returns what it proves.
     ///
     /// # Errors
-    /// The problem that `refused` makes of a denial; and that this node cannot tell.
+    /// The problem that `refused` makes of a denial; that this node cannot tell; and that who pays asks too often.
     pub(super) fn verify(
         &self,
         basis: &Basis,
         token: &str,
-        request: &Request,
+        (request, payer): (&Request, Payer),
         refused: impl FnOnce(&DenyReason) -> Problem,
     ) -> Result<Verified, Problem> {
         let keyring = self.keyring(basis.view());
@@ -33,7 +36,12 @@ impl Issuer {
                 fresh_for: self.parts.stale_max,
             }),
         };
-        match self.verifier.verify(token, request, &knowledge, basis.now) {
+        let opened = self.verifier.open(token, &keyring.2);
+        // Who pays is known from here on; what its holders wrote is not evaluated yet.
+        if let Some(subject) = opened.as_ref().ok().and_then(Opened::subject) {
+            self.limit_subject(&subject, payer)?;
+        }
+        match self.verifier.judge(opened, request, &knowledge, basis.now) {
             Verdict::Allow(verified) => Ok(verified),
             Verdict::Deny(reason) => Err(refused(&reason)),
             Verdict::Unknown(reason) => Err(cannot_tell(&reason)),

@@ -21,7 +21,7 @@ use crate::audit::{AuditSettings, Auditor, ChainSigner};
 use crate::config::Config;
 use crate::edge::Clock;
 use crate::gitops::Following;
-use crate::issuer::{Issuer, IssuerParts};
+use crate::issuer::{Issuer, IssuerParts, Rates};
 use crate::join::JoinSecret;
 use crate::keys::rotation::{self, Schedule};
 use crate::keys::{KeyManagement, published_for_min};
@@ -210,10 +210,17 @@ impl Parts {
             keys: self.keys.clone(),
             clock: self.consensus.world().clock,
             stale_max: config.issuing.stale_max.0,
-            requests_per_second: NonZeroU32::new(config.limits.requests_per_second)
-                .unwrap_or(NonZeroU32::MIN),
+            rates: rates(config),
             metrics: Arc::clone(&self.metrics),
         }))
+    }
+}
+
+fn rates(config: &Config) -> Rates {
+    let rate = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Rates {
+        per_identity: rate(config.limits.requests_per_second),
+        per_address: rate(config.limits.requests_per_second_per_address),
     }
 }
 

@@ -36,7 +36,13 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
     );
     println!("load average before: {}", machine::load_average());
     let directory = options.directory.join("issue");
-    let cluster = hessra::start_with(&directory, &[("requests_per_second", "100000")])?;
+    let cluster = hessra::start_with(
+        &directory,
+        &[
+            ("requests_per_second", "100000"),
+            ("requests_per_second_per_address", "100000"),
+        ],
+    )?;
     let inside = inside::Inside::open(&directory)?;
     let outside = https::Outside::open(&cluster, &directory).await?;
     let mut floors = Vec::new();

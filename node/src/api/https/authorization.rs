@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Body;
+use super::pools::Standing;
 use super::shared::Shared;
 use crate::issuer::{self, AuthorizationRequest, Caller, Pending};
 use crate::problem::{Problem, ProblemBody};
@@ -74,7 +75,8 @@ pub(super) async fn request_token(
         domain: request.domain,
     };
     let (issued, pending) = shared
-        .work(&context, "authorization", move |issuer, context| {
+        .admit(&context, Standing::of(&caller))?
+        .work("authorization", move |issuer, context| {
             issuer.authorization_token(context, &caller, &authorization)
         })
         .await?;
@@ -122,7 +124,8 @@ pub(super) async fn sign_token(
         domain: None,
     };
     let signed_token = shared
-        .work(&context, "authorization", move |issuer, context| {
+        .admit(&context, Standing::of(&caller))?
+        .work("authorization", move |issuer, context| {
             issuer.signed_off(context, &caller, &request.token, &authorization)
         })
         .await?;
@@ -181,7 +184,8 @@ pub(super) async fn request_stub(
         duration: request.duration,
     };
     let issued = shared
-        .work(&context, "authorization", move |issuer, context| {
+        .admit(&context, Standing::of(&caller))?
+        .work("authorization", move |issuer, context| {
             issuer.stub(context, &caller, &stub)
         })
         .await?;

@@ -1,13 +1,19 @@
 //! Reading a request: its JSON body, its bearer token, its caller.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::issuer::Caller;
 use crate::problem::{Kind, Problem};
 use crate::tls::PeerCertificate;
+
+/// Longest time for a body to arrive: 64 KiB take milliseconds. It bounds a caller that sends a byte a second.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body. Unknown fields are ignored: newer clients may send more.
 pub(super) struct Body<T>(pub(super) T);
@@ -16,15 +22,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = axum::body::Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(Kind::TooLarge, "too_large", "the body is too large")
-                } else {
-                    Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
-                }
-            })?;
+        let bytes = timeout(
+            BODY_TIMEOUT,
+            axum::body::Bytes::from_request(request, state),
+        );
+        let bytes = bytes.await.map_err(|_| late())?.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(Kind::TooLarge, "too_large", "the body is too large")
+            } else {
+                Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
+            }
+        })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             Problem::new(
                 Kind::Invalid,
@@ -33,6 +41,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             )
         })
     }
+}
+
+fn late() -> Problem {
+    let sentence = "the request took too long to arrive";
+    Problem::new(Kind::Timeout, "timeout", sentence)
 }
 
 /// The certificate of the connection, when there is one.

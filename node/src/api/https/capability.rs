@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Body;
+use super::pools::Standing;
 use super::shared::Shared;
+use super::work::Admitted;
 use crate::issuer::{self, AuthorizationRequest, Caller, Growth, Issued, Use, UseId};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::RequestContext;
@@ -93,18 +95,19 @@ pub(super) async fn request_capability(
     Body(request): Body<CapabilityRequest>,
 ) -> Result<Json<CapabilityAnswer>, Problem> {
     let request = issuer::CapabilityRequest::from(request);
+    let admitted = shared.admit(&context, Standing::of(&caller))?;
     if request.context.is_some() {
         // An old version must not pass for the latest at a node that has not heard of the next.
         shared.ledger.catch_up().await?;
     }
-    let capability = shared
-        .work(&context, "capability", move |issuer, context| {
+    let capability = admitted
+        .work("capability", move |issuer, context| {
             issuer.capability(context, &caller, &request)
         })
         .await?;
     // Agreed on before the capability leaves: its holder must not be able to say that it never saw anything.
     let context = match capability.growth {
-        Some(growth) => Some(grow(&shared, &context, growth).await?.token),
+        Some(growth) => Some(grow(&shared, &admitted, &context, growth).await?.token),
         None => None,
     };
     Ok(Json(CapabilityAnswer {
@@ -138,8 +141,10 @@ impl From<CapabilityRequest> for issuer::CapabilityRequest {
     }
 }
 
+/// Agrees on a step, and mints its context. The seat is kept: what was agreed on must not be refused for want of one.
 async fn grow(
     shared: &Shared,
+    admitted: &Admitted,
     context: &RequestContext,
     growth: Growth,
 ) -> Result<Issued, Problem> {
@@ -147,8 +152,8 @@ async fn grow(
         .ledger
         .step(context, growth.step, growth.request)
         .await?;
-    shared
-        .work(context, "context", move |issuer, context| {
+    admitted
+        .work("context", move |issuer, context| {
             issuer.grown_context(context, &growth, version)
         })
         .await
@@ -191,7 +196,8 @@ pub(super) async fn activate_capability(
         domain: None,
     };
     let token = shared
-        .work(&context, "capability", move |issuer, context| {
+        .admit(&context, Standing::of(&caller))?
+        .work("capability", move |issuer, context| {
             issuer.activated(context, &caller, &request.token, &authorization)
         })
         .await?;
@@ -256,7 +262,8 @@ pub(super) async fn spend_capability(
         designations: designations.map(|one| (one.label, one.value)).collect(),
     };
     let spends = shared
-        .work(&context, "spend", move |issuer, context| {
+        .admit(&context, Standing::Question)?
+        .work("spend", move |issuer, context| {
             issuer.to_spend(context, &request.token, &wanted)
         })
         .await?;
@@ -314,12 +321,13 @@ pub(super) async fn request_context(
     caller: Caller,
     Body(request): Body<ContextRequest>,
 ) -> Result<Json<ContextAnswer>, Problem> {
-    let growth = shared
-        .work(&context, "context", move |issuer, context| {
+    let admitted = shared.admit(&context, Standing::of(&caller))?;
+    let growth = admitted
+        .work("context", move |issuer, context| {
             issuer.begun_context(context, &caller, request.duration)
         })
         .await?;
-    let issued = grow(&shared, &context, growth).await?;
+    let issued = grow(&shared, &admitted, &context, growth).await?;
     Ok(Json(ContextAnswer::new("session begun", issued)))
 }
 
@@ -347,12 +355,13 @@ pub(super) async fn extend_context(
     caller: Caller,
     Body(request): Body<ExtendRequest>,
 ) -> Result<Json<ContextAnswer>, Problem> {
+    let admitted = shared.admit(&context, Standing::of(&caller))?;
     shared.ledger.catch_up().await?;
-    let growth = shared
-        .work(&context, "context", move |issuer, context| {
+    let growth = admitted
+        .work("context", move |issuer, context| {
             issuer.extended_context(context, &caller, &request.context, &request.exposures)
         })
         .await?;
-    let issued = grow(&shared, &context, growth).await?;
+    let issued = grow(&shared, &admitted, &context, growth).await?;
     Ok(Json(ContextAnswer::new("context extended", issued)))
 }

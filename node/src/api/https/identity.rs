@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::{Body, Certificate};
+use super::pools::Standing;
 use super::shared::Shared;
 use crate::issuer::{self, Caller, Issued};
 use crate::problem::{Problem, ProblemBody};
@@ -58,7 +59,8 @@ pub(super) async fn request_identity_token(
     Body(request): Body<IdentityRequest>,
 ) -> Result<Json<IdentityAnswer>, Problem> {
     let issued = shared
-        .work(&context, "identity", move |issuer, context| {
+        .admit(&context, Standing::Certificate)?
+        .work("identity", move |issuer, context| {
             issuer.identity_token(context, certificate.as_ref(), request.identifier.as_deref())
         })
         .await?;
@@ -95,7 +97,8 @@ pub(super) async fn refresh_identity_token(
         identifier: request.identifier,
     };
     let issued = shared
-        .work(&context, "refresh", move |issuer, context| {
+        .admit(&context, Standing::Bearer)?
+        .work("refresh", move |issuer, context| {
             issuer.refreshed_token(context, &refresh)
         })
         .await?;
@@ -131,7 +134,8 @@ pub(super) async fn mint_identity_token(
     Body(request): Body<MintRequest>,
 ) -> Result<Json<IdentityAnswer>, Problem> {
     let issued = shared
-        .work(&context, "mint", move |issuer, context| {
+        .admit(&context, Standing::of(&caller))?
+        .work("mint", move |issuer, context| {
             issuer.minted_identity(context, &caller, &request.subject, request.duration)
         })
         .await?;

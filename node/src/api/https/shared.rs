@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
+use super::pools::Pools;
 use crate::issuer::{Issuer, Ledger};
 use crate::problem::{Kind, Problem};
 use crate::telemetry::Metrics;
@@ -13,10 +12,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Shared {
     pub(super) issuer: Arc<Issuer>,
     pub(super) ledger: Ledger,
-    pub(super) permits: Arc<Semaphore>,
-    /// Permits for minting, which is computation: as many as there are processors, so that consensus is not kept
-    /// waiting.
-    pub(super) processors: Arc<Semaphore>,
+    pub(super) pools: Pools,
     pub(super) server_ca: Option<Arc<str>>,
     pub(super) document: Arc<str>,
     pub(super) metrics: Arc<Metrics>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Body;
+use super::pools::Standing;
 use super::shared::Shared;
 use crate::issuer::{ChainClaim, Claim};
 use crate::problem::{Problem, ProblemBody};
@@ -48,7 +49,8 @@ pub(super) async fn verify_token(
         operation: request.operation,
     };
     shared
-        .work(&context, "verify", move |issuer, context| {
+        .admit(&context, Standing::Question)?
+        .work("verify", move |issuer, context| {
             issuer.verify_token(context, &request.token, &claim)
         })
         .await?;
@@ -95,7 +97,8 @@ pub(super) async fn verify_service_chain_token(
         component: request.component,
     };
     shared
-        .work(&context, "verify", move |issuer, context| {
+        .admit(&context, Standing::Question)?
+        .work("verify", move |issuer, context| {
             issuer.verify_chain(context, &request.token, &claim)
         })
         .await?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hessra_node::edge::{Clock, random_16, random_bytes};
 use hessra_node::issuer::{
-    AuthorizationRequest, Caller, CapabilityRequest, Issued, Issuer, IssuerParts, RefreshRequest,
+    AuthorizationRequest, Caller, CapabilityRequest, Issued, Issuer, IssuerParts, Rates,
+    RefreshRequest,
 };
 use hessra_node::keys::generate::new_key;
 use hessra_node::policy::Policies;
@@ -206,7 +207,10 @@ fn issuer(directory: &Path) -> Result<Issuer, BenchError> {
         keys,
         clock: Clock::start(),
         stale_max: Duration::from_secs(10),
-        requests_per_second: PER_SECOND,
+        rates: Rates {
+            per_identity: PER_SECOND,
+            per_address: PER_SECOND,
+        },
         metrics: Metrics::unrecorded(),
     }))
 }
