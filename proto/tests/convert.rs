@@ -10,7 +10,8 @@ use hessra_proto::{
 use hessra_revocation::follower::{Mode, SignedWelcome, Welcome};
 use hessra_revocation::publisher::{Hello, Nonce, ResetReason};
 use hessra_revocation::{
-    Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, Target, TokenId,
+    Epoch, Event, FeedId, FeedSalt, Identity, Revision, SignedCheckpoint, SignerKey, Target,
+    TokenId,
 };
 use prost::Message;
 
@@ -295,6 +296,7 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
         Target::Subtree(identity()),
         Target::Exact(identity()),
         Target::Key(5),
+        Target::Signer(SignerKey::P256([2; 33])),
         Target::Certificate([6; 32]),
     ];
     for target in targets {
@@ -312,6 +314,8 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
             "`{bad}`"
         );
     }
+    let kind = v1::target::Kind::Signer(vec![1; 36]);
+    assert!(Target::try_from(&v1::Target { kind: Some(kind) }).is_err());
     let kind = v1::target::Kind::Certificate(vec![1; 20]);
     assert!(Target::try_from(&v1::Target { kind: Some(kind) }).is_err());
 }
@@ -320,7 +324,7 @@ fn targets_cross_the_wire_and_names_are_refused_not_repaired() {
 fn the_bytes_of_a_target_in_a_request_are_pinned() {
     let identity = || Identity::parse("urn:h").expect("canonical");
     // Tag (field number << 3 | wire type), length, content.
-    let pinned: [(Target, &[u8]); 6] = [
+    let pinned: [(Target, &[u8]); 7] = [
         (
             Target::Token(TokenId::new(&[1, 2, 3]).expect("an id")),
             b"\x0a\x03\x01\x02\x03",
@@ -328,6 +332,7 @@ fn the_bytes_of_a_target_in_a_request_are_pinned() {
         (Target::Subtree(identity()), b"\x12\x05urn:h"),
         (Target::Exact(identity()), b"\x1a\x05urn:h"),
         (Target::Key(300), b"\x20\xac\x02"),
+        (Target::Signer(SignerKey::Ed25519([7; 32])), b"\x3a\x24\x00\x00\x00\x00\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"),
         (
             Target::Certificate([7; 32]),
             b"\x2a\x20\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",

@@ -35,7 +35,10 @@ pub use entry::{Change, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
 pub use follower::{Action, Alarm, Event, Follower, Freshness, VerifySignature};
 pub use id::{Identity, IdentityError};
 pub use publisher::{History, Publisher};
-pub use rule::{Cutoff, Digest, FeedSalt, Rule, RuleKind, Target, TokenId, TokenIdError};
+pub use rule::{
+    Cutoff, Digest, FeedSalt, Rule, RuleKind, SignerKey, SignerKeyError, Target, TokenId,
+    TokenIdError,
+};
 pub use set::{Denial, Query, RevocationSet};
 pub use time::{Epoch, FeedId, Monotonic, Revision, UnixMillis, UnixSeconds};
 pub use view::{View, ViewError};

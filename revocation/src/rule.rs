@@ -11,8 +11,10 @@ use crate::bytes::{Reader, write_hex};
 use crate::id::SEGMENTS_MAX;
 use crate::{DecodeError, Identity, Revision, UnixSeconds};
 
+mod signer_key;
 mod token_id;
 
+pub use signer_key::{SignerKey, SignerKeyError};
 pub use token_id::{TOKEN_ID_BYTES_MAX, TokenId, TokenIdError};
 
 /// Target of a revocation, as people name it.
@@ -26,6 +28,8 @@ pub enum Target {
     Exact(Identity),
     /// Root key, by its id.
     Key(u32),
+    /// Key of a signer of third-party blocks: what it signed is denied, in whichever token.
+    Signer(SignerKey),
     /// Client certificate, by the SHA-256 of its DER form.
     Certificate([u8; 32]),
     /// Identity and everything below it, until a time.
@@ -40,7 +44,8 @@ impl Target {
             Self::Token(_) => RuleKind::Token,
             Self::Subtree(_) => RuleKind::Subtree,
             Self::Exact(_) => RuleKind::Exact,
-            Self::Key(_) => RuleKind::Key,
+            // One kind: the bytes tell them apart, 4 of an id and 36 or 37 of a key.
+            Self::Key(_) | Self::Signer(_) => RuleKind::Key,
             Self::Certificate(_) => RuleKind::Certificate,
             Self::Lock(_) => RuleKind::Lock,
         }
@@ -53,11 +58,12 @@ impl Target {
             Self::Subtree(identity) | Self::Exact(identity) | Self::Lock(identity) => {
                 Some(identity)
             }
-            Self::Token(_) | Self::Key(_) | Self::Certificate(_) => None,
+            Self::Token(_) | Self::Key(_) | Self::Signer(_) | Self::Certificate(_) => None,
         }
     }
 
-    /// Digest under a feed's salt. Identities are digested by [`Identity::path`]; keys as 4 bytes big-endian.
+    /// Digest under a feed's salt. Identities are digested by [`Identity::path`]; keys as 4 bytes big-endian, those of
+    /// signers by [`SignerKey::to_bytes`].
     #[must_use]
     pub fn digest(&self, salt: &FeedSalt) -> Digest {
         match self {
@@ -66,6 +72,7 @@ impl Target {
                 Digest::of(salt, self.kind(), name.path().as_bytes())
             }
             Self::Key(id) => Digest::of(salt, self.kind(), &id.to_be_bytes()),
+            Self::Signer(key) => Digest::of(salt, self.kind(), &key.to_bytes()),
             Self::Certificate(fingerprint) => Digest::of(salt, self.kind(), fingerprint),
         }
     }
@@ -75,12 +82,16 @@ impl Target {
     pub fn depth(&self) -> u8 {
         match self {
             Self::Subtree(name) | Self::Lock(name) => name.depth(),
-            Self::Token(_) | Self::Exact(_) | Self::Key(_) | Self::Certificate(_) => 0,
+            Self::Token(_)
+            | Self::Exact(_)
+            | Self::Key(_)
+            | Self::Signer(_)
+            | Self::Certificate(_) => 0,
         }
     }
 }
 
-/// Text of listings, without the kind: identities as spelled, keys in decimal, token ids and fingerprints in lowercase
+/// Text of listings, without the kind: identities as spelled, keys in decimal, keys of signers as the policy writes them, token ids and fingerprints in lowercase
 /// hexadecimal.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +101,7 @@ impl fmt::Display for Target {
                 write!(f, "{identity}")
             }
             Self::Key(id) => write!(f, "{id}"),
+            Self::Signer(key) => write!(f, "{key}"),
             Self::Certificate(fingerprint) => write_hex(f, fingerprint),
         }
     }
@@ -104,7 +116,7 @@ pub enum RuleKind {
     Subtree,
     /// Kind of [`Target::Exact`].
     Exact,
-    /// Kind of [`Target::Key`]; also the key of a third-party block.
+    /// Kind of [`Target::Key`] and [`Target::Signer`].
     Key,
     /// Kind of [`Target::Certificate`].
     Certificate,

@@ -290,6 +290,7 @@ fn revocable(target: &Revocable) -> Target {
         Revocable::Subtree(_)
         | Revocable::Exact(_)
         | Revocable::Lock(_)
+        | Revocable::Signer(_)
         | Revocable::Certificate(_) => record.subject = target.to_string(),
     }
     record

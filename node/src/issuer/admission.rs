@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_revocation::{Identity, UnixSeconds, View};
-use hessra_sdk_core::Now;
+use hessra_revocation::{Identity, Query, UnixSeconds, View};
+use hessra_sdk_core::{Now, ThirdPartyKey};
 use hessra_state::State;
 
 use super::Issuer;
@@ -121,6 +121,31 @@ pub(super) fn certificate_is_good(
             silenced.to_string(),
         ),
     })
+}
+
+/// Refuses to issue what would wait for the signature of a revoked key.
+pub(super) fn signers_stand<'k>(
+    basis: &Basis,
+    keys: impl IntoIterator<Item = &'k ThirdPartyKey>,
+) -> Result<(), Problem> {
+    let mut keys = keys.into_iter();
+    let revoked = keys.find(|key| {
+        let query = Query {
+            third_party_keys: &[key.to_bytes()],
+            now: basis.wall(),
+            ..Query::default()
+        };
+        basis.view().set.check(&query).is_some()
+    });
+    match revoked {
+        None => Ok(()),
+        Some(key) => {
+            let sentence = format!(
+                "`{key}`, whose signature this would wait for, is revoked: its owner needs a new key, and the policy its name"
+            );
+            Err(Problem::new(Kind::Denied, "signer_revoked", sentence))
+        }
+    }
 }
 
 fn revoked(identity: &Identity) -> Problem {

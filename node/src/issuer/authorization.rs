@@ -10,7 +10,7 @@ use hessra_sdk_core::{
 use tracing::{error, info};
 
 use super::Issuer;
-use super::admission::Basis;
+use super::admission::{Basis, signers_stand};
 use super::caller::Caller;
 use super::caller::{Asking, purpose};
 use super::issued::{Issued, issued};
@@ -60,7 +60,7 @@ impl Issuer {
         let resource = basis.policy.resource(&request.resource);
         let ttl = basis.policy.authorization_duration_of(&request.resource);
         let parameters = parameters(&basis, &asking, request, ttl);
-        let minted = self.mint_for(resource, &parameters)?;
+        let minted = self.mint_for(&basis, resource, &parameters)?;
         info!(actor = %asking.actor, resource = request.resource, operation = request.operation, revision = basis.view().revision.0, "authorization token issued");
         Ok((
             issued(&basis, minted, ttl, &asking.actor),
@@ -70,6 +70,7 @@ impl Issuer {
 
     fn mint_for(
         &self,
+        basis: &Basis,
         resource: &Resource,
         parameters: &AuthorizationParameters,
     ) -> Result<Minted, Problem> {
@@ -79,17 +80,22 @@ impl Issuer {
                 mint_authorization(&signer, parameters, &mut system_random())
             }
             ResourceKind::ServiceChain => {
-                mint_service_chain(&signer, parameters, &chain(resource)?, &mut system_random())
+                let nodes = standing(basis, chain(resource)?)?;
+                mint_service_chain(&signer, parameters, &nodes, &mut system_random())
             }
-            ResourceKind::MultiParty => mint_multi_party(
-                &signer,
-                parameters,
-                &parties(resource)?,
-                &mut system_random(),
-            ),
+            ResourceKind::MultiParty => {
+                let parties = standing(basis, parties(resource)?)?;
+                mint_multi_party(&signer, parameters, &parties, &mut system_random())
+            }
         };
         minted.map_err(|error: MintError| not_minted(&error))
     }
+}
+
+/// Those who must sign, when the key of each still stands.
+fn standing(basis: &Basis, nodes: Vec<ServiceNode>) -> Result<Vec<ServiceNode>, Problem> {
+    signers_stand(basis, nodes.iter().map(|node| &node.key))?;
+    Ok(nodes)
 }
 
 /// Refuses a plain token where the operation has rules: it cannot promise them, and would be a way around them.

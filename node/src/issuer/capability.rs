@@ -12,7 +12,7 @@ use hessra_sdk_core::{
 use tracing::info;
 
 use super::Issuer;
-use super::admission::Basis;
+use super::admission::{Basis, signers_stand};
 use super::authorization::parameters;
 use super::caller::Caller;
 use super::caller::{Asking, purpose};
@@ -108,6 +108,8 @@ impl Issuer {
         let context = self.shown_context(&basis, &asking, request, &rules)?;
         let ttl = ttl(&basis, request)?;
         let demands = self.demands(request, &rules)?;
+        let attestors = demands.attested.iter().map(|(_, key)| key);
+        signers_stand(&basis, attestors.chain(&demands.activator))?;
         let mut parameters = parameters(&basis, &asking, authorization, ttl);
         if parameters.shape == TokenShape::Authz {
             // Verifiers of capabilities name no subject, and would refuse that shape.

@@ -106,11 +106,11 @@ fn uncovered(basis: &Basis, token: &Token, facts: &TokenFacts) -> Result<(), Pro
         actor: identities.first(),
         token_ids: &ids,
         root_key: token.root_key_id(),
+        third_party_keys: &token.signer_keys(),
         certificate: facts.certificate,
         rev: facts.rev,
         now: basis.wall(),
         skew_seconds: VerifierConfig::default().skew_seconds,
-        ..Query::default()
     };
     match basis.view().set.check(&query) {
         Some(denial) => Err(not_good(&DenyReason::Revoked {

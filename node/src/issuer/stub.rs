@@ -5,7 +5,7 @@ use hessra_sdk_core::{ThirdPartyKey, mint_stub};
 use tracing::info;
 
 use super::Issuer;
-use super::admission::{Basis, not_revoked};
+use super::admission::{Basis, not_revoked, signers_stand};
 use super::authorization::parameters;
 use super::caller::Caller;
 use super::caller::{Asking, purpose};
@@ -62,6 +62,7 @@ impl Issuer {
             let sentence = "`prefix_attenuator_key` is not a key: send ed25519/ or secp256r1/ and its hexadecimal digits";
             Problem::new(Kind::Invalid, "invalid", sentence)
         })?;
+        signers_stand(&basis, [&attestor])?;
         let longest = basis.policy.limits().stub_duration_max;
         let ttl = match request.duration {
             Some(0) => {

@@ -3,7 +3,7 @@
 //! The two messages have equal fields, and the log has one more: a request says by its `until` that a subtree is a lock,
 //! the log by its field `lock`. The macro below writes both conversions from one text.
 
-use hessra_revocation::{Identity, Target, TokenId};
+use hessra_revocation::{Identity, SignerKey, Target, TokenId};
 
 use super::error::{ConvertError, array};
 use crate::v1;
@@ -21,6 +21,7 @@ macro_rules! conversions {
                     Target::Subtree(identity) => Kind::Subtree(text(identity)),
                     Target::Exact(identity) => Kind::Exact(text(identity)),
                     Target::Key(id) => Kind::KeyId(*id),
+                    Target::Signer(key) => Kind::Signer(key.to_bytes()),
                     Target::Certificate(fingerprint) => Kind::Certificate(fingerprint.to_vec()),
                     Target::Lock(identity) => Kind::$written(text(identity)),
                 };
@@ -39,6 +40,7 @@ macro_rules! conversions {
                     Kind::Subtree(text) => identity("target.subtree", text).map(Self::Subtree),
                     Kind::Exact(text) => identity("target.exact", text).map(Self::Exact),
                     Kind::KeyId(id) => Ok(Self::Key(*id)),
+                    Kind::Signer(bytes) => signer(bytes).map(Self::Signer),
                     Kind::Certificate(bytes) => {
                         array("target.certificate", bytes).map(Self::Certificate)
                     }
@@ -59,6 +61,13 @@ fn identity(field: &'static str, text: &str) -> Result<Identity, ConvertError> {
 fn token_id(bytes: &[u8]) -> Result<TokenId, ConvertError> {
     TokenId::new(bytes).map_err(|error| ConvertError::Rule {
         field: "target.token_id",
+        rule: error.to_string(),
+    })
+}
+
+fn signer(bytes: &[u8]) -> Result<SignerKey, ConvertError> {
+    SignerKey::new(bytes).map_err(|error| ConvertError::Rule {
+        field: "target.signer",
         rule: error.to_string(),
     })
 }

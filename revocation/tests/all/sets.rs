@@ -42,6 +42,7 @@ fn oracle(rules: &[Made], shown: &Shown) -> bool {
         }
         Target::Exact(name) => name.path() == shown.actor.path(),
         Target::Key(id) => *id == shown.root_key,
+        Target::Signer(_) => false,
         Target::Certificate(print) => *print == shown.certificate,
     };
     let stands = |rule: &Made| match (&rule.target, rule.until, rule.cutoff) {

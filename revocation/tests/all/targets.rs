@@ -1,13 +1,13 @@
 //! Targets as listings, messages and audit records show them.
 
-use hessra_revocation::{Identity, RuleKind, Target, TokenId};
+use hessra_revocation::{Identity, RuleKind, SignerKey, Target, TokenId};
 
 fn identity() -> Identity {
     Identity::parse("uri:urn:hessra:alice").unwrap()
 }
 
 /// Every kind of target, its word, its text, and whether it is about an identity.
-fn targets() -> [(Target, &'static str, String, bool); 6] {
+fn targets() -> [(Target, &'static str, String, bool); 7] {
     let spelled = || "uri:urn:hessra:alice".to_owned();
     [
         (
@@ -19,6 +19,12 @@ fn targets() -> [(Target, &'static str, String, bool); 6] {
         (Target::Subtree(identity()), "subtree", spelled(), true),
         (Target::Exact(identity()), "exact", spelled(), true),
         (Target::Key(7), "key", "7".to_owned(), false),
+        (
+            Target::Signer(SignerKey::Ed25519([0xcd; 32])),
+            "key",
+            format!("ed25519/{}", "cd".repeat(32)),
+            false,
+        ),
         (
             Target::Certificate([0xab; 32]),
             "certificate",
@@ -43,4 +49,39 @@ fn subtrees_exact_identities_and_locks_are_about_an_identity() {
     for (target, word, _, about) in targets() {
         assert_eq!(target.identity(), about.then(identity).as_ref(), "{word}");
     }
+}
+
+#[test]
+fn the_key_of_a_signer_has_one_form_in_text_and_in_bytes() {
+    let compressed = format!("02{}", "0a".repeat(32));
+    for text in [
+        format!("ed25519/{}", "cd".repeat(32)),
+        format!("secp256r1/{compressed}"),
+    ] {
+        let key: SignerKey = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        assert_eq!(SignerKey::new(&key.to_bytes()), Ok(key));
+        let upper = text.replace("cd", "CD").replace("0a", "0A");
+        assert_eq!(upper.parse(), Ok(key));
+    }
+    for wrong in [
+        String::new(),
+        "7".to_owned(),
+        "ed25519/".to_owned(),
+        format!("ed25519/{}", "cd".repeat(31)),
+        format!("ed25519/{}c", "cd".repeat(31)),
+        format!("ed25519/{}", "zz".repeat(32)),
+        format!("secp256r1/04{}", "0a".repeat(64)),
+        format!("secp256r1/00{}", "0a".repeat(32)),
+        format!("rsa/{}", "cd".repeat(32)),
+    ] {
+        assert!(wrong.parse::<SignerKey>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_key_of_a_signer_and_the_id_of_a_key_are_never_one_rule() {
+    let salt = hessra_revocation::FeedSalt([7; 16]);
+    let signer = Target::Signer(SignerKey::Ed25519([0; 32]));
+    assert_ne!(signer.digest(&salt), Target::Key(0).digest(&salt));
 }

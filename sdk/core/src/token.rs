@@ -94,6 +94,13 @@ impl Token {
         &self.ids
     }
 
+    /// Keys of those who signed its third-party blocks, by block, as rules about them are digested.
+    #[must_use]
+    pub fn signer_keys(&self) -> Vec<Vec<u8>> {
+        let keys = self.blocks.iter().filter_map(|block| block.external_key);
+        keys.map(|key| key.to_bytes()).collect()
+    }
+
     /// Id of the key that the token says it was signed with. Not covered by any signature.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {

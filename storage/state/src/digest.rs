@@ -219,13 +219,16 @@ impl Writer {
     }
 
     fn target(&mut self, target: &Target) -> &mut Self {
-        self.tag(target.kind().number());
+        // A signer's key shares the kind of a key's id, and not its form.
+        let is_signer = matches!(target, Target::Signer(_));
+        self.tag(if is_signer { 7 } else { target.kind().number() });
         match target {
             Target::Token(id) => self.bytes(id.as_bytes()),
             Target::Subtree(identity) | Target::Exact(identity) | Target::Lock(identity) => {
                 self.text(identity.as_str())
             }
             Target::Key(id) => self.number((*id).into()),
+            Target::Signer(key) => self.bytes(&key.to_bytes()),
             Target::Certificate(fingerprint) => self.bytes(fingerprint),
         }
     }

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, Target, UnixSeconds};
+use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, SignerKey, Target, UnixSeconds};
 
 use crate::applied::{Applied, Revoked};
 use crate::command::{Lift, Revoke};
@@ -193,8 +193,23 @@ impl State {
             (Target::Key(id), None) if self.keys.contains_key(id) => Err(Refusal::invalid(
                 format!("key {id} is a key of this cluster; use `hessra keys revoke {id}`"),
             )),
+            (Target::Signer(key), None) => match self.own_key(key) {
+                Some(id) => Err(Refusal::invalid(format!(
+                    "`{key}` is key {id} of this cluster; use `hessra keys revoke {id}`"
+                ))),
+                None => Ok(()),
+            },
             (_, None) => Ok(()),
         }
+    }
+
+    /// Id of the key of this cluster that these are the bytes of.
+    fn own_key(&self, key: &SignerKey) -> Option<u32> {
+        let SignerKey::Ed25519(bytes) = key else {
+            return None;
+        };
+        let mut keys = self.keys.values();
+        keys.find(|own| own.public_key == *bytes).map(|own| own.id)
     }
 
     fn check_liftable(&self, revocation: &Revocation, restore: bool) -> Result<(), Refusal> {
@@ -206,6 +221,9 @@ impl State {
             }
             _ if restore => return Ok(()),
             (Target::Token(_), _) => "a revoked token stays revoked; issue a new one",
+            (Target::Signer(_), _) => {
+                "the revoked key of a signer stays revoked; name a new one in the policy"
+            }
             (Target::Certificate(_), _) => {
                 "a revoked certificate stays revoked; enrol with a new one"
             }
@@ -227,7 +245,11 @@ impl State {
 fn is_permanent(target: &Target, revoke: &Revoke) -> bool {
     match target {
         Target::Subtree(_) | Target::Exact(_) => revoke.permanent,
-        Target::Token(_) | Target::Certificate(_) | Target::Key(_) | Target::Lock(_) => true,
+        Target::Token(_)
+        | Target::Certificate(_)
+        | Target::Key(_)
+        | Target::Signer(_)
+        | Target::Lock(_) => true,
     }
 }
 

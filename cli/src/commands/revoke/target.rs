@@ -1,7 +1,8 @@
 //! Target of a revocation, read from the options, with the warnings that belong to it.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use hessra_sdk_rust::revocation::{Target, TokenId};
+use hessra_sdk_rust::revocation::{SignerKey, Target, TokenId};
+use hessra_sdk_rust::token::ThirdPartyKey;
 use hessra_sdk_rust::{Reason, v1};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -39,6 +40,7 @@ pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Re
         token_id,
         token_name,
         token_file,
+        key,
         certificate,
     } = arguments;
     if let Some(text) = subtree.as_ref().or(positional.as_ref()) {
@@ -51,6 +53,9 @@ pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Re
     }
     if let Some(hex) = token_id {
         return of_token_id(hex);
+    }
+    if let Some(text) = key {
+        return of_signer(text);
     }
     if let Some(file) = certificate {
         return of_certificate(&files::read(file)?);
@@ -116,6 +121,18 @@ fn of_token(text: &str) -> Outcome<RevocationTarget> {
         warnings: warning.into_iter().collect(),
         ..RevocationTarget::new(Target::Token(last.clone()))
     })
+}
+
+/// Target of a signer's key. Read as a key first: bytes that are no point of the curve would cover nothing.
+fn of_signer(text: &str) -> Outcome<RevocationTarget> {
+    let key = text.parse::<ThirdPartyKey>().ok();
+    let key = key.and_then(|key| SignerKey::new(&key.to_bytes()).ok());
+    let key = key.ok_or_else(|| {
+        CommandError::usage(format!("`{text}` is not the key of a signer")).hint(
+            "Write it as the policy does, ed25519/HEX or secp256r1/HEX. Keys of the cluster have numbers: `hessra keys revoke`.",
+        )
+    })?;
+    Ok(RevocationTarget::new(Target::Signer(key)))
 }
 
 /// Target of a certificate: tokens name the one that they were issued over by the SHA-256 of its DER form.

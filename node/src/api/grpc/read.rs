@@ -120,7 +120,9 @@ fn cover(state: &State, target: &Target, now: UnixSeconds) -> Option<Revision> {
             targets.push(target.clone());
             targets
         }
-        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => vec![target.clone()],
+        Target::Token(_) | Target::Key(_) | Target::Signer(_) | Target::Certificate(_) => {
+            vec![target.clone()]
+        }
     };
     covering
         .iter()

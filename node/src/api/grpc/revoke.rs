@@ -6,7 +6,7 @@ use hessra_consensus::Committed;
 use hessra_policy::Operator;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Cutoff, Identity, Revision, Target, UnixSeconds};
+use hessra_revocation::{Cutoff, Identity, Revision, SignerKey, Target, UnixSeconds};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{Applied, Command, Lift, PendingAction, Revocation, Revoke, Revoked, State};
 use opentelemetry::KeyValue;
@@ -232,7 +232,7 @@ fn silenced(caller: &Caller, revoke: &Revoke) -> Vec<String> {
         Target::Lock(identity) => operator.is_at_or_below(identity),
         Target::Subtree(identity) => revoke.permanent && operator.is_at_or_below(identity),
         Target::Exact(identity) => revoke.permanent && operator == identity,
-        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => false,
+        Target::Token(_) | Target::Key(_) | Target::Signer(_) | Target::Certificate(_) => false,
     };
     let is_covered = |operator: &&Operator| {
         let identity = Identity::parse(&operator.identity);
@@ -281,13 +281,18 @@ fn preview_item(
             caller.policy.identities_below(identity)
         }
         Target::Exact(identity) => vec![identity.clone()],
-        Target::Token(_) | Target::Key(_) | Target::Certificate(_) => Vec::new(),
+        Target::Token(_) | Target::Key(_) | Target::Signer(_) | Target::Certificate(_) => {
+            Vec::new()
+        }
     };
-    let resources: BTreeSet<String> = below
+    let mut resources: BTreeSet<String> = below
         .iter()
         .take(NAMES_MAX)
         .flat_map(|identity| caller.policy.resources_of(identity))
         .collect();
+    if let Target::Signer(key) = target {
+        resources.extend(waiting_for(caller, key));
+    }
     let existing = state.find(target);
     let covers = |rule: &hessra_revocation::Rule| {
         rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
@@ -304,6 +309,17 @@ fn preview_item(
         already: existing.as_ref().is_some_and(|(_, rule)| covers(rule)),
         already_revision: existing.map_or(0, |(revision, _)| revision.0),
     }
+}
+
+/// Resources whose tokens wait for the signature of a key.
+fn waiting_for(caller: &Caller, key: &SignerKey) -> Vec<String> {
+    let is_it = |text: &str| text.parse() == Ok(*key);
+    let waiting = caller.policy.resources().filter(|(_, resource)| {
+        let nodes = resource.nodes.iter().map(|node| &node.public_key);
+        let signers = resource.signers.iter().map(|signer| &signer.public_key);
+        nodes.chain(signers).any(|text| is_it(text))
+    });
+    waiting.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The revocation of a name: `rv_17`, or the identity that was revoked, when one revocation of it stands.

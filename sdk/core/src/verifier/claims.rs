@@ -85,7 +85,6 @@ impl Claims {
         let token_ids = token.revocation_ids().to_vec();
         // A bound of the checks and the recorded one are the same in tokens that we mint; the earlier one decides.
         let ends = [token.expires_at(), facts.expires_at.map(|at| at.0)];
-        let third_party_keys = token.blocks().iter().filter_map(|block| block.external_key);
         Ok(Self {
             class: class_for(request),
             identities: holder.identities(&facts),
@@ -110,7 +109,7 @@ impl Claims {
             ancestor_ids: facts.parents,
             root_key: *signed.key(),
             root_key_id: view.map_or(signed.key_id(), |view| signed.id_in(view)),
-            third_party_keys: third_party_keys.map(|key| key.to_bytes()).collect(),
+            third_party_keys: token.signer_keys(),
             certificate: facts.certificate,
         })
     }

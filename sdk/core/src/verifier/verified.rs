@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hessra_revocation::{
-    Identity, KeyPurpose, KeyState, Query, Revision, TokenId, UnixSeconds, View,
+    Identity, KeyPurpose, KeyState, Query, Revision, SignerKey, TokenId, UnixSeconds, View,
 };
 
 use super::claims::Claims;
@@ -108,7 +108,13 @@ fn check_rules(
     config: &VerifierConfig,
 ) -> Result<(), DenyReason> {
     let Some(view) = view else { return Ok(()) };
-    if let Some(key_id) = revoked_key(view, &claims.root_key) {
+    // The authority is also a party, an activator, and who adds exposures: a revoked key is none of them any more.
+    let signers = claims
+        .third_party_keys
+        .iter()
+        .filter_map(|key| ed25519(key));
+    let mut keys = std::iter::once(claims.root_key).chain(signers);
+    if let Some(key_id) = keys.find_map(|key| revoked_key(view, &key)) {
         return Err(DenyReason::KeyRevoked { key_id });
     }
     let query = Query {
@@ -127,6 +133,13 @@ fn check_rules(
         Some(denial) => Err(DenyReason::Revoked {
             by: denial.rule.kind,
         }),
+    }
+}
+
+fn ed25519(key: &[u8]) -> Option<[u8; 32]> {
+    match SignerKey::new(key) {
+        Ok(SignerKey::Ed25519(key)) => Some(key),
+        Ok(SignerKey::P256(_)) | Err(_) => None,
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_revocation::{
-    Cutoff, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Rule, Target, TokenId, UnixMillis,
-    UnixSeconds,
+    Cutoff, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Rule, SignerKey, Target, TokenId,
+    UnixMillis, UnixSeconds,
 };
 use hessra_sled::codec::{
     CodecError, decode_entry, decode_record, encode_entry, encode_record, encode_stamped,
@@ -37,6 +37,7 @@ fn target() -> impl Strategy<Value = Target> {
         identity().prop_map(Target::Exact),
         identity().prop_map(Target::Lock),
         any::<u32>().prop_map(Target::Key),
+        any::<[u8; 32]>().prop_map(|key| Target::Signer(SignerKey::Ed25519(key))),
         any::<[u8; 32]>().prop_map(Target::Certificate),
     ]
 }
@@ -452,11 +453,12 @@ fn the_bytes_of_a_target_in_the_log_are_pinned() {
     use hessra_proto::v1::log;
     let identity = || Identity::parse("urn:h").unwrap();
     // Tag (field number << 3 | wire type), length, content.
-    let pinned: [(Target, &[u8]); 6] = [
+    let pinned: [(Target, &[u8]); 7] = [
         (Target::Token(TokenId::new(&[1, 2, 3]).unwrap()), b"\x0a\x03\x01\x02\x03"),
         (Target::Subtree(identity()), b"\x12\x05urn:h"),
         (Target::Exact(identity()), b"\x1a\x05urn:h"),
         (Target::Key(300), b"\x20\xac\x02"),
+        (Target::Signer(SignerKey::Ed25519([7; 32])), b"\x3a\x24\x00\x00\x00\x00\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"),
         (
             Target::Certificate([7; 32]),
             b"\x2a\x20\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
@@ -510,6 +512,7 @@ fn a_target_that_no_node_writes_is_refused() {
         Kind::Subtree("urn::h".to_owned()),
         Kind::Exact(String::new()),
         Kind::Certificate(vec![7; 31]),
+        Kind::Signer(vec![7; 36]),
         Kind::Lock("urn:h:".to_owned()),
     ] {
         let answer = entry(Some(wrong.clone()));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hessra_revocation::{
-    Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, RuleKind, Target, UnixMillis,
-    UnixSeconds, View,
+    Cutoff, Epoch, FeedEntry, KeyPurpose, KeyState, Revision, RuleKind, SignerKey, Target,
+    UnixMillis, UnixSeconds, View,
 };
 use hessra_state::{
     Applied, Command, Envelope, KeyCommand, Lift, Machine, PendingAction, PendingId, Policy,
@@ -37,6 +37,7 @@ fn plain_target() -> impl Strategy<Value = Target> {
         1 => (0..3u8).prop_map(token),
         1 => (0..3u8).prop_map(|number| Target::Certificate([number; 32])),
         1 => (0..6u32).prop_map(Target::Key),
+        1 => (0..3u8).prop_map(|number| Target::Signer(SignerKey::Ed25519([number; 32]))),
     ]
 }
 

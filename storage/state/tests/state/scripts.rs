@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use goldenscript::{ArgumentConsumer, Command as Line, Context, Runner};
 use hessra_revocation::{
-    Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, Target, TokenId, UnixSeconds,
+    Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, SignerKey, Target, TokenId, UnixSeconds,
 };
 use hessra_state::{
     Applied, Command, Envelope, Init, KeyCommand, Lift, Pending, PendingAction, PendingId, Policy,
@@ -312,6 +312,9 @@ fn targets(arguments: &mut ArgumentConsumer<'_>) -> Outcome<Vec<Target>> {
             "exact" => targets.push(Target::Exact(identity(value))),
             "lock" => targets.push(Target::Lock(identity(value))),
             "key" => targets.push(Target::Key(number(value)? as u32)),
+            "signer" => targets.push(Target::Signer(SignerKey::Ed25519(
+                [number(value)? as u8; 32],
+            ))),
             "token" => targets.push(Target::Token(TokenId::new(&[number(value)? as u8; 64])?)),
             "certificate" => targets.push(Target::Certificate([number(value)? as u8; 32])),
             "many" => {
@@ -478,6 +481,7 @@ fn text(target: &Target) -> String {
         Target::Subtree(identity) => format!("subtree {identity}"),
         Target::Exact(identity) => format!("exact {identity}"),
         Target::Key(id) => format!("key {id}"),
+        Target::Signer(key) => format!("signer {}", key.to_bytes()[4]),
         Target::Certificate(fingerprint) => format!("certificate {}", fingerprint[0]),
         Target::Lock(identity) => format!("lock {identity}"),
     }
