@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod catching_up;
+mod costs;
 mod disks;
 mod feed;
 mod frozen;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use hessra_revocation::UnixSeconds;
-use hessra_sdk_core::limit_just_in_time;
+use hessra_sdk_core::{Keyring, ServiceKey, limit_just_in_time, sign_off};
 use hessra_tests::Cluster;
 use serde_json::{Value, json};
 
@@ -157,4 +157,92 @@ async fn who_must_limit_its_token_before_it_is_sent_is_refused_when_it_does_not(
             "read",
         ])
         .done();
+}
+
+/// The key of a party, from the PKCS#8 document that its tools write.
+fn party() -> ServiceKey {
+    let prefix = HEXLOWER.decode(b"302e020100300506032b657004220420");
+    let document = [prefix.expect("hexadecimal"), vec![9; 32]].concat();
+    let text = data_encoding::BASE64.encode(&document);
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    ServiceKey::from_pem(&pem).expect("a key")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_party_signed_is_denied_everywhere_once_its_key_is_revoked() {
+    let cluster = Cluster::start("rules_signer_revoked");
+    let gateway = Https::new(&cluster, Some("gateway"));
+    let party = party();
+    let key = party.public().to_string();
+    apply(&cluster, |clients, resources| {
+        let right = r#"{ name = "payments", operations = ["pay"] },"#;
+        let more = format!("{right}\n    {{ name = \"transfer\", operations = [\"send\"] }},");
+        *clients = clients.replacen(right, &more, 1);
+        resources.push_str(&format!(
+            "\n[resources.transfer]\ntype = \"multi_party\"\nsigners = [\n    {{ component = \"auditor\", \
+             authorization_service = \"localhost:443\", public_key = \"{key}\" }},\n]\n"
+        ));
+    });
+    let wanted = json!({ "resource": "transfer", "operation": "send" });
+    let ask = async || gateway.post(2, "/request_token", &wanted).await;
+    let issued = asked(ask, YES).await;
+    let (_, keys) = gateway.get(1, "/public_key").await.expect("an answer");
+    let keyring = Keyring::from_pem(keys["public_key"].as_str().expect("a key")).expect("a key");
+    let signed = sign_off(
+        issued["token"].as_str().expect("a token"),
+        &keyring,
+        "auditor",
+        &party,
+        UnixSeconds(
+            std::time::UNIX_EPOCH
+                .elapsed()
+                .expect("after 1970")
+                .as_secs(),
+        ),
+        &mut rand::rngs::OsRng,
+    );
+    let claim = json!({ "token": signed.expect("signed"), "subject": "urn:hessra:gateway", "resource": "transfer", "operation": "send" });
+    asked(async || gateway.post(1, "/verify_token", &claim).await, YES).await;
+
+    let operator = cluster.operator();
+    let preview = operator.run(["revoke", "--signer", &key, "--yes"]).done();
+    assert!(
+        preview.stderr().contains("transfer"),
+        "{}",
+        preview.stderr()
+    );
+    let revoked = (401, Some("revoked"));
+    for node in [1, 2, 3] {
+        let verify = async || gateway.post(node, "/verify_token", &claim).await;
+        asked(verify, revoked).await;
+    }
+    // Nothing is issued that would wait for it.
+    asked(ask, (403, Some("signer_revoked"))).await;
+    let listed = operator.run(["revocations", "list"]).done();
+    assert!(listed.stdout().contains(&key[..20]), "{}", listed.stdout());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_none_or_the_clusters_own_is_refused_with_where_to_go() {
+    let cluster = Cluster::start("rules_signer_refused");
+    let operator = cluster.operator();
+    let own = cluster_key(&Https::new(&cluster, None)).await;
+    let refused = operator.run(["revoke", "--signer", &own, "--yes"]);
+    assert_ne!(refused.code(), 0);
+    assert!(
+        refused.stderr().contains("hessra keys revoke"),
+        "{}",
+        refused.stderr()
+    );
+    let no_point = format!("secp256r1/02{}", "ff".repeat(32));
+    for wrong in ["7", "ed25519/00", &no_point] {
+        let refused = operator
+            .run(["revoke", "--signer", wrong, "--yes"])
+            .exits(2);
+        assert!(
+            refused.stderr().contains("as the policy"),
+            "{}",
+            refused.stderr()
+        );
+    }
 }

@@ -68,7 +68,7 @@ pub(crate) struct TargetArguments {
     pub token_file: Option<PathBuf>,
     /// Whatever is signed with this key of a service, party, attestor or activator: `ed25519/HEX` or `secp256r1/HEX`.
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub signer: Option<String>,
     /// Whatever was issued over this client certificate (PEM or DER file).
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,

@@ -40,7 +40,7 @@ pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Re
         token_id,
         token_name,
         token_file,
-        key,
+        signer,
         certificate,
     } = arguments;
     if let Some(text) = subtree.as_ref().or(positional.as_ref()) {
@@ -54,7 +54,7 @@ pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Re
     if let Some(hex) = token_id {
         return of_token_id(hex);
     }
-    if let Some(text) = key {
+    if let Some(text) = signer {
         return of_signer(text);
     }
     if let Some(file) = certificate {

@@ -367,3 +367,28 @@ fn lifting_and_revoking_again_denies_again() {
     feed.revoke(&target, Cutoff::Permanent);
     assert_eq!(feed.verify(&token, &Request::bearer()).code(), "revoked");
 }
+
+#[test]
+fn a_revoked_key_of_the_authority_is_no_party_any_more() {
+    let former = Key::new(8, 2);
+    let mut feed = Feed::new();
+    feed.say(Change::Key(former.record(KeyState::Retired)));
+    let party = ServiceNode {
+        component: "authority".into(),
+        key: ThirdPartyKey::ed25519(&former.public_key()).unwrap(),
+    };
+    let parameters = authorization_parameters("urn:h:alice");
+    let minted = mint_multi_party(&key(), &parameters, &[party], &mut rng()).unwrap();
+    let signed = sign_off(
+        &minted.token,
+        &keyring(),
+        "authority",
+        &former,
+        NOW,
+        &mut rng(),
+    );
+    let (signed, read) = (signed.unwrap(), Request::capability("ledger", "read"));
+    assert_eq!(feed.verify(&signed, &read).code(), "allow");
+    feed.say(Change::Key(former.record(KeyState::Revoked)));
+    assert_eq!(feed.verify(&signed, &read).code(), "key_revoked");
+}
