@@ -228,6 +228,7 @@ instruments! {
     policy_drift: gauge "hessra.policy.drift", "1", NONE, "1 while the policy in force is not that of the followed repository's newest commit.";
     policy_git_looks: counter "hessra.policy.git.looks", "{look}", NONE, "Looks at the followed repository, by `outcome` (in_sync, applied, left_to_leader, drift, failed).";
     policy_git_synced: gauge "hessra.policy.git.synced", "s", NONE, "Unix time of the last look at the followed repository that succeeded.";
+    revocations: gauge "hessra.revocations", "{revocation}", NONE, "Revocations that are remembered; the cluster takes 4,000,000, and half of them is an alarm.";
     revocations_committed: counter "hessra.revocations.committed", "{revocation}", NONE, "Revocations that a quorum made durable through this node, by `scope`.";
     rules: gauge "hessra.revocation.rules", "{rule}", NONE, "Rules in force.";
     revision: gauge "hessra.revision", "{revision}", NONE, "Feed revision that this node has applied.";

@@ -23,6 +23,7 @@ mod caller;
 mod feed;
 mod keys;
 mod members;
+mod places;
 mod policy;
 mod read;
 mod revoke;

@@ -9,7 +9,7 @@
 
 use hessra_revocation::{TokenId, UnixSeconds};
 use hessra_sdk_core::{ContextParameters, DenyReason, Request, Session, Verified, mint_context};
-use hessra_state::{ContextStep, RequestId, SessionId};
+use hessra_state::{ContextStep, Judged, RequestId, SessionId};
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
@@ -155,6 +155,10 @@ impl Issuer {
             session: SessionId(id),
             from: 0,
             expires_at: parameters.expires_at,
+            judged: Judged {
+                subject: parameters.subject.clone(),
+                rev: parameters.rev,
+            },
         };
         self.mintable(Growth {
             step,
@@ -236,6 +240,10 @@ impl Shown {
                 session: SessionId(self.session.id),
                 from: self.session.version,
                 expires_at: self.end(),
+                judged: Judged {
+                    subject: self.verified.subject().clone(),
+                    rev: self.verified.rev().unwrap_or(basis.view().revision),
+                },
             },
             request,
             parameters,

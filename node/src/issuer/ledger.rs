@@ -157,6 +157,7 @@ fn refused(refusal: Refusal) -> Problem {
     let (kind, reason) = match refusal.code {
         RefusalCode::AlreadySpent => (Kind::Denied, "already_spent"),
         RefusalCode::ContextOutdated => (Kind::Denied, "context_outdated"),
+        RefusalCode::Revoked => (Kind::Denied, "revoked"),
         RefusalCode::Invalid => (Kind::Unauthenticated, "expired"),
         RefusalCode::Limit => (Kind::Unavailable, "ledger_full"),
         _ => (Kind::Unavailable, "not_initialized"),
@@ -196,8 +197,8 @@ fn unexpected(applied: &Applied) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use hessra_revocation::UnixSeconds;
-    use hessra_state::FacetId;
+    use hessra_revocation::{Identity, Revision, UnixSeconds};
+    use hessra_state::{FacetId, Judged};
 
     use super::*;
 
@@ -206,6 +207,10 @@ mod tests {
         let spend = |byte| Spend {
             facet: FacetId([byte; 32]),
             expires_at: UnixSeconds(9),
+            judged: Judged {
+                subject: Identity::parse("urn:hessra:alice").unwrap(),
+                rev: Revision(1),
+            },
         };
         let name = "00112233445566778899aabbccddeeff";
         let of = |text: &str, byte| UseId::parse(text).unwrap().request(&spend(byte));

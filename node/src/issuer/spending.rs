@@ -5,11 +5,11 @@
 //! ends. A holder can make a copy end earlier; if that copy's end counted, its use would be forgotten while the original
 //! still lives, and the original could be used again.
 
-use hessra_revocation::{Identity, TokenId};
+use hessra_revocation::{Identity, Revision, TokenId};
 use hessra_sdk_core::{
     DenyReason, Designation, Evidence, Limits, Request, SingleUse, Token, Verified,
 };
-use hessra_state::{FacetId, Spend};
+use hessra_state::{FacetId, Judged, Spend};
 use sha2::{Digest as _, Sha256};
 
 use super::Issuer;
@@ -65,7 +65,7 @@ impl Issuer {
             noted.presented(verified.token_ids());
             noted.subject(verified.subject());
         });
-        spends(token, &verified)
+        spends(token, &verified, basis.view().revision)
     }
 }
 
@@ -99,7 +99,7 @@ fn request(wanted: &Use) -> Result<Request, Problem> {
     Ok(request.with(evidence))
 }
 
-fn spends(token: &str, verified: &Verified) -> Result<Vec<Spend>, Problem> {
+fn spends(token: &str, verified: &Verified, at: Revision) -> Result<Vec<Spend>, Problem> {
     if verified.to_spend().is_empty() {
         return Ok(Vec::new());
     }
@@ -110,11 +110,16 @@ fn spends(token: &str, verified: &Verified) -> Result<Vec<Spend>, Problem> {
             "the token does not record its end, so its one use cannot be: ask for a new one";
         Problem::new(Kind::Unauthenticated, "unsupported_shape", sentence)
     })?;
+    let judged = Judged {
+        subject: verified.actor().clone(),
+        rev: verified.rev().unwrap_or(at),
+    };
     let spends = verified.to_spend().iter();
     Ok(spends
         .map(|spend| Spend {
             facet: facet_id(&spend.token, &spend.facet),
             expires_at,
+            judged: judged.clone(),
         })
         .collect())
 }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use hessra_revocation::{KeyPurpose, KeyState};
 use hessra_sled::{Engine as _, Published, SledEngine};
 use hessra_state::State;
+use hessra_state::limits::{REVOCATIONS_ALARM, REVOCATIONS_MAX};
 
 use super::material::Material;
 use crate::policy::Policies;
@@ -210,6 +211,15 @@ fn sample_state(metrics: &Metrics, state: &State) {
     let view = state.view();
     metrics.revision.record(view.revision.0, &[]);
     metrics.rules.record(view.set.len() as u64, &[]);
+    let remembered = state.revocations().len();
+    metrics.revocations.record(remembered as u64, &[]);
+    if remembered > REVOCATIONS_ALARM {
+        warn!(
+            remembered,
+            most = REVOCATIONS_MAX,
+            "more than half of the revocations that the cluster takes: look for an operator that revokes too much, and revoke subtrees"
+        );
+    }
     metrics.policy_revision.record(state.policy().0.0, &[]);
     for purpose in KeyPurpose::ALL {
         for key_state in KeyState::ALL {

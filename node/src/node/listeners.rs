@@ -1,6 +1,7 @@
 //! The three ports: opened before anything else, so that a taken one stops the node early, and served at the end.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,6 +180,8 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
         feed: parts.feed.clone(),
         inspector: parts.inspector.clone(),
         policies: parts.policies.clone(),
+        revocations_per_second: NonZeroU32::new(config.limits.revocations_per_second)
+            .unwrap_or(NonZeroU32::MIN),
         keys: parts.key_management.clone(),
         auditor: parts.auditor.clone(),
         metrics: Arc::clone(&parts.metrics),

@@ -329,6 +329,7 @@ impl Cluster {
             feed: feed.clone(),
             inspector: inspector.clone(),
             policies,
+            revocations_per_second: std::num::NonZeroU32::MAX,
             keys: key_management(),
             auditor: auditor.clone(),
             metrics,

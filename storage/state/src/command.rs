@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
+use hessra_revocation::{FeedId, FeedSalt, Identity, Revision, Target, UnixMillis, UnixSeconds};
 
 use crate::policy::{Policy, PolicyChange};
 use crate::sealed_key::SealedKey;
@@ -187,14 +187,25 @@ impl FromStr for PendingId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FacetId(pub [u8; 32]);
 
+/// Judgement that a use or a step rests on: nothing that was revoked since may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Identity that uses.
+    pub subject: Identity,
+    /// Revision that its token carries; that of the judgement, where it showed a certificate.
+    pub rev: Revision,
+}
+
 /// Use of a facet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spend {
     /// Id of the facet.
     pub facet: FacetId,
     /// Instant from which on the capability is refused everywhere. The same in every request about one facet: that of
     /// the authority block, which no holder can shorten.
     pub expires_at: UnixSeconds,
+    /// Judgement that it rests on.
+    pub judged: Judged,
 }
 
 /// Id of a session; random.
@@ -202,7 +213,7 @@ pub struct Spend {
 pub struct SessionId(pub [u8; 16]);
 
 /// Step from one version of a context to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextStep {
     /// Id of the session.
     pub session: SessionId,
@@ -210,6 +221,8 @@ pub struct ContextStep {
     pub from: u64,
     /// End of the session. The same in all its steps.
     pub expires_at: UnixSeconds,
+    /// Judgement that it rests on.
+    pub judged: Judged,
 }
 
 #[cfg(test)]

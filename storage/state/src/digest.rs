@@ -67,14 +67,16 @@ impl Writer {
                     .bytes(&facet.0)
                     .bytes(&spent.request.0)
                     .number(spent.at.0)
-                    .number(spent.until.0);
+                    .number(spent.until.0)
+                    .text(spent.subject.as_str());
             }
             Record::Context(session, context) => {
                 self.tag(71)
                     .bytes(&session.0)
                     .number(context.version)
                     .bytes(&context.request.0)
-                    .number(context.until.0);
+                    .number(context.until.0)
+                    .text(context.subject.as_str());
             }
         }
     }
@@ -253,6 +255,7 @@ impl Writer {
             Some(lifted) => self
                 .tag(1)
                 .number(lifted.revision.0)
+                .number(lifted.at.0)
                 .text(&lifted.by)
                 .tag(lifted.restored.into()),
         }

@@ -6,15 +6,16 @@
 //!
 //! A spend is not among the remembered first answers: its entry is one, and names the request that won.
 
-use hessra_revocation::{UnixMillis, UnixSeconds};
+use hessra_revocation::{Identity, UnixMillis, UnixSeconds};
 
 use crate::command::{FacetId, RequestId, Spend};
-use crate::limits::{LEDGER_MAX, LEDGER_SECONDS_MAX};
+use crate::limits::{LEDGER_MAX, LEDGER_PER_BASE_MAX, LEDGER_SECONDS_MAX};
 use crate::refusal::{Refusal, RefusalCode};
-use crate::timed::{Ends, Timed, check_end};
+use crate::revocations::base_of;
+use crate::timed::{Kept, Timed, check_end};
 
 /// Facet that was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spent {
     /// Request that won: a retry of it gets the same answer.
     pub request: RequestId,
@@ -22,11 +23,17 @@ pub struct Spent {
     pub at: UnixMillis,
     /// Instant until which the entry is kept.
     pub until: UnixSeconds,
+    /// Identity that used it.
+    pub subject: Identity,
 }
 
-impl Ends for Spent {
+impl Kept for Spent {
     fn until(&self) -> UnixSeconds {
         self.until
+    }
+
+    fn subject(&self) -> &Identity {
+        &self.subject
     }
 }
 
@@ -48,6 +55,14 @@ impl Timed<FacetId, Spent> {
             };
         }
         check_end(clock, spend.expires_at, LEDGER_SECONDS_MAX)?;
+        let base = base_of(&spend.judged.subject);
+        if self.len_below(base) >= LEDGER_PER_BASE_MAX {
+            let message = format!(
+                "`{base}` and what is below it have used {LEDGER_PER_BASE_MAX} capabilities that have not ended, the most that \
+                 they can; try again when some have"
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
         if self.len() >= LEDGER_MAX {
             let message = format!(
                 "the ledger holds {LEDGER_MAX} facets that have not ended, the most it can; try again when some have"
@@ -55,7 +70,14 @@ impl Timed<FacetId, Spent> {
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
         let (at, until) = (clock, spend.expires_at);
-        self.put(spend.facet, Spent { request, at, until });
+        let subject = spend.judged.subject.clone();
+        let spent = Spent {
+            request,
+            at,
+            until,
+            subject,
+        };
+        self.put(spend.facet, spent);
         Ok(())
     }
 }

@@ -70,8 +70,8 @@ pub mod version;
 
 pub use applied::{Applied, Revoked};
 pub use command::{
-    Command, ContextStep, Envelope, FacetId, Init, KeyCommand, Lift, PendingAction, PendingId,
-    PendingIdError, RequestId, Revoke, SessionId, Spend, Stamped,
+    Command, ContextStep, Envelope, FacetId, Init, Judged, KeyCommand, Lift, PendingAction,
+    PendingId, PendingIdError, RequestId, Revoke, SessionId, Spend, Stamped,
 };
 pub use contexts::ContextVersion;
 pub use invalid::InvalidRecords;

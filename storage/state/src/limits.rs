@@ -3,6 +3,22 @@
 
 /// Targets of one revoke: the design's bulk case, about 5 MiB of longest identities, below the log entry limit.
 pub const TARGETS_MAX: usize = 10_000;
+/// Revocations that are remembered: about 2 GiB of a node's memory, and a seventh of the rules that a verifier takes
+/// (28 million in a snapshot of 512 MiB).
+pub const REVOCATIONS_MAX: usize = 4_000_000;
+/// Revocations beyond which it is an alarm: half of what is taken.
+pub const REVOCATIONS_ALARM: usize = REVOCATIONS_MAX / 2;
+/// Revocations of one author that are remembered: a quarter, so that none takes what all share.
+pub const REVOCATIONS_PER_AUTHOR_MAX: usize = REVOCATIONS_MAX / 4;
+/// Revocations of identities with one base subject that are remembered: an eighth. One of the subtree does more.
+pub const REVOCATIONS_PER_BASE_MAX: usize = REVOCATIONS_MAX / 8;
+/// Revocations of subtrees, locks and keys that are taken beyond the others: what contains an incident is taken last.
+pub const REVOCATIONS_KEPT: usize = 100_000;
+/// Segments of a base subject: the least depth that a policy protects by default.
+pub const BASE_SEGMENTS: usize = 3;
+/// Seconds after which nothing that a revocation was about is left: a token lives for 30 days at most, and a day covers
+/// clocks and late nodes.
+pub const REVOCATION_KEPT_SECONDS: u64 = 31 * 24 * 60 * 60;
 /// Bytes of a reason: a code such as `compromise`, not a story.
 pub const REASON_BYTES_MAX: usize = 64;
 /// Bytes of a ticket: an issue key or a short link.
@@ -46,9 +62,15 @@ pub const REQUEST_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub const LEDGER_MAX: usize = 200_000;
 /// Seconds that a facet may live for: a day. Single-use capabilities are used soon.
 pub const LEDGER_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Sessions with a context that have not ended, about 10 MiB.
+/// Facets of one base subject in the ledger: a quarter, so that none takes what all share.
+pub const LEDGER_PER_BASE_MAX: usize = LEDGER_MAX / 4;
+/// Sessions with a context that have not ended, about 40 MiB.
 pub const CONTEXTS_MAX: usize = 100_000;
+/// Sessions of one base subject: a twentieth.
+pub const CONTEXTS_PER_BASE_MAX: usize = CONTEXTS_MAX / 20;
+/// Sessions that end with one revocation. Those of a subject that is revoked are refused in any case; this is what they take.
+pub const SESSIONS_ENDED_MAX: usize = 10_000;
 /// Seconds that a session may live for: a week.
 pub const CONTEXT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
-/// Locks, facets and sessions removed by one collection, so that it never holds up a revoke for long (about 10 ms).
+/// Revocations, facets and sessions removed by one collection, so that it never holds up a revoke for long (about 10 ms).
 pub const COLLECTED_MAX: usize = 1000;

@@ -47,12 +47,12 @@ impl State {
             .chain(
                 self.ledger
                     .iter()
-                    .map(|(facet, spent)| Record::Spent(*facet, *spent)),
+                    .map(|(facet, spent)| Record::Spent(*facet, spent.clone())),
             )
             .chain(
                 self.contexts
                     .iter()
-                    .map(|(session, context)| Record::Context(*session, *context)),
+                    .map(|(session, context)| Record::Context(*session, context.clone())),
             )
     }
 

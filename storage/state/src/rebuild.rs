@@ -11,14 +11,15 @@ use hessra_revocation::publisher::HistoryError;
 use hessra_revocation::{Digest, History, Revision, Rule, RuleKind, UnixSeconds, View};
 use imbl::{OrdMap, OrdSet};
 
+use crate::contexts::Contexts;
 use crate::invalid::{InvalidRecords, invalid, require};
 use crate::limits::HISTORY_MAX;
 use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::{
-    ContextVersion, FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId,
-    Revocation, SealedKey, SessionId, Spent, State, check,
+    FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation,
+    SealedKey, Spent, State, check,
 };
 
 impl Machine {
@@ -47,7 +48,7 @@ struct Parts {
     pending: Vec<Pending>,
     entries: BTreeMap<Revision, Vec<u8>>,
     ledger: Timed<FacetId, Spent>,
-    contexts: Timed<SessionId, ContextVersion>,
+    contexts: Contexts,
 }
 
 impl Parts {

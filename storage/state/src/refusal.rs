@@ -49,4 +49,6 @@ pub enum RefusalCode {
     AlreadySpent = 70,
     /// Context is not the latest version of the session's.
     ContextOutdated = 71,
+    /// Its subject was revoked since it was judged.
+    Revoked = 72,
 }

@@ -9,11 +9,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hessra_revocation::{
-    Cutoff, Digest, Epoch, FeedSalt, Revision, Rule, RuleKind, Target, UnixMillis, UnixSeconds,
+    Cutoff, Digest, Epoch, FeedSalt, Identity, Revision, Rule, RuleKind, Target, UnixMillis,
+    UnixSeconds,
 };
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::index::Index;
+use crate::limits::{BASE_SEGMENTS, REVOCATION_KEPT_SECONDS};
+
+/// Forgotten revisions that the index keeps at least, so that it is not made anew for a few.
+const LEFT_OVER_MIN: usize = 1024;
 
 /// Revocation of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,27 @@ impl Revocation {
         self.until.is_some_and(|until| until < now)
     }
 
+    /// Instant from which on nothing is left that it was about, so that it may be forgotten; `None` = never.
+    ///
+    /// A revocation of what was issued before it, and a lift, are about tokens that have all ended some time later. One
+    /// that stands for good is not, nor is one of a key or a certificate, whose ends are not known here.
+    pub(crate) fn forgotten_from(&self) -> Option<UnixSeconds> {
+        let made = self.lifted.as_ref().map_or(self.at, |lifted| lifted.at);
+        let is_about_the_past = match (&self.target, self.cutoff) {
+            _ if self.lifted.is_some() || self.until.is_some() => true,
+            (Target::Token(_), _) | (_, Cutoff::Before(_)) => true,
+            (_, Cutoff::Permanent) => false,
+        };
+        let last = made.seconds().max(self.until.unwrap_or(UnixSeconds(0)));
+        let from = last.0.saturating_add(REVOCATION_KEPT_SECONDS);
+        is_about_the_past.then_some(UnixSeconds(from))
+    }
+
+    /// Base subject, when it is about an identity.
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.target.identity().map(base_of)
+    }
+
     /// Rule that this revocation alone implies, and the revision that it comes from; `None` for a lifted lock, and for
     /// a lift that restored everything.
     fn effect(&self) -> Option<(Revision, Cutoff)> {
@@ -81,6 +107,8 @@ impl Revocation {
 pub struct Lifted {
     /// Revision of the lift.
     pub revision: Revision,
+    /// Time of the lift, on the state's clock.
+    pub at: UnixMillis,
     /// Operator who lifted it.
     pub by: String,
     /// True when tokens issued before live again.
@@ -139,8 +167,23 @@ impl FromStr for RevocationId {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Revocations {
     by_revision: OrdMap<Revision, Arc<Revocation>>,
-    /// Revisions by the digest of the target, which covers its kind.
+    /// Revisions by the digest of the target, which covers its kind. Forgotten ones are left in it for a while.
     by_digest: Index,
+    /// Number of revisions in the index that are forgotten.
+    left_over: usize,
+    by_author: OrdMap<String, OrdSet<Revision>>,
+    /// Number of those about identities, by base subject.
+    by_base: OrdMap<String, usize>,
+    /// Revisions by the instant from which on they may be forgotten.
+    ends: OrdSet<(UnixSeconds, Revision)>,
+}
+
+/// Base subject of an identity: its first segments.
+pub(crate) fn base_of(identity: &Identity) -> &str {
+    let path = identity.path();
+    let mut ends = path.match_indices(':').map(|(at, _)| at);
+    let end = ends.nth(BASE_SEGMENTS - 1);
+    &path[..end.unwrap_or(path.len())]
 }
 
 impl Revocations {
@@ -177,22 +220,102 @@ impl Revocations {
                 return Err(revision);
             }
         }
-        let entry = |(revision, revocation): (&Revision, &Arc<Revocation>)| {
-            (revocation.target.digest(salt), *revision)
+        let mut rebuilt = Self {
+            by_digest: index(salt, &by_revision),
+            ..Self::default()
         };
-        Ok(Self {
-            by_digest: by_revision.iter().map(entry).collect(),
-            by_revision,
-        })
+        by_revision
+            .values()
+            .for_each(|revocation| rebuilt.note(revocation));
+        rebuilt.by_revision = by_revision;
+        Ok(rebuilt)
+    }
+
+    /// Number that is remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.by_revision.len()
+    }
+
+    /// Number of one author's that is remembered.
+    pub(crate) fn len_by(&self, author: &str) -> usize {
+        self.by_author.get(author).map_or(0, OrdSet::len)
+    }
+
+    /// Number about identities of one base subject that is remembered.
+    pub(crate) fn len_below(&self, base: &str) -> usize {
+        self.by_base.get(base).copied().unwrap_or(0)
+    }
+
+    /// Revisions that may be forgotten before `end`, the earliest first, at most `max`.
+    pub(crate) fn ended(&self, end: UnixSeconds, max: usize) -> Vec<Revision> {
+        let before = self.ends.iter().take_while(|(from, _)| *from < end);
+        before.take(max).map(|(_, revision)| *revision).collect()
+    }
+
+    pub(crate) fn has_ended(&self, now: UnixSeconds) -> bool {
+        self.ends.get_min().is_some_and(|(from, _)| *from < now)
+    }
+
+    /// Forgets a revocation, and returns it.
+    pub(crate) fn forget(
+        &mut self,
+        salt: &FeedSalt,
+        revision: Revision,
+    ) -> Option<Arc<Revocation>> {
+        let revocation = self.by_revision.remove(&revision)?;
+        self.unnote(&revocation);
+        self.left_over += 1;
+        if self.left_over > self.by_revision.len() + LEFT_OVER_MIN {
+            self.by_digest = index(salt, &self.by_revision);
+            self.left_over = 0;
+        }
+        Some(revocation)
+    }
+
+    fn note(&mut self, revocation: &Revocation) {
+        let revision = revocation.revision;
+        let author = revocation.why.by.clone();
+        let mut own = self.by_author.get(&author).cloned().unwrap_or_default();
+        own.insert(revision);
+        self.by_author.insert(author, own);
+        if let Some(base) = revocation.base() {
+            let count = self.len_below(base);
+            self.by_base.insert(base.to_owned(), count + 1);
+        }
+        if let Some(from) = revocation.forgotten_from() {
+            self.ends.insert((from, revision));
+        }
+    }
+
+    fn unnote(&mut self, revocation: &Revocation) {
+        let revision = revocation.revision;
+        let author = &revocation.why.by;
+        let own = self.by_author.get(author).map(|own| own.without(&revision));
+        match own {
+            Some(own) if !own.is_empty() => _ = self.by_author.insert(author.clone(), own),
+            _ => _ = self.by_author.remove(author),
+        }
+        if let Some(base) = revocation.base() {
+            match self.len_below(base) {
+                0 | 1 => _ = self.by_base.remove(base),
+                count => _ = self.by_base.insert(base.to_owned(), count - 1),
+            }
+        }
+        if let Some(from) = revocation.forgotten_from() {
+            self.ends.remove(&(from, revision));
+        }
     }
 
     /// Puts a revocation, in the place of one of the same revision.
     pub(crate) fn put(&mut self, salt: &FeedSalt, revocation: Revocation) {
         let (revision, digest) = (revocation.revision, revocation.target.digest(salt));
-        let before = self.by_revision.insert(revision, Arc::new(revocation));
-        if before.is_none() {
-            self.by_digest.insert(digest, revision);
+        let revocation = Arc::new(revocation);
+        let before = self.by_revision.insert(revision, Arc::clone(&revocation));
+        match before {
+            None => self.by_digest.insert(digest, revision),
+            Some(before) => self.unnote(&before),
         }
+        self.note(&revocation);
     }
 
     /// All revocations of one target, oldest first.
@@ -227,6 +350,13 @@ impl Revocations {
                 .filter(|revocation| !revocation.has_ended(now)),
         )
     }
+}
+
+fn index(salt: &FeedSalt, by_revision: &OrdMap<Revision, Arc<Revocation>>) -> Index {
+    let entry = |(revision, revocation): (&Revision, &Arc<Revocation>)| {
+        (revocation.target.digest(salt), *revision)
+    };
+    by_revision.iter().map(entry).collect()
 }
 
 /// Strongest of several revocations of one target; of equally strong ones the oldest.

@@ -12,7 +12,11 @@
 //!
 //! **Lifting with restore** leaves nothing of the one revocation: tokens issued before live again, unless another
 //! revocation covers them. It is for a revocation made by mistake, of anything but a key, and may follow a plain lift.
+//!
+//! **Collecting** forgets a revocation when everything that it was about has ended, so that what is remembered does not grow
+//! for ever. One that stands for good is never forgotten.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, SignerKey, Target, UnixSeconds};
@@ -20,10 +24,11 @@ use hessra_revocation::{Cutoff, Revision, Rule, RuleKind, SignerKey, Target, Uni
 use crate::applied::{Applied, Revoked};
 use crate::command::{Lift, Revoke};
 use crate::limits::{
-    COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
+    COLLECTED_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, REVOCATIONS_KEPT, REVOCATIONS_MAX,
+    REVOCATIONS_PER_AUTHOR_MAX, REVOCATIONS_PER_BASE_MAX, TARGETS_MAX, TICKET_BYTES_MAX,
 };
 use crate::refusal::{Refusal, RefusalCode};
-use crate::revocations::{Lifted, Revocation, Why};
+use crate::revocations::{Lifted, Revocation, Why, base_of};
 use crate::state::State;
 
 impl State {
@@ -31,6 +36,7 @@ impl State {
     pub(crate) fn revoke(&mut self, revoke: &Revoke, by: &str) -> Result<Applied, Refusal> {
         check_texts(revoke)?;
         check_number(revoke.targets.len())?;
+        self.check_room(revoke, by)?;
         revoke
             .targets
             .iter()
@@ -71,6 +77,7 @@ impl State {
         let revision = self.view.revision.next();
         let lifted = Some(Lifted {
             revision,
+            at: self.clock,
             by: by.to_owned(),
             restored: lift.restore,
         });
@@ -85,7 +92,51 @@ impl State {
         })
     }
 
-    /// Removes the locks that ended longest ago, retired keys whose tokens have expired, pending actions that nobody
+    /// Refuses what would take more than its author's or its base subject's share of what is remembered, or more than
+    /// there is. What contains an incident is taken last.
+    fn check_room(&self, revoke: &Revoke, by: &str) -> Result<(), Refusal> {
+        let targets = revoke.targets.len();
+        let full = |message: String| Err(Refusal::new(RefusalCode::Limit, message));
+        let contains = revoke.targets.iter().all(|target| {
+            matches!(
+                target,
+                Target::Subtree(_) | Target::Lock(_) | Target::Key(_) | Target::Signer(_)
+            )
+        });
+        let most = match contains {
+            true => REVOCATIONS_MAX + REVOCATIONS_KEPT,
+            false => REVOCATIONS_MAX,
+        };
+        if self.revocations.len() + targets > most {
+            return full(format!(
+                "the cluster remembers {REVOCATIONS_MAX} revocations, the most it can; revoke subtrees instead, or undo \
+                 what an operator should not have revoked"
+            ));
+        }
+        if !contains && self.revocations.len_by(by) + targets > REVOCATIONS_PER_AUTHOR_MAX {
+            return full(format!(
+                "`{by}` has {REVOCATIONS_PER_AUTHOR_MAX} revocations that are remembered, the most that one operator can; \
+                 revoke subtrees instead"
+            ));
+        }
+        let named = revoke.targets.iter().filter_map(Target::identity);
+        let mut bases: BTreeMap<&str, usize> = BTreeMap::new();
+        for base in named.map(base_of) {
+            *bases.entry(base).or_default() += 1;
+        }
+        let is_full = |(base, more): &(&str, usize)| {
+            self.revocations.len_below(base) + more > REVOCATIONS_PER_BASE_MAX
+        };
+        match bases.into_iter().find(is_full).filter(|_| !contains) {
+            Some((base, _)) => full(format!(
+                "{REVOCATIONS_PER_BASE_MAX} revocations below `{base}` are remembered, the most that can be; revoke a \
+                 subtree instead"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the locks that ended longest ago, revocations of what has ended by now, retired keys whose tokens have expired, pending actions that nobody
     /// approved, spent facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end early
     /// because one node's clock runs ahead.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
@@ -100,13 +151,41 @@ impl State {
         for (_, digest) in &ended {
             self.remove_rule(RuleKind::Lock, *digest);
         }
-        let room = COLLECTED_MAX - ended.len();
+        let forgotten = self.collect_revocations(end, COLLECTED_MAX - ended.len());
+        let room = COLLECTED_MAX - ended.len() - forgotten;
         let removed = ended.len()
+            + forgotten
             + self.collect_timed(end, room)
             + self.forget_keys()
             + self.pending.collect(self.clock);
         Applied::Collected {
             removed: removed as u64,
+        }
+    }
+
+    /// Forgets revocations of what had ended before `end`, at most `room` of them, and returns their number. The rule of a
+    /// target stays as far as other revocations imply it.
+    fn collect_revocations(&mut self, end: UnixSeconds, room: usize) -> usize {
+        let ended = self.revocations.ended(end, room);
+        ended.iter().for_each(|revision| self.forget(*revision));
+        ended.len()
+    }
+
+    /// Forgets a revocation, and what it alone implied.
+    fn forget(&mut self, revision: Revision) {
+        let salt = *self.view.set.salt();
+        let Some(revocation) = self.revocations.forget(&salt, revision) else {
+            return;
+        };
+        let target = &revocation.target;
+        let (kind, digest) = (target.kind(), target.digest(&salt));
+        let implied = self
+            .revocations
+            .implied(&salt, (kind, digest), self.clock.seconds());
+        match (implied, self.view.set.rule(kind, &digest)) {
+            (Some((_, rule)), stands) if stands != Some(rule) => _ = self.put_rule(rule),
+            (None, Some(_)) => _ = self.remove_rule(kind, digest),
+            _ => {}
         }
     }
 
@@ -146,6 +225,7 @@ impl State {
             };
         }
         self.put_rule(existing.map_or(rule, |existing| existing.merge(rule)));
+        self.contexts.end(target);
         self.put_revocation(Revocation {
             revision,
             target: target.clone(),

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use hessra_revocation::merkle::Frontier;
 use hessra_revocation::{
-    Change as FeedChange, Digest, Epoch, FeedEntry, FeedId, FeedSalt, History, Revision, Rule,
-    RuleKind, Target, UnixMillis, UnixSeconds, View,
+    Change as FeedChange, Digest, Epoch, FeedEntry, FeedId, FeedSalt, History, Query, Revision,
+    Rule, RuleKind, Target, UnixMillis, UnixSeconds, View,
 };
 use imbl::{OrdMap, OrdSet};
 
-use crate::command::Init;
+use crate::command::{Init, Judged};
+use crate::contexts::Contexts;
 use crate::keys::Keys;
 use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX};
 use crate::policy::NO_POLICY;
@@ -24,9 +25,9 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, ContextVersion, FacetId, KeyCommand, Pendings, Policy, PolicyChange,
-    PolicyOrigin, PolicyVersion, PolicyVersions, Revocation, SealedKey, SessionId, Spent, Stamped,
-    keys, policy,
+    Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, Pendings, Policy,
+    PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation, SealedKey,
+    SessionId, Spend, Spent, Stamped, keys, policy,
 };
 
 /// State, as readers see it. Equal logs make equal states, on every node.
@@ -43,7 +44,7 @@ pub struct State {
     /// Next key id: every id below was used.
     pub(crate) next_key_id: u32,
     pub(crate) ledger: Timed<FacetId, Spent>,
-    pub(crate) contexts: Timed<SessionId, ContextVersion>,
+    pub(crate) contexts: Contexts,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
 }
@@ -62,7 +63,7 @@ impl State {
             pending: Pendings::default(),
             next_key_id: 0,
             ledger: Timed::default(),
-            contexts: Timed::default(),
+            contexts: Contexts::default(),
             clock: UnixMillis(0),
             version: 1,
         }
@@ -202,15 +203,47 @@ impl State {
             (Command::Approve(id), true) => self.approve(*id, &stamped.by),
             (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
-            (Command::Spend(spend), true) => self
-                .ledger
-                .spend(spend, stamped.request, self.clock)
-                .map(|()| Applied::Spent),
-            (Command::Context(step), true) => self
-                .contexts
-                .step(step, stamped.request, self.clock)
-                .map(Applied::ContextAt),
+            (Command::Spend(spend), true) => self.spend(spend, stamped.request),
+            (Command::Context(step), true) => self.step(step, stamped.request),
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
+        }
+    }
+
+    /// Books a use. The request that won is told so again, whatever was revoked since: it has happened.
+    fn spend(&mut self, spend: &Spend, request: RequestId) -> Result<Applied, Refusal> {
+        let spent = self.ledger.find(&spend.facet);
+        if spent.is_none_or(|spent| spent.request != request) {
+            self.still_stands(&spend.judged)?;
+        }
+        self.ledger.spend(spend, request, self.clock)?;
+        Ok(Applied::Spent)
+    }
+
+    /// Moves a session on. The request that made its latest version is told so again.
+    fn step(&mut self, step: &ContextStep, request: RequestId) -> Result<Applied, Refusal> {
+        let latest = self.contexts.find(&step.session);
+        if latest.is_none_or(|latest| latest.request != request) {
+            self.still_stands(&step.judged)?;
+        }
+        let version = self.contexts.step(step, request, self.clock)?;
+        Ok(Applied::ContextAt(version))
+    }
+
+    /// Checks that nothing was revoked since a node judged what it asks for now.
+    fn still_stands(&self, judged: &Judged) -> Result<(), Refusal> {
+        let query = Query {
+            identities: std::slice::from_ref(&judged.subject),
+            actor: Some(&judged.subject),
+            rev: Some(judged.rev),
+            now: self.clock.seconds(),
+            ..Query::default()
+        };
+        match self.view.set.check(&query) {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("`{}` was revoked meanwhile", judged.subject);
+                Err(Refusal::new(RefusalCode::Revoked, message))
+            }
         }
     }
 

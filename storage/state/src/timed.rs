@@ -1,14 +1,18 @@
 //! Entries that are kept until they end, findable by name and by end.
 
-use hessra_revocation::{UnixMillis, UnixSeconds};
+use hessra_revocation::{Identity, UnixMillis, UnixSeconds};
 use imbl::{OrdMap, OrdSet};
 
 use crate::refusal::{Refusal, RefusalCode};
+use crate::revocations::base_of;
 
-/// Entry with an end.
-pub(crate) trait Ends {
+/// Entry of somebody, with an end.
+pub(crate) trait Kept {
     /// Instant beyond which it may be forgotten.
     fn until(&self) -> UnixSeconds;
+
+    /// Identity that it is of.
+    fn subject(&self) -> &Identity;
 }
 
 /// Entries by name and by end. Cheap to clone.
@@ -16,9 +20,10 @@ pub(crate) trait Ends {
 pub(crate) struct Timed<K, V> {
     entries: OrdMap<K, V>,
     ends: OrdSet<(UnixSeconds, K)>,
+    by_base: OrdMap<String, usize>,
 }
 
-impl<K: Ord + Copy, V: Ends + Clone> Timed<K, V> {
+impl<K: Ord + Copy, V: Kept + Clone> Timed<K, V> {
     pub(crate) fn find(&self, name: &K) -> Option<&V> {
         self.entries.get(name)
     }
@@ -35,13 +40,26 @@ impl<K: Ord + Copy, V: Ends + Clone> Timed<K, V> {
     pub(crate) fn put(&mut self, name: K, entry: V) -> bool {
         let former = self.remove(&name).is_some();
         self.ends.insert((entry.until(), name));
+        let base = base_of(entry.subject());
+        let count = self.len_below(base);
+        self.by_base.insert(base.to_owned(), count + 1);
         self.entries.insert(name, entry);
         former
+    }
+
+    /// Number of entries of one base subject.
+    pub(crate) fn len_below(&self, base: &str) -> usize {
+        self.by_base.get(base).copied().unwrap_or(0)
     }
 
     pub(crate) fn remove(&mut self, name: &K) -> Option<V> {
         let former = self.entries.remove(name)?;
         self.ends.remove(&(former.until(), *name));
+        let base = base_of(former.subject());
+        match self.len_below(base) {
+            0 | 1 => _ = self.by_base.remove(base),
+            count => _ = self.by_base.insert(base.to_owned(), count - 1),
+        }
         Some(former)
     }
 
@@ -70,6 +88,7 @@ impl<K: Ord + Copy, V: Clone> Default for Timed<K, V> {
         Self {
             entries: OrdMap::new(),
             ends: OrdSet::new(),
+            by_base: OrdMap::new(),
         }
     }
 }

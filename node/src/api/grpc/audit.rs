@@ -4,7 +4,6 @@
 //! stream that ends. An export has a record of its own, before its first line.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -15,11 +14,12 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::audit_server::{Audit, AuditServer};
 use hessra_revocation::KeyPurpose;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::places::{Place, PlaceLimits, Places};
 use super::service::{Answer, AuthorityService};
 use crate::audit::Auditor;
 use crate::audit::read::{Cursor, Found, Page, Reader};
@@ -30,7 +30,11 @@ const PAGE_MAX: usize = 1_000;
 /// Records of a page when the request names no number.
 const PAGE_DEFAULT: usize = 100;
 /// Searches, tails and exports of one node at a time: each has a chunk or a segment in memory.
-const READERS_MAX: usize = 16;
+const READERS: PlaceLimits = PlaceLimits {
+    all: 16,
+    per_caller: 8,
+    kept: 0,
+};
 /// Longest time for which a tail lasts.
 const TAIL_MAX: Duration = Duration::from_secs(3_600);
 
@@ -42,7 +46,7 @@ pub(super) struct AuditService {
     authority: AuthorityService,
     auditor: Auditor,
     node: u64,
-    permits: Arc<Semaphore>,
+    readers: Places,
 }
 
 impl AuditService {
@@ -53,7 +57,7 @@ impl AuditService {
             authority,
             auditor,
             node,
-            permits: Arc::new(Semaphore::new(READERS_MAX)),
+            readers: Places::new(READERS),
         })
     }
 
@@ -64,11 +68,11 @@ impl AuditService {
         Ok(caller)
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        Ok(permit.map_err(|_| {
-            Failure::new(Reason::Limit, "too many readers of the audit on this node")
-                .hint("Try again later, or ask another node.")
+    fn place(&self, caller: &Caller) -> Result<Place, Status> {
+        let place = self.readers.take(&caller.identity, true);
+        Ok(place.map_err(|none| {
+            Failure::new(Reason::Limit, format!("no reader of the audit: {none}"))
+                .hint("End some of them, try again later, or ask another node.")
                 .retry_after(Duration::from_secs(1))
         })?)
     }
@@ -106,8 +110,8 @@ impl Audit for AuditService {
         &self,
         request: Request<v1::SearchAuditRequest>,
     ) -> Answer<v1::SearchAuditResponse> {
-        self.permitted(&request)?;
-        let _permit = self.permit()?;
+        let caller = self.permitted(&request)?;
+        let _place = self.place(&caller)?;
         let request = request.into_inner();
         let limit = match request.limit as usize {
             0 => PAGE_DEFAULT,
@@ -124,7 +128,7 @@ impl Audit for AuditService {
 
     async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Answer<Lines> {
         let caller = self.permitted(&request)?;
-        let permit = self.permit()?;
+        let place = self.place(&caller)?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         let reader = self.auditor.reader();
@@ -145,7 +149,7 @@ impl Audit for AuditService {
         } else {
             head + 1
         };
-        let reading = Reading::new(self.node, &reader, from, filter, until, permit);
+        let reading = Reading::new(self.node, &reader, from, filter, until, place);
         let lines = reading.stream(lines);
         let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
         Ok(Response::new(lines))
@@ -153,14 +157,14 @@ impl Audit for AuditService {
 
     async fn export_audit(&self, request: Request<v1::ExportAuditRequest>) -> Answer<Lines> {
         let caller = self.permitted(&request)?;
-        let permit = self.permit()?;
+        let place = self.place(&caller)?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         self.record_export(&caller, &request).await?;
         let reader = self.auditor.reader();
         let head = reader.written().borrow().head.seq;
         let until = Until::Head(head);
-        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, permit);
+        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, place);
         reading.as_ocsf = request.format() == v1::AuditFormat::Ocsf;
         let lines = reading.stream(Vec::new());
         let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
@@ -214,7 +218,7 @@ struct Reading {
     filter: Filter,
     until: Until,
     as_ocsf: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Reading {
@@ -224,7 +228,7 @@ impl Reading {
         from: u64,
         filter: Filter,
         until: Until,
-        permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         Self {
             node,
@@ -233,7 +237,7 @@ impl Reading {
             filter,
             until,
             as_ocsf: false,
-            _permit: permit,
+            _place: place,
         }
     }
 

@@ -40,6 +40,12 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// True when it has a right at all, be it under some identities only.
+    pub(super) fn has(&self, right: Right) -> bool {
+        let operator = self.policy.operator(&self.identity);
+        operator.is_some_and(|operator| operator.rights.contains(&right))
+    }
+
     /// Checks a right. `under`: the identity that it is used on; `None` = something that is not an identity.
     pub(super) fn may(&self, right: Right, under: Option<&Identity>) -> Result<(), Failure> {
         self.policy.may(&self.identity, right, under).map_err(|refusal| {

@@ -1,6 +1,8 @@
 //! Revocations: revoke, preview, lift.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use hessra_consensus::Committed;
 use hessra_policy::Operator;
@@ -36,6 +38,7 @@ impl AuthorityService {
             });
         }
         let id = request_id(&request.get_ref().request_id)?;
+        self.has_allowance(&caller, revoke.targets.len())?;
         let targets = revoke.targets.clone();
         let command = Command::Revoke(revoke);
         let committed = self.propose(&caller, command, id, deadline).await?;
@@ -46,6 +49,24 @@ impl AuthorityService {
         };
         self.count(&caller, &targets, &items);
         Ok(self.revoked(&items, &committed))
+    }
+
+    /// Refuses an operator that revokes more in a short time than an incident needs.
+    fn has_allowance(&self, caller: &Caller, targets: usize) -> Result<(), Failure> {
+        let targets = u32::try_from(targets).ok().and_then(NonZeroU32::new);
+        let targets = targets.unwrap_or(NonZeroU32::MIN);
+        match self.revocable.check_key_n(&caller.identity, targets) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Failure::new(
+                Reason::Limit,
+                format!(
+                    "`{}` revokes more than `limits.revocations_per_second`",
+                    caller.identity
+                ),
+            )
+            .hint("Revoke a subtree instead of what is below it, or go on in a second.")
+            .retry_after(Duration::from_secs(1))),
+        }
     }
 
     fn revoked(&self, items: &[Revoked], committed: &Committed) -> v1::RevokeResponse {

@@ -1,10 +1,12 @@
 //! The parts of a node that its gRPC services ask.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tonic::{Response, Status};
 
+use super::places::{PlaceLimits, Places};
 use crate::audit::Auditor;
 use crate::keys::KeyManagement;
 use crate::policy::Policies;
@@ -12,7 +14,12 @@ use crate::telemetry::Metrics;
 use crate::world::{Consensus, FeedHub, Inspector};
 
 /// Watches of one node at a time: each counts the verifiers anew up to twenty times a second.
-const WATCHES_MAX: usize = 64;
+const WATCHES: PlaceLimits = PlaceLimits {
+    all: 64,
+    per_caller: 16,
+    // A revoke that waits is not turned away by dashboards that look.
+    kept: 32,
+};
 
 /// Answer of a method.
 pub(super) type Answer<T> = Result<Response<T>, Status>;
@@ -24,7 +31,9 @@ pub(super) struct AuthorityService {
     pub(super) feed: FeedHub,
     pub(super) inspector: Inspector,
     pub(super) policies: Policies,
-    pub(super) watches: Arc<Semaphore>,
+    pub(super) watches: Places,
+    /// Targets that each operator may revoke now.
+    pub(super) revocable: Arc<DefaultKeyedRateLimiter<String>>,
     pub(super) keys: KeyManagement,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -36,6 +45,8 @@ pub struct GrpcParts {
     pub feed: FeedHub,
     pub inspector: Inspector,
     pub policies: Policies,
+    /// Targets that one operator may revoke per second, and as many at once.
+    pub revocations_per_second: NonZeroU32,
     pub keys: KeyManagement,
     pub auditor: Auditor,
     pub metrics: Arc<Metrics>,
@@ -48,6 +59,7 @@ impl AuthorityService {
             feed,
             inspector,
             policies,
+            revocations_per_second,
             keys,
             auditor: _,
             metrics,
@@ -57,7 +69,10 @@ impl AuthorityService {
             feed,
             inspector,
             policies,
-            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            watches: Places::new(WATCHES),
+            revocable: Arc::new(RateLimiter::keyed(Quota::per_second(
+                revocations_per_second,
+            ))),
             keys,
             metrics,
         }

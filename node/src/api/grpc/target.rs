@@ -95,7 +95,8 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         | RefusalCode::NotLiftable
         | RefusalCode::KeyState
         | RefusalCode::AlreadySpent
-        | RefusalCode::ContextOutdated => Reason::Conflict,
+        | RefusalCode::ContextOutdated
+        | RefusalCode::Revoked => Reason::Conflict,
         RefusalCode::SecondPerson => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,

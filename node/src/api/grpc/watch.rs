@@ -1,6 +1,7 @@
 //! Streams the containment of one revision: at how many verifiers it is proven applied.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::unfold;
@@ -11,6 +12,9 @@ use tonic::{Request, Status};
 
 use super::service::AuthorityService;
 use crate::policy::Right;
+
+/// Time after which a watch for which there was no place may be asked for again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 type Reports = Pin<Box<dyn Stream<Item = Result<v1::AppliedProgress, Status>> + Send>>;
 
@@ -26,8 +30,12 @@ impl AuthorityService {
             let message = format!("a share is between 0 and 1, not {}", wanted.fraction);
             return Err(Failure::new(Reason::InvalidArgument, message).into());
         }
-        let permit = self.watches.clone().try_acquire_owned().map_err(|_| {
-            Failure::new(Reason::Limit, "too many watches on this node").hint("Ask another node.")
+        let revokes = caller.has(Right::Revoke);
+        let permit = self.watches.take(&caller.identity, revokes);
+        let permit = permit.map_err(|none| {
+            Failure::new(Reason::Limit, format!("no watch: {none}"))
+                .hint("End some of them, or ask another node.")
+                .retry_after(RETRY_AFTER)
         })?;
         let watch = ContainmentWatch::begin(
             self.consensus.clone(),

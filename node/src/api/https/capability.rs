@@ -150,7 +150,7 @@ async fn grow(
 ) -> Result<Issued, Problem> {
     let version = shared
         .ledger
-        .step(context, growth.step, growth.request)
+        .step(context, growth.step.clone(), growth.request)
         .await?;
     admitted
         .work("context", move |issuer, context| {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use hessra_proto::v1::log;
 use hessra_revocation::{FeedId, FeedSalt, Revision, Target, UnixMillis, UnixSeconds};
 use hessra_state::{
-    Applied, Command, ContextStep, Envelope, FacetId, Init, KeyCommand, PendingId, Refusal,
+    Applied, Command, ContextStep, Envelope, FacetId, Init, Judged, KeyCommand, PendingId, Refusal,
     RefusalCode, RequestId, Revoked, SessionId, Spend, Stamped,
 };
 use prost::Message;
 
 use super::key::{decode_key, decode_key_state, encode_key, encode_key_state};
-use super::message::{CodecError, array};
+use super::message::{CodecError, array, identity};
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
@@ -93,11 +93,13 @@ fn encode_command(command: &Command) -> log::stamped::Command {
         Command::Spend(spend) => Wire::Spend(log::Spend {
             facet: spend.facet.0.to_vec(),
             expires_at: spend.expires_at.0,
+            judged: Some(encode_judged(&spend.judged)),
         }),
         Command::Context(step) => Wire::Context(log::ContextStep {
             session: step.session.0.to_vec(),
             from: step.from,
             expires_at: step.expires_at.0,
+            judged: Some(encode_judged(&step.judged)),
         }),
         Command::RaiseVersion(version) => {
             Wire::RaiseVersion(log::RaiseVersion { version: *version })
@@ -131,13 +133,30 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
         Wire::Spend(spend) => Command::Spend(Spend {
             facet: FacetId(array("facet", &spend.facet)?),
             expires_at: UnixSeconds(spend.expires_at),
+            judged: decode_judged(spend.judged.as_ref())?,
         }),
         Wire::Context(step) => Command::Context(ContextStep {
             session: SessionId(array("session", &step.session)?),
             from: step.from,
             expires_at: UnixSeconds(step.expires_at),
+            judged: decode_judged(step.judged.as_ref())?,
         }),
         Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
+    })
+}
+
+fn encode_judged(judged: &Judged) -> log::Judged {
+    log::Judged {
+        subject: judged.subject.as_str().to_owned(),
+        rev: judged.rev.0,
+    }
+}
+
+fn decode_judged(judged: Option<&log::Judged>) -> Result<Judged, CodecError> {
+    let judged = judged.ok_or(CodecError::Unknown("judged"))?;
+    Ok(Judged {
+        subject: identity(&judged.subject)?,
+        rev: Revision(judged.rev),
     })
 }
 
@@ -323,6 +342,7 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::SecondPerson,
         RefusalCode::AlreadySpent,
         RefusalCode::ContextOutdated,
+        RefusalCode::Revoked,
     ];
     let known = KNOWN.iter().find(|known| u32::from(**known as u8) == code);
     known.copied().ok_or(CodecError::Unknown("refusal code"))

@@ -1,7 +1,7 @@
 //! Strict decoding of one message, and the error of all decoding.
 
 use hessra_proto::ConvertError;
-use hessra_revocation::DecodeError;
+use hessra_revocation::{DecodeError, Identity};
 use prost::Message;
 
 /// Error of a message that is not understood.
@@ -52,6 +52,10 @@ pub(crate) fn decode<M: Message + Default>(
     } else {
         Err(CodecError::Unknown(what))
     }
+}
+
+pub(super) fn identity(text: &str) -> Result<Identity, CodecError> {
+    Identity::parse(text).map_err(|error| CodecError::invalid("identity", &error))
 }
 
 pub(super) fn array<const N: usize>(

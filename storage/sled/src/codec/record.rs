@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::command::{decode_applied, encode_applied};
 use super::key::{decode_key, encode_key};
-use super::message::{CodecError, array, decode};
+use super::message::{CodecError, array, decode, identity};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
 
@@ -48,12 +48,14 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
             request: spent.request.0.to_vec(),
             at_ms: spent.at.0,
             until: spent.until.0,
+            subject: spent.subject.as_str().to_owned(),
         }),
         Record::Context(session, context) => Kind::Context(log::StoredContext {
             session: session.0.to_vec(),
             version: context.version,
             request: context.request.0.to_vec(),
             until: context.until.0,
+            subject: context.subject.as_str().to_owned(),
         }),
     };
     log::Record { kind: Some(kind) }.encode_to_vec()
@@ -97,6 +99,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
                 request: RequestId(array("request", &stored.request)?),
                 at: UnixMillis(stored.at_ms),
                 until: UnixSeconds(stored.until),
+                subject: identity(&stored.subject)?,
             },
         ),
         Kind::Context(stored) => Record::Context(
@@ -105,6 +108,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
                 version: stored.version,
                 request: RequestId(array("request", &stored.request)?),
                 until: UnixSeconds(stored.until),
+                subject: identity(&stored.subject)?,
             },
         ),
     })
@@ -178,6 +182,7 @@ fn encode_revocation(revocation: &Revocation) -> log::Revocation {
         ticket: revocation.why.ticket.clone(),
         message: revocation.why.message.clone(),
         lifted_at: lifted.map_or(0, |lifted| lifted.revision.0),
+        lifted_at_ms: lifted.map_or(0, |lifted| lifted.at.0),
         lifted_by: lifted.map_or_else(String::new, |lifted| lifted.by.clone()),
         restored: lifted.is_some_and(|lifted| lifted.restored),
     }
@@ -196,6 +201,7 @@ fn decode_revocation(revocation: log::Revocation) -> Result<Revocation, CodecErr
     // Revision 0 is the empty feed: nothing was ever lifted there.
     let lifted = (revocation.lifted_at > 0).then_some(Lifted {
         revision: Revision(revocation.lifted_at),
+        at: UnixMillis(revocation.lifted_at_ms),
         by: revocation.lifted_by,
         restored: revocation.restored,
     });

@@ -13,10 +13,10 @@ use hessra_sled::codec::{
 };
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, KeyCommand, Lift, Lifted,
-    Machine, Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion,
-    Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId,
-    Spend, Spent, Why,
+    Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, Judged, KeyCommand, Lift,
+    Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin,
+    PolicyVersion, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey,
+    SessionId, Spend, Spent, Why,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -156,19 +156,32 @@ fn command() -> impl Strategy<Value = Command> {
         any::<u64>().prop_map(|now| Command::Collect {
             now: UnixSeconds(now)
         }),
-        (any::<[u8; 32]>(), any::<u64>()).prop_map(|(facet, end)| Command::Spend(Spend {
-            facet: FacetId(facet),
-            expires_at: UnixSeconds(end),
-        })),
-        (any::<[u8; 16]>(), any::<u64>(), any::<u64>()).prop_map(|(session, from, end)| {
-            Command::Context(ContextStep {
-                session: SessionId(session),
-                from,
+        (any::<[u8; 32]>(), any::<u64>(), judged()).prop_map(|(facet, end, judged)| {
+            Command::Spend(Spend {
+                facet: FacetId(facet),
                 expires_at: UnixSeconds(end),
+                judged,
             })
         }),
+        (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), judged()).prop_map(
+            |(session, from, end, judged)| {
+                Command::Context(ContextStep {
+                    session: SessionId(session),
+                    from,
+                    expires_at: UnixSeconds(end),
+                    judged,
+                })
+            }
+        ),
         any::<u32>().prop_map(Command::RaiseVersion),
     ]
+}
+
+fn judged() -> impl Strategy<Value = Judged> {
+    (identity(), any::<u64>()).prop_map(|(subject, rev)| Judged {
+        subject,
+        rev: Revision(rev),
+    })
 }
 
 fn policy_change() -> impl Strategy<Value = PolicyChange> {
@@ -271,6 +284,7 @@ fn record() -> impl Strategy<Value = Record> {
                 }),
                 lifted: lifted.is_multiple_of(2).then_some(Lifted {
                     revision: Revision(lifted),
+                    at: UnixMillis(lifted),
                     by: text,
                     restored: lifted.is_multiple_of(4),
                 }),
@@ -319,30 +333,36 @@ fn record() -> impl Strategy<Value = Record> {
             any::<[u8; 32]>(),
             any::<[u8; 16]>(),
             any::<u64>(),
-            any::<u64>()
+            any::<u64>(),
+            identity()
         )
-            .prop_map(|(facet, request, at, until)| Record::Spent(
+            .prop_map(|(facet, request, at, until, subject)| Record::Spent(
                 FacetId(facet),
                 Spent {
                     request: RequestId(request),
                     at: UnixMillis(at),
                     until: UnixSeconds(until),
+                    subject,
                 }
             )),
         (
             any::<[u8; 16]>(),
             any::<[u8; 16]>(),
             any::<u64>(),
-            any::<u64>()
+            any::<u64>(),
+            identity()
         )
-            .prop_map(|(session, request, version, until)| Record::Context(
-                SessionId(session),
-                ContextVersion {
-                    version,
-                    request: RequestId(request),
-                    until: UnixSeconds(until),
-                }
-            )),
+            .prop_map(
+                |(session, request, version, until, subject)| Record::Context(
+                    SessionId(session),
+                    ContextVersion {
+                        version,
+                        request: RequestId(request),
+                        until: UnixSeconds(until),
+                        subject,
+                    }
+                )
+            ),
     ]
 }
 

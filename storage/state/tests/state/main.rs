@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod forgetting;
 mod once;
 mod properties;
 mod rebuilding;

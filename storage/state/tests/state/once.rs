@@ -1,20 +1,28 @@
 //! Single-use facets, and contexts that only go forward.
 
-use hessra_revocation::{UnixMillis, UnixSeconds};
-use hessra_state::limits::{COLLECTED_MAX, LEDGER_SECONDS_MAX};
+use hessra_revocation::{Revision, UnixMillis, UnixSeconds};
+use hessra_state::limits::{COLLECTED_MAX, CONTEXTS_PER_BASE_MAX, LEDGER_SECONDS_MAX};
 use hessra_state::{
-    Applied, Command, ContextStep, FacetId, Machine, Record, RefusalCode, RequestId, SessionId,
-    Spend, Spent,
+    Applied, Command, ContextStep, FacetId, Judged, Machine, Record, RefusalCode, RequestId,
+    SessionId, Spend, Spent,
 };
 use proptest::prelude::*;
 
-use crate::sample::{Checked, init, stamped};
+use crate::sample::{Checked, identity, init, revoke, stamped, subtree};
 
 fn spend(facet: u8, expires_at: u64) -> Command {
     Command::Spend(Spend {
         facet: FacetId([facet; 32]),
         expires_at: UnixSeconds(expires_at),
+        judged: judged("urn:h:alice:agent"),
     })
+}
+
+fn judged(subject: &str) -> Judged {
+    Judged {
+        subject: identity(subject),
+        rev: Revision(4),
+    }
 }
 
 fn step(from: u64) -> Command {
@@ -22,6 +30,7 @@ fn step(from: u64) -> Command {
         session: SessionId([5; 16]),
         from,
         expires_at: UnixSeconds(1_000),
+        judged: judged("urn:h:alice:agent"),
     })
 }
 
@@ -156,6 +165,7 @@ fn one_collection_takes_a_bounded_number_of_facets() {
         let spend = Command::Spend(Spend {
             facet: FacetId(facet),
             expires_at: UnixSeconds(50),
+            judged: judged("urn:h:alice:agent"),
         });
         assert_eq!(
             checked.state.apply(&stamped(2, 10 + number, spend)),
@@ -172,6 +182,76 @@ fn one_collection_takes_a_bounded_number_of_facets() {
 }
 
 #[test]
+fn a_revocation_ends_the_sessions_of_its_subject_and_the_uses_that_were_judged_before() {
+    let mut checked = begun();
+    assert_eq!(
+        checked.apply(&stamped(2, 2, step(0))),
+        Applied::ContextAt(1)
+    );
+    assert_eq!(checked.apply(&stamped(2, 3, spend(7, 100))), Applied::Spent);
+    let all = Command::Revoke(revoke(vec![subtree("urn:h:alice")]));
+    checked.apply(&stamped(3, 4, all));
+    assert_eq!(checked.state.context_count(), 0);
+    // Both were judged before the revocation, and reach the log after it.
+    let late = checked.apply(&stamped(4, 5, step(1)));
+    assert_eq!(code(late), RefusalCode::Revoked);
+    let late = checked.apply(&stamped(4, 6, spend(8, 100)));
+    assert_eq!(code(late), RefusalCode::Revoked);
+    let won = checked.apply(&stamped(4, 3, spend(7, 100)));
+    assert_eq!(won, Applied::Spent, "what has happened is told again");
+    checked.check();
+}
+
+#[test]
+fn a_subject_beside_the_revoked_one_keeps_its_sessions() {
+    let mut checked = begun();
+    checked.apply(&stamped(2, 2, step(0)));
+    for beside in [
+        "urn:h:alice:agen",
+        "urn:h:alice:agent-2",
+        "urn:h:alice:agent:sub",
+    ] {
+        checked.apply(&stamped(
+            3,
+            4,
+            Command::Revoke(revoke(vec![subtree(beside)])),
+        ));
+        assert_eq!(checked.state.context_count(), 1, "{beside}");
+    }
+    checked.check();
+}
+
+#[test]
+fn one_subject_cannot_take_the_sessions_that_all_share() {
+    let mut checked = begun();
+    let begin = |number: u64, subject: &str| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Command::Context(ContextStep {
+            session: SessionId(id),
+            from: 0,
+            expires_at: UnixSeconds(1_000),
+            judged: judged(subject),
+        })
+    };
+    for number in 0..CONTEXTS_PER_BASE_MAX as u64 {
+        let below = format!("urn:h:alice:a{number}");
+        let begun = checked
+            .state
+            .apply(&stamped(2, 10 + number, begin(number, &below)));
+        assert_eq!(begun, Applied::ContextAt(1));
+    }
+    let more = checked
+        .state
+        .apply(&stamped(2, 1_000_000, begin(1_000_000, "urn:h:alice:b")));
+    assert_eq!(code(more), RefusalCode::Limit);
+    let other = checked
+        .state
+        .apply(&stamped(2, 1_000_001, begin(1_000_001, "urn:h:bob")));
+    assert_eq!(other, Applied::ContextAt(1));
+}
+
+#[test]
 fn a_ledger_from_the_future_is_refused() {
     let mut checked = begun();
     checked.apply(&stamped(2, 2, spend(7, 100)));
@@ -181,6 +261,7 @@ fn a_ledger_from_the_future_is_refused() {
             request: RequestId([1; 16]),
             at: UnixMillis(9_000_000),
             until: UnixSeconds(9_000),
+            subject: identity("urn:h:alice"),
         },
     );
     let records = checked.state.records().chain([later]);
