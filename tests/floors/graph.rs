@@ -166,6 +166,8 @@ fn read_items(
                     Some((_, items)) => {
                         read_items(items, &folder.join(&child), path, file, modules);
                     }
+                    // A file that two crates share is a leaf here, and is read where it lies.
+                    None if has_path(&inner.attrs) => {}
                     None => read_file(&find(folder, &child), &folder.join(&child), path, modules),
                 }
             }
@@ -342,6 +344,11 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
         syn::Item::Struct(item) => &item.attrs,
         _ => &[],
     }
+}
+
+fn has_path(attributes: &[syn::Attribute]) -> bool {
+    let mut attributes = attributes.iter();
+    attributes.any(|attribute| attribute.path().is_ident("path"))
 }
 
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {

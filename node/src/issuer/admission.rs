@@ -3,16 +3,19 @@
 //! Every way to a token passes here: a node whose knowledge is older than its bound issues nothing, and nothing is issued
 //! to whom a permanent rule or a live lock covers, nor over a certificate that is revoked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_revocation::{Identity, Query, UnixSeconds, View};
 use hessra_sdk_core::{Now, ThirdPartyKey};
 use hessra_state::State;
+use opentelemetry::KeyValue;
 
 use super::Issuer;
+use super::allowance::Payer;
 use crate::callers::{self, Silenced};
-use crate::policy::PolicyView;
+use crate::policy::{PolicyView, without_scheme};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::tls::PeerCertificate;
@@ -43,6 +46,44 @@ impl Basis {
 }
 
 impl Issuer {
+    /// Checks that requests come not too often from an address.
+    ///
+    /// # Errors
+    /// They do.
+    pub fn allows(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        match address.is_none_or(|address| self.allowances.of_address(address)) {
+            true => Ok(()),
+            false => Err(self.limited("address", "your address asks too often")),
+        }
+    }
+
+    /// Checks that an identity asks not too often.
+    pub(super) fn limit(&self, identity: &Identity) -> Result<(), Problem> {
+        self.limit_subject(identity.path(), Payer::Subject)
+    }
+
+    /// Checks that the subject of a token, whose signatures verify, has not used up its allowance.
+    pub(super) fn limit_subject(&self, subject: &str, payer: Payer) -> Result<(), Problem> {
+        let path = without_scheme(subject);
+        match payer {
+            Payer::Paid => Ok(()),
+            Payer::Subject if self.allowances.of_identity(path) => Ok(()),
+            Payer::Subject => Err(self.limited("identity", &format!("`{path}` asks too often"))),
+            Payer::AskedAbout if self.allowances.of_questions(path) => Ok(()),
+            Payer::AskedAbout => {
+                let what = format!("tokens of `{path}` are asked about too often");
+                Err(self.limited("subject", &what))
+            }
+        }
+    }
+
+    fn limited(&self, by: &'static str, what: &str) -> Problem {
+        let metrics = &self.parts.metrics;
+        metrics.requests_limited.add(1, &[KeyValue::new("by", by)]);
+        let sentence = format!("{what}: try again in a second");
+        Problem::new(Kind::TooMany, "rate_limited", sentence)
+    }
+
     /// Everything that a decision is based on.
     ///
     /// # Errors

@@ -9,13 +9,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use hessra_revocation::Identity;
-use opentelemetry::KeyValue;
 use sha2::{Digest as _, Sha256};
 
-use super::Issuer;
 use crate::edge::random_16;
-use crate::problem::{Kind, Problem};
 
 /// Identities that the limiter has before they are swept: names in the policy, not in requests, bound them.
 const LIMITED_MAX: usize = 10_000;
@@ -55,62 +51,23 @@ impl Allowances {
             addresses: Buckets::new(rates.per_address),
         }
     }
-}
 
-impl Issuer {
-    /// Checks that requests come not too often from an address.
-    ///
-    /// # Errors
-    /// They do.
-    pub fn allows(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        let Some(address) = address else {
-            return Ok(());
-        };
-        let network = network_of(address).to_string();
-        match self.allowances.addresses.take(&network) {
-            true => Ok(()),
-            false => Err(self.limited("address", "your address asks too often")),
+    /// Takes a request from the allowance of an identity; false when nothing is left.
+    pub(super) fn of_identity(&self, path: &str) -> bool {
+        if self.identities.len() > LIMITED_MAX {
+            self.identities.retain_recent();
         }
+        self.identities.check_key(&path.to_owned()).is_ok()
     }
 
-    /// Checks that an identity asks not too often.
-    pub(super) fn limit(&self, identity: &Identity) -> Result<(), Problem> {
-        self.limit_named(identity.path())
+    /// Takes a question about a token of a subject from its allowance; false when nothing is left.
+    pub(super) fn of_questions(&self, path: &str) -> bool {
+        self.asked_about.take(path)
     }
 
-    /// Checks that the subject of a token, whose signatures verify, has not used up its allowance.
-    pub(super) fn limit_subject(&self, subject: &str, payer: Payer) -> Result<(), Problem> {
-        // Names of subjects are canonical, or nothing is permitted to them.
-        let path = Identity::parse(subject).map_or_else(
-            |_| subject.to_owned(),
-            |identity| identity.path().to_owned(),
-        );
-        match payer {
-            Payer::Paid => Ok(()),
-            Payer::Subject => self.limit_named(&path),
-            Payer::AskedAbout if self.allowances.asked_about.take(&path) => Ok(()),
-            Payer::AskedAbout => Err(self.limited(
-                "subject",
-                &format!("tokens of `{path}` are asked about too often"),
-            )),
-        }
-    }
-
-    fn limit_named(&self, path: &str) -> Result<(), Problem> {
-        let identities = &self.allowances.identities;
-        if identities.len() > LIMITED_MAX {
-            identities.retain_recent();
-        }
-        identities
-            .check_key(&path.to_owned())
-            .map_err(|_| self.limited("identity", &format!("`{path}` asks too often")))
-    }
-
-    fn limited(&self, by: &'static str, what: &str) -> Problem {
-        let metrics = &self.parts.metrics;
-        metrics.requests_limited.add(1, &[KeyValue::new("by", by)]);
-        let sentence = format!("{what}: try again in a second");
-        Problem::new(Kind::TooMany, "rate_limited", sentence)
+    /// Takes a request from the allowance of an address; false when nothing is left.
+    pub(super) fn of_address(&self, address: IpAddr) -> bool {
+        self.addresses.take(&network_of(address).to_string())
     }
 }
 

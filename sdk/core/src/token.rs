@@ -26,8 +26,8 @@ use block::malformed;
 pub use facts::{Refreshed, Right, Session, TokenClass, TokenFacts};
 pub use limits::Limits;
 pub(crate) use limits::{ANCESTORS_MAX, ROLES_MAX};
+pub use policy::PolicyChecks;
 pub(crate) use policy::{NotTaken, PolicyBudget, PolicyCheck};
-pub use shape::PolicyChecks;
 pub(crate) use shape::{CheckShape, RuleShape};
 
 /// Token that is well-formed and unverified.

@@ -3,6 +3,13 @@
 //! *biscuit-auth alone* is what published verifiers do: parse, verify the signatures, run the checks against the time
 //! and the claimed actor. It knows nothing of revocations. *Signatures alone* is the floor of any verifier: as many
 //! Ed25519 verifications as the token has signatures. No network, one thread.
+//!
+//! A table more is about the *most expensive token* that a node accepts, made of a plain capability with everything that its
+//! holders may add, beside the plain one and one with as many blocks that say nothing: the most that a stranger's token costs.
+
+#[path = "../../../sdk/core/tests/tokens/most_expensive.rs"]
+#[allow(dead_code, reason = "the tests of the SDK use all of it")]
+mod most_expensive;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,8 +22,9 @@ use hessra_revocation::{
     PublicKeyRecord, Revision, Rule, Target, UnixSeconds, View,
 };
 use hessra_sdk_core::{
-    Delegation, IdentityParameters, Keyring, Knowledge, Now, Request, Signer, SignerError,
-    TokenVerifier, Verdict, Verified, VerifierConfig, delegate, mint_identity, verify_ed25519,
+    AuthorizationParameters, Delegation, Evidence, IdentityParameters, Keyring, Knowledge, Now,
+    PolicyChecks, Request, Signer, SignerError, TokenShape, TokenVerifier, Verdict, Verified,
+    VerifierConfig, delegate, mint_authorization, mint_identity, verify_ed25519,
 };
 use rand::rngs::OsRng;
 
@@ -111,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         let bench = Bench::new(*delegations)?;
         bench.print(options, *delegations)?;
     }
+    Strangers::new()?.print(options)?;
     let used = own_usage().since(before);
     let busy = 100.0 * used.cpu() / began.elapsed().as_secs_f64();
     println!(
@@ -282,6 +291,105 @@ impl Bench {
     }
 }
 
+/// Capabilities that differ in what their holders added, and the question about them.
+struct Strangers {
+    verifier: TokenVerifier,
+    keyring: Keyring,
+    view: View,
+    request: Request,
+    tokens: [(&'static str, String); 3],
+}
+
+impl Strangers {
+    fn new() -> Result<Self, BenchError> {
+        let key = Key(ed25519_dalek::SigningKey::generate(&mut OsRng));
+        let root = key.public_key();
+        let record = PublicKeyRecord {
+            id: KEY_ID,
+            purpose: KeyPurpose::Token,
+            state: KeyState::Active,
+            public_key: root,
+        };
+        let plain = capability(&key)?;
+        let empty = (1..16).fold(plain.clone(), |token, _| {
+            most_expensive::appended(&token, &root, biscuit_auth::BlockBuilder::new())
+        });
+        let most = most_expensive::most_expensive(&plain, &root);
+        // As many as a node takes of one request.
+        let designations = (0..64).map(|number| (format!("label-{number}"), "value"));
+        let evidence = designations.fold(Evidence::default(), |evidence, (label, value)| {
+            evidence.designation(label, value)
+        });
+        let config = VerifierConfig {
+            policy_checks: PolicyChecks::Evaluate,
+            ..VerifierConfig::default()
+        };
+        Ok(Self {
+            verifier: TokenVerifier::new(config),
+            keyring: Keyring::from_records([&record]),
+            view: view(record, RULES)?,
+            request: Request::capability("ledger", "read").with(evidence),
+            tokens: [
+                ("plain", plain),
+                ("fifteen empty blocks of P-256", empty),
+                ("the most expensive", most),
+            ],
+        })
+    }
+
+    fn once(&self, token: &str) -> Result<(), BenchError> {
+        let knowledge = knowledge(&self.keyring, &self.view);
+        let verdict = self
+            .verifier
+            .verify(black_box(token), &self.request, &knowledge, NOW);
+        allowed(verdict).map(|_| ())
+    }
+
+    fn print(&self, options: &Options) -> Result<(), BenchError> {
+        let mut table = Table::new(&["token", "bytes", "p50 µs", "p99 µs", "p50 / plain"]);
+        let mut plain = None;
+        for (name, token) in &self.tokens {
+            let mut latencies = histogram();
+            for _ in 0..options.checks.min(1_000) {
+                let began = Instant::now();
+                self.once(token)?;
+                let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                latencies.saturating_record(took);
+            }
+            let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+            let plain = *plain.get_or_insert(micros(0.5));
+            table.row([
+                (*name).to_owned(),
+                token.len().to_string(),
+                format!("{:.1}", micros(0.5)),
+                format!("{:.1}", micros(0.99)),
+                format!("{:.1}", micros(0.5) / plain),
+            ]);
+        }
+        table.print("what holders may add to a capability");
+        Ok(())
+    }
+}
+
+fn capability(key: &Key) -> Result<String, BenchError> {
+    let failed = |error: &dyn std::fmt::Display| BenchError::Token(error.to_string());
+    let parameters = AuthorizationParameters {
+        subject: Identity::parse("urn:hessra:alice").map_err(|error| failed(&error))?,
+        resource: "ledger".to_owned(),
+        operation: "read".to_owned(),
+        expires_at: UnixSeconds(NOW.wall.0 + TOKEN_LIFE_SECONDS),
+        issued_at: NOW.wall,
+        rev: Revision(0),
+        parents: Vec::new(),
+        cert: None,
+        shape: TokenShape::Universal,
+    };
+    let minted = mint_authorization(key, &parameters, &mut OsRng);
+    minted
+        .map(|minted| minted.token)
+        .map_err(|error| failed(&error))
+}
+
 fn token(
     key: &Key,
     keyring: &Keyring,
@@ -371,6 +479,16 @@ mod tests {
         let bench = Bench::new(2).expect("a token");
         for kind in KINDS {
             bench.once(kind).expect("accepted");
+        }
+    }
+
+    #[test]
+    fn every_token_of_a_stranger_that_is_measured_is_accepted() {
+        let strangers = Strangers::new().expect("tokens");
+        for (name, token) in &strangers.tokens {
+            strangers
+                .once(token)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 

@@ -63,6 +63,7 @@ fn checks_are_measured_beside_biscuit() {
         Some("1.000 (1.000-1.000)")
     );
     assert_eq!(row(&text, "hessra, no rules").len(), 5);
+    assert_eq!(row(&text, "the most expensive").len(), 5);
 }
 
 #[test]

@@ -21,7 +21,6 @@
 
 use biscuit_auth::builder::{Binary, Check, Op, Predicate, Rule, Term, Unary};
 
-use super::shape::PolicyChecks;
 use crate::error::Costly;
 
 /// Most alternatives (`or`) of the checks of a holder's making, in one token. Origin: three for each of ten delegations.
@@ -38,6 +37,17 @@ const SINGLE: &[&str] = &["time", "resource", "operation", "domain"];
 
 /// Names with more than one.
 const SEVERAL: &[&str] = &["right", "designation"];
+
+/// Treatment of checks in later blocks that are neither a delegation nor a bound in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyChecks {
+    /// Refuse the token.
+    #[default]
+    Refuse,
+    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject`, or cost too much, are refused
+    /// still.
+    Evaluate,
+}
 
 /// Check of a holder's own making, as a verifier sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,17 +49,6 @@ pub(crate) enum CheckShape {
     Other(PolicyCheck),
 }
 
-/// Treatment of checks in later blocks that are neither a delegation nor a bound in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyChecks {
-    /// Refuse the token.
-    #[default]
-    Refuse,
-    /// Evaluate them; they can only restrict. Checks that speak about `actor` or `subject`, or cost too much, are refused
-    /// still.
-    Evaluate,
-}
-
 /// Conclusion of a rule. Datalog as in the published formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RuleShape {
