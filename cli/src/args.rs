@@ -26,7 +26,9 @@ mod values;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 pub(crate) use approvals::{ApprovalsCommand, Approve};
-pub(crate) use audit::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit};
+pub(crate) use audit::{
+    AcceptAuditLoss, AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit, VerifyAudit,
+};
 pub(crate) use authorize::{
     AuthorizeCommand, AuthorizeRequest, AuthorizeVerify, OutputWithoutShort,
 };

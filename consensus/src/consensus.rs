@@ -244,14 +244,30 @@ impl<W: World> Consensus<W> {
             .covers(proposed.index, deadline)
             .await
             .map_err(WriteError::CommittedUnaudited)?;
-        let applied = proposed.answers.into_iter().next();
-        Ok(Committed {
-            applied: applied
-                .ok_or_else(|| WriteError::Stopped(StopReason::failed("no answer was given")))?,
-            index: proposed.index,
-            holders: proposed.holders,
-            took,
-        })
+        committed(proposed, took)
+    }
+
+    /// Makes a command durable on a quorum, whether or not its record can be written here: for the one command by which an
+    /// audit that is refused may begin again, whose record is then among the first of the new chain.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn propose_unrecorded(
+        &self,
+        command: Command,
+        asked: Asked,
+        deadline: Instant,
+    ) -> Result<Committed, WriteError> {
+        let Asked { by, request, actor } = asked;
+        let stamped = Stamped {
+            at: self.inner.world.wall(),
+            by,
+            request,
+            command,
+        };
+        let _expecting = self.inner.audit.expect(request, actor);
+        let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
+        committed(proposed, took)
     }
 
     /// Proposes a batch that another member forwarded. It is not forwarded again.
@@ -352,6 +368,18 @@ impl<W: World> Consensus<W> {
         let tick = self.inner.fresh.load(Ordering::Acquire).checked_sub(1)?;
         Some(self.inner.world.monotonic().since(Monotonic(tick)))
     }
+}
+
+/// The only answer of a batch of one.
+fn committed(proposed: Proposed, took: Duration) -> Result<Committed, WriteError> {
+    let applied = proposed.answers.into_iter().next();
+    Ok(Committed {
+        applied: applied
+            .ok_or_else(|| WriteError::Stopped(StopReason::failed("no answer was given")))?,
+        index: proposed.index,
+        holders: proposed.holders,
+        took,
+    })
 }
 
 /// The work of consensus beside requests: reads the log into the audit, asks the other members for their reports,

@@ -14,6 +14,7 @@ mod listeners;
 mod material;
 mod parts;
 mod readiness;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -248,7 +248,7 @@ instruments! {
     feed_fork_alarms: counter "hessra.feed.fork_alarms", "{alarm}", NONE, "Verifiers that hold another history at an equal revision. Never zero without an incident.";
     audit_events: counter "hessra.audit.events", "{record}", NONE, "Audit records made durable, by `event`.";
     audit_write_failures: counter "hessra.audit.write_failures", "{record}", NONE, "Audit records that could not be written, by `reason` (full, disk, late, stopping); what they were for was refused.";
-    audit_queue: gauge "hessra.audit.queue", "{record}", NONE, "Requests that wait for their audit record.";
+    audit_queue: gauge "hessra.audit.queue", "{record}", NONE, "Requests that wait for their audit record, by `chain`.";
     audit_batch: histogram "hessra.audit.batch.size", "{record}", SIZES, "Audit records that shared one sync.";
     audit_write_duration: histogram "hessra.audit.write.duration", "s", SECONDS, "Writing and syncing one batch of audit records.";
     replica_alarms: counter "hessra.replica.alarms", "{alarm}", NONE, "Members found to hold another state than this node at an equal revision. Never zero without an incident.";

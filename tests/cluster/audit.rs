@@ -7,19 +7,32 @@ use hessra_tests::{Cluster, Layout, until};
 use serde_json::Value;
 
 use crate::disks::SmallDisk;
-/// Lines of all segments of a node, in order.
+/// Lines of all segments of both chains of a node, each in order.
 fn lines(cluster: &Cluster, node: u64) -> Vec<Value> {
-    let folder = cluster.node(node).data.join("audit");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .flatten()
+    let chains = ["changes", "refusals"].into_iter();
+    chains
+        .flat_map(|chain| lines_of(cluster, node, chain))
+        .collect()
+}
+
+fn segments(cluster: &Cluster, node: u64, chain: &str) -> Vec<PathBuf> {
+    let folder = cluster.node(node).data.join("audit").join(chain);
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let is_segment = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    };
+    let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
+        .filter(is_segment)
         .collect();
     files.sort();
+    files
+}
+
+/// Lines of all segments of a chain, in order.
+fn lines_of(cluster: &Cluster, node: u64, chain: &str) -> Vec<Value> {
+    let files = segments(cluster, node, chain);
     let texts = files
         .iter()
         .map(|file| std::fs::read_to_string(file).expect("a segment"));
@@ -108,7 +121,7 @@ fn what_was_done_is_found_from_any_node_and_the_chains_are_whole() {
         .run(["audit", "verify", "-o", "json"])
         .done()
         .json();
-    assert_eq!(verified["chains"].as_array().map(Vec::len), Some(3));
+    assert_eq!(verified["chains"].as_array().map(Vec::len), Some(6));
     alice.run(["audit", "search"]).exits(5);
     let tail = operator.run(["audit", "tail", "-n", "5"]).done().stdout();
     assert!(tail.lines().count() >= 5, "{tail}");
@@ -220,14 +233,7 @@ fn damage_is_named_with_exit_code_3() {
     let operator = cluster.operator();
     let folder = folder(&cluster, 1);
     operator.run(["audit", "verify", &folder]).done();
-    let entries = std::fs::read_dir(&folder).expect("a folder").flatten();
-    let segment = entries
-        .map(|entry| entry.path())
-        .find(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
-        .expect("a segment");
+    let segment = segments(&cluster, 1, "changes").remove(0);
     let whole = std::fs::read_to_string(&segment).expect("read");
     let count = whole.lines().count();
     let mut damages: Vec<(&str, String, String)> = Vec::new();
@@ -312,6 +318,10 @@ fn a_chain_that_begins_anew_has_every_change_that_the_log_still_has() {
     assert!(before.len() > 10, "{before:?}");
     let folder = folder(&cluster, node);
     std::fs::rename(&folder, format!("{folder}.kept")).expect("the folder is moved away");
+    let id = node.to_string();
+    operator
+        .run(["audit", "accept-loss", &id, "--yes", "--ticket", "SEC-8"])
+        .done();
     cluster.start_node(node);
     until(
         "the new chain has what the old one had",
@@ -321,6 +331,277 @@ fn a_chain_that_begins_anew_has_every_change_that_the_log_still_has() {
     );
     operator.run(["audit", "verify", &folder]).done();
     cluster.stop_all();
+}
+
+/// Waits until the cluster knows the heads of both chains of a node.
+fn wait_witnessed(cluster: &Cluster, node: u64) {
+    let operator = cluster.operator();
+    until("the audit is witnessed", Duration::from_secs(60), || {
+        let heads = operator.run(["audit", "heads", "-o", "json"]).done().json();
+        let heads = heads["heads"].as_array().expect("a list").clone();
+        let of_node = heads.iter().filter(|head| head["node"] == node);
+        (of_node.count() == 2).then_some(())
+    });
+}
+
+/// What `audit verify` says of a folder against the cluster.
+fn verified_by_cluster(cluster: &Cluster, folder: &std::path::Path) -> (i32, String) {
+    let path = folder.display().to_string();
+    let verified = cluster
+        .operator()
+        .run(["audit", "verify", &path, "--cluster"]);
+    (verified.code(), verified.stderr())
+}
+
+#[test]
+fn a_node_whose_audit_is_gone_issues_nothing_until_an_operator_accepts_the_loss() {
+    let mut cluster = Cluster::start("audit-gone");
+    let node = cluster.follower();
+    wait_witnessed(&cluster, node);
+    cluster.stop(node);
+    let folder = cluster.node(node).data.join("audit");
+    let kept = folder.with_extension("kept");
+    std::fs::rename(&folder, &kept).expect("the folder is moved away");
+    assert_eq!(verified_by_cluster(&cluster, &kept).0, 0);
+    cluster.spawn(node);
+    let reason = until("the node is not ready", Duration::from_secs(60), || {
+        let reason = cluster.not_ready(node)?;
+        reason.contains("audit_failing").then_some(reason)
+    });
+    assert!(
+        reason.contains("accept-loss") && reason.contains("it is empty"),
+        "{reason}"
+    );
+    let alice = cluster
+        .person("alice")
+        .with("HESSRA_SERVER", &cluster.node(node).public);
+    let ask = ["identity", "authenticate", "--save-as", "alice"];
+    alice
+        .run(ask.into_iter().chain(["--timeout", "3s"]))
+        .exits(8);
+    let operator = cluster.operator();
+    let id = node.to_string();
+    operator.run(["audit", "accept-loss", &id, "--yes"]).done();
+    cluster.wait_ready(node);
+    alice.run(ask).done();
+    let found = operator.run(["audit", "search", "event=audit.loss_accepted", "-o", "json"]);
+    let found = found.done().json();
+    assert_eq!(found["records"][0]["target"]["id"], format!("node {node}"));
+    until("the new audit is known", Duration::from_secs(60), || {
+        (verified_by_cluster(&cluster, &kept).0 == 3).then_some(())
+    });
+    operator.run(["audit", "verify"]).done();
+    cluster.stop_all();
+}
+
+#[test]
+fn an_audit_that_was_set_back_is_found_from_another_member_and_not_continued() {
+    let mut cluster = Cluster::start("audit-set-back");
+    let node = cluster.follower();
+    let folder = cluster.node(node).data.join("audit");
+    let early = folder.with_extension("early");
+    wait_witnessed(&cluster, node);
+    cluster.stop(node);
+    copy(&folder, &early);
+    cluster.start_node(node);
+    let operator = cluster.operator();
+    for number in 0..3 {
+        let name = format!("urn:hessra:test:n{number}");
+        operator
+            .run(["revoke", &name, "--yes", "--wait", "commit", "--quiet"])
+            .done();
+    }
+    // A head is stated as soon as a node starts.
+    cluster.stop(node);
+    cluster.start_node(node);
+    let (code, said) = until("a later head is known", Duration::from_secs(60), || {
+        let (code, said) = verified_by_cluster(&cluster, &early);
+        (code != 0).then_some((code, said))
+    });
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("was taken away"), "{said}");
+    cluster.stop(node);
+    std::fs::rename(&folder, folder.with_extension("late")).expect("moved");
+    copy(&early, &folder);
+    cluster.spawn(node);
+    let reason = until("the node is not ready", Duration::from_secs(60), || {
+        let reason = cluster.not_ready(node)?;
+        reason.contains("audit_failing").then_some(reason)
+    });
+    assert!(reason.contains("it ends at record"), "{reason}");
+    cluster.stop_all();
+}
+
+/// Copies a folder and all below it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => _ = std::fs::copy(&path, &target).expect("copied"),
+        }
+    }
+}
+
+#[test]
+fn a_whole_audit_that_another_key_has_signed_is_not_the_one_that_is_known() {
+    let mut cluster = Layout::new("audit-signed-anew").nodes(1).start();
+    wait_witnessed(&cluster, 1);
+    let mut other = Layout::new("audit-other").nodes(1).start();
+    other.stop_all();
+    let forged = folder(&other, 1);
+    cluster.operator().run(["audit", "verify", &forged]).done();
+    let (code, said) = verified_by_cluster(&cluster, std::path::Path::new(&forged));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("begun anew or replaced"), "{said}");
+    cluster.stop_all();
+}
+
+#[test]
+fn a_file_that_is_moved_away_stops_issuing_and_readiness_says_why() {
+    let mut cluster = Layout::new("audit-moved").nodes(1).start();
+    let alice = cluster.person("alice");
+    let ask = ["identity", "authenticate", "--save-as", "alice"];
+    alice.run(ask).done();
+    let segment = segments(&cluster, 1, "changes").remove(0);
+    let moved = segment.with_extension("moved");
+    std::fs::rename(&segment, &moved).expect("moved");
+    let refused = alice.run(ask.into_iter().chain(["--timeout", "3s"]));
+    let refused = refused.exits(8).stderr();
+    assert!(refused.contains("cannot record"), "{refused}");
+    let reason = cluster.not_ready(1).expect("not ready");
+    assert!(
+        reason.contains("audit_failing") && reason.contains("is gone"),
+        "{reason}"
+    );
+    // Put back where it was, it is the audit again.
+    std::fs::rename(&moved, &segment).expect("moved back");
+    cluster.stop(1);
+    cluster.start_node(1);
+    alice.run(ask).done();
+    cluster.stop_all();
+}
+
+/// Asks for tokens so often, fifty at a time; the number of answers with this status.
+fn ask_often(
+    cluster: &Cluster,
+    person: Option<&str>,
+    count: usize,
+    path: &str,
+    wanted: u16,
+) -> usize {
+    let client = crate::https::Https::new(cluster, person);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let body = serde_json::json!({"resource": "api", "operation": "read"});
+    let mut found = 0;
+    for _ in 0..count / 50 {
+        let asked = (0..50).map(|_| client.post(1, path, &body));
+        let answers = runtime.block_on(futures::future::join_all(asked));
+        let answers = answers.into_iter().flatten();
+        found += answers.filter(|(status, _)| *status == wanted).count();
+    }
+    found
+}
+
+#[test]
+fn refusals_of_strangers_displace_no_record_of_a_change() {
+    let mut cluster = Layout::new("audit-flood")
+        .nodes(1)
+        .set("audit", "segment_size", "64KiB")
+        .set("audit", "keep_size", "256KiB")
+        .set("audit", "refusals_keep_size", "256KiB")
+        .start();
+    let operator = cluster.operator();
+    operator
+        .run(["revoke", "urn:hessra:test:bob", "--yes", "--wait", "commit"])
+        .done();
+    let refused = ask_often(&cluster, None, 4_000, "/request_token", 401);
+    assert!(refused > 3_000, "{refused}");
+    cluster.stop_all();
+    let records = lines_of(&cluster, 1, "changes");
+    assert_eq!(of_event(&records, "revocation.created").len(), 1);
+    let counted: u64 = lines_of(&cluster, 1, "refusals")
+        .iter()
+        .filter(|record| record["outcome"] == "denied")
+        .map(|record| record["change"]["summed"].as_u64().unwrap_or(1))
+        .sum();
+    assert_eq!(counted, refused as u64, "none is lost");
+    let sizes = segments(&cluster, 1, "refusals");
+    let sizes = sizes
+        .iter()
+        .map(|path| path.metadata().expect("a file").len());
+    let written: u64 = sizes.sum();
+    assert!(written < 256 * 1024, "{written} bytes");
+    operator
+        .run(["audit", "verify", &folder(&cluster, 1)])
+        .done();
+}
+
+/// A node that has deleted old records; they were exported before, or not.
+fn pruned(name: &'static str, exported: bool) -> Cluster {
+    let mut cluster = Layout::new(name)
+        .nodes(1)
+        .set("audit", "segment_size", "64KiB")
+        .set("audit", "keep_size", "256KiB")
+        .start();
+    let issued = ask_often(
+        &cluster,
+        Some("alice"),
+        1_500,
+        "/request_identity_token",
+        200,
+    );
+    assert!(issued > 1_000, "{issued}");
+    if exported {
+        cluster.operator().run(["audit", "export"]).done();
+    }
+    // What is deleted must be witnessed; a head is stated as soon as a node starts, and a stop deletes.
+    cluster.stop(1);
+    cluster.start_node(1);
+    until("the head is witnessed", Duration::from_secs(60), || {
+        let heads = cluster.operator().run(["audit", "heads", "-o", "json"]);
+        let heads = heads.done().json()["heads"]
+            .as_array()
+            .expect("a list")
+            .clone();
+        let changes = heads.iter().find(|head| head["chain"] == "changes");
+        (changes?["seq"].as_u64() > Some(1_000)).then_some(())
+    });
+    cluster.stop(1);
+    let oldest = segments(&cluster, 1, "changes").remove(0);
+    assert!(
+        !oldest.ends_with("00000000000000000001.jsonl"),
+        "nothing was deleted"
+    );
+    cluster
+}
+
+#[test]
+fn records_that_were_deleted_before_anybody_exported_them_fail_the_check() {
+    let cluster = pruned("audit-lost", false);
+    let operator = cluster.operator();
+    let folder = folder(&cluster, 1);
+    let said = operator.run(["audit", "verify", &folder]).exits(3).stderr();
+    assert!(
+        said.contains("records 1 to ") && said.contains("nobody had exported them"),
+        "{said}"
+    );
+    let passed = operator.run(["audit", "verify", &folder, "--allow-lost"]);
+    assert!(passed.done().stdout().contains("were deleted by retention"));
+}
+
+#[test]
+fn records_that_were_exported_may_be_deleted_and_the_check_says_which() {
+    let cluster = pruned("audit-exported", true);
+    let verified = cluster
+        .operator()
+        .run(["audit", "verify", &folder(&cluster, 1)]);
+    let said = verified.done().stdout();
+    assert!(
+        said.contains("were deleted by retention; exported are those through"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -407,12 +688,12 @@ fn a_name_with_a_line_feed_makes_no_line_and_a_token_in_the_wrong_field_is_not_k
     let records = lines(&cluster, 1);
     assert_eq!(of_event(&records, "authz.issued").len(), 0);
     assert_eq!(of_event(&records, "authz.denied").len(), 2);
-    for entry in std::fs::read_dir(folder(&cluster, 1))
-        .expect("a folder")
-        .flatten()
+    for path in ["changes", "refusals"]
+        .map(|chain| segments(&cluster, 1, chain))
+        .concat()
     {
-        let text = std::fs::read_to_string(entry.path()).expect("read");
-        assert!(!text.contains(&token[..100]), "{}", entry.path().display());
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(!text.contains(&token[..100]), "{}", path.display());
         assert!(!text.contains("PRIVATE KEY"));
     }
     cluster.stop_all();

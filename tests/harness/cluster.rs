@@ -334,6 +334,12 @@ impl Cluster {
         self.wait_for(id, "/livez");
     }
 
+    /// Reason for which a node is not ready, as it says; `None` = it is ready, or does not answer.
+    pub fn not_ready(&self, id: u64) -> Option<String> {
+        let (status, body) = get(self.nodes[&id].operations, "/readyz")?;
+        (status != 200).then_some(body)
+    }
+
     fn wait_for(&mut self, id: u64, path: &str) {
         let operations = self.nodes[&id].operations;
         let began = std::time::Instant::now();

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use hessra_sdk_rust::v1::AuditChain;
 use hessra_settings::duration;
+
+use super::Confirmation;
 
 /// What to do with the audit.
 #[derive(Debug, Subcommand)]
@@ -20,11 +23,23 @@ pub(crate) enum AuditCommand {
     Search(SearchAudit),
     /// Is the audit whole and unchanged? Names the first record that is wrong (exit 3).
     ///
-    /// Without a path every node is asked for all of its records, and they are checked here. With a path the files of a
-    /// node (the folder `audit` of its data directory), or an export, are checked without asking anybody.
+    /// Without a path every node is asked for all of its records, and they are checked here, also against the heads that
+    /// the other members have witnessed. With a path the files of a node (the folder `audit` of its data directory), or an
+    /// export, are checked without asking anybody; with --cluster, against what its members have witnessed. Records that
+    /// retention deleted before anybody had exported them are lost, and fail the check.
     Verify(VerifyAudit),
     /// All records of a node or of all nodes, for another system.
+    ///
+    /// When all of them are written, the nodes are told, and what their retention deletes afterwards is not lost.
     Export(ExportAudit),
+    /// How far the audit of each node is, as the cluster has witnessed it. Keep it elsewhere: a copy of a folder that does
+    /// not contain these heads was changed.
+    Heads,
+    /// Accept that the audit of a node is lost, so that it may begin a new one.
+    ///
+    /// A node whose audit is not the one that the cluster has witnessed records nothing, and so issues nothing. Keep a copy
+    /// of its folder and find out why first: what is accepted here stands in the audit of every member.
+    AcceptLoss(AcceptAuditLoss),
 }
 
 /// `audit tail`
@@ -61,6 +76,43 @@ pub(crate) struct VerifyAudit {
     /// Public audit keys, to check signatures of checkpoints: a JSON Web Key Set [default with nodes: theirs].
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// Compare files with what the members of the cluster have witnessed.
+    #[arg(long, requires = "path")]
+    pub cluster: bool,
+    /// Do not fail for records that were deleted before anybody had exported them; they are named.
+    #[arg(long)]
+    pub allow_lost: bool,
+}
+
+/// `audit accept-loss`
+#[derive(Debug, Args)]
+pub(crate) struct AcceptAuditLoss {
+    /// Number of the node.
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub id: u64,
+    /// Ticket that tells the story.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub ticket: String,
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}
+
+/// Chain of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditChainName {
+    /// Changes of the cluster and issued tokens.
+    Changes,
+    /// Refusals.
+    Refusals,
+}
+
+impl From<AuditChainName> for AuditChain {
+    fn from(name: AuditChainName) -> Self {
+        match name {
+            AuditChainName::Changes => Self::Changes,
+            AuditChainName::Refusals => Self::Refusals,
+        }
+    }
 }
 
 /// Form of an export.
@@ -83,7 +135,10 @@ pub(crate) struct ExportAudit {
     /// Of this node only [default: all, one after the other].
     #[arg(long, value_name = "ID")]
     pub node: Option<u64>,
-    /// From this record on; needs --node, because every node counts for itself.
-    #[arg(long, value_name = "SEQ", requires = "node")]
+    /// From this record on; needs --node and --chain, because every chain counts for itself.
+    #[arg(long, value_name = "SEQ", requires = "node", requires = "chain")]
     pub from: Option<u64>,
+    /// Of this chain only [default: both, one after the other].
+    #[arg(long)]
+    pub chain: Option<AuditChainName>,
 }

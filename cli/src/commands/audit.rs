@@ -1,25 +1,30 @@
 //! `hessra audit …`: the audit of every node.
 //!
-//! Every node has a chain of its own. So all nodes are asked, their answers are merged by time, and nodes that could
-//! not be asked are named. A change of the cluster is in every chain under one id: it is shown once.
+//! Every node has two chains of its own. So all nodes are asked for both, their answers are merged by time, and nodes that
+//! could not be asked are named. A change of the cluster is in the chains of all nodes under one id: it is shown once.
 
+mod accept;
+mod chain;
+mod export;
 mod gather;
+mod heads;
 mod line;
 mod show;
 mod verify;
 
-use futures::StreamExt;
+use hessra_sdk_rust::Endpoint;
 use hessra_sdk_rust::audit::AuditClient;
-use hessra_sdk_rust::v1::{AuditFormat, ExportAuditRequest, SearchAuditRequest};
+use hessra_sdk_rust::v1::{AuditChain, SearchAuditRequest};
 use serde_json::json;
 
-use crate::args::{AuditCommand, AuditForm, ExportAudit, SearchAudit, TailAudit};
+use crate::args::{AuditCommand, SearchAudit, TailAudit};
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
-use gather::{Gathered, Missing};
+use chain::CHAINS;
+use gather::Gathered;
 
 /// Records of one page of a node.
 const PAGE: u32 = 1_000;
@@ -29,7 +34,9 @@ pub(super) async fn run(context: &Context, console: Console, command: AuditComma
     match command {
         AuditCommand::Tail(arguments) => tail(&client(context)?, console, arguments).await,
         AuditCommand::Search(arguments) => search(&client(context)?, console, arguments).await,
-        AuditCommand::Export(arguments) => export(&client(context)?, console, arguments).await,
+        AuditCommand::Export(arguments) => export::run(&client(context)?, console, arguments).await,
+        AuditCommand::Heads => heads::run(&client(context)?, console).await,
+        AuditCommand::AcceptLoss(arguments) => accept::run(context, console, &arguments).await,
         AuditCommand::Verify(arguments) => verify::run(context, console, arguments).await,
     }
 }
@@ -46,7 +53,7 @@ async fn search(client: &AuditClient, console: Console, arguments: SearchAudit) 
     let limit = arguments.limit as usize;
     let mut gathered = Gathered::default();
     for (node, server) in client.servers().await {
-        let found = pages(client, &server, &conditions, limit).await;
+        let found = both(client, &server, &conditions, limit).await;
         gathered.add(node, &server, found);
     }
     let (mut records, missing) = gathered.newest_first()?;
@@ -56,10 +63,25 @@ async fn search(client: &AuditClient, console: Console, arguments: SearchAudit) 
     missing.told(console)
 }
 
-/// Lines of one node, newest first, at most `limit`.
+/// Lines of both chains of one node, at most `limit` of each.
+async fn both(
+    client: &AuditClient,
+    server: &Endpoint,
+    conditions: &[String],
+    limit: usize,
+) -> Outcome<Vec<String>> {
+    let mut lines = Vec::new();
+    for chain in CHAINS {
+        lines.extend(pages(client, server, chain, conditions, limit).await?);
+    }
+    Ok(lines)
+}
+
+/// Lines of one chain of one node, newest first, at most `limit`.
 async fn pages(
     client: &AuditClient,
-    server: &hessra_sdk_rust::Endpoint,
+    server: &Endpoint,
+    chain: AuditChain,
     conditions: &[String],
     limit: usize,
 ) -> Outcome<Vec<String>> {
@@ -71,6 +93,7 @@ async fn pages(
             conditions: conditions.to_vec(),
             before,
             limit: wanted,
+            chain: chain.into(),
         };
         let page = client.search(server, request).await?;
         lines.extend(page.lines);
@@ -116,60 +139,4 @@ async fn tail(client: &AuditClient, console: Console, arguments: TailAudit) -> O
         }
     }
     Ok(())
-}
-
-async fn export(client: &AuditClient, console: Console, arguments: ExportAudit) -> Outcome {
-    let mut missing = Missing::default();
-    let servers = chosen(client, arguments.node).await?;
-    let asked = servers.len();
-    for (node, server) in servers {
-        let request = ExportAuditRequest {
-            format: match arguments.format {
-                AuditForm::Jsonl => AuditFormat::Jsonl,
-                AuditForm::Ocsf => AuditFormat::Ocsf,
-            }
-            .into(),
-            from: arguments.from.unwrap_or_default(),
-            conditions: arguments.conditions.clone(),
-        };
-        if let Err(failure) = export_one(client, console, &server, request).await {
-            missing.add(node, &server, failure);
-        }
-    }
-    if missing.nodes().len() == asked {
-        return Err(missing.into_failure());
-    }
-    missing.told(console)
-}
-
-async fn export_one(
-    client: &AuditClient,
-    console: Console,
-    server: &hessra_sdk_rust::Endpoint,
-    request: ExportAuditRequest,
-) -> Outcome {
-    let mut stream = client.export(server, request).await?;
-    while let Some(lines) = stream.next().await {
-        for line in lines?.lines {
-            console.data(&format!("{line}\n"))?;
-        }
-    }
-    Ok(())
-}
-
-async fn chosen(
-    client: &AuditClient,
-    node: Option<u64>,
-) -> Outcome<Vec<(u64, hessra_sdk_rust::Endpoint)>> {
-    let mut servers = client.servers().await;
-    if let Some(wanted) = node {
-        servers.retain(|(id, _)| *id == wanted);
-        if servers.is_empty() {
-            return Err(
-                CommandError::not_found(format!("the cluster has no node {wanted}"))
-                    .hint("See `hessra cluster list`."),
-            );
-        }
-    }
-    Ok(servers)
 }

@@ -12,7 +12,8 @@ use hessra_revocation::{KeyState, Revision, Target as Revocable};
 use hessra_sled::Membership;
 use hessra_state::revocations::RevocationId;
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, Revoke, Stamped, State,
+    Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, RefusalCode, Revoke, Stamped,
+    State, Witness,
 };
 
 use super::recovered::{LOG_ID, members_text};
@@ -67,6 +68,13 @@ pub fn command(
             record.target = named("approval", id.to_string());
             vec![record]
         }
+        Command::Witness(witness) => contradicted(stamped, witness, answer),
+        Command::AcceptAuditLoss { node, ticket } => {
+            let mut record = begun(stamped, Event::AuditLossAccepted, "accept_loss", answer);
+            record.target = named("audit", format!("node {node}"));
+            record.ticket.clone_from(ticket);
+            vec![record]
+        }
         // The nodes do these themselves.
         // Uses and steps are decisions of the node that was asked: it has their record.
         Command::Spend(_)
@@ -79,6 +87,21 @@ pub fn command(
         record.raft = Some(position);
     }
     records
+}
+
+/// Record of a head that is not of the chain that was witnessed. A head that is has no record: every minute has one.
+fn contradicted(stamped: &Stamped, witness: &Witness, answer: Option<&Applied>) -> Vec<Record> {
+    match answer {
+        Some(Applied::Refused(refusal)) if refusal.code == RefusalCode::Contradicted => {}
+        _ => return Vec::new(),
+    }
+    let mut record = begun(stamped, Event::AuditContradicted, "witness", answer)
+        .with("chain", witness.name.chain.clone())
+        .with("seq", witness.head.seq)
+        .with("hash", HEXLOWER.encode(&witness.head.hash));
+    record.outcome = Outcome::Failure;
+    record.target = named("audit", format!("node {}", witness.name.node));
+    vec![record]
 }
 
 /// Records of a change of the members: `before` and after, as id and whether it votes.

@@ -1,20 +1,26 @@
 //! Segments on disk: made, recovered after a crash, turned over, deleted.
 //!
 //! ```text
-//! audit/00000000000000000001.jsonl   named after its first record
-//! audit/00000000000000048213.jsonl   the newest: the only one that is written
-//! audit/head                         last checkpoint: a chain that does not reach it was cut
+//! audit/changes/00000000000000000001.jsonl   named after its first record
+//! audit/changes/00000000000000048213.jsonl   the newest: the only one that is written
+//! audit/changes/head                         last checkpoint: a chain that does not reach it was cut
+//! audit/refusals/…                           the other chain, alike
 //! ```
 //! Only the user of the node may read them. A crash can leave the last lines cut or as zeros, never acknowledged ones:
 //! such a tail is taken away at the next start and a record says so. Any other damage in the newest segment stops the
-//! start: continuing would hide it. Older segments are not read at the start; `hessra audit verify` reads them.
+//! start: continuing would hide it. Of older segments the start reads the ends only, to see that none is missing, and
+//! those that the cluster has not witnessed yet; `hessra audit verify` reads all of them.
+//!
+//! The newest file must be the one that is open here: a record in a file that was moved away, or deleted, is in no audit.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use hessra_audit::{Fault, Head, Line, Walk};
+use hessra_audit::chain::LINE_BYTES_MAX;
+use hessra_audit::{Fault, Head, Known, Line, Marks, Walk};
 use hessra_consensus::audit::Recovered as LogRecovered;
 use hessra_files::{FileError, Mode, Writers};
 
@@ -33,19 +39,25 @@ pub enum FolderError {
         source: io::Error,
     },
     #[error(
-        "the audit in `{path}` is damaged: {fault}. Keep a copy, look for who changed it, then move the folder away: \
-         the chain begins anew"
+        "the audit in `{path}` is damaged: {fault}. Keep a copy and look for who changed it. To go on without its records: \
+         `hessra audit accept-loss` at a member, then move the folder `audit` away"
     )]
     Damaged { path: PathBuf, fault: Fault },
     #[error(
-        "the audit in `{path}` ends at record {found}, but had reached {expected}: its end was taken away. Keep a copy, \
-         look for who changed it, then move the folder away: the chain begins anew"
+        "the audit in `{path}` ends at record {found}, but had reached {expected}: its end was taken away. Keep a copy and \
+         look for who changed it. To go on without its records: `hessra audit accept-loss` at a member, then move the \
+         folder `audit` away"
     )]
     Cut {
         path: PathBuf,
         found: u64,
         expected: u64,
     },
+    #[error(
+        "the audit in `{path}` has no record {missing}: a file was taken away or put in. Keep a copy and look for who changed \
+         it. To go on without its records: `hessra audit accept-loss` at a member, then move the folder `audit` away"
+    )]
+    Hole { path: PathBuf, missing: u64 },
 }
 
 /// One file of records.
@@ -60,8 +72,33 @@ pub struct Segment {
 /// The folder, and its newest segment open for writing.
 pub(super) struct Folder {
     path: PathBuf,
-    file: Option<File>,
+    newest: Option<Newest>,
     length: u64,
+    /// First records of the segments that must be there.
+    segments: BTreeSet<u64>,
+}
+
+/// The segment that is written, and which file it is.
+struct Newest {
+    file: File,
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Newest {
+    fn new(file: File, path: PathBuf) -> io::Result<Self> {
+        let identity = identity(&file.metadata()?);
+        Ok(Self {
+            file,
+            path,
+            identity,
+        })
+    }
+}
+
+/// Device and inode: which file it is, whatever its name.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// The chain as its newest segment has it.
@@ -70,6 +107,7 @@ pub(super) struct Recovered {
     pub(super) head: Option<Head>,
     /// Progress of the replicated log in the chain.
     pub(super) log: LogRecovered,
+    pub(super) marks: Marks,
     /// Bytes of cut lines that were taken away.
     pub(super) dropped: u64,
 }
@@ -116,8 +154,9 @@ impl Folder {
             .map_err(|FileError { source, .. }| failed("make", path, source))?;
         let mut folder = Self {
             path: path.to_owned(),
-            file: None,
+            newest: None,
             length: 0,
+            segments: BTreeSet::new(),
         };
         let mut recovered = Recovered::default();
         let found = segments(path).map_err(|source| failed("read", path, source))?;
@@ -129,9 +168,12 @@ impl Folder {
             // A crash came between making the segment and its first record: the one before it is the newest.
             fs::remove_file(&segment.path)
                 .map_err(|source| failed("remove", &segment.path, source))?;
-            folder.file = None;
+            folder.newest = None;
         }
         folder.check_reaches(&recovered)?;
+        let found = segments(path).map_err(|source| failed("read", path, source))?;
+        folder.check_whole(&found, &recovered)?;
+        folder.segments = found.iter().map(|segment| segment.first).collect();
         Ok((folder, recovered))
     }
 
@@ -145,6 +187,31 @@ impl Folder {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the segments follow each other, from the first that retention has left.
+    fn check_whole(&self, found: &[Segment], recovered: &Recovered) -> Result<(), FolderError> {
+        let hole = |missing| FolderError::Hole {
+            path: self.path.clone(),
+            missing,
+        };
+        let Some(oldest) = found.first() else {
+            return Ok(());
+        };
+        // A crash between the record of a deletion and the deletion leaves more than it says.
+        if oldest.first > recovered.marks.pruned + 1 {
+            return Err(hole(oldest.first - 1));
+        }
+        for pair in found.windows(2) {
+            let [before, after] = pair else { continue };
+            let ends = |source| failed("read", &before.path, source);
+            let end = last_head(&before.path).map_err(ends)?;
+            let follows = end.is_some_and(|end| end.seq + 1 == after.first);
+            if !follows {
+                return Err(hole(after.first - 1));
+            }
+        }
+        Ok(())
     }
 
     fn recover(&mut self, segment: &Segment, dropped: u64) -> Result<Recovered, FolderError> {
@@ -168,7 +235,7 @@ impl Folder {
             file.sync_all().map_err(io("sync"))?;
         }
         self.length = good as u64;
-        self.file = Some(file);
+        self.newest = Some(Newest::new(file, path.clone()).map_err(io("look at"))?);
         Ok(recovered)
     }
 
@@ -182,7 +249,66 @@ impl Folder {
 
     /// True before the first segment.
     pub(super) fn is_new(&self) -> bool {
-        self.file.is_none()
+        self.newest.is_none()
+    }
+
+    /// Checks that the segment that is written is the file at its path.
+    pub(super) fn check_place(&self) -> Result<(), String> {
+        let Some(newest) = &self.newest else {
+            return Ok(());
+        };
+        let path = newest.path.display();
+        match fs::symlink_metadata(&newest.path) {
+            Ok(there) if identity(&there) == newest.identity => Ok(()),
+            Ok(_) => Err(format!("another file is at `{path}`: it was replaced")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("`{path}` is gone: it was deleted or moved"))
+            }
+            Err(error) => Err(format!("`{path}` cannot be looked at: {error}")),
+        }
+    }
+
+    /// Checks that no segment was taken away but by retention.
+    pub(super) fn check_segments(&self) -> Result<(), String> {
+        let path = self.path.display();
+        let found = segments(&self.path).map_err(|error| format!("`{path}`: {error}"))?;
+        let found: BTreeSet<u64> = found.iter().map(|segment| segment.first).collect();
+        match self.segments.difference(&found).next() {
+            None => Ok(()),
+            Some(first) => Err(format!("the file of record {first} in `{path}` is gone")),
+        }
+    }
+
+    /// Walks from the segment with this head to the end: the chain must contain it.
+    pub(super) fn check_contains(&self, head: &Head) -> Result<(), String> {
+        let unreadable = |error: io::Error| format!("`{}`: {error}", self.path.display());
+        let found = segments(&self.path).map_err(unreadable)?;
+        let known = Known {
+            heads: vec![*head],
+            ..Known::default()
+        };
+        let mut walk = Walk::new(known);
+        let mut contains = false;
+        let begin = found.iter().rposition(|segment| segment.first <= head.seq);
+        for segment in &found[begin.unwrap_or(found.len())..] {
+            let bytes = fs::read(&segment.path).map_err(unreadable)?;
+            let text = String::from_utf8_lossy(&bytes);
+            for line in text.lines() {
+                let line = walk.line(line).map_err(|fault| fault.to_string())?;
+                contains |= line.head == *head;
+            }
+        }
+        match contains {
+            true => Ok(()),
+            false => Err(format!("record {} is not in it", head.seq)),
+        }
+    }
+
+    /// Deletes a segment that retention no longer keeps.
+    pub(super) fn remove(&mut self, segment: &Segment) -> io::Result<()> {
+        fs::remove_file(&segment.path)?;
+        self.segments.remove(&segment.first);
+        Ok(())
     }
 
     /// Bytes that this process may still use.
@@ -202,8 +328,9 @@ impl Folder {
             .open(&path)?;
         file.sync_all()?;
         File::open(&self.path)?.sync_all()?;
-        self.file = Some(file);
+        self.newest = Some(Newest::new(file, path)?);
         self.length = 0;
+        self.segments.insert(first);
         Ok(())
     }
 
@@ -212,7 +339,8 @@ impl Folder {
     /// # Errors
     /// Nothing was written; [`Broken`](AppendError::Broken): it could not be undone either.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
-        let file = self.file.as_ref().expect("a segment was begun before");
+        let newest = self.newest.as_ref();
+        let file = &newest.expect("a segment was begun before").file;
         match file.write_all_at(bytes, self.length) {
             Ok(()) => {
                 self.length += bytes.len() as u64;
@@ -227,7 +355,8 @@ impl Folder {
 
     /// Makes what was written durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        let newest = self.newest.as_ref();
+        newest.map_or(Ok(()), |newest| newest.file.sync_data())
     }
 
     /// Remembers how far the chain was at a checkpoint.
@@ -249,7 +378,7 @@ pub(super) enum AppendError {
 
 /// Bytes of whole, right lines. What follows them is a cut tail.
 fn walk(bytes: &[u8], recovered: &mut Recovered) -> Result<usize, Fault> {
-    let mut walk = Walk::new(Vec::new(), None);
+    let mut walk = Walk::new(Known::default());
     let mut good = 0;
     while good < bytes.len() {
         let rest = &bytes[good..];
@@ -282,7 +411,31 @@ impl Recovered {
     fn note(&mut self, line: &Line) {
         self.head = Some(line.head);
         self.log.note(&line.record);
+        self.marks.note(&line.record);
     }
+}
+
+/// `prev` of the first record of a segment.
+pub(super) fn first_prev(path: &Path) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(File::open(path)?).read_line(&mut line)?;
+    let line = hessra_audit::open(line.trim_end()).map_err(io::Error::other)?;
+    Ok(line.record.prev)
+}
+
+/// Head of the chain with the last record of a segment; `None` when its last line is no record.
+fn last_head(path: &Path) -> io::Result<Option<Head>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(
+        length.saturating_sub(LINE_BYTES_MAX as u64 + 1),
+    ))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.trim_end_matches('\n').rsplit('\n').next();
+    let line = line.and_then(|line| hessra_audit::open(line).ok());
+    Ok(line.map(|line| line.head))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {

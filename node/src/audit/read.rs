@@ -100,6 +100,20 @@ impl Reader {
         Ok(page)
     }
 
+    /// The durable line of record `seq`; `None` = there is none.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn line(&self, seq: u64) -> io::Result<Option<String>> {
+        if seq == 0 || seq > self.head() {
+            return Ok(None);
+        }
+        let found = self.cursor(seq).read()?.into_iter().next();
+        Ok(found
+            .filter(|found| found.seq == seq)
+            .map(|found| found.line))
+    }
+
     /// Reads forward from record `from` (0 = the oldest that there is).
     #[must_use]
     pub fn cursor(&self, from: u64) -> Cursor {

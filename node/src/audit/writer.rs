@@ -1,33 +1,39 @@
-//! The one thread that writes records; the queue before it.
+//! The one thread that writes the records of a chain.
 //!
 //! It takes everything that waits, chains it, writes it with one call and syncs it with one: while the disk is busy the
 //! next batch grows, so a thousand waiting requests share few syncs and a lone one waits for one. A write that fails is
 //! undone and its requests are told; the next batch tries again. A sync that fails is never tried again, because the
 //! kernel may have thrown the bytes away while saying so only once: the audit is closed until the node is restarted.
+//!
+//! It is closed too when the file that is written is not at its path any more, and when the chain is not the one that the
+//! cluster has witnessed: cut, set back, rewritten, begun anew, or signed with another key. Only a chain without a record
+//! looks again: it begins as soon as an operator has accepted that the one before it is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use hessra_audit::checkpoint::field;
-use hessra_audit::{Event, Head, Outcome, Record, seal_into, statement};
+use hessra_audit::marks::field as mark;
+use hessra_audit::{Chain, ChainId, Event, Head, Marks, Outcome, Record, Statement, seal_into};
+use hessra_state::{ChainName, Witnessed};
 use opentelemetry::KeyValue;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use hessra_consensus::audit::{
-    AuditError, NotWritten, Progress, Recovered as LogRecovered, Written,
-};
+use hessra_consensus::audit::{AuditError, NotWritten, Progress, Written};
 
-use super::folder::{AppendError, Folder, FolderError, Recovered, segments};
-use super::settings::AuditSettings;
-use crate::edge::Clock;
+use super::folder::{AppendError, Folder, FolderError};
+use super::queue::{Around, Job, QUEUE_MAX, Queue, Stated, failed};
+use super::retention::expired;
+use super::settings::ChainSettings;
+use super::sign::hex;
+use super::sums::{Sum, Sums};
 use crate::telemetry::Metrics;
 
-/// Requests that wait for the disk: at 1 ms a sync, and 64 in one, far more than a node decides.
-const QUEUE_MAX: usize = 4_096;
 /// Requests of one sync.
 const BATCH_MAX: usize = 1_024;
 /// Room for lines that is kept between batches: that of some hundred records.
@@ -43,125 +49,17 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// Age at which a segment is turned over, so that retention by age has something to delete.
 const SEGMENT_MILLIS_MAX: u64 = 24 * 3_600 * 1_000;
 
-/// A signer of the head of the chain.
-pub trait HeadSigner: Send + Sync {
-    /// Feed id of the cluster, hexadecimal.
-    fn cluster(&self) -> String;
+/// Time between two looks at the file and at what the cluster has witnessed, also when no request comes.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-    /// Id of the audit key that is active, and its Ed25519 signature; `None` = there is none.
-    fn sign(&self, statement: &[u8]) -> Option<(u32, [u8; 64])>;
-}
-
-/// The signer of the checkpoints of one chain.
-pub type Signer = Box<dyn HeadSigner>;
-
-type Answer = oneshot::Sender<Result<(), NotWritten>>;
-
-/// One thing to write.
-struct Job {
-    records: Vec<Record>,
-    /// Progress of the log: the records are all that it says up to an entry.
-    progress: Option<Progress>,
-    /// True when no job comes after it.
-    last: bool,
-    answer: Answer,
-}
-
-/// A ticket that says when a record is durable.
-#[derive(Debug)]
-#[must_use = "the answer must wait for it"]
-pub struct Ticket(oneshot::Receiver<Result<(), NotWritten>>);
-
-impl Ticket {
-    /// Returns when the record is durable.
-    ///
-    /// # Errors
-    /// The record is not durable.
-    pub async fn durable(self) -> Result<(), AuditError> {
-        self.written().await.map_err(|not| not.error)
-    }
-
-    /// Returns as [`Self::durable`] does; the records come back when they were not written.
-    pub(super) async fn written(self) -> Result<(), NotWritten> {
-        let stopped = || NotWritten {
-            error: AuditError::Stopped,
-            records: Vec::new(),
-        };
-        self.0.await.unwrap_or_else(|_| Err(stopped()))
-    }
-}
-
-/// The queue before the thread.
-pub(super) struct Queue {
-    jobs: SyncSender<Job>,
-    waiting: Arc<AtomicUsize>,
-    metrics: Arc<Metrics>,
-    /// Progress of the log in the chain at the start.
-    pub(super) recovered: LogRecovered,
-}
-
-impl Queue {
-    pub(super) fn has_room(&self) -> Result<(), AuditError> {
-        if self.waiting.load(Ordering::Relaxed) < QUEUE_MAX {
-            Ok(())
-        } else {
-            Err(AuditError::Full)
-        }
-    }
-
-    pub(super) fn submit(&self, record: Record) -> Result<Ticket, AuditError> {
-        let sent = self.send(vec![record], None, false);
-        sent.map_err(|not| not.error)
-    }
-
-    pub(super) fn submit_log(
-        &self,
-        records: Vec<Record>,
-        progress: Progress,
-    ) -> Result<Ticket, NotWritten> {
-        self.send(records, Some(progress), false)
-    }
-
-    pub(super) fn close(&self) -> Result<Ticket, AuditError> {
-        let sent = self.send(Vec::new(), None, true);
-        sent.map_err(|not| not.error)
-    }
-
-    fn send(
-        &self,
-        records: Vec<Record>,
-        progress: Option<Progress>,
-        last: bool,
-    ) -> Result<Ticket, NotWritten> {
-        let (answer, answered) = oneshot::channel();
-        let job = Job {
-            records,
-            progress,
-            last,
-            answer,
-        };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let (error, job) = match self.jobs.try_send(job) {
-            Ok(()) => return Ok(Ticket(answered)),
-            Err(TrySendError::Full(job)) => (AuditError::Full, job),
-            Err(TrySendError::Disconnected(job)) => (AuditError::Stopped, job),
-        };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        failed(&self.metrics, &error, 1);
-        Err(NotWritten {
-            error,
-            records: job.records,
-        })
-    }
-}
-
-/// Opens the folder and starts the thread. It ends, with a last checkpoint, when the queue is dropped.
+/// Opens the folder and starts the thread. It ends, with a last checkpoint, when the queue is dropped. `fresh`: id of the
+/// chain, should it begin now. `sums`: what is to be written of refusals that were counted.
 pub(super) fn start(
-    settings: &AuditSettings,
-    clock: Clock,
-    signer: Signer,
-    metrics: Arc<Metrics>,
-) -> Result<(Queue, watch::Receiver<Written>), FolderError> {
+    settings: ChainSettings,
+    around: Around,
+    fresh: ChainId,
+    sums: Option<Arc<Sums>>,
+) -> Result<Queue, FolderError> {
     let (folder, recovered) = Folder::open(&settings.folder)?;
     let (jobs, queue) = sync_channel(QUEUE_MAX);
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -173,36 +71,52 @@ pub(super) fn start(
         failing: None,
     };
     let (sender, receiver) = watch::channel(written.clone());
+    let stated = Arc::new(Stated::default());
+    let exported = Arc::new(AtomicU64::new(recovered.marks.exported));
+    let name = ChainName {
+        node: settings.node,
+        chain: settings.chain.as_str().to_owned(),
+    };
+    let place = settings.folder.clone();
     let mut writer = Writer {
         folder,
-        settings: settings.clone(),
-        clock,
-        signer,
-        metrics: Arc::clone(&metrics),
+        settings,
+        around: around.clone(),
         written,
+        marks: recovered.marks,
+        fresh,
+        stated: Arc::clone(&stated),
+        exported: Arc::clone(&exported),
+        compared: None,
+        sums,
+        unwritten: Vec::new(),
         published: sender,
         since_checkpoint: 0,
-        segment_began: clock.wall().0,
+        segment_began: around.clock.wall().0,
         lines: Vec::new(),
         closed: None,
+        begun: false,
     };
-    writer.begin(&recovered);
+    writer.begin(recovered.dropped);
     let waits = Arc::clone(&waiting);
     std::thread::Builder::new()
-        .name("audit".to_owned())
+        .name(format!("audit {}", name.chain))
         .spawn(move || writer.run(&queue, &waits))
         .map_err(|source| FolderError::Io {
             action: "start the thread for",
-            path: settings.folder.clone(),
+            path: place,
             source,
         })?;
-    let queue = Queue {
+    Ok(Queue {
         jobs,
         waiting,
-        metrics,
+        around,
+        name,
+        written: receiver,
+        stated,
+        exported,
         recovered: recovered.log,
-    };
-    Ok((queue, receiver))
+    })
 }
 
 /// The thread's next step after a batch.
@@ -214,11 +128,19 @@ enum Then {
 
 struct Writer {
     folder: Folder,
-    settings: AuditSettings,
-    clock: Clock,
-    signer: Signer,
-    metrics: Arc<Metrics>,
+    settings: ChainSettings,
+    around: Around,
     written: Written,
+    marks: Marks,
+    /// Id of the chain, should it begin in this process.
+    fresh: ChainId,
+    stated: Arc<Stated>,
+    exported: Arc<AtomicU64>,
+    /// What the cluster had witnessed when the chain was compared with it last.
+    compared: Option<Witnessed>,
+    sums: Option<Arc<Sums>>,
+    /// Records of sums that are not written yet.
+    unwritten: Vec<Record>,
     published: watch::Sender<Written>,
     since_checkpoint: u64,
     segment_began: u64,
@@ -226,34 +148,119 @@ struct Writer {
     lines: Vec<u8>,
     /// Error that closed the audit: nothing is ever written again.
     closed: Option<AuditError>,
+    /// True once this process has written its first records.
+    begun: bool,
 }
 
 impl Writer {
-    /// Writes the first records of this process.
-    fn begin(&mut self, recovered: &Recovered) {
+    /// Writes the first records of this process, unless the cluster has witnessed another chain.
+    fn begin(&mut self, dropped: u64) {
         let mut records = Vec::new();
-        if recovered.dropped > 0 {
+        if dropped > 0 {
             let message = "a crash had cut the last lines; no answer had waited for them";
             let record = self.own(Event::AuditRecovered, message);
-            records.push(record.with("dropped_bytes", recovered.dropped));
+            records.push(record.with("dropped_bytes", dropped));
         }
+        let id = *self.marks.chain_id.get_or_insert(self.fresh);
         let started = self
             .own(Event::AuditStarted, "")
             .with("version", env!("CARGO_PKG_VERSION"));
         records.push(self.with_progress(started));
-        if let Err(error) = self.write_all(&mut records) {
-            tracing::error!(%error, "audit: nothing can be written");
-            self.written.failing = Some(error);
+        match self.write_all(&mut records) {
+            Ok(()) => {
+                self.begun = true;
+                self.written.failing = None;
+            }
+            Err(error) => {
+                if self.written.failing.as_ref() != Some(&error) {
+                    tracing::error!(%error, chain = %self.settings.chain, "audit: nothing can be written");
+                }
+                self.written.failing = Some(error);
+            }
         }
+        self.stated.lock().0 = Some(id);
         self.published.send_replace(self.written.clone());
+    }
+
+    /// Looks at the file and at what the cluster has witnessed.
+    fn look(&mut self) {
+        let has_records = self.written.head.seq > 0;
+        if !has_records && !self.begun {
+            self.closed = None;
+            return self.begin(0);
+        }
+        if self.closed.is_some() {
+            return;
+        }
+        let looked = match self.folder.check_place() {
+            Ok(()) => self.compare(),
+            Err(reason) => Err(self.refuse(&reason)),
+        };
+        if let Err(error) = looked {
+            self.written.failing = Some(error);
+            self.published.send_replace(self.written.clone());
+        }
+    }
+
+    /// Compares the chain with what the cluster has witnessed; closes it when it is another one.
+    fn compare(&mut self) -> Result<(), AuditError> {
+        let known = self.around.cluster.witnessed(self.settings.chain);
+        if known == self.compared {
+            return Ok(());
+        }
+        if let Some(known) = &known
+            && let Err(how) = self.follows(known)
+        {
+            let node = self.settings.node;
+            let reason = format!(
+                "the audit in `{}` is not the one that the cluster has witnessed at record {}: {how}. Keep a copy and look for \
+                 who changed it. To go on without its records: `hessra audit accept-loss {node}`, move the folder `audit` \
+                 away, start this node again",
+                self.settings.folder.display(),
+                known.head.seq,
+            );
+            return Err(self.refuse(&reason));
+        }
+        self.compared = known;
+        Ok(())
+    }
+
+    /// Checks that the chain is the witnessed one, and goes on from it.
+    fn follows(&self, known: &Witnessed) -> Result<(), String> {
+        let head = Head {
+            seq: known.head.seq,
+            hash: known.head.hash,
+        };
+        let is_same = self.marks.chain_id == Some(ChainId(known.head.id));
+        if !is_same && known.loss_accepted {
+            return Ok(());
+        }
+        if self.written.head.seq == 0 {
+            return Err("it is empty".to_owned());
+        }
+        if !is_same {
+            return Err("it began anew".to_owned());
+        }
+        if known.key != self.around.key.public() {
+            return Err("this node has another audit key".to_owned());
+        }
+        if self.written.head.seq < head.seq {
+            return Err(format!("it ends at record {}", self.written.head.seq));
+        }
+        if self.stated.lock().1.contains(&head) {
+            return Ok(());
+        }
+        self.folder.check_contains(&head)
     }
 
     fn run(mut self, queue: &Receiver<Job>, waiting: &AtomicUsize) {
         let mut last = Instant::now();
+        let mut looked = last;
         loop {
             let mut patience = self
                 .checkpoint_due(last)
-                .saturating_duration_since(Instant::now());
+                .saturating_duration_since(Instant::now())
+                .min(LOOK_AFTER);
             if self.written.failing.is_some() {
                 patience = patience.min(PROBE_AFTER);
             }
@@ -262,7 +269,8 @@ impl Writer {
                     let mut jobs = vec![first];
                     jobs.extend(queue.try_iter().take(BATCH_MAX - 1));
                     let left = waiting.fetch_sub(jobs.len(), Ordering::Relaxed) - jobs.len();
-                    self.metrics.audit_queue.record(left as u64, &[]);
+                    let labels = [KeyValue::new("chain", self.settings.chain.as_str())];
+                    self.around.metrics.audit_queue.record(left as u64, &labels);
                     if self.serve(jobs) == Then::End {
                         return;
                     }
@@ -272,9 +280,18 @@ impl Writer {
                     self.checkpoint();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.checkpoint_if_new(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write_sums(true);
+                    return self.checkpoint_if_new();
+                }
+            }
+            if looked.elapsed() >= LOOK_AFTER {
+                self.look();
+                self.write_sums(false);
+                looked = Instant::now();
             }
             if Instant::now() >= self.checkpoint_due(last) {
+                self.check_segments();
                 self.checkpoint_if_new();
                 self.prune();
                 last = Instant::now();
@@ -292,6 +309,8 @@ impl Writer {
 
     /// Writes what the jobs want, and tells all of them.
     fn serve(&mut self, mut jobs: Vec<Job>) -> Then {
+        let before = self.marks;
+        self.mark_exports(&mut jobs);
         let outcome = if jobs.iter().all(|job| job.records.is_empty()) {
             Ok(())
         } else {
@@ -308,12 +327,18 @@ impl Writer {
             self.written.next = progress.next;
             self.written.members = progress.members;
         }
+        self.exported.store(
+            outcome.as_ref().map_or(before, |()| self.marks).exported,
+            Ordering::Release,
+        );
         if let Err(error) = &outcome {
-            failed(&self.metrics, error, jobs.len());
+            self.marks = before;
+            failed(&self.around.metrics, error, jobs.len());
         }
         self.written.failing = outcome.clone().err();
         self.published.send_replace(self.written.clone());
         if then == Then::End {
+            self.write_sums(true);
             self.prune();
             self.checkpoint_if_new();
         }
@@ -326,6 +351,42 @@ impl Writer {
             let _ = answer.send(outcome.map_err(|error| NotWritten { error, records }));
         }
         then
+    }
+
+    /// Takes note of exports, and says in their records how far the chain is exported with them.
+    fn mark_exports(&mut self, jobs: &mut [Job]) {
+        for job in jobs {
+            let Some((from, through)) = job.exported else {
+                continue;
+            };
+            self.marks.export(from, through);
+            for record in &mut job.records {
+                *record = self.marks.write(record.clone());
+            }
+        }
+    }
+
+    /// Writes the sums of refusals that were counted.
+    fn write_sums(&mut self, last: bool) {
+        let Some(sums) = &self.sums else {
+            return;
+        };
+        let due = sums.due(self.around.clock.monotonic(), last);
+        // Those that could not be written are tried again; no more are taken meanwhile than one window has.
+        if self.unwritten.is_empty() {
+            let at = self.around.clock.wall().0;
+            self.unwritten = due.iter().map(|sum| summed(sum, at)).collect();
+        }
+        if self.unwritten.is_empty() {
+            return;
+        }
+        let mut records = std::mem::take(&mut self.unwritten);
+        if let Err(error) = self.write_all(&mut records) {
+            failed(&self.around.metrics, &error, records.len());
+            self.written.failing = Some(error);
+            self.unwritten = records;
+        }
+        self.published.send_replace(self.written.clone());
     }
 
     /// Writes a record of the node itself, durable when it returns.
@@ -345,6 +406,7 @@ impl Writer {
         if let Some(closed) = &self.closed {
             return Err(closed.clone());
         }
+        self.compare()?;
         self.has_room()?;
         let continues = self.turn_over_if_full()?;
         let begun = Instant::now();
@@ -367,10 +429,14 @@ impl Writer {
         if let Err(error) = self.folder.sync() {
             return Err(self.close(&error));
         }
+        // After the sync: what was written to a file that is gone by then is in no audit.
+        if let Err(reason) = self.folder.check_place() {
+            return Err(self.refuse(&reason));
+        }
         self.since_checkpoint += head.seq - self.written.head.seq;
         self.written.head = head;
         self.written.syncs += 1;
-        count(&self.metrics, &counted, begun);
+        count(&self.around.metrics, &counted, begun);
         Ok(())
     }
 
@@ -383,8 +449,13 @@ impl Writer {
         counted: &mut BTreeMap<&'static str, u64>,
     ) -> Head {
         record.node = self.settings.node;
+        record.chain = self.settings.chain;
         if record.id.is_empty() {
-            record.id = format!("n{}-{}", self.settings.node, head.seq + 1);
+            let letter = match self.settings.chain {
+                Chain::Changes => "",
+                Chain::Refusals => "r",
+            };
+            record.id = format!("n{}{letter}-{}", self.settings.node, head.seq + 1);
         }
         let event = Event::parse(&record.event).map_or("other", Event::as_str);
         *counted.entry(event).or_default() += 1;
@@ -410,18 +481,25 @@ impl Writer {
 
     /// True when a new segment goes on from an older one.
     fn turn_over_if_full(&mut self) -> Result<bool, AuditError> {
-        let now = self.clock.wall().0;
-        let old = now.saturating_sub(self.segment_began) > SEGMENT_MILLIS_MAX;
-        let full = self.folder.length() >= self.settings.segment_bytes || old;
-        if !self.folder.is_new() && !full {
+        if !self.folder.is_new() && !self.is_full() {
             return Ok(false);
         }
         let continues = !self.folder.is_new();
         self.folder
             .begin(self.written.head.seq + 1)
             .map_err(|error| AuditError::Failing(error.to_string()))?;
-        self.segment_began = now;
+        self.segment_began = self.around.clock.wall().0;
         Ok(continues)
+    }
+
+    fn is_full(&self) -> bool {
+        let age = self
+            .around
+            .clock
+            .wall()
+            .0
+            .saturating_sub(self.segment_began);
+        self.folder.length() >= self.settings.segment_bytes || age > SEGMENT_MILLIS_MAX
     }
 
     fn close(&mut self, error: &std::io::Error) -> AuditError {
@@ -431,6 +509,26 @@ impl Writer {
         closed
     }
 
+    /// Closes the audit: it is not the one that it was.
+    fn refuse(&mut self, reason: &str) -> AuditError {
+        let closed = AuditError::Failing(reason.to_owned());
+        if self.written.failing.as_ref() != Some(&closed) {
+            tracing::error!(reason, chain = %self.settings.chain, "audit: closed");
+        }
+        self.closed = Some(closed.clone());
+        closed
+    }
+
+    fn check_segments(&mut self) {
+        if self.closed.is_some() {
+            return;
+        }
+        if let Err(reason) = self.folder.check_segments() {
+            self.written.failing = Some(self.refuse(&reason));
+            self.published.send_replace(self.written.clone());
+        }
+    }
+
     fn checkpoint_if_new(&mut self) {
         if self.since_checkpoint > 0 {
             self.checkpoint();
@@ -438,10 +536,9 @@ impl Writer {
     }
 
     fn checkpoint(&mut self) {
-        let record = self.checkpoint_record(&self.written.head);
-        let outcome = self.write_own(record);
+        let outcome = self.write_checkpoint();
         if let Err(error) = &outcome {
-            failed(&self.metrics, error, 1);
+            failed(&self.around.metrics, error, 1);
         }
         self.written.failing = outcome.clone().err();
         if outcome.is_ok() {
@@ -453,22 +550,50 @@ impl Writer {
         self.published.send_replace(self.written.clone());
     }
 
-    fn checkpoint_record(&self, head: &Head) -> Record {
-        let mut record = self.with_progress(self.own(Event::AuditCheckpoint, ""));
-        let cluster = self.signer.cluster();
-        let statement = statement(&cluster, self.settings.node, head, &record.ts);
-        if let Some((key, signature)) = self.signer.sign(&statement) {
-            let signature = data_encoding::HEXLOWER.encode(&signature);
-            record = record
-                .with(field::CLUSTER, cluster)
-                .with(field::KEY, key)
-                .with(field::SIGNATURE, signature);
+    /// Writes one checkpoint. A segment that goes on from an older one begins with one, so it gets no second, which would
+    /// sign a head that is not the one before it.
+    fn write_checkpoint(&mut self) -> Result<(), AuditError> {
+        if self.is_full() && !self.folder.is_new() {
+            return self.write_all(&mut []);
         }
-        record
+        let record = self.checkpoint_record(&self.written.head);
+        self.write_own(record)
+    }
+
+    fn checkpoint_record(&self, head: &Head) -> Record {
+        let record = self.with_progress(self.own(Event::AuditCheckpoint, ""));
+        let cluster = hex(&self.around.cluster.cluster());
+        let statement = Statement {
+            cluster: &cluster,
+            node: self.settings.node,
+            chain: self.settings.chain,
+            chain_id: self.marks.chain_id.unwrap_or_default(),
+            head,
+            ts: &record.ts,
+        };
+        let statement = statement.bytes();
+        let by_cluster = self.around.cluster.sign(&statement);
+        let key = &self.around.key;
+        let record = record
+            .with(field::CLUSTER, cluster)
+            .with(field::NODE_KEY, HEXLOWER.encode(&key.public()))
+            .with(
+                field::NODE_SIGNATURE,
+                HEXLOWER.encode(&key.sign(&statement)),
+            );
+        match by_cluster {
+            None => record,
+            Some((key, signature)) => record
+                .with(field::KEY, key)
+                .with(field::SIGNATURE, HEXLOWER.encode(&signature)),
+        }
     }
 
     /// Deletes what retention no longer keeps: first the record that says so, then the files.
     fn prune(&mut self) {
+        if self.closed.is_some() {
+            return;
+        }
         let outcome = self.try_prune();
         if let Err(error) = outcome {
             tracing::warn!(%error, "audit: old segments stay");
@@ -476,51 +601,37 @@ impl Writer {
     }
 
     fn try_prune(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        let old = self.expired()?;
+        let witnessed = self.around.cluster.witnessed(self.settings.chain);
+        let witnessed = witnessed.map_or(u64::MAX, |known| known.head.seq);
+        let now = self.around.clock.wall().0;
+        let old = expired(&self.folder, &self.settings, now, witnessed)?;
         let Some(last) = old.last() else {
             return Ok(());
         };
+        self.marks.pruned = self.marks.pruned.max(last.through);
+        if self.marks.exported < last.through {
+            let (through, exported) = (last.through, self.marks.exported);
+            tracing::error!(
+                chain = %self.settings.chain,
+                through, exported, "audit: records were deleted that nobody had exported"
+            );
+        }
         let record = self
             .own(Event::AuditPruned, "retention deleted old segments")
-            .with(hessra_audit::walk::pruned::THROUGH, last.through)
-            .with(hessra_audit::walk::pruned::HASH, last.hash.clone())
+            .with(mark::THROUGH, last.through)
+            .with(mark::HASH, last.hash.clone())
             .with("segments", old.len() as u64);
+        let record = self.marks.write(record);
         self.write_own(record)?;
         self.published.send_replace(self.written.clone());
-        for segment in &old {
-            std::fs::remove_file(&segment.path)?;
+        for expired in &old {
+            self.folder.remove(&expired.segment)?;
         }
         Ok(())
     }
 
-    /// Segments that retention no longer keeps, oldest first. Never the newest.
-    fn expired(&self) -> Result<Vec<Expired>, Box<dyn std::error::Error>> {
-        let found = segments(self.folder.path())?;
-        let mut sizes = Vec::new();
-        for segment in &found {
-            let metadata = std::fs::metadata(&segment.path)?;
-            sizes.push((metadata.len(), metadata.modified()?));
-        }
-        let mut total: u64 = sizes.iter().map(|(size, _)| size).sum();
-        let oldest_kept = std::time::UNIX_EPOCH
-            + Duration::from_millis(self.clock.wall().0).saturating_sub(self.settings.keep_age);
-        let mut expired = Vec::new();
-        for (pair, (size, modified)) in found.windows(2).zip(sizes) {
-            if total <= self.settings.keep_bytes && modified >= oldest_kept {
-                break;
-            }
-            total -= size;
-            expired.push(Expired {
-                path: pair[0].path.clone(),
-                through: pair[1].first - 1,
-                hash: first_prev(&pair[1].path)?,
-            });
-        }
-        Ok(expired)
-    }
-
     fn own(&self, event: Event, message: &str) -> Record {
-        let mut record = Record::new(event, Outcome::Success, self.clock.wall().0);
+        let mut record = Record::new(event, Outcome::Success, self.around.clock.wall().0);
         record.actor.subject = format!("node {}", self.settings.node);
         record.actor.auth = "node".to_owned();
         record.action = event
@@ -535,6 +646,10 @@ impl Writer {
     }
 
     fn with_progress(&self, record: Record) -> Record {
+        let record = self.marks.write(record);
+        if self.settings.chain != Chain::Changes {
+            return record;
+        }
         let progress = Progress {
             next: self.written.next,
             members: self.written.members.clone(),
@@ -543,21 +658,27 @@ impl Writer {
     }
 }
 
-/// A segment that is deleted.
-struct Expired {
-    path: std::path::PathBuf,
-    /// Number of its last record.
-    through: u64,
-    /// Hash of its last record.
-    hash: String,
-}
-
-/// `prev` of the first record of a segment.
-fn first_prev(path: &std::path::Path) -> Result<String, Box<dyn std::error::Error>> {
-    use std::io::BufRead as _;
-    let mut line = String::new();
-    std::io::BufReader::new(std::fs::File::open(path)?).read_line(&mut line)?;
-    Ok(hessra_audit::open(line.trim_end())?.record.prev)
+/// The record of a sum. `at`: Unix milliseconds.
+fn summed(sum: &Sum, at: u64) -> Record {
+    let event = Event::parse(&sum.event).unwrap_or(Event::AccessDenied);
+    let mut record = Record::new(event, Outcome::Denied, at)
+        .with("summed", sum.count)
+        .with("millis", sum.millis);
+    record.reason.clone_from(&sum.reason);
+    record.actor.auth = "node".to_owned();
+    record.actor.ip.clone_from(&sum.address);
+    record.action = "sum".to_owned();
+    record.message = match sum.address.as_str() {
+        "" => format!(
+            "{} more of this kind, of many addresses, have no record of their own",
+            sum.count
+        ),
+        address => format!(
+            "{} more of this kind from {address} have no record of their own",
+            sum.count
+        ),
+    };
+    record
 }
 
 fn count(metrics: &Metrics, counted: &BTreeMap<&'static str, u64>, begun: Instant) {
@@ -572,16 +693,4 @@ fn count(metrics: &Metrics, counted: &BTreeMap<&'static str, u64>, begun: Instan
             .audit_events
             .add(*number, &[KeyValue::new("event", *event)]);
     }
-}
-
-fn failed(metrics: &Metrics, error: &AuditError, count: usize) {
-    let reason = match error {
-        AuditError::Full => "full",
-        AuditError::Failing(_) => "disk",
-        AuditError::Late => "late",
-        AuditError::Stopped => "stopping",
-    };
-    metrics
-        .audit_write_failures
-        .add(count as u64, &[KeyValue::new("reason", reason)]);
 }

@@ -181,6 +181,7 @@ fn policy_git(git: &PolicyGit, rules: &mut Rules<'_, '_>) {
             "is not a folder of the repository, such as `policy/production`",
         );
     }
+    policy_git_signers(git, rules);
     if git.url.starts_with("ssh://") {
         for (setting, path) in [
             ("policy.git.ssh_key", &git.ssh_key),
@@ -193,29 +194,74 @@ fn policy_git(git: &PolicyGit, rules: &mut Rules<'_, '_>) {
     }
 }
 
+fn policy_git_signers(git: &PolicyGit, rules: &mut Rules<'_, '_>) {
+    match (
+        git.allowed_signers.as_os_str().is_empty(),
+        git.accept_unsigned,
+    ) {
+        (true, false) => rules.refuse(
+            "policy.git.allowed_signers",
+            "is missing: name the file of those who may sign, or set policy.git.accept_unsigned",
+        ),
+        (false, true) => rules.refuse(
+            "policy.git.accept_unsigned",
+            "contradicts policy.git.allowed_signers: leave one of them out",
+        ),
+        _ => {}
+    }
+}
+
+/// Reason for which an address is not followed. Names are of letters, digits and `. _ -` and begin with none of the last:
+/// ssh and git would take a name that begins with `-` for an option, also one that is written with `%2D`.
 fn bad_address(url: &str) -> Option<&'static str> {
     let printable = url.len() <= 1_000 && url.bytes().all(|byte| byte.is_ascii_graphic());
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split('/').next().unwrap_or_default();
+    let (user, place) = match authority.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority),
+    };
     // `user@` names the account for ssh; anything with a password, or any user for https, is a secret in a setting.
     let secret = match scheme {
-        "ssh" => authority
-            .split_once('@')
-            .is_some_and(|(user, _)| user.contains(':')),
-        _ => authority.contains('@'),
+        "ssh" => user.is_some_and(|user| user.contains(':')),
+        _ => user.is_some(),
     };
     match scheme {
         _ if secret => {
             Some("has credentials in it: name a file with policy.git.https_credentials or ssh_key")
         }
         _ if !printable => Some("is not an address: write printable characters without spaces"),
-        "https" | "ssh" if authority.is_empty() || authority.starts_with('-') => {
-            Some("names no host")
+        "https" | "ssh" if place.is_empty() => Some("names no host"),
+        "https" | "ssh" if !is_place(place) => Some(
+            "names no host: write letters, digits and `. _ -`, not a `-` first, and perhaps `:PORT`",
+        ),
+        "ssh" if user.is_some_and(|user| !is_word(user)) => {
+            Some("names no account: write letters, digits and `. _ -`, not a `-` first")
         }
         "https" | "ssh" => None,
         "" if url.starts_with('/') => None,
         _ => Some("is not followed: write `https://…`, `ssh://…` or an absolute path"),
     }
+}
+
+/// True for `HOST`, `HOST:PORT`, `[IPV6]` and `[IPV6]:PORT`.
+fn is_place(place: &str) -> bool {
+    let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((six, port))) if six.parse::<std::net::Ipv6Addr>().is_ok() => ("six", port),
+        Some(_) => return false,
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => port.is_empty(),
+    };
+    is_word(host) && is_port
+}
+
+/// True for a name of a host or an account.
+fn is_word(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && !name.starts_with(['-', '.', '_']) && name.bytes().all(plain)
 }
 
 /// Checks the ranges of the tables.
@@ -231,11 +277,12 @@ fn ranges(config: &Config, rules: &mut Rules<'_, '_>) {
 fn audit(audit: &AuditFiles, rules: &mut Rules<'_, '_>) {
     if rules.is_sound("audit.segment_size") {
         let four_segments = ByteSize(audit.segment_size.0.saturating_mul(4));
-        rules.within(
-            "audit.keep_size",
-            audit.keep_size,
-            four_segments..=ByteSize::MAX,
-        );
+        for (setting, size) in [
+            ("audit.keep_size", audit.keep_size),
+            ("audit.refusals_keep_size", audit.refusals_keep_size),
+        ] {
+            rules.within(setting, size, four_segments..=ByteSize::MAX);
+        }
     }
 }
 

@@ -141,11 +141,18 @@ section! {
         interval: Lasting = Lasting::seconds(60), in Lasting::seconds(1)..=Lasting::seconds(86_400);
         /// A call of git that takes longer is ended.
         timeout: Lasting = Lasting::seconds(60), in Lasting::seconds(1)..=Lasting::seconds(600);
+        /// Memory of a process of git, as address space; one that needs more is ended.
+        memory_max: ByteSize = ByteSize::mebibytes(512), in ByteSize::mebibytes(128)..=ByteSize::mebibytes(8 << 10);
         /// Bytes that the branch with its history may take here.
         size_max: ByteSize = ByteSize::mebibytes(64), in ByteSize::kibibytes(64)..=ByteSize::mebibytes(1 << 10);
-        /// File of allowed signers, as `ssh-keygen(1)` describes it: the newest commit must be signed by one of them.
-        /// Empty: signatures are not looked at, and whoever can push is believed.
+        /// File of allowed signers, as `ssh-keygen(1)` describes it. A commit is applied when the key of one of them, valid
+        /// now, has signed it with the line `Hessra-Policy: CLUSTER/BRANCH` among the trailers of its message. Required,
+        /// unless `accept_unsigned` is set.
         allowed_signers: PathBuf = PathBuf::new();
+        /// A commit is applied within so long of its signature: one that was signed and then given up must not come back.
+        signed_within: Lasting = Lasting::seconds(7 * 86_400), in Lasting::seconds(60)..=Lasting::seconds(3650 * 86_400);
+        /// Apply commits that nobody has signed: whoever can push decides what the policy is.
+        accept_unsigned: bool = false;
         /// Private key for ssh, readable by the owner alone. Required with an ssh address.
         ssh_key: PathBuf = PathBuf::new();
         /// `known_hosts` for ssh; an unknown host is refused. Required with an ssh address.
@@ -201,14 +208,17 @@ section! {
 }
 
 section! {
-    /// The audit of this node, in the folder `audit` of its data directory.
+    /// The audit of this node, in the folder `audit` of its data directory: a chain of changes and issued tokens, and one
+    /// of refusals.
     AuditFiles {
         /// A file of records is turned over at this size, or after a day.
         segment_size: ByteSize = ByteSize::mebibytes(64), in ByteSize::kibibytes(64)..=ByteSize::mebibytes(1 << 10);
         /// Files whose last record is older are deleted; a record says so.
         keep_age: Lasting = Lasting::seconds(365 * 24 * 3_600), in Lasting::seconds(3_600)..=Lasting::seconds(100_000 * 3_600);
-        /// The oldest files are deleted while all take more.
+        /// The oldest files of changes and issued tokens are deleted while all take more.
         keep_size: ByteSize = ByteSize::mebibytes(16 * 1_024), rule "At least four times `segment_size`".to_owned();
+        /// The same for refusals, of which strangers decide how many there are.
+        refusals_keep_size: ByteSize = ByteSize::mebibytes(4 * 1_024), rule "At least four times `segment_size`".to_owned();
     }
 }
 

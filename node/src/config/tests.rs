@@ -265,9 +265,65 @@ fn a_repository_that_is_not_followed_has_no_ranges() {
     Config::parse("node.toml", &with(git)).unwrap();
     assert_eq!(
         refusal(&with(&format!(
-            "{git}\nurl = \"https://example.org/policy\""
+            "{git}\nurl = \"https://example.org/policy\"\nallowed_signers = \"a\""
         ))),
         "node.toml:23:12: `policy.git.interval` is 0s: from 1s to 24h"
+    );
+}
+
+#[test]
+fn an_address_whose_host_or_account_could_be_an_option_is_refused() {
+    let followed = |url: &str| {
+        let git = format!(
+            "[policy.git]\nurl = \"{url}\"\nallowed_signers = \"a\"\nssh_key = \"a\"\nssh_known_hosts = \"a\""
+        );
+        Config::parse("node.toml", &with(&git)).map(|_| ())
+    };
+    for url in [
+        "ssh://git@git.example.org/policy",
+        "ssh://git@git.example.org:22/policy",
+        "ssh://[2001:db8::1]:22/policy",
+        "https://git.example.org/policy",
+        "/srv/policy.git",
+    ] {
+        assert!(followed(url).is_ok(), "{url}: {:?}", followed(url));
+    }
+    for url in [
+        "ssh://-oProxyCommand=id/policy",
+        "ssh://git@-oProxyCommand=id/policy",
+        "ssh://git@-h/policy",
+        "ssh://%2DoProxyCommand=id/policy",
+        "ssh://git@%2Dh/policy",
+        "ssh://-l@host/policy",
+        "ssh://a@b@-h/policy",
+        "ssh://host:-1/policy",
+        "ssh://[-h]/policy",
+        "ssh://host:0/policy",
+        "ssh:///policy",
+        "https://-h/policy",
+        "https://a@host/policy",
+        "ssh://a:b@host/policy",
+        "ext::sh/policy",
+        "-h:policy",
+    ] {
+        assert!(followed(url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn commits_are_signed_or_a_setting_says_that_they_need_not_be() {
+    let git = "[policy.git]\nurl = \"/srv/policy.git\"";
+    let said = refusal(&with(git));
+    assert!(
+        said.contains("`policy.git.allowed_signers` is missing"),
+        "{said}"
+    );
+    let unsigned = format!("{git}\naccept_unsigned = true");
+    Config::parse("node.toml", &with(&unsigned)).unwrap();
+    let said = refusal(&with(&format!("{unsigned}\nallowed_signers = \"a\"")));
+    assert!(
+        said.contains("`policy.git.accept_unsigned` contradicts"),
+        "{said}"
     );
 }
 

@@ -6,7 +6,7 @@ use hessra_consensus::{StartError, StopReason};
 use hessra_sled::StoreError;
 
 use super::bootstrap::BootstrapError;
-use crate::audit::FolderError;
+use crate::audit::{FolderError, NodeKeyError};
 use crate::config::{ConfigError, SecretFileError};
 use crate::join::JoinSecretError;
 use crate::seal::SealError;
@@ -31,6 +31,8 @@ pub enum NodeError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Audit(#[from] FolderError),
+    #[error(transparent)]
+    AuditKey(#[from] NodeKeyError),
     #[error(transparent)]
     Consensus(#[from] StartError),
     #[error(transparent)]

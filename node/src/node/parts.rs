@@ -17,7 +17,8 @@ use super::background::{self, Certified};
 use super::error::NodeError;
 use super::material::Material;
 use super::readiness::Facts;
-use crate::audit::{AuditSettings, Auditor, ChainSigner};
+use super::witness;
+use crate::audit::{AuditSettings, Auditor, NodeKey, StateSide};
 use crate::config::Config;
 use crate::edge::Clock;
 use crate::gitops::Following;
@@ -33,6 +34,8 @@ use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 
 /// Folder in the data directory for the copy of the followed repository. It can be removed at any time.
 const GIT_FOLDER: &str = "policy.git";
+/// Folder in the data directory for the audit.
+const AUDIT_FOLDER: &str = "audit";
 
 pub(super) struct Parts {
     pub(super) store: SledEngine,
@@ -83,7 +86,12 @@ impl Parts {
         let auditor = Auditor::open(
             audit_settings(config),
             clock,
-            Box::new(ChainSigner::new(opened.1.watch(), &keys)),
+            Arc::new(StateSide::new(
+                opened.1.watch(),
+                &keys,
+                config.cluster.node_id,
+            )),
+            NodeKey::open(&config.storage.path.join(AUDIT_FOLDER), keys.keks())?,
             Arc::clone(&metrics),
         )?;
         let identity = NodeIdentity {
@@ -124,6 +132,7 @@ impl Parts {
             waits_to_be_added: config.cluster.initial_members.is_empty(),
             consensus: consensus.clone(),
             keys: keys.clone(),
+            auditor: auditor.clone(),
             store: store.clone(),
             stopping,
             stale_max: config.issuing.stale_max.0,
@@ -182,6 +191,11 @@ impl Parts {
         if let Some(following) = following {
             tasks.spawn(following.run(stop.clone()));
         }
+        tasks.spawn(witness::run(
+            self.consensus.clone(),
+            self.auditor.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(background::sample(
             self.consensus.clone(),
             self.store.clone(),
@@ -239,11 +253,12 @@ fn open_store(config: &Config) -> Result<SledEngine, NodeError> {
 
 fn audit_settings(config: &Config) -> AuditSettings {
     AuditSettings {
-        folder: config.storage.path.join("audit"),
+        folder: config.storage.path.join(AUDIT_FOLDER),
         node: config.cluster.node_id,
         segment_bytes: config.audit.segment_size.0,
         keep_age: config.audit.keep_age.0,
         keep_bytes: config.audit.keep_size.0,
+        refusals_keep_bytes: config.audit.refusals_keep_size.0,
         // The log refuses writes at the whole of it; what the audit leaves is for what is under way.
         free_min: config.storage.free_min.0 / 2,
     }

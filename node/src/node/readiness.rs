@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hessra_audit::Chain;
 use hessra_consensus::NodeFacts;
 use hessra_proto::NodeState;
 use hessra_sled::{Engine as _, SledEngine};
 
+use crate::audit::Auditor;
 use crate::ops::{NotReady, Readiness};
 use crate::signer::Keyholder;
 use crate::world::Consensus;
@@ -17,6 +19,7 @@ pub(super) struct Facts {
     pub(super) waits_to_be_added: bool,
     pub(super) consensus: Consensus,
     pub(super) keys: Keyholder,
+    pub(super) auditor: Auditor,
     pub(super) store: SledEngine,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) stale_max: Duration,
@@ -44,9 +47,11 @@ impl Facts {
         if let Err(low) = self.store.writable() {
             add(NodeState::DiskLow, low.to_string());
         }
-        let failing = self.consensus.audit().written().borrow().failing.clone();
-        if let Some(error) = failing {
-            add(NodeState::AuditFailing, error.to_string());
+        for chain in Chain::ALL {
+            let failing = self.auditor.written_of(chain).borrow().failing.clone();
+            if let Some(error) = failing {
+                add(NodeState::AuditFailing, format!("{chain}: {error}"));
+            }
         }
         reasons
     }

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use super::cut::{Cuts, Cuttable, PeerIo, PlainDialer, node_of};
 use crate::api::grpc::{self, GrpcParts};
 use crate::api::peers::service;
-use crate::audit::{AuditSettings, Auditor, FolderError, HeadSigner};
+use crate::audit::{AuditSettings, Auditor, ClusterSide, FolderError, NodeKey};
 use crate::edge::{Clock, random_16};
 use crate::join::JoinSecret;
 use crate::keys::KeyManagement;
@@ -69,12 +69,16 @@ impl CheckpointSigner for TestSigner {
     }
 }
 
-/// A signer that signs no checkpoint of the audit.
+/// A cluster without an audit key, which witnesses nothing.
 struct Unsigned;
 
-impl HeadSigner for Unsigned {
-    fn cluster(&self) -> String {
-        String::new()
+impl ClusterSide for Unsigned {
+    fn cluster(&self) -> FeedId {
+        FeedId::default()
+    }
+
+    fn witnessed(&self, _: hessra_audit::Chain) -> Option<hessra_state::Witnessed> {
+        None
     }
 
     fn sign(&self, _: &[u8]) -> Option<(u32, [u8; 64])> {
@@ -433,9 +437,17 @@ fn audit(directory: &std::path::Path, node: u64, clock: Clock) -> Result<Auditor
         segment_bytes: 1 << 20,
         keep_age: Duration::from_secs(3_600),
         keep_bytes: 1 << 30,
+        refusals_keep_bytes: 1 << 30,
         free_min: 0,
     };
-    Auditor::open(settings, clock, Box::new(Unsigned), Metrics::unrecorded())
+    let key = NodeKey::new(&[node as u8; 32]);
+    Auditor::open(
+        settings,
+        clock,
+        Arc::new(Unsigned),
+        key,
+        Metrics::unrecorded(),
+    )
 }
 
 fn open(directory: &std::path::Path, identity: &NodeIdentity) -> Option<Opened> {

@@ -46,6 +46,7 @@ macro_rules! rpcs {
     };
 }
 
+mod audit;
 mod keys;
 mod policy;
 

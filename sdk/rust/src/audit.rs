@@ -91,12 +91,33 @@ impl AuditClient {
         stream(server, answer)
     }
 
-    /// Head of the chain, and the keys that sign its checkpoints.
+    /// Says that all records of an export were kept; the last record up to which the chain is exported without a gap.
+    ///
+    /// # Errors
+    /// As for [`Self::search`]; `invalid_argument` when the node has another record.
+    pub async fn confirm_export(
+        &self,
+        server: &Endpoint,
+        request: v1::ConfirmExportRequest,
+    ) -> Result<u64, ClientError> {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(self.connection.timeout);
+        let answer = self.client(server).await?.confirm_export(request).await;
+        let answer = answer.map_err(|status| ClientError::from(status).at(server))?;
+        Ok(answer.into_inner().exported_through)
+    }
+
+    /// Head of a chain, the keys that sign its checkpoints, and what the cluster has witnessed of all chains.
     ///
     /// # Errors
     /// As for [`Self::search`].
-    pub async fn head(&self, server: &Endpoint) -> Result<v1::AuditHeadResponse, ClientError> {
-        let mut request = tonic::Request::new(v1::AuditHeadRequest {});
+    pub async fn head(
+        &self,
+        server: &Endpoint,
+        chain: v1::AuditChain,
+    ) -> Result<v1::AuditHeadResponse, ClientError> {
+        let chain = chain.into();
+        let mut request = tonic::Request::new(v1::AuditHeadRequest { chain });
         request.set_timeout(self.connection.timeout);
         let answer = self.client(server).await?.audit_head(request).await;
         Ok(answer

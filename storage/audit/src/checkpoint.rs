@@ -1,29 +1,39 @@
-//! A signature over the head of a chain: an intruder who can write files, but not sign, cannot make another past.
+//! Signatures over the head of a chain: an intruder who can write files, but not sign, cannot make another past.
 //!
-//! A checkpoint is a record `audit.checkpoint`. It signs the head before itself, with the key of purpose *audit* that is
-//! active, and says which key. Between two checkpoints a chain is as good as the disk it is on; the bound is in
-//! the node's background work: a minute, or a thousand records but at least a second. A node without an active audit key
-//! writes the record without a signature.
+//! A checkpoint is a record `audit.checkpoint`. It signs the head before itself twice:
+//!
+//! | signature | key | what it shows |
+//! |---|---|---|
+//! | the node's | made by the node at its first start, its public half in the replicated state | which node wrote the chain; no other member can sign it |
+//! | the cluster's | the active key of purpose *audit*, in the JWK set that collectors have | that it is a chain of this cluster, without asking it |
+//!
+//! Between two checkpoints a chain is as good as the disk it is on; the bound is in the node's background work: a minute,
+//! or a thousand records but at least a second. A node without an active cluster key leaves the second signature out.
 
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};
+use serde_json::Value;
 
-use crate::Head;
-use crate::record::Record;
+use crate::record::{Chain, Record};
+use crate::{ChainId, Head};
 
 /// Names of the fields in `change`.
 pub mod field {
     /// Feed id of the cluster, hexadecimal.
     pub const CLUSTER: &str = "cluster";
-    /// Id of the key that signed.
+    /// Id of the cluster's key that signed.
     pub const KEY: &str = "key";
-    /// Ed25519 signature, hexadecimal.
+    /// Ed25519 signature by that key, hexadecimal.
     pub const SIGNATURE: &str = "signature";
+    /// Public half of the node's key, hexadecimal.
+    pub const NODE_KEY: &str = "node_key";
+    /// Ed25519 signature by the node's key, hexadecimal.
+    pub const NODE_SIGNATURE: &str = "node_signature";
     /// The first log entry whose administrative records are not in the chain yet.
     pub const NEXT_INDEX: &str = "next_index";
 }
 
-/// The public half of an audit key.
+/// The public half of an audit key of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct CheckpointKey {
@@ -32,7 +42,7 @@ pub struct CheckpointKey {
     pub public_key: [u8; 32],
 }
 
-/// Result of a check of a checkpoint's signature.
+/// Result of a check of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// No signature.
@@ -45,47 +55,98 @@ pub enum Signed {
     Wrong(u32),
 }
 
-/// The bytes that are signed: what `head` of which node of which cluster was at `ts`.
-#[must_use]
-pub fn statement(cluster: &str, node: u64, head: &Head, ts: &str) -> Vec<u8> {
-    format!(
-        "hessra audit checkpoint v1\n{cluster}\n{node}\n{}\n{}\n{ts}\n",
-        head.seq,
-        head.hex()
-    )
-    .into_bytes()
+/// Subject of a signature: the head of one chain of one node at one time.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Statement<'a> {
+    /// Feed id of the cluster, hexadecimal.
+    pub cluster: &'a str,
+    pub node: u64,
+    pub chain: Chain,
+    pub chain_id: ChainId,
+    pub head: &'a Head,
+    pub ts: &'a str,
 }
 
-/// Checks the signature in a checkpoint record. `before` is the head of the chain that the record follows.
-#[must_use]
-pub fn check(record: &Record, before: &Head, keys: &[CheckpointKey]) -> Signed {
-    let text = |name: &str| record.change.get(name).and_then(|value| value.as_str());
-    let (Some(cluster), Some(signature)) = (text(field::CLUSTER), text(field::SIGNATURE)) else {
-        return Signed::No;
-    };
-    let id = record
-        .change
-        .get(field::KEY)
-        .and_then(serde_json::Value::as_u64);
-    let id = id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
-    let Some(key) = keys.iter().find(|key| key.id == id) else {
-        return Signed::UnknownKey(id);
-    };
-    let message = statement(cluster, record.node, before, &record.ts);
-    if is_signed(key, &message, signature) {
-        Signed::Yes
-    } else {
-        Signed::Wrong(id)
+impl Statement<'_> {
+    /// The bytes that are signed.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let Self {
+            cluster,
+            node,
+            chain,
+            chain_id,
+            head,
+            ts,
+        } = self;
+        let (seq, hash, chain_id) = (head.seq, head.hex(), chain_id.hex());
+        format!(
+            "hessra audit checkpoint v1\n{cluster}\n{node}\n{chain}\n{chain_id}\n{seq}\n{hash}\n{ts}\n"
+        )
+        .into_bytes()
     }
 }
 
-fn is_signed(key: &CheckpointKey, message: &[u8], signature: &str) -> bool {
+/// A checkpoint, read from its record.
+pub(crate) struct Checkpoint<'a> {
+    record: &'a Record,
+    statement: Vec<u8>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads a checkpoint. `before` is the head of the chain that the record follows.
+    pub(crate) fn read(record: &'a Record, before: &Head, chain_id: ChainId) -> Self {
+        let statement = Statement {
+            cluster: text(record, field::CLUSTER).unwrap_or_default(),
+            node: record.node,
+            chain: record.chain,
+            chain_id,
+            head: before,
+            ts: &record.ts,
+        };
+        Self {
+            record,
+            statement: statement.bytes(),
+        }
+    }
+
+    /// Checks the cluster's signature.
+    pub(crate) fn by_cluster(&self, keys: &[CheckpointKey]) -> Signed {
+        let Some(signature) = text(self.record, field::SIGNATURE) else {
+            return Signed::No;
+        };
+        let id = self.record.change.get(field::KEY).and_then(Value::as_u64);
+        let id = id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
+        let Some(key) = keys.iter().find(|key| key.id == id) else {
+            return Signed::UnknownKey(id);
+        };
+        match is_signed(&key.public_key, &self.statement, signature) {
+            true => Signed::Yes,
+            false => Signed::Wrong(id),
+        }
+    }
+
+    /// The node's key that the checkpoint names, when its signature is right; `None` when there is none or it is wrong.
+    pub(crate) fn by_node(&self) -> Option<[u8; 32]> {
+        let key = HEXLOWER.decode(text(self.record, field::NODE_KEY)?.as_bytes());
+        let key: [u8; 32] = key.ok()?.try_into().ok()?;
+        let signature = text(self.record, field::NODE_SIGNATURE)?;
+        is_signed(&key, &self.statement, signature).then_some(key)
+    }
+}
+
+fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    record.change.get(name).and_then(Value::as_str)
+}
+
+fn is_signed(public_key: &[u8; 32], message: &[u8], signature: &str) -> bool {
     let Ok(bytes) = HEXLOWER.decode(signature.as_bytes()) else {
         return false;
     };
     let (Ok(signature), Ok(key)) = (
         Signature::from_slice(&bytes),
-        VerifyingKey::from_bytes(&key.public_key),
+        VerifyingKey::from_bytes(public_key),
     ) else {
         return false;
     };

@@ -31,6 +31,7 @@ const FIELDS: &[&str] = &[
     "id",
     "ts",
     "node",
+    "chain",
     "raft.term",
     "raft.index",
     "revision",

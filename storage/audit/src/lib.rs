@@ -12,7 +12,8 @@
 //! | [`time`] | instants as records write them |
 //! | [`chain`] | from a record to its line and back |
 //! | [`walk`] | walks lines, names the first that is wrong |
-//! | [`checkpoint`] | a signature over the head of a chain |
+//! | [`marks`] | the id of a chain, and how far it was exported and deleted |
+//! | [`checkpoint`] | signatures over the head of a chain |
 //! | [`filter`] | the records that a question is about |
 //! | [`ocsf`] | the same record in the Open Cybersecurity Schema Framework |
 //!
@@ -22,6 +23,7 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod filter;
+pub mod marks;
 pub mod ocsf;
 pub mod record;
 pub mod text;
@@ -29,7 +31,8 @@ pub mod time;
 pub mod walk;
 
 pub use chain::{BadLine, Head, Line, open, seal, seal_into};
-pub use checkpoint::{CheckpointKey, Signed, statement};
+pub use checkpoint::{CheckpointKey, Signed, Statement};
 pub use filter::{Filter, FilterError};
-pub use record::{Actor, Event, Outcome, Position, Record, Request, Target};
-pub use walk::{Fault, Walk, Wrong};
+pub use marks::{ChainId, Marks};
+pub use record::{Actor, Chain, Event, Outcome, Position, Record, Request, Target};
+pub use walk::{Fault, Known, Walk, Walked, Wrong};

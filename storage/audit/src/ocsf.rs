@@ -144,6 +144,7 @@ fn details(record: &Record, class: Class) -> Map<String, Value> {
 fn unmapped(record: &Record, hash: &str) -> Value {
     json!({
         "node": record.node,
+        "chain": record.chain,
         "raft": record.raft,
         "revision": record.revision,
         "action": record.action,

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::make_safe;
+use crate::text::{cut_unproved, make_safe};
 use crate::time::rfc3339;
 
 /// Format of a record.
@@ -40,6 +40,16 @@ macro_rules! events {
                 match self { $(Self::$name => Class::$class,)+ }
             }
 
+            /// Chain that holds records of the event.
+            #[must_use]
+            pub fn chain(self) -> Chain {
+                match self.class() {
+                    Class::Authentication | Class::Authorization if self.is_refusal() => Chain::Refusals,
+                    _ if self == Self::FeedForkAlarm => Chain::Refusals,
+                    _ => Chain::Changes,
+                }
+            }
+
             /// Reads a spelling; `None` for one that a newer node wrote.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
@@ -47,6 +57,38 @@ macro_rules! events {
             }
         }
     };
+}
+
+/// Chain of a node. Strangers decide how many refusals there are, so refusals have a chain of their own: they displace
+/// and delay nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chain {
+    /// Changes of the cluster and issued tokens.
+    #[default]
+    Changes,
+    /// Refusals, and alarms that a stranger can raise.
+    Refusals,
+}
+
+impl Chain {
+    /// Every chain of a node.
+    pub const ALL: [Self; 2] = [Self::Changes, Self::Refusals];
+
+    /// Spelling in records; also the name of the chain's folder.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Changes => "changes",
+            Self::Refusals => "refusals",
+        }
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Class of events; decides the class of their OCSF form.
@@ -107,12 +149,16 @@ events! {
     MemberAdded = "member.added", Administration;
     /// A member was removed.
     MemberRemoved = "member.removed", Administration;
+    /// An operator accepted that records of a node's audit are lost: that node may begin a new chain.
+    AuditLossAccepted = "audit.loss_accepted", Administration;
     /// The audit was exported.
     AuditExported = "audit.exported", Reading;
     /// A verifier or a member holds another history at an equal revision.
     FeedForkAlarm = "feed.fork_alarm", Alarm;
     /// The state was replaced by a snapshot: administrative records between are at other nodes.
     SnapshotRestored = "snapshot.restored", Alarm;
+    /// A node's audit is not the one that the cluster has witnessed: a folder was set back, cut, rewritten or copied.
+    AuditContradicted = "audit.contradicted", Alarm;
     /// A node began to write, at the start of a process.
     AuditStarted = "audit.started", Bookkeeping;
     /// A line that a crash had cut was taken away.
@@ -121,6 +167,15 @@ events! {
     AuditPruned = "audit.pruned", Bookkeeping;
     /// The head of the chain, signed when an audit key is active.
     AuditCheckpoint = "audit.checkpoint", Bookkeeping;
+}
+
+impl Event {
+    fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::IdentityRefused | Self::AuthzDenied | Self::AccessDenied
+        )
+    }
 }
 
 impl fmt::Display for Event {
@@ -235,6 +290,9 @@ pub struct Record {
     pub ts: String,
     /// Id of the node that the chain belongs to.
     pub node: u64,
+    /// Which of the node's chains it is.
+    #[serde(default)]
+    pub chain: Chain,
     /// Position of an administrative event in the replicated log; for a decision, how far the node had applied it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raft: Option<Position>,
@@ -283,6 +341,7 @@ impl Record {
             id: String::new(),
             ts: rfc3339(at),
             node: 0,
+            chain: event.chain(),
             raft: None,
             revision: 0,
             event: event.as_str().to_owned(),
@@ -306,8 +365,19 @@ impl Record {
         self
     }
 
+    /// True when a stranger chose the texts of the record: no caller was proved, and it is not the node's own.
+    #[must_use]
+    pub fn is_unproved(&self) -> bool {
+        self.actor.subject.is_empty() && !matches!(self.actor.auth.as_str(), "node" | "log")
+    }
+
     /// Bounds every text and takes out what must not be in a record.
     pub(crate) fn make_safe(&mut self) {
+        let unproved = self.is_unproved();
+        let bound: fn(&mut String) = match unproved {
+            true => cut_unproved,
+            false => make_safe,
+        };
         let Self {
             id,
             reason,
@@ -339,15 +409,15 @@ impl Record {
             message,
         ];
         for text in texts {
-            make_safe(text);
+            bound(text);
         }
         target.token_ids.truncate(TOKEN_IDS_MAX);
         target.token_ids.retain(|id| is_token_id(id));
         for value in self.change.values_mut() {
             if let Value::String(text) = value
-                && !is_token_id(text)
+                && (unproved || !is_token_id(text))
             {
-                make_safe(text);
+                bound(text);
             }
         }
     }

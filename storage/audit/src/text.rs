@@ -6,9 +6,14 @@
 
 /// Longest text of a record in bytes. Origin: the longest message of a revocation.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Longest text that a caller chose who proved nothing: enough for a name or a path to be recognized, too little to fill
+/// a disk with.
+pub const UNPROVED_BYTES_MAX: usize = 64;
 /// A run of so many characters of base64 without a separator is taken for a token or a key. Origin: the shortest Biscuit
 /// has about 200, the longest word that people write in a name about 40; ids of tokens have a field of their own.
 const SECRET_RUN: usize = 96;
+/// Mark at the end of a text that was cut.
+const CUT: char = '…';
 
 /// A text as a record may hold it.
 ///
@@ -42,7 +47,7 @@ pub fn safe(text: &str) -> String {
         rest = characters.as_str();
     }
     if bounded(text).len() < text.len() {
-        out.push('…');
+        out.push(CUT);
     }
     out
 }
@@ -51,6 +56,16 @@ pub fn safe(text: &str) -> String {
 pub(crate) fn make_safe(text: &mut String) {
     if !is_safe(text) {
         *text = safe(text);
+    }
+}
+
+/// A text that a stranger chose, in place: as [`safe`], and cut to [`UNPROVED_BYTES_MAX`].
+pub(crate) fn cut_unproved(text: &mut String) {
+    make_safe(text);
+    if text.len() > UNPROVED_BYTES_MAX {
+        let room = UNPROVED_BYTES_MAX - CUT.len_utf8();
+        text.truncate(text.floor_char_boundary(room));
+        text.push(CUT);
     }
 }
 

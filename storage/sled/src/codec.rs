@@ -12,6 +12,7 @@ mod pending;
 mod policy;
 mod record;
 mod revoke;
+mod witness;
 
 pub use command::{
     decode_applied, decode_stamped, encode_applied, encode_stamped, stamped_len, target_len,

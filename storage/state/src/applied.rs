@@ -62,6 +62,13 @@ pub enum Applied {
     Spent,
     /// Context of the session has this version now.
     ContextAt(u64),
+    /// Head of an audit chain is known now.
+    Witnessed,
+    /// Audit chains of a node may begin anew.
+    AuditLossAccepted {
+        /// Number of them.
+        chains: u64,
+    },
     /// Ended entries were removed: locks, retired keys, pending actions, spent facets, sessions.
     Collected {
         /// Number of them. [`crate::limits::COLLECTED_MAX`] means that there may be more.

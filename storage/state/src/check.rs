@@ -9,7 +9,7 @@ use hessra_revocation::{
 use imbl::OrdMap;
 
 use crate::invalid::{InvalidRecords, invalid, require};
-use crate::limits::{CONTEXTS_MAX, KEYS_MAX, LEDGER_MAX};
+use crate::limits::{CONTEXTS_MAX, KEYS_MAX, LEDGER_MAX, WITNESSED_MAX};
 use crate::version::NEWEST;
 use crate::{Meta, PolicyVersions, SealedKey, State};
 
@@ -211,6 +211,20 @@ pub(crate) fn timed(state: &State) -> Result<(), InvalidRecords> {
         .iter()
         .all(|(_, context)| context.version > 0);
     require(counted, || "a session never began".to_owned())
+}
+
+/// Checks that no witnessed head is missing, or from the future.
+pub(crate) fn witnessed(meta: &Meta, state: &State) -> Result<(), InvalidRecords> {
+    let found = state.witnessed.len();
+    let whole = found as u64 == meta.witnessed && found <= WITNESSED_MAX;
+    require(whole, || {
+        format!("it has {found} audit chains, not {}", meta.witnessed)
+    })?;
+    let mut heads = state.witnessed.iter();
+    let dated = heads.all(|known| known.at <= state.clock && known.head.seq > 0);
+    require(dated, || {
+        "an audit chain was witnessed in the future".to_owned()
+    })
 }
 
 fn decode(revision: Revision, bytes: &[u8]) -> Result<FeedEntry, InvalidRecords> {

@@ -8,6 +8,7 @@ use hessra_revocation::{FeedId, FeedSalt, Identity, Revision, Target, UnixMillis
 
 use crate::policy::{Policy, PolicyChange};
 use crate::sealed_key::SealedKey;
+use crate::witness::Witness;
 
 /// Id of a request, chosen at random by the client: a retry with the same id has one effect and gets the first answer.
 /// The zero id is refused: a client sends it that forgot to choose.
@@ -71,6 +72,15 @@ pub enum Command {
     Spend(Spend),
     /// Moves the context of a session to its next version.
     Context(ContextStep),
+    /// Makes the head of a node's audit chain known to every member.
+    Witness(Witness),
+    /// Accepts that the audit chains of a node are lost: it may begin new ones.
+    AcceptAuditLoss {
+        /// Id of the node.
+        node: u64,
+        /// Ticket that tells the story, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
+        ticket: String,
+    },
     /// Switches on the behaviour of a newer state machine.
     RaiseVersion(u32),
 }

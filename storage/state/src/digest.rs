@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::revocations::Lifted;
 use crate::{
-    Applied, Frozen, Machine, Meta, Pending, PendingAction, Policy, PolicyOrigin, PolicyVersion,
-    Record, Revocation, SealedKey,
+    Applied, ChainHead, Frozen, Machine, Meta, Pending, PendingAction, Policy, PolicyOrigin,
+    PolicyVersion, Record, Revocation, SealedKey, Witnessed,
 };
 
 /// Domain of these hashes, which separates them from all others of this product.
@@ -78,6 +78,7 @@ impl Writer {
                     .number(context.until.0)
                     .text(context.subject.as_str());
             }
+            Record::Witnessed(witnessed) => self.tag(80).witnessed(witnessed),
         }
     }
 
@@ -100,7 +101,25 @@ impl Writer {
         self.number(meta.next_sequence)
             .number(meta.next_key_id.into())
             .number(meta.next_pending)
-            .number(meta.pending);
+            .number(meta.pending)
+            .number(meta.witnessed);
+    }
+
+    fn witnessed(&mut self, witnessed: &Witnessed) {
+        self.number(witnessed.name.node)
+            .text(&witnessed.name.chain)
+            .chain_head(&witnessed.head)
+            .bytes(&witnessed.key)
+            .number(witnessed.at.0)
+            .tag(witnessed.loss_accepted.into());
+        match &witnessed.former {
+            None => self.tag(0),
+            Some(former) => self.tag(1).chain_head(former),
+        };
+    }
+
+    fn chain_head(&mut self, head: &ChainHead) -> &mut Self {
+        self.bytes(&head.id).number(head.seq).bytes(&head.hash)
     }
 
     fn rule(&mut self, rule: &Rule) {
@@ -208,6 +227,8 @@ impl Writer {
             Applied::Collected { removed } => self.tag(6).number(*removed),
             Applied::Spent => self.tag(70),
             Applied::ContextAt(version) => self.tag(71).number(*version),
+            Applied::Witnessed => self.tag(80),
+            Applied::AuditLossAccepted { chains } => self.tag(81).number(*chains),
             Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
             Applied::Rewrapped { keys } => self.tag(40).number(*keys),
             Applied::Pending { id, until, already } => self

@@ -34,6 +34,7 @@
 //! | [`policy`] | the policy that stands, and its earlier versions |
 //! | [`ledger`] | uses of single-use capabilities |
 //! | [`contexts`] | the latest version of every session's context |
+//! | [`witness`] | how far the audit chains of every node are |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for snapshots |
 //! | [`limits`] | every number that bounds something |
@@ -67,6 +68,7 @@ mod sealed_key;
 pub mod state;
 mod timed;
 pub mod version;
+pub mod witness;
 
 pub use applied::{Applied, Revoked};
 pub use command::{
@@ -85,3 +87,4 @@ pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
 pub use sealed_key::SealedKey;
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};
+pub use witness::{ChainHead, ChainName, Witness, Witnessed, WitnessedHeads};

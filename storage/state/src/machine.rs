@@ -40,8 +40,7 @@ impl Machine {
             return first.applied.clone();
         }
         let applied = self.state.decide(stamped).unwrap_or_else(Applied::Refused);
-        // A spend or a step is its own first answer; beside the others it would be remembered for too short a time.
-        if !matches!(stamped.command, Command::Spend(_) | Command::Context(_)) {
+        if !is_own_answer(&stamped.command, &applied) {
             self.requests
                 .remember(stamped.request, clock, applied.clone());
             self.requests.forget(clock);
@@ -69,6 +68,16 @@ impl Machine {
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.requests
+    }
+}
+
+/// True for what the state keeps by itself. A spend or a step would be remembered for too short a time beside the others;
+/// a head that stands gets the same answer again. A head that was refused is remembered: its record is made from that.
+fn is_own_answer(command: &Command, applied: &Applied) -> bool {
+    match command {
+        Command::Spend(_) | Command::Context(_) => true,
+        Command::Witness(_) => *applied == Applied::Witnessed,
+        _ => false,
     }
 }
 

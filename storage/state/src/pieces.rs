@@ -54,6 +54,7 @@ impl State {
                     .iter()
                     .map(|(session, context)| Record::Context(*session, context.clone())),
             )
+            .chain(self.witnessed.iter().cloned().map(Record::Witnessed))
     }
 
     fn meta(&self, answers: &Answers) -> Meta {
@@ -74,6 +75,7 @@ impl State {
             next_key_id: self.next_key_id,
             next_pending: self.pending.next(),
             pending: self.pending.iter().count() as u64,
+            witnessed: self.witnessed.len() as u64,
         }
     }
 

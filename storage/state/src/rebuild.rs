@@ -19,7 +19,7 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::{
     FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation,
-    SealedKey, Spent, State, check,
+    SealedKey, Spent, State, WitnessedHeads, check,
 };
 
 impl Machine {
@@ -49,6 +49,7 @@ struct Parts {
     entries: BTreeMap<Revision, Vec<u8>>,
     ledger: Timed<FacetId, Spent>,
     contexts: Contexts,
+    witnessed: WitnessedHeads,
 }
 
 impl Parts {
@@ -80,6 +81,7 @@ impl Parts {
             Record::FeedEntry { revision, bytes } => self.entries.insert(revision, bytes).is_some(),
             Record::Spent(facet, spent) => self.ledger.put(facet, spent),
             Record::Context(session, context) => self.contexts.put(session, context),
+            Record::Witnessed(witnessed) => self.witnessed.put(witnessed),
         };
         require(!is_second, || format!("{key:?} is there twice"))
     }
@@ -108,12 +110,14 @@ impl Parts {
             next_key_id: meta.next_key_id,
             ledger: self.ledger,
             contexts: self.contexts,
+            witnessed: self.witnessed,
             clock: meta.clock,
             version: meta.version,
         };
         check::rules(&state)?;
         check::recent(&state, &self.entries)?;
         check::timed(&state)?;
+        check::witnessed(&meta, &state)?;
         Ok(Machine { state, requests })
     }
 }

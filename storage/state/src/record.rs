@@ -5,8 +5,8 @@ use hessra_revocation::{
 };
 
 use crate::{
-    Applied, ContextVersion, FacetId, Pending, PendingId, PolicyVersion, RequestId, Revocation,
-    SealedKey, SessionId, Spent,
+    Applied, ChainName, ContextVersion, FacetId, Pending, PendingId, PolicyVersion, RequestId,
+    Revocation, SealedKey, SessionId, Spent, Witnessed,
 };
 
 /// Piece of the state.
@@ -46,6 +46,8 @@ pub enum Record {
     Spent(FacetId, Spent),
     /// Latest version of a session's context.
     Context(SessionId, ContextVersion),
+    /// Newest head of an audit chain.
+    Witnessed(Witnessed),
 }
 
 /// Counters and positions of the state.
@@ -83,10 +85,12 @@ pub struct Meta {
     pub next_pending: u64,
     /// Number of pending actions: one that is lost must be noticed.
     pub pending: u64,
+    /// Number of witnessed audit chains: one that is lost must be noticed.
+    pub witnessed: u64,
 }
 
 /// Name of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
     /// The only [`Meta`].
     Meta,
@@ -108,6 +112,8 @@ pub enum RecordKey {
     Spent(FacetId),
     /// Context, by session.
     Context(SessionId),
+    /// Witnessed head, by chain.
+    Witnessed(ChainName),
 }
 
 impl Record {
@@ -125,6 +131,7 @@ impl Record {
             Self::FeedEntry { revision, .. } => RecordKey::FeedEntry(*revision),
             Self::Spent(facet, _) => RecordKey::Spent(*facet),
             Self::Context(session, _) => RecordKey::Context(*session),
+            Self::Witnessed(witnessed) => RecordKey::Witnessed(witnessed.name.clone()),
         }
     }
 }

@@ -51,4 +51,6 @@ pub enum RefusalCode {
     ContextOutdated = 71,
     /// Its subject was revoked since it was judged.
     Revoked = 72,
+    /// Head of an audit chain is not of the chain that was witnessed.
+    Contradicted = 80,
 }

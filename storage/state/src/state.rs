@@ -18,7 +18,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::command::{Init, Judged};
 use crate::contexts::Contexts;
 use crate::keys::Keys;
-use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX};
+use crate::limits::{AUTHOR_BYTES_MAX, COLLECTED_MAX, KEY_ID_SKIP_MAX, TICKET_BYTES_MAX};
 use crate::policy::NO_POLICY;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revocations::Revocations;
@@ -27,7 +27,7 @@ use crate::version::NEWEST;
 use crate::{
     Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, Pendings, Policy,
     PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation, SealedKey,
-    SessionId, Spend, Spent, Stamped, keys, policy,
+    SessionId, Spend, Spent, Stamped, WitnessedHeads, keys, policy,
 };
 
 /// State, as readers see it. Equal logs make equal states, on every node.
@@ -45,6 +45,7 @@ pub struct State {
     pub(crate) next_key_id: u32,
     pub(crate) ledger: Timed<FacetId, Spent>,
     pub(crate) contexts: Contexts,
+    pub(crate) witnessed: WitnessedHeads,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
 }
@@ -64,6 +65,7 @@ impl State {
             next_key_id: 0,
             ledger: Timed::default(),
             contexts: Contexts::default(),
+            witnessed: WitnessedHeads::default(),
             clock: UnixMillis(0),
             version: 1,
         }
@@ -166,6 +168,24 @@ impl State {
     }
 }
 
+/// Audit chains.
+impl State {
+    /// Newest heads of the audit chains of every node.
+    #[must_use]
+    pub fn witnessed(&self) -> &WitnessedHeads {
+        &self.witnessed
+    }
+
+    fn accept_audit_loss(&mut self, node: u64, ticket: &str) -> Result<Applied, Refusal> {
+        if ticket.len() > TICKET_BYTES_MAX {
+            let message = format!("the ticket has more than {TICKET_BYTES_MAX} bytes; shorten it");
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        let chains = self.witnessed.accept_loss(node)?;
+        Ok(Applied::AuditLossAccepted { chains })
+    }
+}
+
 /// Decisions, and the changes that follow.
 impl State {
     pub(crate) fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
@@ -205,6 +225,13 @@ impl State {
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
             (Command::Spend(spend), true) => self.spend(spend, stamped.request),
             (Command::Context(step), true) => self.step(step, stamped.request),
+            (Command::Witness(witness), true) => self
+                .witnessed
+                .witness(&self.view.feed_id, witness, self.clock)
+                .map(|()| Applied::Witnessed),
+            (Command::AcceptAuditLoss { node, ticket }, true) => {
+                self.accept_audit_loss(*node, ticket)
+            }
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use hessra_sdk_rust::Endpoint;
 use hessra_sdk_rust::audit::AuditClient;
-use hessra_sdk_rust::v1::TailAuditRequest;
+use hessra_sdk_rust::v1::{AuditChain, TailAuditRequest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::chain::CHAINS;
 use super::line::parsed;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
@@ -37,6 +38,15 @@ impl Missing {
             node => format!("node {node} ({server})"),
         };
         self.nodes.push((name, failure));
+    }
+
+    /// Adds the nodes that others name too, each once.
+    pub(super) fn extend(&mut self, other: Self) {
+        for (name, failure) in other.nodes {
+            if !self.nodes().contains(&name.as_str()) {
+                self.nodes.push((name, failure));
+            }
+        }
     }
 
     /// Names of the nodes.
@@ -132,8 +142,17 @@ fn says_from_where(record: &Value) -> bool {
     record["actor"]["ip"].is_string()
 }
 
-/// Places at which following goes on: node, server and the number of the next record.
-pub(super) type Places = Vec<(u64, Endpoint, u64)>;
+/// Place at which following a chain goes on.
+pub(super) struct Place {
+    node: u64,
+    server: Endpoint,
+    chain: AuditChain,
+    /// Number of the next record; 0 = not known.
+    next: u64,
+}
+
+/// Places at which following goes on.
+pub(super) type Places = Vec<Place>;
 
 /// The newest records of every node, and the record after them.
 pub(super) async fn newest(
@@ -143,10 +162,21 @@ pub(super) async fn newest(
 ) -> (Gathered, Places) {
     let (mut gathered, mut places) = (Gathered::default(), Places::new());
     for (node, server) in client.servers().await {
-        let found = newest_of(client, &server, conditions, last).await;
-        let next = found.as_ref().map_or(0, |(_, next)| *next);
-        places.push((node, server.clone(), next));
-        gathered.add(node, &server, found.map(|(lines, _)| lines));
+        let mut lines = Ok(Vec::new());
+        for chain in CHAINS {
+            let found = newest_of(client, &server, chain, conditions, last).await;
+            places.push(Place {
+                node,
+                server: server.clone(),
+                chain,
+                next: found.as_ref().map_or(0, |(_, next)| *next),
+            });
+            lines = lines.and_then(|mut lines: Vec<String>| {
+                lines.extend(found?.0);
+                Ok(lines)
+            });
+        }
+        gathered.add(node, &server, lines);
     }
     (gathered, places)
 }
@@ -154,15 +184,17 @@ pub(super) async fn newest(
 async fn newest_of(
     client: &AuditClient,
     server: &Endpoint,
+    chain: AuditChain,
     conditions: &[String],
     last: u32,
 ) -> Outcome<(Vec<String>, u64)> {
-    let head = client.head(server).await?;
+    let head = client.head(server, chain).await?;
     let request = TailAuditRequest {
         conditions: conditions.to_vec(),
         last,
         follow: false,
         from: 0,
+        chain: chain.into(),
     };
     let mut stream = client.tail(server, request).await?;
     let mut lines = Vec::new();
@@ -192,13 +224,11 @@ pub(super) fn follow(
     places: Places,
 ) -> mpsc::Receiver<Followed> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    for (node, server, next) in places {
+    for place in places {
         let following = Following {
             client: client.clone(),
             conditions: conditions.to_vec(),
-            node,
-            server,
-            next,
+            place,
             sender: sender.clone(),
         };
         tokio::spawn(following.run());
@@ -213,9 +243,7 @@ fn is_refusal(failure: &CommandError) -> bool {
 struct Following {
     client: AuditClient,
     conditions: Vec<String>,
-    node: u64,
-    server: Endpoint,
-    next: u64,
+    place: Place,
     sender: mpsc::Sender<Followed>,
 }
 
@@ -233,7 +261,7 @@ impl Following {
                 Err(failure) if !lost => {
                     lost = true;
                     let mut missing = Missing::default();
-                    missing.add(self.node, &self.server, failure);
+                    missing.add(self.place.node, &self.place.server, failure);
                     let _ = self.sender.send(Followed::Lost(missing)).await;
                 }
                 Err(_) => {}
@@ -243,20 +271,28 @@ impl Following {
     }
 
     async fn stream(&mut self) -> Outcome {
-        if self.next == 0 {
-            self.next = self.client.head(&self.server).await?.seq + 1;
+        if self.place.next == 0 {
+            self.place.next = self
+                .client
+                .head(&self.place.server, self.place.chain)
+                .await?
+                .seq
+                + 1;
         }
         let request = TailAuditRequest {
             conditions: self.conditions.clone(),
             last: 0,
             follow: true,
-            from: self.next,
+            from: self.place.next,
+            chain: self.place.chain.into(),
         };
-        let mut stream = self.client.tail(&self.server, request).await?;
+        let mut stream = self.client.tail(&self.place.server, request).await?;
         while let Some(part) = stream.next().await {
             for line in part?.lines {
                 let record = parsed(&line)?;
-                self.next = record["seq"].as_u64().map_or(self.next, |seq| seq + 1);
+                self.place.next = record["seq"]
+                    .as_u64()
+                    .map_or(self.place.next, |seq| seq + 1);
                 if self.sender.send(Followed::Record(record)).await.is_err() {
                     return Ok(());
                 }

@@ -1,19 +1,23 @@
 //! The audit of this node, for those with the right `audit:read`: search, tail, export, head.
 //!
 //! Reading goes over threads for the disk, a bounded number at a time, and costs a bounded amount: a page, a chunk, a
-//! stream that ends. An export has a record of its own, before its first line.
+//! stream that ends. An export has a record of its own, before its first line, and another one in its chain when the
+//! caller has kept all of it.
 
 use std::pin::Pin;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use futures::Stream;
 use futures::stream::unfold;
-use hessra_audit::{Event, Filter, Outcome, Record};
-use hessra_consensus::audit::{AuditLog as _, Written};
+use hessra_audit::marks::field as mark;
+use hessra_audit::{Chain, Event, Filter, Outcome, Record};
+use hessra_consensus::audit::Written;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::audit_server::{Audit, AuditServer};
 use hessra_revocation::KeyPurpose;
+use hessra_state::{Applied, Command, Witnessed};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
@@ -21,18 +25,20 @@ use tonic::{Request, Response, Status};
 use super::caller::Caller;
 use super::places::{Place, PlaceLimits, Places};
 use super::service::{Answer, AuthorityService};
-use crate::audit::Auditor;
+use super::target::{other_request, refused, request_id};
 use crate::audit::read::{Cursor, Found, Page, Reader};
+use crate::audit::{Auditor, Exported};
 use crate::policy::Right;
 
 /// Records of one page, and of the beginning of a tail.
 const PAGE_MAX: usize = 1_000;
 /// Records of a page when the request names no number.
 const PAGE_DEFAULT: usize = 100;
-/// Searches, tails and exports of one node at a time: each has a chunk or a segment in memory.
+/// Searches, tails and exports of one node at a time: each has a chunk or a segment in memory. A tail of both chains is
+/// two.
 const READERS: PlaceLimits = PlaceLimits {
-    all: 16,
-    per_caller: 8,
+    all: 32,
+    per_caller: 12,
     kept: 0,
 };
 /// Longest time for which a tail lasts.
@@ -77,8 +83,14 @@ impl AuditService {
         })?)
     }
 
-    async fn page(&self, filter: Filter, before: u64, limit: usize) -> Result<Page, Status> {
-        let reader = self.auditor.reader();
+    async fn page(
+        &self,
+        chain: Chain,
+        filter: Filter,
+        before: u64,
+        limit: usize,
+    ) -> Result<Page, Status> {
+        let reader = self.auditor.reader(chain);
         on_disk(move || reader.search(&filter, before, limit)).await
     }
 
@@ -88,16 +100,50 @@ impl AuditService {
         caller: &Caller,
         request: &v1::ExportAuditRequest,
     ) -> Result<(), Status> {
+        if !self.auditor.may_export() {
+            let failure = Failure::new(Reason::Limit, "too many exports on this node a second");
+            let failure = failure.hint("Try again later: each export has a record of its own.");
+            return Err(failure.retry_after(Duration::from_secs(1)).into());
+        }
         let mut record: Record = self
             .auditor
             .record(Event::AuditExported, Outcome::Success)
             .with("from", request.from)
+            .with("chain", chain(request.chain()).as_str())
             .with("conditions", request.conditions.join(" "));
         caller.context.noted().fill(&mut record);
         record.action = "export".to_owned();
         record.target.r#type = "audit".to_owned();
         let written = self.auditor.write(record).await;
         Ok(written.map_err(Failure::from)?)
+    }
+
+    /// Checks that the caller names the record that this node has.
+    async fn check_kept(&self, request: &v1::ConfirmExportRequest) -> Result<(), Status> {
+        let reader = self.auditor.reader(chain(request.chain()));
+        let seq = request.through;
+        let line = on_disk(move || reader.line(seq)).await?;
+        let line = line.and_then(|line| hessra_audit::open(&line).ok());
+        if line.is_some_and(|line| line.head.hex() == request.hash) {
+            return Ok(());
+        }
+        let message = format!("record {seq} of this node is another one");
+        Err(Failure::new(Reason::InvalidArgument, message)
+            .hint("Verify the export: `hessra audit verify FILE`.")
+            .into())
+    }
+
+    /// The record of an export that its caller has kept.
+    fn kept_record(&self, caller: &Caller, request: &v1::ConfirmExportRequest) -> Record {
+        let record = self.auditor.record(Event::AuditExported, Outcome::Success);
+        let mut record = record
+            .with("from", request.from)
+            .with(mark::THROUGH, request.through)
+            .with(mark::HASH, request.hash.clone());
+        caller.context.noted().fill(&mut record);
+        record.action = "confirm_export".to_owned();
+        record.target.r#type = "audit".to_owned();
+        record
     }
 }
 
@@ -118,7 +164,8 @@ impl Audit for AuditService {
             limit => limit.min(PAGE_MAX),
         };
         let filter = filter(&request.conditions)?;
-        let page = self.page(filter, request.before, limit).await?;
+        let chain = chain(request.chain());
+        let page = self.page(chain, filter, request.before, limit).await?;
         Ok(Response::new(v1::SearchAuditResponse {
             node: self.node,
             lines: page.found.into_iter().map(|found| found.line).collect(),
@@ -131,12 +178,13 @@ impl Audit for AuditService {
         let place = self.place(&caller)?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
-        let reader = self.auditor.reader();
+        let chain = chain(request.chain());
+        let reader = self.auditor.reader(chain);
         let head = reader.written().borrow().head.seq;
         let last = (request.last as usize).min(PAGE_MAX);
         let newest = match (last, request.from) {
             (0, _) | (_, 1..) => Page::default(),
-            (last, 0) => self.page(filter.clone(), head + 1, last).await?,
+            (last, 0) => self.page(chain, filter.clone(), head + 1, last).await?,
         };
         let mut lines: Vec<String> = newest.found.into_iter().map(|found| found.line).collect();
         lines.reverse();
@@ -161,7 +209,7 @@ impl Audit for AuditService {
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         self.record_export(&caller, &request).await?;
-        let reader = self.auditor.reader();
+        let reader = self.auditor.reader(chain(request.chain()));
         let head = reader.written().borrow().head.seq;
         let until = Until::Head(head);
         let mut reading = Reading::new(self.node, &reader, request.from, filter, until, place);
@@ -171,18 +219,74 @@ impl Audit for AuditService {
         Ok(Response::new(lines))
     }
 
+    async fn confirm_export(
+        &self,
+        request: Request<v1::ConfirmExportRequest>,
+    ) -> Answer<v1::ConfirmExportResponse> {
+        let caller = self.permitted(&request)?;
+        let _permit = self.permit()?;
+        let request = request.into_inner();
+        self.check_kept(&request).await?;
+        if !self.auditor.may_export() {
+            return Err(
+                Failure::new(Reason::Limit, "too many exports on this node a second")
+                    .hint("Try again in a second.")
+                    .retry_after(Duration::from_secs(1))
+                    .into(),
+            );
+        }
+        let exported = Exported {
+            chain: chain(request.chain()),
+            from: request.from,
+            through: request.through,
+        };
+        let record = self.kept_record(&caller, &request);
+        let through = self.auditor.exported(record, exported).await;
+        Ok(Response::new(v1::ConfirmExportResponse {
+            exported_through: through.map_err(Failure::from)?,
+        }))
+    }
+
+    async fn accept_audit_loss(
+        &self,
+        request: Request<v1::AcceptAuditLossRequest>,
+    ) -> Answer<v1::AcceptAuditLossResponse> {
+        let caller = self.authority.caller(&request)?;
+        caller.may(Right::Cluster, None)?;
+        let deadline = self.authority.deadline(&request);
+        let request = request.into_inner();
+        let (id, node) = (request_id(&request.request_id)?, request.node);
+        let command = Command::AcceptAuditLoss {
+            node,
+            ticket: request.ticket,
+        };
+        let proposed = self
+            .authority
+            .propose_unrecorded(&caller, command, id, deadline);
+        match proposed.await?.applied {
+            Applied::AuditLossAccepted { chains } => {
+                tracing::warn!(node, by = caller.identity, "loss of an audit accepted");
+                Ok(Response::new(v1::AcceptAuditLossResponse { chains }))
+            }
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            _ => Err(other_request()),
+        }
+    }
+
     async fn audit_head(
         &self,
         request: Request<v1::AuditHeadRequest>,
     ) -> Answer<v1::AuditHeadResponse> {
         self.permitted(&request)?;
+        let chain = chain(request.get_ref().chain());
         let Written {
             head,
             next,
             failing,
             ..
-        } = self.auditor.written().borrow().clone();
+        } = self.auditor.written_of(chain).borrow().clone();
         let state = self.authority.consensus.state();
+        let witnessed = state.witnessed().iter().map(witnessed).collect();
         let keys = state.keys().values();
         let keys = keys
             .filter(|key| key.purpose == KeyPurpose::Audit)
@@ -197,6 +301,7 @@ impl Audit for AuditService {
             next_index: next,
             failing: failing.map(|error| error.to_string()).unwrap_or_default(),
             keys: keys.collect(),
+            witnessed,
         }))
     }
 }
@@ -323,6 +428,29 @@ impl Reading {
                 matches!(changed, Ok(Ok(())))
             }
         }
+    }
+}
+
+fn chain(wire: v1::AuditChain) -> Chain {
+    match wire {
+        v1::AuditChain::Changes => Chain::Changes,
+        v1::AuditChain::Refusals => Chain::Refusals,
+    }
+}
+
+fn witnessed(known: &Witnessed) -> v1::WitnessedHead {
+    let former = known.former.as_ref();
+    v1::WitnessedHead {
+        node: known.name.node,
+        chain: known.name.chain.clone(),
+        chain_id: HEXLOWER.encode(&known.head.id),
+        seq: known.head.seq,
+        hash: HEXLOWER.encode(&known.head.hash),
+        key: known.key.to_vec(),
+        at_ms: known.at.0,
+        loss_accepted: known.loss_accepted,
+        former_seq: former.map_or(0, |former| former.seq),
+        former_chain_id: former.map_or_else(String::new, |former| HEXLOWER.encode(&former.id)),
     }
 }
 

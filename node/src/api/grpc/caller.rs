@@ -160,6 +160,26 @@ impl AuthorityService {
         Ok(self.consensus.propose(command, asked, deadline).await?)
     }
 
+    /// Proposes as [`Self::propose`] does, also when no record can be written here: see
+    /// [`hessra_consensus::Consensus::propose_unrecorded`].
+    pub(super) async fn propose_unrecorded(
+        &self,
+        caller: &Caller,
+        command: Command,
+        request: RequestId,
+        deadline: Instant,
+    ) -> Result<Committed, Failure> {
+        let asked = Asked {
+            by: caller.identity.clone(),
+            request,
+            actor: caller.context.actor(),
+        };
+        let consensus = &self.consensus;
+        Ok(consensus
+            .propose_unrecorded(command, asked, deadline)
+            .await?)
+    }
+
     /// Time at which the caller stops waiting.
     pub(super) fn deadline<T>(&self, request: &Request<T>) -> Instant {
         match timeout_of(request) {

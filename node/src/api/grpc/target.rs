@@ -96,7 +96,8 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         | RefusalCode::KeyState
         | RefusalCode::AlreadySpent
         | RefusalCode::ContextOutdated
-        | RefusalCode::Revoked => Reason::Conflict,
+        | RefusalCode::Revoked
+        | RefusalCode::Contradicted => Reason::Conflict,
         RefusalCode::SecondPerson => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,

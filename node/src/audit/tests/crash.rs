@@ -18,7 +18,11 @@ async fn written(folder: &Path, count: usize) {
 }
 
 fn newest(folder: &Path) -> std::path::PathBuf {
-    segments(&folder.join("audit")).unwrap().pop().unwrap().path
+    segments(&super::changes(folder))
+        .unwrap()
+        .pop()
+        .unwrap()
+        .path
 }
 
 fn append(folder: &Path, bytes: &[u8]) {
@@ -68,7 +72,11 @@ async fn blocks_that_never_reached_the_disk_are_taken_away() {
 async fn a_segment_without_a_record_is_not_the_newest() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 2).await;
-    std::fs::write(folder.path().join("audit/00000000000000000009.jsonl"), "").unwrap();
+    std::fs::write(
+        super::changes(folder.path()).join("00000000000000000009.jsonl"),
+        "",
+    )
+    .unwrap();
     written(folder.path(), 2).await;
     assert_eq!(is_whole(folder.path()), Ok(8));
 }
@@ -83,7 +91,7 @@ async fn a_changed_line_stops_the_start_and_is_named() {
     let refused = open_with(settings(folder.path())).err();
     let refused = refused.unwrap().to_string();
     assert!(
-        refused.contains("record 3") && refused.contains("begins anew"),
+        refused.contains("record 3") && refused.contains("accept-loss"),
         "{refused}"
     );
 }
@@ -116,9 +124,9 @@ async fn only_the_user_of_the_node_may_read_it() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 1).await;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder.path().join("audit")), 0o700);
+    assert_eq!(mode(&super::changes(folder.path())), 0o700);
     assert_eq!(mode(&newest(folder.path())), 0o600);
-    assert_eq!(mode(&folder.path().join("audit/head")), 0o600);
+    assert_eq!(mode(&super::changes(folder.path()).join("head")), 0o600);
 }
 
 #[tokio::test]

@@ -3,14 +3,20 @@
 mod crash;
 mod retention;
 mod sharing;
+mod strangers;
+mod witnessed;
 
 use std::path::Path;
 use std::time::Duration;
 
-use hessra_audit::{Event, Outcome, Record, Walk};
+use std::sync::{Arc, Mutex};
+
+use hessra_audit::{Chain, Event, Known, Outcome, Record, Walk};
+use hessra_revocation::FeedId;
+use hessra_state::{Witness, Witnessed};
 
 use super::folder::{known_head, segments};
-use super::{AuditSettings, Auditor, FolderError, HeadSigner};
+use super::{AuditSettings, Auditor, ClusterSide, FolderError, NodeKey};
 use crate::edge::Clock;
 use crate::telemetry::Metrics;
 
@@ -21,6 +27,7 @@ fn settings(folder: &Path) -> AuditSettings {
         segment_bytes: 64 * 1024,
         keep_age: Duration::from_secs(3_600),
         keep_bytes: 1 << 30,
+        refusals_keep_bytes: 1 << 30,
         free_min: 0,
     }
 }
@@ -30,21 +37,65 @@ fn open(folder: &Path) -> Auditor {
 }
 
 fn open_with(settings: AuditSettings) -> Result<Auditor, FolderError> {
-    let (clock, signer) = (Clock::start(), Box::new(Unsigned));
-    Auditor::open(settings, clock, signer, Metrics::unrecorded())
+    open_in(settings, &Side::default(), 7)
 }
 
-/// A signer that signs no checkpoint.
-struct Unsigned;
+/// Opens the audit in a cluster, with the audit key of this number.
+fn open_in(settings: AuditSettings, side: &Side, key: u8) -> Result<Auditor, FolderError> {
+    let (clock, key) = (Clock::start(), NodeKey::new(&[key; 32]));
+    Auditor::open(
+        settings,
+        clock,
+        Arc::new(side.clone()),
+        key,
+        Metrics::unrecorded(),
+    )
+}
 
-impl HeadSigner for Unsigned {
-    fn cluster(&self) -> String {
-        String::new()
+/// A cluster without an audit key, which has witnessed what it is told.
+#[derive(Clone, Default)]
+struct Side(Arc<Mutex<Vec<Witnessed>>>);
+
+impl Side {
+    /// Takes a head as the state does; what was known of the chain goes.
+    fn witness(&self, witness: Witness) {
+        let mut known = self.0.lock().unwrap();
+        known.retain(|one| one.name != witness.name);
+        known.push(Witnessed {
+            name: witness.name,
+            head: witness.head,
+            key: witness.key,
+            at: hessra_revocation::UnixMillis(1),
+            loss_accepted: false,
+            former: None,
+        });
+    }
+
+    fn accept_loss(&self) {
+        let mut known = self.0.lock().unwrap();
+        known.iter_mut().for_each(|one| one.loss_accepted = true);
+    }
+}
+
+impl ClusterSide for Side {
+    fn cluster(&self) -> FeedId {
+        FeedId([1; 16])
     }
 
     fn sign(&self, _: &[u8]) -> Option<(u32, [u8; 64])> {
         None
     }
+
+    fn witnessed(&self, chain: Chain) -> Option<Witnessed> {
+        let known = self.0.lock().unwrap();
+        let mut of_chain = known.iter().filter(|one| one.name.chain == chain.as_str());
+        of_chain.next().cloned()
+    }
+}
+
+/// Folder of the chain of changes.
+fn changes(folder: &Path) -> std::path::PathBuf {
+    folder.join("audit/changes")
 }
 
 fn issued(auditor: &Auditor, subject: &str) -> Record {
@@ -55,7 +106,12 @@ fn issued(auditor: &Auditor, subject: &str) -> Record {
 
 /// Every line of every segment, in order.
 fn all_lines(folder: &Path) -> Vec<String> {
-    let found = segments(&folder.join("audit")).unwrap();
+    lines_of(&changes(folder))
+}
+
+/// Every line of every segment of a chain, in order.
+fn lines_of(chain: &Path) -> Vec<String> {
+    let found = segments(chain).unwrap();
     let texts = found
         .iter()
         .map(|segment| std::fs::read_to_string(&segment.path).unwrap());
@@ -65,7 +121,11 @@ fn all_lines(folder: &Path) -> Vec<String> {
 }
 
 fn is_whole(folder: &Path) -> Result<u64, String> {
-    let mut walk = Walk::new(Vec::new(), known_head(&folder.join("audit")));
+    let known = Known {
+        heads: known_head(&changes(folder)).into_iter().collect(),
+        ..Known::default()
+    };
+    let mut walk = Walk::new(known);
     for line in all_lines(folder) {
         walk.line(&line).map_err(|fault| fault.to_string())?;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hessra_audit::Filter;
+use hessra_audit::{Chain, Filter};
 
 use super::super::folder::segments;
 use super::super::{AuditLog as _, AuditSettings, Auditor};
@@ -23,7 +23,7 @@ async fn a_full_segment_is_turned_over_and_the_chain_goes_on_in_the_next() {
     let auditor = super::open(folder.path());
     fill(&auditor, 200).await;
     auditor.close().await;
-    let found = segments(&folder.path().join("audit")).unwrap();
+    let found = segments(&super::changes(folder.path())).unwrap();
     assert!(found.len() >= 3, "{found:?}");
     assert!(is_whole(folder.path()).is_ok());
 }
@@ -39,7 +39,7 @@ async fn old_segments_go_and_a_record_of_it_stands_for_them() {
     // Retention is looked after with every checkpoint, and at the end.
     fill(&auditor, 1_100).await;
     auditor.close().await;
-    let found = segments(&folder.path().join("audit")).unwrap();
+    let found = segments(&super::changes(folder.path())).unwrap();
     assert!(found[0].first > 1, "the oldest are gone: {found:?}");
     let bytes: u64 = found
         .iter()
@@ -64,7 +64,10 @@ async fn a_search_finds_over_all_segments_and_goes_on_where_a_page_ended() {
     let filter = Filter::parse(["event=identity.issued"]).unwrap();
     let (mut before, mut found) = (0, Vec::new());
     loop {
-        let page = auditor.reader().search(&filter, before, 30).unwrap();
+        let page = auditor
+            .reader(Chain::Changes)
+            .search(&filter, before, 30)
+            .unwrap();
         found.extend(page.found.into_iter().map(|found| found.seq));
         before = page.before;
         if before == 0 {
@@ -82,7 +85,7 @@ async fn a_search_finds_over_all_segments_and_goes_on_where_a_page_ended() {
 async fn a_cursor_reads_every_record_once_while_more_come() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = super::open(folder.path());
-    let mut cursor = auditor.reader().cursor(0);
+    let mut cursor = auditor.reader(Chain::Changes).cursor(0);
     let mut seen = Vec::new();
     for _ in 0..4 {
         fill(&auditor, 60).await;
@@ -108,5 +111,8 @@ async fn what_is_kept_by_age_is_kept() {
     let auditor = open_with(kept).unwrap();
     fill(&auditor, 1_100).await;
     auditor.close().await;
-    assert_eq!(segments(&folder.path().join("audit")).unwrap()[0].first, 1);
+    assert_eq!(
+        segments(&super::changes(folder.path())).unwrap()[0].first,
+        1
+    );
 }

@@ -73,3 +73,39 @@ fn a_record_holds_its_texts_as_they_are_made_safe() {
         assert_eq!(read, hessra_audit::text::safe(&text), "{text:?}");
     }
 }
+
+#[test]
+fn a_stranger_has_64_bytes_of_every_field_and_a_proved_caller_more() {
+    let long = "word ".repeat(100);
+    let hex = "ab".repeat(200);
+    let mut record = record(1).with("why", long.clone()).with("shown", hex);
+    record.target.resource.clone_from(&long);
+    record.request.api.clone_from(&long);
+    record.message = "ä".repeat(100);
+    let mut stranger = record.clone();
+    stranger.actor.subject = String::new();
+    stranger.actor.auth = "mtls".to_owned();
+    let read = open(&seal(&mut stranger, &Head::START).0).unwrap().record;
+    let texts = [
+        read.target.resource.as_str(),
+        read.request.api.as_str(),
+        read.message.as_str(),
+        read.change["why"].as_str().unwrap(),
+    ];
+    for text in texts {
+        assert!(text.len() <= 64 && text.ends_with('…'), "{text}");
+    }
+    assert_eq!(read.change["shown"], "[400 characters left out]");
+    let read = open(&seal(&mut record, &Head::START).0).unwrap().record;
+    assert_eq!(read.target.resource, long);
+}
+
+#[test]
+fn what_the_node_says_of_itself_is_not_cut() {
+    let mut record = record(1);
+    record.actor.subject = String::new();
+    record.actor.auth = "node".to_owned();
+    record.message = "word ".repeat(100);
+    let read = open(&seal(&mut record, &Head::START).0).unwrap().record;
+    assert_eq!(read.message.len(), 500);
+}

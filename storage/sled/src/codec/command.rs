@@ -15,6 +15,7 @@ use super::message::{CodecError, array, identity};
 use super::pending::{decode_action, decode_name, encode_action, encode_name};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
+use super::witness::{decode_witness, encode_witness};
 
 /// Encodes a command with its stamp.
 #[must_use]
@@ -101,6 +102,11 @@ fn encode_command(command: &Command) -> log::stamped::Command {
             expires_at: step.expires_at.0,
             judged: Some(encode_judged(&step.judged)),
         }),
+        Command::Witness(witness) => Wire::Witness(encode_witness(witness)),
+        Command::AcceptAuditLoss { node, ticket } => Wire::AcceptAuditLoss(log::AcceptAuditLoss {
+            node: *node,
+            ticket: ticket.clone(),
+        }),
         Command::RaiseVersion(version) => {
             Wire::RaiseVersion(log::RaiseVersion { version: *version })
         }
@@ -141,6 +147,11 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
             expires_at: UnixSeconds(step.expires_at),
             judged: decode_judged(step.judged.as_ref())?,
         }),
+        Wire::Witness(witness) => Command::Witness(decode_witness(witness)?),
+        Wire::AcceptAuditLoss(accept) => Command::AcceptAuditLoss {
+            node: accept.node,
+            ticket: accept.ticket.clone(),
+        },
         Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
     })
 }
@@ -251,6 +262,12 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
         }
         Applied::Spent => Some(Outcome::Spent(log::Spent {})),
         Applied::ContextAt(version) => Some(Outcome::Context(log::ContextAt { version: *version })),
+        Applied::Witnessed => Some(Outcome::Witnessed(log::Witnessed {})),
+        Applied::AuditLossAccepted { chains } => {
+            Some(Outcome::AuditLossAccepted(log::AuditLossAccepted {
+                chains: *chains,
+            }))
+        }
         Applied::VersionRaised(version) => {
             Some(Outcome::Version(log::RaiseVersion { version: *version }))
         }
@@ -310,6 +327,10 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
         },
         Outcome::Spent(log::Spent {}) => Applied::Spent,
         Outcome::Context(context) => Applied::ContextAt(context.version),
+        Outcome::Witnessed(log::Witnessed {}) => Applied::Witnessed,
+        Outcome::AuditLossAccepted(accepted) => Applied::AuditLossAccepted {
+            chains: accepted.chains,
+        },
         Outcome::Version(raised) => Applied::VersionRaised(raised.version),
         Outcome::Rewrapped(rewrapped) => Applied::Rewrapped {
             keys: rewrapped.keys,
@@ -343,6 +364,7 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::AlreadySpent,
         RefusalCode::ContextOutdated,
         RefusalCode::Revoked,
+        RefusalCode::Contradicted,
     ];
     let known = KNOWN.iter().find(|known| u32::from(**known as u8) == code);
     known.copied().ok_or(CodecError::Unknown("refusal code"))

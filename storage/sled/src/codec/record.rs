@@ -14,6 +14,7 @@ use super::key::{decode_key, encode_key};
 use super::message::{CodecError, array, decode, identity};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
+use super::witness::{decode_witnessed, encode_witnessed};
 
 /// Encodes a record.
 #[must_use]
@@ -57,6 +58,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
             until: context.until.0,
             subject: context.subject.as_str().to_owned(),
         }),
+        Record::Witnessed(witnessed) => Kind::Witnessed(encode_witnessed(witnessed)),
     };
     log::Record { kind: Some(kind) }.encode_to_vec()
 }
@@ -102,6 +104,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
                 subject: identity(&stored.subject)?,
             },
         ),
+        Kind::Witnessed(stored) => Record::Witnessed(decode_witnessed(&stored)?),
         Kind::Context(stored) => Record::Context(
             SessionId(array("session", &stored.session)?),
             ContextVersion {
@@ -136,6 +139,7 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         next_pending: meta.next_pending,
         pending: meta.pending,
         policy_versions: meta.policy_versions,
+        witnessed: meta.witnessed,
     }
 }
 
@@ -161,6 +165,7 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
         next_key_id: meta.next_key_id,
         next_pending: meta.next_pending,
         pending: meta.pending,
+        witnessed: meta.witnessed,
     })
 }
 

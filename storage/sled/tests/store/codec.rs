@@ -13,10 +13,10 @@ use hessra_sled::codec::{
 };
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, Command, ContextStep, ContextVersion, Envelope, FacetId, Judged, KeyCommand, Lift,
-    Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin,
-    PolicyVersion, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey,
-    SessionId, Spend, Spent, Why,
+    Applied, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope, FacetId,
+    Judged, KeyCommand, Lift, Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange,
+    PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke,
+    Revoked, SealedKey, SessionId, Spend, Spent, Why, Witness, Witnessed,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -174,6 +174,24 @@ fn command() -> impl Strategy<Value = Command> {
             }
         ),
         any::<u32>().prop_map(Command::RaiseVersion),
+        (any::<u64>(), ".{0,20}")
+            .prop_map(|(node, ticket)| Command::AcceptAuditLoss { node, ticket }),
+        (
+            chain_name(),
+            chain_head(),
+            any::<[u8; 32]>(),
+            any::<[u8; 32]>()
+        )
+            .prop_map(|(name, head, key, half)| {
+                let mut signature = [0; 64];
+                signature[32..].copy_from_slice(&half);
+                Command::Witness(Witness {
+                    name,
+                    head,
+                    key,
+                    signature,
+                })
+            }),
     ]
 }
 
@@ -182,6 +200,37 @@ fn judged() -> impl Strategy<Value = Judged> {
         subject,
         rev: Revision(rev),
     })
+}
+
+fn chain_name() -> impl Strategy<Value = ChainName> {
+    (any::<u64>(), "[a-z]{1,16}").prop_map(|(node, chain)| ChainName { node, chain })
+}
+
+fn chain_head() -> impl Strategy<Value = ChainHead> {
+    (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 32]>()).prop_map(|(id, seq, hash)| ChainHead {
+        id,
+        seq,
+        hash,
+    })
+}
+
+fn witnessed() -> impl Strategy<Value = Witnessed> {
+    (
+        chain_name(),
+        chain_head(),
+        any::<[u8; 32]>(),
+        any::<u64>(),
+        any::<bool>(),
+        proptest::option::of(chain_head()),
+    )
+        .prop_map(|(name, head, key, at, loss_accepted, former)| Witnessed {
+            name,
+            head,
+            key,
+            at: UnixMillis(at),
+            loss_accepted,
+            former,
+        })
 }
 
 fn policy_change() -> impl Strategy<Value = PolicyChange> {
@@ -234,6 +283,8 @@ fn applied() -> impl Strategy<Value = Applied> {
         any::<u64>().prop_map(|id| Applied::Cancelled { id: PendingId(id) }),
         Just(Applied::Spent),
         any::<u64>().prop_map(Applied::ContextAt),
+        Just(Applied::Witnessed),
+        any::<u64>().prop_map(|chains| Applied::AuditLossAccepted { chains }),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::AlreadySpent, message))),
         ".{0,30}"
@@ -363,6 +414,7 @@ fn record() -> impl Strategy<Value = Record> {
                     }
                 )
             ),
+        witnessed().prop_map(Record::Witnessed),
     ]
 }
 

@@ -8,3 +8,4 @@ mod properties;
 mod rebuilding;
 mod sample;
 mod scripts;
+mod witnesses;

@@ -138,7 +138,7 @@ fn a_newer_version_asks_for_an_upgrade() {
 
 #[test]
 fn a_changed_field_of_the_meta_record_is_noticed() {
-    let edits: [fn(&mut hessra_state::Meta); 15] = [
+    let edits: [fn(&mut hessra_state::Meta); 16] = [
         |meta| meta.next_key_id = 3,
         |meta| meta.next_pending = 0,
         |meta| meta.pending += 1,
@@ -151,6 +151,7 @@ fn a_changed_field_of_the_meta_record_is_noticed() {
         |meta| meta.policy_digest = [1; 32],
         |meta| meta.policy_revision = Revision(2),
         |meta| meta.policy_versions = 9,
+        |meta| meta.witnessed += 1,
         |meta| meta.next_sequence = 2,
         |meta| meta.clock = UnixMillis(5),
         |meta| meta.salt.0[0] ^= 1,
