@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A repository whose branch `main` is followed, and the keys that sign in it.
 struct Repository {
     folder: tempfile::TempDir,
+    /// Dates that commits claim, instead of now.
+    dates: std::cell::RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Repository {
@@ -22,12 +24,15 @@ impl Repository {
             .prefix("hessra-policy-")
             .tempdir()
             .expect("a folder");
-        let repository = Self { folder };
+        let repository = Self {
+            folder,
+            dates: std::cell::RefCell::default(),
+        };
         repository.git(
             &["init", "--quiet", "--initial-branch=main", "work"],
             repository.folder.path(),
         );
-        for name in ["keeper", "stranger"] {
+        for name in ["keeper", "stranger", "former"] {
             let key = repository.key(name).display().to_string();
             let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &key];
             let made = Command::new("ssh-keygen")
@@ -36,9 +41,15 @@ impl Repository {
                 .expect("ssh-keygen runs");
             assert!(made.success());
         }
-        let public =
-            std::fs::read_to_string(repository.key("keeper").with_extension("pub")).expect("a key");
-        let signers = format!("keeper@example.com namespaces=\"git\" {public}");
+        let public = |name: &str| {
+            let path = repository.key(name).with_extension("pub");
+            std::fs::read_to_string(path).expect("a key")
+        };
+        let signers = format!(
+            "keeper@example.com namespaces=\"git\" {}former@example.com namespaces=\"git\",valid-before=\"20240601Z\" {}",
+            public("keeper"),
+            public("former")
+        );
         std::fs::write(repository.signers(), signers).expect("written");
         repository
     }
@@ -68,6 +79,7 @@ impl Repository {
             ])
             .args(arguments)
             .current_dir(folder)
+            .envs(self.dates.borrow().iter().cloned())
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .output()
@@ -77,8 +89,14 @@ impl Repository {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Commits the files of `production/`, signed by one of the keys or not at all; the id.
+    /// Commits the files of `production/`, for the branch `main`, signed by one of the keys or not at all; the id.
     fn commit(&self, message: &str, signer: Option<&str>) -> String {
+        let message = format!("{message}\n\nHessra-Policy: dev/main\n");
+        self.commit_for(&message, signer)
+    }
+
+    /// Commits as [`Self::commit`] does, with this whole message.
+    fn commit_for(&self, message: &str, signer: Option<&str>) -> String {
         let work = self.work();
         self.git(&["add", "--all"], &work);
         let key = signer.map(|name| format!("user.signingKey={}", self.key(name).display()));
@@ -88,6 +106,17 @@ impl Repository {
         };
         self.git(&signing, &work);
         self.git(&["rev-parse", "HEAD"], &work)
+    }
+
+    /// Lets commits claim this date.
+    fn claim(&self, date: &str) {
+        let names = ["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"];
+        *self.dates.borrow_mut() = names.map(|name| (name, date.to_owned())).into();
+    }
+
+    /// Lets commits be of now.
+    fn claim_nothing(&self) {
+        self.dates.borrow_mut().clear();
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -302,6 +331,7 @@ fn hooks_and_settings_of_the_repository_and_the_machine_are_never_used() {
     let repository = Repository::new();
     let mut settings = repository.settings();
     settings.remove("allowed_signers");
+    settings.insert("accept_unsigned".into(), true.into());
     let mut cluster = Layout::new("gitops_locked")
         .nodes(1)
         .set("policy", "git", settings)
@@ -331,6 +361,110 @@ fn hooks_and_settings_of_the_repository_and_the_machine_are_never_used() {
     cluster.start_all();
     wait_applied(&cluster, &commit);
     assert!(!trap.exists(), "something of the repository was run");
+}
+
+#[test]
+fn a_signed_commit_is_applied_only_where_and_when_it_was_signed_for() {
+    let repository = Repository::new();
+    let mut cluster = Layout::new("gitops_bound")
+        .nodes(1)
+        .set("policy", "git", repository.settings())
+        .prepare();
+    repository.write_clients(&cluster, 4);
+    let good = repository.commit("good", Some("keeper"));
+    cluster.start_all();
+    wait_applied(&cluster, &good);
+    let revision = show(&cluster, 1)["revision"].clone();
+
+    // Signed on another branch, and pushed as the head of this one.
+    repository.write_clients(&cluster, 5);
+    repository.commit_for("a feature\n\nHessra-Policy: dev/feature\n", Some("keeper"));
+    wait_error(&cluster, 1, "was not signed for `dev/main`");
+    repository.write_clients(&cluster, 6);
+    repository.commit_for("work in progress", Some("keeper"));
+    wait_error(&cluster, 1, "was not signed for `dev/main`");
+    repository.write_clients(&cluster, 7);
+    repository.commit_for("staging\n\nHessra-Policy: staging/main\n", Some("keeper"));
+    wait_error(&cluster, 1, "was not signed for `dev/main`");
+    // Signed, and then given up.
+    repository.write_clients(&cluster, 8);
+    repository.claim("2026-01-02T00:00:00Z");
+    repository.commit("an old release", Some("keeper"));
+    wait_error(&cluster, 1, "is not within");
+    repository.claim("2099-01-02T00:00:00Z");
+    repository.write_clients(&cluster, 3);
+    repository.commit("for later", Some("keeper"));
+    wait_error(&cluster, 1, "is not within");
+    // A key that has ended signs with a date before its end: git alone believes it.
+    repository.claim("2024-05-01T00:00:00Z");
+    repository.write_clients(&cluster, 9);
+    let backdated = repository.commit("back-dated", Some("former"));
+    let signers = format!(
+        "gpg.ssh.allowedSignersFile={}",
+        repository.signers().display()
+    );
+    let verify = ["-c", &signers, "verify-commit", &backdated];
+    repository.git(&verify, &repository.work());
+    wait_error(&cluster, 1, "not signed by a key that is valid now");
+    assert_eq!(
+        show(&cluster, 1)["revision"],
+        revision,
+        "nothing of it was applied"
+    );
+
+    repository.claim_nothing();
+    repository.write_clients(&cluster, 2);
+    let fixed = repository.commit("fixed", Some("keeper"));
+    wait_applied(&cluster, &fixed);
+}
+
+#[test]
+fn unsigned_commits_need_a_setting_that_says_so() {
+    let repository = Repository::new();
+    let mut settings = repository.settings();
+    settings.remove("allowed_signers");
+    let mut cluster = Layout::new("gitops_unsigned")
+        .nodes(1)
+        .set("policy", "git", settings)
+        .prepare();
+    cluster.spawn(1);
+    let (code, said) = cluster.wait_ended(1);
+    assert_ne!(code, 0);
+    assert!(
+        said.contains("policy.git.allowed_signers") && said.contains("accept_unsigned"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_commit_that_needs_much_memory_is_refused_and_the_node_goes_on() {
+    let repository = Repository::new();
+    let mut settings = repository.settings();
+    settings.insert("memory_max".into(), "128MiB".into());
+    let mut cluster = Layout::new("gitops_memory")
+        .nodes(1)
+        .set("policy", "git", settings)
+        .prepare();
+    repository.write_clients(&cluster, 4);
+    let good = repository.commit("good", Some("keeper"));
+    cluster.start_all();
+    wait_applied(&cluster, &good);
+    // A message of 160 MB that takes some hundred kilobytes in the repository.
+    let message = repository.work().with_extension("message");
+    std::fs::write(&message, "word\n".repeat(32 << 20)).expect("written");
+    repository.write_clients(&cluster, 5);
+    let work = repository.work();
+    repository.git(&["add", "--all"], &work);
+    let path = message.display().to_string();
+    repository.git(
+        &["commit", "--quiet", "--cleanup=verbatim", "-F", &path],
+        &work,
+    );
+    wait_error(&cluster, 1, "git cannot");
+    repository.git(&["reset", "--quiet", "--hard", &good], &work);
+    repository.write_clients(&cluster, 6);
+    let next = repository.commit("next", Some("keeper"));
+    wait_applied(&cluster, &next);
 }
 
 #[test]

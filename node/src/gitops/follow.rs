@@ -15,7 +15,7 @@ use hessra_state::limits::MESSAGE_BYTES_MAX;
 use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin};
 
 use super::decide::{Decision, Permitted, applied_last, decide};
-use super::repository::{Content, GitError, Repository};
+use super::repository::{Content, GitError, Repository, Verified};
 use crate::config::PolicyGit;
 use crate::policy::{Followed, Policies, PolicyView, Right};
 use crate::telemetry::Metrics;
@@ -57,12 +57,16 @@ impl FollowError {
     }
 }
 
-/// A commit that was verified and whose policy is valid.
+/// The newest commit, and the texts in it. Neither its signature nor its policy was looked at: only what is to be applied
+/// must be signed, see [`Applicable`].
 struct Read {
     commit: String,
     policy: Policy,
     story: String,
 }
+
+/// A commit that may be applied: verified, or applied by the cluster before, and with a valid policy.
+struct Applicable(Read);
 
 impl Following {
     /// The following of the repository; `None`: the settings name none. `folder` is for git alone.
@@ -83,11 +87,13 @@ impl Following {
             ..Followed::default()
         };
         policies.set_followed(followed.clone());
+        let cluster = consensus.raft().identity().cluster.clone();
+        let repository = Repository::new(folder, &cluster, settings.clone());
         Some(Self {
             consensus,
             policies,
             metrics,
-            repository: Repository::new(folder, settings.clone()),
+            repository,
             settings: settings.clone(),
             followed,
         })
@@ -137,30 +143,47 @@ impl Following {
 
     async fn read(&self) -> Result<Read, FollowError> {
         let commit = self.repository.fetch().await?;
-        self.repository.verify(&commit).await?;
         let content = self.repository.content(&commit).await?;
         let Content {
             clients,
             resources,
             story,
         } = content;
-        let view =
-            PolicyView::parse(&clients, &resources).map_err(|error| FollowError::Invalid {
-                commit: commit.clone(),
-                error,
-            })?;
-        // Followed from a repository, it can be corrected there; but somebody should know.
-        if !view
-            .operators()
-            .any(|operator| operator.rights.contains(&Right::Policy))
-        {
-            warn!(commit, "no operator of this policy has the right `policy`");
-        }
         Ok(Read {
             commit,
             policy: Policy::new(clients, resources),
             story,
         })
+    }
+
+    /// Verifies what is to be applied. A commit that the cluster has applied before was verified then: its signature may
+    /// be older by now than a new one may be.
+    async fn applicable(
+        &self,
+        read: Read,
+        applied_before: Option<&str>,
+    ) -> Result<Applicable, FollowError> {
+        if applied_before != Some(read.commit.as_str()) {
+            let now = self.consensus.world().clock.wall().seconds();
+            let _verified: Verified = self.repository.verify(&read.commit, now.0).await?;
+        }
+        let policy = &read.policy;
+        let parsed = PolicyView::parse(&policy.clients_toml, &policy.resources_toml);
+        let view = parsed.map_err(|error| FollowError::Invalid {
+            commit: read.commit.clone(),
+            error,
+        })?;
+        // Followed from a repository, it can be corrected there; but somebody should know.
+        if !view
+            .operators()
+            .any(|operator| operator.rights.contains(&Right::Policy))
+        {
+            warn!(
+                commit = read.commit,
+                "no operator of this policy has the right `policy`"
+            );
+        }
+        Ok(Applicable(read))
     }
 
     /// Compares with what stands, and applies what is to be applied when this node leads.
@@ -195,12 +218,21 @@ impl Following {
                 commit: read.commit,
                 applied,
             }),
-            Decision::Apply { .. } if !leads => Ok("left_to_leader"),
-            Decision::Apply { based_on } => self.apply(read, based_on).await,
+            Decision::Apply { based_on } => {
+                let read = self.applicable(read, applied_last(versions)).await?;
+                match leads {
+                    true => self.apply(read, based_on).await,
+                    false => Ok("left_to_leader"),
+                }
+            }
         }
     }
 
-    async fn apply(&self, read: Read, based_on: Revision) -> Result<&'static str, FollowError> {
+    async fn apply(
+        &self,
+        Applicable(read): Applicable,
+        based_on: Revision,
+    ) -> Result<&'static str, FollowError> {
         let command = Command::ApplyPolicy {
             based_on,
             policy: read.policy,

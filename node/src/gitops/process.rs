@@ -1,6 +1,7 @@
-//! Runs a foreign program so that it cannot do more than asked: without our environment, in bounded time, with bounded
-//! files and output, and with everything that it started gone when it is over.
+//! Runs a foreign program so that it cannot do more than asked: without our environment, in bounded time and memory, with
+//! bounded files and output, and with everything that it started gone when it is over.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio::time::timeout;
 const COMPLAINT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a block of `ulimit -f`, as POSIX has it.
 const BLOCK: u64 = 512;
+/// Bytes of the unit of `ulimit -v`.
+const KIBIBYTE: u64 = 1_024;
 /// Search path of programs when this process has none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -23,6 +26,8 @@ pub(super) struct Bounds {
     pub(super) time: Duration,
     /// Bytes of each file that it writes.
     pub(super) file_bytes: u64,
+    /// Bytes of address space of each process (`RLIMIT_AS`).
+    pub(super) memory_bytes: u64,
     /// Bytes of what it prints.
     pub(super) output_bytes: usize,
 }
@@ -49,28 +54,42 @@ pub(super) enum RunError {
     Output(&'static str, usize),
 }
 
-/// Runs `program` in a folder with these arguments and this environment, and no other.
-pub(super) async fn run(
-    program: &'static str,
-    arguments: &[String],
-    environment: &[(&'static str, String)],
-    folder: &Path,
-    bounds: Bounds,
-) -> Result<Ended, RunError> {
-    // The shell sets the limit on files and becomes the program: a limit cannot be set between fork and exec from
-    // safe code.
-    let script = "ulimit -f \"$1\" && shift && exec \"$@\"";
+/// A program, and what it is given.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) program: &'static str,
+    pub(super) arguments: &'a [String],
+    /// Its environment, and no other.
+    pub(super) environment: &'a [(&'static str, String)],
+    /// The folder that it runs in.
+    pub(super) folder: &'a Path,
+    /// The file that it reads from; `None` = nothing.
+    pub(super) input: Option<File>,
+}
+
+/// Runs a program within bounds.
+pub(super) async fn run(asked: Run<'_>, bounds: Bounds) -> Result<Ended, RunError> {
+    let Run {
+        program,
+        arguments,
+        environment,
+        folder,
+        input,
+    } = asked;
+    // The shell sets the limits and becomes the program: a limit cannot be set between fork and exec from safe code.
+    let script = "ulimit -f \"$1\" && ulimit -v \"$2\" && shift 2 && exec \"$@\"";
     let blocks = bounds.file_bytes.div_ceil(BLOCK).to_string();
+    let kibibytes = bounds.memory_bytes.div_ceil(KIBIBYTE).to_string();
     let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
     let child = Command::new("/bin/sh")
-        .args(["-c", script, "sh", &blocks, program])
+        .args(["-c", script, "sh", &blocks, &kibibytes, program])
         .args(arguments)
         .env_clear()
         .env("PATH", path)
         .env("LC_ALL", "C")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
-        .stdin(Stdio::null())
+        .stdin(input.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -159,20 +178,30 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         time: Duration::from_secs(20),
         file_bytes: 4096,
+        memory_bytes: 256 << 20,
         output_bytes: 1000,
     };
 
     async fn shell(script: &str, bounds: Bounds) -> Result<Ended, RunError> {
         let folder = tempfile::tempdir().unwrap();
         let arguments = ["-c".to_owned(), script.to_owned()];
-        run(
-            "sh",
-            &arguments,
-            &[("GIVEN", "1".to_owned())],
-            folder.path(),
-            bounds,
-        )
-        .await
+        let asked = Run {
+            program: "sh",
+            arguments: &arguments,
+            environment: &[("GIVEN", "1".to_owned())],
+            folder: folder.path(),
+            input: None,
+        };
+        run(asked, bounds).await
+    }
+
+    #[tokio::test]
+    async fn what_needs_more_memory_than_it_may_is_ended_with_all_that_it_started() {
+        // `tail` keeps a line until it ends.
+        let hungry = |bytes: u64| format!("head -c {bytes} /dev/zero | tail -n 1 > /dev/null");
+        assert!(shell(&hungry(1 << 20), BOUNDS).await.unwrap().success);
+        let ended = shell(&hungry(600 << 20), BOUNDS).await.unwrap();
+        assert!(!ended.success, "{ended:?}");
     }
 
     #[tokio::test]

@@ -3,21 +3,30 @@
 //! Nothing is checked out, so no filter, hook, attribute, symbolic link or submodule of the repository is ever acted on.
 //! No configuration from outside is read (system, user, environment); the only protocol is that of the configured
 //! address, and redirects are not followed. Objects are checked as they arrive. Only ssh signatures are verified: any
-//! other format calls `false`.
+//! other format calls `false`. A signature counts when its key is valid now, when it was made lately, and when it says for
+//! which cluster and branch: see `docs/decisions/0012-a-signed-commit-names-its-branch.md`.
 
 use std::path::{Path, PathBuf};
 
-use hessra_files::FileError;
+use hessra_files::{FileError, Mode, Writers};
 use hessra_policy::{CLIENTS_FILE, RESOURCES_FILE};
+use hessra_settings::Lasting;
 use hessra_state::limits::POLICY_BYTES_MAX;
 
-use super::process::{Bounds, Ended, RunError, run};
+use super::process::{Bounds, Ended, Run, RunError, run};
+use super::signed::{Signed, take_apart};
 use crate::config::PolicyGit;
 
 /// Ref of the branch in our own copy.
 const HEAD: &str = "refs/followed/head";
 /// Largest answer other than a file: ids, listings and names are short.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Trailer of a commit that says for which cluster and branch it was signed.
+const TRAILER: &str = "Hessra-Policy";
+/// Seconds that the clock of a committer may be ahead of ours.
+const AHEAD_SECONDS_MAX: u64 = 300;
+/// Names of a signer that are tried: a key stands in few lines of the file of allowed signers.
+const PRINCIPALS_MAX: usize = 16;
 
 /// Error of a look at the repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +45,25 @@ pub enum GitError {
     TooLarge { most: u64 },
     #[error("commit {commit} is not signed by an allowed signer: {complaint}")]
     Signature { commit: String, complaint: String },
+    #[error(
+        "commit {commit} is not signed by a key that is valid now: {complaint}. Sign it anew with a key of policy.git.allowed_signers"
+    )]
+    NotNow { commit: String, complaint: String },
+    #[error(
+        "commit {commit} was not signed for `{binding}`. Sign one that says so: git commit --allow-empty -S --trailer \
+         'Hessra-Policy: {binding}'"
+    )]
+    Elsewhere { commit: String, binding: String },
+    #[error(
+        "commit {commit} was signed at {at} (unix seconds), which is not within {within} of now. Sign one anew: git commit \
+         --allow-empty -S --trailer 'Hessra-Policy: {binding}', or raise policy.git.signed_within"
+    )]
+    Old {
+        commit: String,
+        at: u64,
+        within: Lasting,
+        binding: String,
+    },
     #[error("commit {commit} has no file `{path}`")]
     Missing { commit: String, path: String },
     #[error(
@@ -62,17 +90,29 @@ pub(super) struct Content {
     pub(super) story: String,
 }
 
+/// Proof that a commit may be applied: signed for this cluster and branch, lately, by a key that is valid now; or unsigned
+/// commits are accepted.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(super) struct Verified(());
+
 /// Our own bare copy of one branch.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
     folder: PathBuf,
     settings: PolicyGit,
+    /// What a signer must have said: `CLUSTER/BRANCH`.
+    binding: String,
 }
 
 impl Repository {
     /// A copy in a folder that is ours alone; made when it is needed.
-    pub(super) fn new(folder: PathBuf, settings: PolicyGit) -> Self {
-        Self { folder, settings }
+    pub(super) fn new(folder: PathBuf, cluster: &str, settings: PolicyGit) -> Self {
+        Self {
+            folder,
+            binding: format!("{cluster}/{}", settings.branch),
+            settings,
+        }
     }
 
     /// Fetches the branch; returns the full id of its newest commit.
@@ -104,25 +144,127 @@ impl Repository {
         Ok(text(answer).trim().to_owned())
     }
 
-    /// Verifies that the commit was signed by one of the allowed signers, when there is a list of them.
-    pub(super) async fn verify(&self, commit: &str) -> Result<(), GitError> {
-        if self.settings.allowed_signers.as_os_str().is_empty() {
-            return Ok(());
+    /// Verifies that the commit was signed by one of the allowed signers, for this cluster and branch, not long before
+    /// `now` (Unix seconds), with a key that is valid at `now`.
+    pub(super) async fn verify(&self, commit: &str, now: u64) -> Result<Verified, GitError> {
+        if self.settings.accept_unsigned {
+            return Ok(Verified(()));
         }
+        let refused = |complaint: &str| GitError::Signature {
+            commit: commit.to_owned(),
+            complaint: complaint.to_owned(),
+        };
         let ended = self
             .run(&["verify-commit", "--", commit], ANSWER_BYTES_MAX)
             .await?;
-        if ended.success {
-            return Ok(());
+        if !ended.success {
+            return Err(refused(match ended.complaint.as_str() {
+                "" => "it has no signature",
+                complaint => complaint,
+            }));
         }
-        let complaint = match ended.complaint.as_str() {
-            "" => "it has no signature".to_owned(),
-            complaint => complaint.to_owned(),
-        };
-        Err(GitError::Signature {
+        let raw = self
+            .git("read the commit", &["cat-file", "commit", commit])
+            .await?;
+        let raw = String::from_utf8(raw).map_err(|_| refused("it is not text"))?;
+        let signed = take_apart(&raw).ok_or_else(|| refused("it has not one signature"))?;
+        self.verify_now(commit, &signed).await?;
+        self.check_binding(commit).await?;
+        self.check_age(commit, signed.committed_at, now)?;
+        Ok(Verified(()))
+    }
+
+    /// Verifies the signature as of now. Git verifies it as of the date that its committer wrote.
+    async fn verify_now(&self, commit: &str, signed: &Signed) -> Result<(), GitError> {
+        let signature = self.write("signature", &signed.signature)?;
+        let payload = self.write("payload", &signed.payload)?;
+        let signers = self.settings.allowed_signers.display().to_string();
+        let find = ["-Y", "find-principals", "-f", &signers, "-s", &signature];
+        let found = self.ssh_keygen(&find, None).await?;
+        let mut complaint = found.complaint.clone();
+        let names = text(found.output);
+        for name in names.lines().take(PRINCIPALS_MAX) {
+            let verify = [
+                "-Y", "verify", "-n", "git", "-f", &signers, "-I", name, "-s", &signature,
+            ];
+            let input = std::fs::File::open(&payload).map_err(|error| self.unusable(&error))?;
+            let ended = self.ssh_keygen(&verify, Some(input)).await?;
+            if ended.success {
+                return Ok(());
+            }
+            complaint = ended.complaint;
+        }
+        Err(GitError::NotNow {
             commit: commit.to_owned(),
             complaint,
         })
+    }
+
+    /// Checks that the signer says that the commit is for this cluster and branch. The message is part of what was signed.
+    async fn check_binding(&self, commit: &str) -> Result<(), GitError> {
+        let format = format!("--format=%(trailers:key={TRAILER},valueonly=true,unfold=true)");
+        let trailers = self
+            .git(
+                "read the trailers",
+                &["log", "-1", "--no-show-signature", &format, commit, "--"],
+            )
+            .await?;
+        let trailers = text(trailers);
+        let mut named = trailers.lines().map(str::trim);
+        match named.any(|named| named == self.binding) {
+            true => Ok(()),
+            false => Err(GitError::Elsewhere {
+                commit: commit.to_owned(),
+                binding: self.binding.clone(),
+            }),
+        }
+    }
+
+    fn check_age(&self, commit: &str, at: u64, now: u64) -> Result<(), GitError> {
+        let within = self.settings.signed_within;
+        let is_ahead = at > now.saturating_add(AHEAD_SECONDS_MAX);
+        if !is_ahead && now.saturating_sub(at) <= within.0.as_secs() {
+            return Ok(());
+        }
+        Err(GitError::Old {
+            commit: commit.to_owned(),
+            at,
+            within,
+            binding: self.binding.clone(),
+        })
+    }
+
+    /// Writes a file of ours beside git's, and returns its path.
+    fn write(&self, name: &str, text: &str) -> Result<String, GitError> {
+        let path = self.folder.join(name);
+        hessra_files::replace(&path, text.as_bytes(), Mode::Private, Writers::One)
+            .map_err(|FileError { source, .. }| self.unusable(&source))?;
+        Ok(path.display().to_string())
+    }
+
+    async fn ssh_keygen(
+        &self,
+        arguments: &[&str],
+        input: Option<std::fs::File>,
+    ) -> Result<Ended, GitError> {
+        let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+        let asked = Run {
+            program: "ssh-keygen",
+            arguments: &arguments,
+            environment: &[],
+            folder: &self.folder,
+            input,
+        };
+        Ok(run(asked, self.bounds(ANSWER_BYTES_MAX)).await?)
+    }
+
+    fn bounds(&self, output_bytes: usize) -> Bounds {
+        Bounds {
+            time: self.settings.timeout.0,
+            file_bytes: self.settings.size_max.0,
+            memory_bytes: self.settings.memory_max.0,
+            output_bytes,
+        }
     }
 
     /// True when `new` is the commit `old` or descends from it. False when `old` is not known here.
@@ -240,12 +382,14 @@ impl Repository {
             .chain(plain)
             .chain(arguments.iter().map(|argument| (*argument).to_owned()))
             .collect();
-        let bounds = Bounds {
-            time: self.settings.timeout.0,
-            file_bytes: self.settings.size_max.0,
-            output_bytes,
+        let asked = Run {
+            program: "git",
+            arguments: &arguments,
+            environment: &self.environment(),
+            folder: &self.folder,
+            input: None,
         };
-        Ok(run("git", &arguments, &self.environment(), &self.folder, bounds).await?)
+        Ok(run(asked, self.bounds(output_bytes)).await?)
     }
 
     /// Settings that win over those of any file, and of these files there is only our own copy's.
@@ -287,6 +431,8 @@ impl Repository {
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_TERMINAL_PROMPT", "0"),
+            // Address space is bounded, and each arena reserves 64 MiB of it.
+            ("MALLOC_ARENA_MAX", "1"),
             ("GIT_ASKPASS", "false"),
             ("SSH_ASKPASS", "false"),
         ]
@@ -327,6 +473,14 @@ const LOCKED_DOWN: &[&str] = &[
     "fetch.fsckObjects=true",
     // One pack, whose size `ulimit` bounds, instead of very many small files.
     "fetch.unpackLimit=1",
+    // In little memory: one thread, windows instead of whole packs, and large files as a stream.
+    "pack.threads=1",
+    "pack.windowMemory=16m",
+    "pack.deltaCacheSize=16m",
+    "core.packedGitWindowSize=1m",
+    "core.packedGitLimit=32m",
+    "core.deltaBaseCacheLimit=16m",
+    "core.bigFileThreshold=4m",
     "fetch.recurseSubmodules=false",
     "submodule.recurse=false",
     "http.followRedirects=false",
