@@ -517,7 +517,8 @@ fn refusals_of_strangers_displace_no_record_of_a_change() {
         .run(["revoke", "urn:hessra:test:bob", "--yes", "--wait", "commit"])
         .done();
     let refused = ask_often(&cluster, None, 4_000, "/request_token", 401);
-    assert!(refused > 3_000, "{refused}");
+    // The rest is answered 429, which has no record.
+    assert!(refused > 1_000, "{refused}");
     cluster.stop_all();
     let records = lines_of(&cluster, 1, "changes");
     assert_eq!(of_event(&records, "revocation.created").len(), 1);
@@ -532,6 +533,7 @@ fn refusals_of_strangers_displace_no_record_of_a_change() {
         .iter()
         .map(|path| path.metadata().expect("a file").len());
     let written: u64 = sizes.sum();
+    println!("{refused} refusals took {written} bytes");
     assert!(written < 256 * 1024, "{written} bytes");
     operator
         .run(["audit", "verify", &folder(&cluster, 1)])

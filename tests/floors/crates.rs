@@ -90,7 +90,11 @@ const ANY: &[&str] = &["*"];
 /// Crates that must stay without async, IO, clocks and randomness, and what they may use from outside.
 const PURE: &[(&str, &[&str])] = &[
     ("hessra-revocation", &["sha2", "thiserror"]),
-    ("hessra-state", &["sha2", "thiserror", "imbl"]),
+    // Ed25519: a member's statement about its audit is believed by its signature, on every replica alike.
+    (
+        "hessra-state",
+        &["ed25519-dalek", "sha2", "thiserror", "imbl"],
+    ),
     (
         "hessra-audit",
         &[
