@@ -224,7 +224,7 @@ impl Audit for AuditService {
         request: Request<v1::ConfirmExportRequest>,
     ) -> Answer<v1::ConfirmExportResponse> {
         let caller = self.permitted(&request)?;
-        let _permit = self.permit()?;
+        let _place = self.place(&caller)?;
         let request = request.into_inner();
         self.check_kept(&request).await?;
         if !self.auditor.may_export() {
