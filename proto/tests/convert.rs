@@ -75,6 +75,7 @@ fn events() -> Vec<Event> {
         ResetReason::Fork,
         ResetReason::Restored,
         ResetReason::Overloaded,
+        ResetReason::Renew,
     ];
     let reset = |reason| Event::Reset {
         reason,

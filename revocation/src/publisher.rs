@@ -119,6 +119,8 @@ pub enum ResetReason {
     Restored,
     /// The node has too many subscribers: resume elsewhere.
     Overloaded,
+    /// The connection has lived its time: resume here, on a new one.
+    Renew,
 }
 
 impl ResetReason {
@@ -132,6 +134,7 @@ impl ResetReason {
             Self::Fork => "fork",
             Self::Restored => "restored",
             Self::Overloaded => "overloaded",
+            Self::Renew => "renew",
         }
     }
 }

@@ -271,6 +271,7 @@ fn wire_reason(reason: ResetReason) -> feed::reset::Reason {
         ResetReason::Fork => Reason::Fork,
         ResetReason::Restored => Reason::Restored,
         ResetReason::Overloaded => Reason::Overloaded,
+        ResetReason::Renew => Reason::Renew,
     }
 }
 
@@ -283,6 +284,7 @@ fn our_reason(number: i32) -> Result<ResetReason, ConvertError> {
         Ok(Reason::Fork) => Ok(ResetReason::Fork),
         Ok(Reason::Restored) => Ok(ResetReason::Restored),
         Ok(Reason::Overloaded) => Ok(ResetReason::Overloaded),
+        Ok(Reason::Renew) => Ok(ResetReason::Renew),
         Ok(Reason::Unspecified) | Err(_) => Err(unknown("reset.reason", i64::from(number))),
     }
 }

@@ -40,7 +40,7 @@ impl Trouble {
         let after = retry_after.min(RETRY_AFTER_MAX);
         match reason {
             ResetReason::Fork => fork_at(view.map_or(Revision(0), |view| view.revision)),
-            ResetReason::Slow | ResetReason::Restored => Self::Again {
+            ResetReason::Slow | ResetReason::Restored | ResetReason::Renew => Self::Again {
                 elsewhere: false,
                 after,
             },

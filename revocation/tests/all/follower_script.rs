@@ -257,6 +257,7 @@ fn reset_reason(text: &str) -> Outcome<ResetReason> {
         "fork" => ResetReason::Fork,
         "restored" => ResetReason::Restored,
         "overloaded" => ResetReason::Overloaded,
+        "renew" => ResetReason::Renew,
         other => return Err(format!("no reason `{other}`").into()),
     })
 }
