@@ -48,6 +48,14 @@ impl<W: World> Inbound<W> {
         }
     }
 
+    /// Checks that a sender is heard here at all. For its carrier, before it reads a request; each request asks for itself too.
+    ///
+    /// # Errors
+    /// The sender is no member.
+    pub fn hear(&self, from: Sender) -> Result<(), Failure> {
+        self.fence.hear(from)
+    }
+
     /// Takes entries from the leader.
     ///
     /// # Errors

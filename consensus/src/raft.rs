@@ -210,7 +210,7 @@ impl<W: World> RaftHandle<W> {
 
     /// True when the newest membership that this node knows names `id`.
     #[must_use]
-    pub(crate) fn is_member(&self, id: u64) -> bool {
+    pub fn is_member(&self, id: u64) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         metrics

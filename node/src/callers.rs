@@ -11,7 +11,7 @@ use hessra_sdk_core::VerifierConfig;
 use hessra_state::{Revocation, State};
 
 use crate::policy::{PolicyView, without_scheme};
-use crate::tls::PeerCertificate;
+use crate::tls::{PeerCertificate, Standing};
 
 /// Reason why a caller may not speak now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,28 @@ pub fn may_speak(
     match is_covered || is_certificate_revoked(state, certificate.sha256) {
         true => Err(Silenced::Revoked(identity.to_owned())),
         false => Ok(()),
+    }
+}
+
+/// Standing of a connection by its certificate: what it may take of the seats, and not what it may do.
+#[must_use]
+pub fn standing(
+    certificate: &PeerCertificate,
+    (state, policy): (&State, &PolicyView),
+    now: UnixSeconds,
+) -> Standing {
+    let names = || certificate.san_uris.iter().chain(&certificate.san_dns);
+    let operator = names().find(|name| policy.operator(name).is_some());
+    let is_client = |name: &&String| {
+        Identity::parse(name).is_ok_and(|identity| policy.client(&identity).is_some())
+    };
+    let Some(known) = operator.or_else(|| names().find(is_client)) else {
+        return Standing::Unproved;
+    };
+    match may_speak(certificate, known, (state, policy), now) {
+        Err(_) => Standing::Unproved,
+        Ok(()) if operator.is_some() => Standing::Kept,
+        Ok(()) => Standing::Proved,
     }
 }
 

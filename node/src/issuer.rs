@@ -66,6 +66,7 @@ use crate::telemetry::Metrics;
 pub use allowance::{Rates, network_of};
 pub use authorization::Pending;
 pub use caller::Caller;
+pub(crate) use caller::nobody;
 pub use capability::{Capability, CapabilityRequest};
 pub use context::Growth;
 pub use issued::Issued;

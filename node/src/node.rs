@@ -76,13 +76,14 @@ impl Node {
     ) -> Result<Self, NodeError> {
         config.check_files()?;
         let material = Material::load(&config)?;
-        let listeners = Listeners::open(&config, &material, &metrics).await?;
+        let clock = Clock::start();
+        let listeners = Listeners::open(&config, &material, clock, &metrics).await?;
         let addresses = listeners.addresses();
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let stopping = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         let around = Around {
-            clock: Clock::start(),
+            clock,
             metrics,
             stopping: Arc::clone(&stopping),
         };

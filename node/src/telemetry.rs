@@ -218,8 +218,10 @@ instruments! {
     issue_duration: histogram "hessra.issue.duration", "s", SECONDS, "Time to answer a token request, by `kind`.";
     requests_limited: counter "hessra.requests.limited", "{request}", NONE, "Token requests refused because one asked too often, `by` identity, subject of a token, or address.";
     requests_shed: counter "hessra.requests.shed", "{request}", NONE, "Token requests refused because as many were worked on, by `pool` (certificate, bearer, question).";
-    connections: gauge "hessra.connections", "{connection}", NONE, "Open connections, by `port` (public, peer).";
-    connections_refused: counter "hessra.connections.refused", "{connection}", NONE, "Connections closed before a request, by `port` and `reason` (full, handshake, timeout).";
+    connections: gauge "hessra.connections", "{connection}", NONE, "Open connections, by `port` (public, peer) and `standing` (unproved, proved, kept).";
+    connections_refused: counter "hessra.connections.refused", "{connection}", NONE, "Connections closed before a request, by `port` and `reason` (too_fast, pushed_out, handshake, timeout, not_admitted, full).";
+    connections_ended: counter "hessra.connections.ended", "{connection}", NONE, "Connections that this node ended, by `port` and `reason` (idle, aged, closing, lingering, stalled, taken_back, certificate_ended, not_trusted).";
+    requests_refused: counter "hessra.requests.refused", "{request}", NONE, "Requests refused before they were looked at, by `reason` (places, bytes, late, too_large).";
     certificate_expiry: gauge "hessra.certificate.expiry", "s", NONE, "Unix time at which this node's certificate ends, by `port`.";
     certificate_reloads: counter "hessra.certificate.reloads", "{reload}", NONE, "Certificates read anew, by `outcome`.";
     keys: gauge "hessra.keys", "{key}", NONE, "Keys of the state, by `purpose` and `state`.";

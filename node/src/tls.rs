@@ -4,24 +4,32 @@
 //! |---|---|
 //! | [`material`] | certificates, keys and CAs from files, and rustls configurations made of them |
 //! | [`listener`] | accepts connections, within limits, and serves a router on them |
+//! | [`seats`] | how many connections there may be, by address and by what they proved |
+//! | `lifetime` | when a connection must end |
+//! | [`trust`] | certificate and authorities of a port, replaced while it runs |
 //! | [`peer`] | dials members and checks that each is the member it should be |
 //!
 //! Client certificates are requested on the public port and demanded on the peer port; a certificate that does not check
-//! ends the handshake on both. Sessions are never resumed: every connection proves its certificate anew, so one that
-//! expired or whose CA was removed is worth nothing from then on.
+//! ends the handshake on both. Sessions are never resumed: every connection proves its certificate anew. A connection ends with
+//! its certificate, and when the CA of it is taken out of the bundle.
 
+mod lifetime;
 pub mod listener;
 pub mod material;
 pub mod peer;
+pub mod seats;
+pub mod trust;
 
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-pub use listener::{CallerAddress, Listener, ListenerLimits, NotAdmitted};
+pub use listener::{CallerAddress, Goodbye, Listener, ListenerLimits, NotAdmitted, Served};
 pub use material::{TlsError, TlsFiles};
 pub use peer::PeerTls;
+pub use seats::{AddressBlock, SeatLimits, Standing};
+pub use trust::{PortTls, ServerTls};
 
 /// The certificate that the other side presented and proved; a request extension on both ports, absent when none was
 /// presented.
@@ -114,7 +122,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use arc_swap::ArcSwap;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
     use tokio_util::sync::CancellationToken;
 
@@ -156,33 +163,54 @@ mod tests {
     fn limits() -> ListenerLimits {
         let long = Duration::from_secs(10);
         ListenerLimits {
-            connections_max: 2,
-            connections_per_address_max: 2,
+            seats: SeatLimits {
+                seats_max: 2,
+                unproved_max: 0,
+                shared_max: 2,
+                unproved_per_address_max: 0,
+                proved_per_address_max: 2,
+                per_certificate_max: 2,
+                handshakes_max: 2,
+                handshakes_per_address_max: 2,
+                handshakes_per_second: 1_000,
+            },
             handshake_timeout: long,
             header_timeout: long,
             idle_timeout: long,
+            stall_timeout: long,
+            age_max: 360 * long,
             streams_max: 10,
             streams_reset_max: 10,
+            is_counting_taken_back: false,
             header_bytes_max: 16 * 1024,
         }
     }
 
+    /// The address of a peer listener with this TLS.
+    async fn listener(tls: &PortTls, stop: &CancellationToken) -> String {
+        let metrics = Metrics::unrecorded();
+        let clock = crate::edge::Clock::start();
+        let any = ([127, 0, 0, 1], 0).into();
+        let listener = Listener::open("peer", any, tls.clone(), limits(), clock, metrics);
+        let listener = listener.await.unwrap();
+        let address = listener.address().to_string();
+        let served = Served {
+            router: axum::Router::new(),
+            admission: Arc::new(|_| Ok(Standing::Proved)),
+        };
+        tokio::spawn(listener.serve(served, stop.clone(), Duration::ZERO));
+        address
+    }
+
     /// The address of a peer listener that shows these files.
     async fn peer_listener(files: &TlsFiles, stop: &CancellationToken) -> String {
-        let config = Arc::new(ArcSwap::from_pointee(files.peer_server().unwrap()));
-        let listener = Listener::open(
-            "peer",
-            ([127, 0, 0, 1], 0).into(),
-            config,
-            limits(),
-            |_| Ok(()),
-            Metrics::unrecorded(),
-        )
-        .await
-        .unwrap();
-        let address = listener.address().to_string();
-        tokio::spawn(listener.serve(axum::Router::new(), stop.clone(), Duration::ZERO));
-        address
+        listener(&PortTls::new(files.peer_server().unwrap()), stop).await
+    }
+
+    /// True when the other side closes. It has nothing to say before.
+    async fn is_closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> bool {
+        use tokio::io::AsyncReadExt as _;
+        matches!(stream.read(&mut [0]).await, Ok(0) | Err(_))
     }
 
     #[tokio::test]
@@ -237,8 +265,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permits_are_limited_and_given_back() {
-        use tokio::io::AsyncReadExt as _;
+    async fn seats_are_limited_and_given_back() {
+        let (directory, ca, stop) = (
+            tempfile::tempdir().unwrap(),
+            authority(),
+            CancellationToken::new(),
+        );
+        let address =
+            peer_listener(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
+        let first =
+            PeerTls::new("prod", &member(directory.path(), &ca, &node_urn("prod", 1))).unwrap();
+        let connect = || async { first.connect(&address, 2).await.unwrap().into_inner() };
+        let mut seated = (connect().await, connect().await);
+        let mut third = connect().await;
+        // The preface and its settings come to those that have a seat, and the end to those that have none.
+        assert!(is_closed(&mut third).await);
+        assert!(!is_closed(&mut seated.0).await);
+        drop(seated);
+        while is_closed(&mut connect().await).await {}
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_silent_handshake_makes_room_for_one_that_goes_on() {
         use tokio::net::TcpStream;
         let (directory, ca, stop) = (
             tempfile::tempdir().unwrap(),
@@ -247,19 +296,55 @@ mod tests {
         );
         let address =
             peer_listener(&member(directory.path(), &ca, &node_urn("prod", 2)), &stop).await;
-        let admitted = [
+        let mut silent = (
             TcpStream::connect(&address).await.unwrap(),
             TcpStream::connect(&address).await.unwrap(),
-        ];
-        let mut third = TcpStream::connect(&address).await.unwrap();
-        // Closed at once, where those that have a permit are waited for.
-        assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
-        drop(admitted);
+        );
         let first =
             PeerTls::new("prod", &member(directory.path(), &ca, &node_urn("prod", 1))).unwrap();
-        while first.connect(&address, 2).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        first.connect(&address, 2).await.unwrap();
+        assert!(is_closed(&mut silent.0).await, "the oldest made room");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_when_its_authority_is_trusted_no_more_and_others_stay() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (directory, elsewhere, stop) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            CancellationToken::new(),
+        );
+        let (old, new) = (authority(), authority());
+        // A server of the new authority, which still believes the old one.
+        let server = member(directory.path(), &new, &node_urn("prod", 2));
+        std::fs::write(&server.authority, format!("{}{}", old.1, new.1)).unwrap();
+        let tls = PortTls::new(server.peer_server().unwrap());
+        let address = listener(&tls, &stop).await;
+        let mut of_old = member(elsewhere.path(), &old, &node_urn("prod", 1));
+        of_old.authority.clone_from(&server.authority);
+        let of_new = member(elsewhere.path(), &new, &node_urn("prod", 3));
+        let connect = |files: TlsFiles| {
+            let address = address.clone();
+            async move {
+                let tls = PeerTls::new("prod", &files).unwrap();
+                let mut stream = tls.connect(&address, 2).await.unwrap().into_inner();
+                // It is served: its settings have come.
+                assert!(!is_closed(&mut stream).await);
+                stream
+            }
+        };
+        let (mut of_old, mut of_new) = (connect(of_old).await, connect(of_new).await);
+        std::fs::write(&server.authority, &new.1).unwrap();
+        tls.replace(server.peer_server().unwrap());
+        while !is_closed(&mut of_old).await {}
+        of_new
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .unwrap();
+        // The rest of its settings, and the answer to ours.
+        let mut rest = [0; 9];
+        of_new.read_exact(&mut rest).await.unwrap();
         stop.cancel();
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | module | its story |
 //! |---|---|
+//! | [`door`] | who asks, before anything is read |
 //! | [`caller`] | the operator that asks, and its rights |
 //! | [`target`] | what is named: parsed once, refused when it is not canonical |
 //! | [`revoke`] | revoke, preview, lift |
@@ -20,7 +21,9 @@
 mod approvals;
 mod audit;
 mod caller;
+mod door;
 mod feed;
+mod goodbye;
 mod keys;
 mod members;
 mod places;
@@ -44,7 +47,9 @@ use hessra_proto::v1::policies_server::PoliciesServer;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use super::metered::LARGE_BYTES_MAX;
 use super::middleware;
+use crate::audit::Auditor;
 use crate::policy::Right;
 
 pub use service::GrpcParts;
@@ -52,24 +57,25 @@ pub use service::GrpcParts;
 use feed::{FeedDoor, FeedService};
 use service::{Answer, AuthorityService};
 
-/// Largest request: a revocation of 10,000 identities of 512 bytes each is about 5.3 MB.
-const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest message of a request: what the largest body may have.
+const REQUEST_BYTES_MAX: usize = LARGE_BYTES_MAX;
 /// Largest answer: the verifiers of a whole cluster, about 200 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// The gRPC services of the public port, inside their middleware: `Authority`, `Policies`, `Keys`, `Approvals` and
 /// `Audit` for operators, `Feed` for verifiers.
 pub fn router(parts: GrpcParts) -> Router {
     let auditor = parts.auditor.clone();
-    routes(parts)
-        .into_axum_router()
-        .layer(from_fn_with_state(auditor, middleware::grpc))
-}
-
-fn routes(parts: GrpcParts) -> Routes {
-    let auditor = parts.auditor.clone();
     let door = FeedDoor::new(parts.consensus.clone(), parts.policies.clone());
     let feed = FeedService::new(parts.feed.clone(), door);
     let service = AuthorityService::new(parts);
+    routes(service.clone(), feed, auditor.clone())
+        .into_axum_router()
+        .layer(from_fn_with_state(service, door::asked))
+        .layer(from_fn_with_state(auditor, middleware::grpc))
+}
+
+fn routes(service: AuthorityService, feed: FeedService, auditor: Auditor) -> Routes {
     let keys = KeysServer::new(service.clone());
     let approvals = ApprovalsServer::new(service.clone());
     let audit = audit::AuditService::server(service.clone(), auditor);

@@ -3,6 +3,12 @@
 //! Proves who the sender is and that it means this cluster, reads its message, and hands it to [`Inbound`], which decides
 //! what a sender may. That the certificate is of the cluster's own authority was checked by TLS.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::{Next, from_fn_with_state};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft as wire;
 use hessra_proto::v1::raft::raft_server::{Raft as Service, RaftServer};
@@ -10,6 +16,8 @@ use hessra_sled::{SnapshotImage, TokioTypes as Types, codec};
 use openraft::Snapshot;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use hessra_consensus::{Inbound, NodeIdentity, Sender};
@@ -23,6 +31,9 @@ use crate::world::NodeWorld;
 /// Largest snapshot that is taken from a peer: as much as its blocks may have when they are unpacked.
 const SNAPSHOT_BYTES_MAX: u64 = hessra_sled::snapshot::PLAIN_BYTES_MAX;
 
+/// Longest silence within a snapshot: a part has 256 KiB.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The service of the peer port.
 pub struct PeerService {
     identity: NodeIdentity,
@@ -32,16 +43,37 @@ pub struct PeerService {
     snapshots: Semaphore,
 }
 
-/// The service, with its limits set.
-#[must_use]
-pub fn service(
+/// The router of the peer port, with its limits set: a sender is heard before a byte of its request is read.
+pub fn router(
     identity: NodeIdentity,
     inbound: Inbound<NodeWorld>,
     join_secret: Option<JoinSecret>,
-) -> RaftServer<PeerService> {
-    RaftServer::new(PeerService::new(identity, inbound, join_secret))
+) -> Router {
+    let service = Arc::new(PeerService::new(identity, inbound, join_secret));
+    tonic::service::Routes::new(server(Arc::clone(&service)))
+        .into_axum_router()
+        .layer(from_fn_with_state(service, heard))
+}
+
+/// The service, with the limits of its messages set.
+pub(crate) fn server(service: Arc<PeerService>) -> RaftServer<PeerService> {
+    RaftServer::from_arc(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Middleware that refuses a sender that is not heard, without reading what it sends.
+async fn heard(
+    State(service): State<Arc<PeerService>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> axum::response::Response {
+    let metadata = MetadataMap::from_headers(request.headers().clone());
+    let sender = service.sender_of(request.extensions(), &metadata);
+    match sender.and_then(|sender| service.inbound.hear(sender)) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => Status::from(failure).into_http(),
+    }
 }
 
 impl PeerService {
@@ -60,9 +92,17 @@ impl PeerService {
         }
     }
 
-    /// The node that the certificate of the connection names.
     fn sender<T>(&self, request: &Request<T>) -> Result<Sender, Failure> {
-        let certificate = request.extensions().get::<PeerCertificate>();
+        self.sender_of(request.extensions(), request.metadata())
+    }
+
+    /// The node that the certificate of the connection names.
+    fn sender_of(
+        &self,
+        extensions: &http::Extensions,
+        metadata: &MetadataMap,
+    ) -> Result<Sender, Failure> {
+        let certificate = extensions.get::<PeerCertificate>();
         let certificate = certificate
             .ok_or_else(|| Failure::new(Reason::Unauthenticated, "no certificate was presented"))?;
         let cluster = &self.identity.cluster;
@@ -75,7 +115,7 @@ impl PeerService {
         let secret = self.join_secret.as_ref();
         Ok(Sender {
             id,
-            shows_join_secret: secret.is_some_and(|secret| secret.is_shown(request.metadata())),
+            shows_join_secret: secret.is_some_and(|secret| secret.is_shown(metadata)),
         })
     }
 
@@ -138,7 +178,7 @@ impl Service for PeerService {
     ) -> Result<Response<wire::SnapshotResponse>, Status> {
         let sender = self.sender(&request)?;
         let mut chunks = request.into_inner();
-        let head = chunks.message().await?.ok_or_else(|| malformed("head"))?;
+        let head = next(&mut chunks).await?.ok_or_else(|| malformed("head"))?;
         self.same_cluster(&head.cluster_id)?;
         let vote = codec::decode_vote(head.vote.as_ref().ok_or_else(|| malformed("vote"))?);
         if let Some(known) = self.inbound.may_send_snapshot(sender, &vote)? {
@@ -242,7 +282,7 @@ async fn receive(
     }
     let mut bytes = Vec::new();
     let mut complete = false;
-    while let Some(chunk) = chunks.message().await? {
+    while let Some(chunk) = next(chunks).await? {
         bytes.extend_from_slice(&chunk.data);
         complete |= chunk.last;
         if bytes.len() as u64 > size {
@@ -256,6 +296,16 @@ async fn receive(
         return Err(refuse(Reason::InvalidArgument, "the snapshot ended early"));
     }
     Ok(SnapshotImage::from(bytes))
+}
+
+/// The next part of a snapshot. A sender that falls silent does not keep the next one out.
+async fn next(
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+) -> Result<Option<wire::SnapshotChunk>, Status> {
+    let late = |_| refuse(Reason::Deadline, "the snapshot fell silent");
+    timeout(CHUNK_TIMEOUT, chunks.message())
+        .await
+        .map_err(late)?
 }
 
 fn encode_snapshot_response(response: &SnapshotResponse<u64>) -> wire::SnapshotResponse {

@@ -180,18 +180,33 @@ section! {
 section! {
     /// What a caller may cost.
     Limits {
-        /// Open connections on the public port.
+        /// Open connections on the public port. Half of them are for callers without a certificate that the policy knows, a
+        /// sixteenth is kept for operators, and one certificate has a third at most.
         connections_max: u32 = 12_000, in 16..=1_000_000;
-        /// Open connections from one address on the public port.
-        connections_per_address_max: u32 = 12_000, in 1..=1_000_000;
+        /// Open connections from one address (IPv6: one /64) without a certificate that the policy knows. With one, an
+        /// address may have half of `connections_max`.
+        connections_per_address_max: u32 = 512, in 1..=1_000_000;
+        /// TLS handshakes that one address may begin in a second.
+        handshakes_per_second: u32 = 500, in 10..=100_000;
         /// Time for a TLS handshake.
         handshake_timeout: Lasting = Lasting::seconds(5), in Lasting::seconds(1)..=Lasting::seconds(60);
         /// Time for the head of a request.
         header_timeout: Lasting = Lasting::seconds(10), in Lasting::seconds(1)..=Lasting::seconds(60);
-        /// An HTTP/1.1 or HTTP/2 connection that is silent for longer is closed; verifiers answer pings.
-        idle_timeout: Lasting = Lasting::seconds(75), in Lasting::seconds(10)..=Lasting::seconds(3_600);
-        /// Streams of one HTTP/2 connection.
+        /// A connection that carries no request for longer is closed. Pings are no requests.
+        idle_timeout: Lasting = Lasting::seconds(75), in Lasting::seconds(1)..=Lasting::seconds(3_600);
+        /// A caller that takes nothing of an answer for longer loses its connection.
+        stall_timeout: Lasting = Lasting::seconds(30), in Lasting::seconds(1)..=Lasting::seconds(600);
+        /// A connection that is older is told goodbye: its callers go on over a new one. Each lives between three quarters
+        /// of it and all.
+        connection_age_max: Lasting = Lasting::seconds(3_600), in Lasting::seconds(1)..=Lasting::seconds(7 * 86_400);
+        /// Streams of one HTTP/2 connection; of one without a certificate that the policy knows, at most 100.
         streams_max: u32 = 256, in 1..=10_000;
+        /// Requests that run at once from one address (IPv6: one /64) without a certificate that the policy knows, streams
+        /// of the feed among them. All such callers together have eight times as many.
+        requests_per_address_max: u32 = 1_024, in 1..=1_000_000;
+        /// Bytes of request bodies in memory: a quarter for callers without a certificate that the policy knows, a quarter
+        /// for those with one, half for operators.
+        bodies_bytes_max: ByteSize = ByteSize::mebibytes(64), in ByteSize::mebibytes(32)..=ByteSize::mebibytes(16 << 10);
         /// Bytes of an HTTPS request's head, and of an HTTP/2 header list.
         header_bytes_max: ByteSize = ByteSize::kibibytes(32), in ByteSize::kibibytes(16)..=ByteSize::mebibytes(1);
         /// Bytes of an HTTPS request's body.

@@ -108,10 +108,7 @@ impl Issuer {
         basis: &Basis,
         certificate: Option<&PeerCertificate>,
     ) -> Result<Asking, Problem> {
-        let certificate = certificate.ok_or_else(|| {
-            let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
-            Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
-        })?;
+        let certificate = certificate.ok_or_else(nobody)?;
         let principal = basis
             .policy
             .principal(certificate)
@@ -134,6 +131,12 @@ impl Issuer {
 pub(super) fn ancestors(verified: &Verified) -> Vec<TokenId> {
     let ids = verified.token_ids().iter().chain(verified.ancestor_ids());
     ids.cloned().collect()
+}
+
+/// Refusal of a caller that shows neither a certificate nor a token.
+pub(crate) fn nobody() -> Problem {
+    let sentence = "who are you? Present a client certificate, or an identity token as `Authorization: Bearer`";
+    Problem::new(Kind::Unauthenticated, "unauthenticated", sentence)
 }
 
 /// Checks that a certificate and a token that were both presented say the same. Published clients look for the words.

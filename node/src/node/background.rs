@@ -54,8 +54,8 @@ pub(super) struct Certified {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Reads certificates anew when their files change, on SIGHUP, and when the policy names other CAs. Connections that
-/// stand are left alone; files that do not fit together change nothing.
+/// Reads certificates anew when their files change, on SIGHUP, and when the policy names other CAs. Connections whose CA is
+/// still trusted are left alone; files that do not fit together change nothing.
 pub(super) async fn follow_certificates(certified: Certified, stop: CancellationToken) {
     let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
         return;
@@ -108,11 +108,11 @@ impl Certified {
             .public_server(policy.client_authorities());
         self.report(
             "public",
-            public.map(|config| self.material.public_config.store(Arc::new(config))),
+            public.map(|tls| self.material.public_port.replace(tls)),
         );
-        let peer = self.material.peer_files.peer_server().and_then(|config| {
+        let peer = self.material.peer_files.peer_server().and_then(|tls| {
             self.material.peer_tls.reload(&self.material.peer_files)?;
-            self.material.peer_config.store(Arc::new(config));
+            self.material.peer_port.replace(tls);
             Ok(())
         });
         self.report("peer", peer);

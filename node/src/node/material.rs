@@ -1,16 +1,11 @@
 //! Keys and certificates of a node, read from the files that its configuration names.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-
 use super::bootstrap;
 use super::error::NodeError;
 use crate::config::Config;
 use crate::join::JoinSecret;
 use crate::signer::Keyholder;
-use crate::tls::{PeerCertificate, PeerTls, TlsFiles};
+use crate::tls::{PeerCertificate, PeerTls, PortTls, TlsFiles};
 
 /// Material that was read. The TLS configurations are replaced in place when their files change.
 pub(super) struct Material {
@@ -18,8 +13,8 @@ pub(super) struct Material {
     pub(super) join_secret: Option<JoinSecret>,
     pub(super) public_files: TlsFiles,
     pub(super) peer_files: TlsFiles,
-    pub(super) public_config: Arc<ArcSwap<ServerConfig>>,
-    pub(super) peer_config: Arc<ArcSwap<ServerConfig>>,
+    pub(super) public_port: PortTls,
+    pub(super) peer_port: PortTls,
     pub(super) peer_tls: PeerTls,
 }
 
@@ -31,8 +26,8 @@ impl Material {
         Ok(Self {
             keys,
             join_secret: join_secret(config)?,
-            public_config: Arc::new(ArcSwap::from_pointee(public_files.public_server(&[])?)),
-            peer_config: Arc::new(ArcSwap::from_pointee(peer_files.peer_server()?)),
+            public_port: PortTls::new(public_files.public_server(&[])?),
+            peer_port: PortTls::new(peer_files.peer_server()?),
             peer_tls: PeerTls::new(&config.cluster.name, &peer_files)?,
             public_files,
             peer_files,

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 use super::cut::{Cuts, Cuttable, PeerIo, PlainDialer, node_of};
 use crate::api::grpc::{self, GrpcParts};
-use crate::api::peers::service;
+use crate::api::peers::{PeerService, server};
 use crate::audit::{AuditSettings, Auditor, ClusterSide, FolderError, NodeKey};
 use crate::edge::{Clock, random_16};
 use crate::join::JoinSecret;
@@ -476,7 +476,11 @@ async fn serve(
         (1..=3).collect(),
     );
     let identity = parts.consensus.raft().identity().clone();
-    let peer = service(identity, inbound, Some(join_secret));
+    let peer = server(Arc::new(PeerService::new(
+        identity,
+        inbound,
+        Some(join_secret),
+    )));
     let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), move |stream| {
         stream.map(|stream| {
             let _ = stream.set_nodelay(true);

@@ -1,19 +1,19 @@
 //! Accepts connections, within limits, and serves a router on them.
 //!
 //! ```text
-//! accept ─ permit free? ─ handshake in time? ─ admitted? ─ h2 or http/1.1 by ALPN ─ router
-//!            └ no: closed, counted      └ no: closed, logged
+//! accept ─ too many of its address? ─ handshake in time? ─ admitted? ─ seat free? ─ h2 or http/1.1 by ALPN ─ router
+//!            └ yes: closed, counted     └ no: closed, logged            └ no: closed, counted
 //! ```
-//! The protocol comes from ALPN alone: guessing it from the first bytes would let a silent connection wait for ever.
-//! Nothing here knows what the router does.
+//! The protocol comes from ALPN alone: guessing it from the first bytes would let a silent connection wait for ever. How long
+//! a connection lives is decided in [`lifetime`](super::lifetime), how many there are in [`seats`](super::seats). Nothing here
+//! knows what the router does.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -21,32 +21,41 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use opentelemetry::KeyValue;
-use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::PeerCertificate;
+use super::lifetime::{Activity, Bounds, Decision, End, Exchange, Seen, decide};
+use super::seats::{Arrival, PerSecond, SeatLimits, Seats, Standing};
+use super::trust::{PortTls, Trust};
+use super::{PeerCertificate, ends_at};
+use crate::edge::{Clock, random_bytes};
 use crate::telemetry::Metrics;
 
 /// Limits of connections.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct ListenerLimits {
-    pub connections_max: u32,
-    pub connections_per_address_max: u32,
+    pub seats: SeatLimits,
     pub handshake_timeout: Duration,
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
+    /// Longest time in which a caller takes nothing of an answer.
+    pub stall_timeout: Duration,
+    /// Longest life of a connection; each has between three quarters of it and all.
+    pub age_max: Duration,
     pub streams_max: u32,
     /// Streams that a caller took back before they were looked at, at once; above it the connection is closed.
     pub streams_reset_max: usize,
+    /// True when a connection is closed that takes back far more requests than are answered.
+    pub is_counting_taken_back: bool,
     pub header_bytes_max: u32,
 }
 
@@ -54,12 +63,24 @@ pub struct ListenerLimits {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that a peer may send unread, per stream and connection (HTTP/2 flow control).
 const WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * WINDOW_BYTES;
+/// The same for a caller that proved nothing: what HTTP/2 begins with, and no more (RFC 9113 §6.9.2). Its bodies are small.
+const UNPROVED_WINDOW_BYTES: u32 = 65_535;
+/// Streams of one connection of a caller that proved nothing: what RFC 9113 §6.5.2 calls the least that does not limit
+/// parallelism.
+const UNPROVED_STREAMS_MAX: u32 = 100;
+/// Malformed streams of one connection; above it the connection is closed.
+const ERRORS_MAX: usize = 100;
 /// Bytes that hyper buffers for one stream that its reader does not take: ten thousand slow verifiers stay below 200
 /// MB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Decision whether a caller with this certificate, or none, comes in.
-type Admission = Arc<dyn Fn(Option<&PeerCertificate>) -> Result<(), NotAdmitted> + Send + Sync>;
+/// Refusals of the peer port that are logged in a second: a person looks at the first ones, and a flood fills no disk.
+const WARNINGS_PER_SECOND: u32 = 20;
+
+/// Decision whether a caller with this certificate, or none, comes in, and as what.
+pub type Admission =
+    Arc<dyn Fn(Option<&PeerCertificate>) -> Result<Standing, NotAdmitted> + Send + Sync>;
 
 /// Error of a caller that is turned away after its handshake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,41 +100,58 @@ pub enum NotAdmitted {
 
 /// One TLS port.
 pub struct Listener {
-    name: &'static str,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Arc<ArcSwap<ServerConfig>>,
-    limits: ListenerLimits,
-    admission: Admission,
-    permits: Arc<Permits>,
+    port: Port,
+}
+
+/// What all connections of a port share. Cheap to clone.
+#[derive(Clone)]
+struct Port {
+    name: &'static str,
+    tls: PortTls,
+    limits: Arc<ListenerLimits>,
+    clock: Clock,
     metrics: Arc<Metrics>,
+    warnings: Arc<Mutex<PerSecond>>,
+}
+
+/// What is served on a port, and to whom.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Served {
+    pub router: Router,
+    /// Asked after each handshake.
+    pub admission: Admission,
 }
 
 impl Listener {
-    /// Listens; nothing is accepted before [`Listener::serve`]. `admission` is asked after each handshake.
+    /// Listens; nothing is accepted before [`Listener::serve`].
     ///
     /// # Errors
     /// The address is taken or not this machine's.
     pub async fn open(
         name: &'static str,
         address: SocketAddr,
-        tls: Arc<ArcSwap<ServerConfig>>,
+        tls: PortTls,
         limits: ListenerLimits,
-        admission: impl Fn(Option<&PeerCertificate>) -> Result<(), NotAdmitted> + Send + Sync + 'static,
+        clock: Clock,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let permits = Arc::new(Permits::new(name, Arc::clone(&metrics)));
-        Ok(Self {
+        let port = Port {
             name,
+            tls,
+            limits: Arc::new(limits),
+            clock,
+            metrics,
+            warnings: Arc::default(),
+        };
+        Ok(Self {
             listener,
             address,
-            tls,
-            limits,
-            admission: Arc::new(admission),
-            permits,
-            metrics,
+            port,
         })
     }
 
@@ -124,113 +162,276 @@ impl Listener {
     }
 
     /// Accepts until `stop`, then lets requests under way finish, at most for `grace`.
-    pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
-        let graceful = GracefulShutdown::new();
+    pub async fn serve(self, served: Served, stop: CancellationToken, grace: Duration) {
+        let (port, cut) = (self.port, CancellationToken::new());
+        let seats = port.seats();
+        // Each connection holds a sender: when all are gone, so are the connections.
+        let (open, mut ended) = mpsc::channel::<()>(1);
         loop {
-            tokio::select! {
+            let (stream, address) = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, address)) => self.accept(stream, address, &router, graceful.watcher()),
+                    Ok(accepted) => accepted,
                     Err(error) => {
-                        warn!(port = self.name, %error, "connection not accepted");
+                        warn!(port = port.name, %error, "connection not accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
                     }
                 },
                 () = stop.cancelled() => break,
-            }
+            };
+            let arrival = match seats.arrive(address.ip(), Instant::now()) {
+                Ok(arrival) => arrival,
+                Err(full) => {
+                    port.refused("too_fast");
+                    debug!(port = port.name, %address, %full, "connection refused");
+                    continue;
+                }
+            };
+            let connection = Connection {
+                port: port.clone(),
+                address,
+                served: served.clone(),
+                stop: stop.clone(),
+                cut: cut.clone(),
+            };
+            let open = open.clone();
+            tokio::spawn(async move {
+                connection.run(stream, arrival).await;
+                drop(open);
+            });
         }
-        drop(self.listener);
-        if timeout(grace, graceful.shutdown()).await.is_err() {
+        drop((self.listener, open));
+        if timeout(grace, ended.recv()).await.is_err() {
             warn!(
-                port = self.name,
+                port = port.name,
                 ?grace,
                 "connections cut: they did not end in time"
             );
         }
+        cut.cancel();
+    }
+}
+
+impl Port {
+    fn seats(&self) -> Arc<Seats> {
+        let (name, metrics) = (self.name, Arc::clone(&self.metrics));
+        Seats::new(self.limits.seats, move |standing, taken| {
+            let labels = [
+                KeyValue::new("port", name),
+                KeyValue::new("standing", standing.word()),
+            ];
+            metrics.connections.record(taken.into(), &labels);
+        })
     }
 
-    fn accept(&self, stream: TcpStream, address: SocketAddr, router: &Router, watcher: Watcher) {
-        let Some(permit) = Permits::take(&self.permits, address.ip(), &self.limits) else {
-            refused(&self.metrics, self.name, "full");
-            debug!(port = self.name, %address, "connection refused: no permit");
-            return;
-        };
-        let connection = Connection {
-            name: self.name,
-            address,
-            tls: self.tls.load_full(),
-            limits: self.limits.clone(),
-            admission: Arc::clone(&self.admission),
-            router: router.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        tokio::spawn(async move {
-            connection.run(stream, watcher).await;
-            drop(permit);
-        });
+    fn refused(&self, reason: &'static str) {
+        let labels = [
+            KeyValue::new("port", self.name),
+            KeyValue::new("reason", reason),
+        ];
+        self.metrics.connections_refused.add(1, &labels);
     }
+
+    fn ended(&self, end: End) {
+        let labels = [
+            KeyValue::new("port", self.name),
+            KeyValue::new("reason", end.word()),
+        ];
+        self.metrics.connections_ended.add(1, &labels);
+    }
+
+    /// True when a refusal is one that a person should see: members are few, and none is refused without a reason.
+    fn is_worth_a_warning(&self) -> bool {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        self.name == "peer" && warnings.take(WARNINGS_PER_SECOND, Instant::now())
+    }
+
+    /// Bounds of a connection that begins now.
+    fn bounds(&self, chain: &[CertificateDer<'static>]) -> Bounds {
+        let (limits, now) = (&self.limits, Instant::now());
+        let [random] = random_bytes();
+        Bounds {
+            idle_max: limits.idle_timeout,
+            stall_max: limits.stall_timeout,
+            aged_at: now + jittered(limits.age_max, random),
+            certificate_ends: self.end_of(chain, now),
+            is_counting_taken_back: limits.is_counting_taken_back,
+        }
+    }
+
+    /// Instant at which the first certificate of a chain ends.
+    fn end_of(&self, chain: &[CertificateDer<'static>], now: Instant) -> Option<Instant> {
+        let ends = chain.iter().map(|each| ends_at(each).unwrap_or(0)).min()?;
+        let left =
+            Duration::from_secs(ends).saturating_sub(Duration::from_millis(self.clock.wall().0));
+        now.checked_add(left)
+    }
+}
+
+/// Between three quarters of a time and all of it: connections that were made together do not end together.
+fn jittered(time: Duration, random: u8) -> Duration {
+    time.mul_f64(0.75 + 0.25 * f64::from(random) / 255.0)
 }
 
 /// One connection.
 struct Connection {
-    name: &'static str,
+    port: Port,
     address: SocketAddr,
-    tls: Arc<ServerConfig>,
-    limits: ListenerLimits,
-    admission: Admission,
-    router: Router,
-    metrics: Arc<Metrics>,
+    served: Served,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+/// The caller at the other end of a connection.
+struct Peer {
+    chain: Vec<CertificateDer<'static>>,
+    certificate: Option<PeerCertificate>,
+    standing: Standing,
+    /// Taken before the handshake, so that no change since is missed.
+    trust: watch::Receiver<Trust>,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, watcher: Watcher) {
+    async fn run(self, stream: TcpStream, arrival: Arrival) {
         // Small answers must not wait for more: a revocation is a small answer.
         let _ = stream.set_nodelay(true);
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream);
-        let stream = match timeout(self.limits.handshake_timeout, handshake).await {
+        let trust = self.port.tls.trust();
+        let handshake = TlsAcceptor::from(self.port.tls.config()).accept(stream);
+        let handshake = timeout(self.port.limits.handshake_timeout, handshake);
+        let done = tokio::select! {
+            done = handshake => done,
+            () = arrival.pushed_out().cancelled() => {
+                return self.refuse("pushed_out", "its handshake made room for others");
+            }
+            () = self.stop.cancelled() => return,
+        };
+        let stream = match done {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.refuse("handshake", &explained(&error)),
             Err(_) => return self.refuse("timeout", "no handshake in time"),
         };
-        let certificate = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .map(PeerCertificate::read);
-        if let Err(reason) = (self.admission)(certificate.as_ref()) {
-            return self.refuse("not_admitted", &reason.to_string());
-        }
-        self.serve(stream, certificate, watcher).await;
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = shown
+            .iter()
+            .cloned()
+            .map(CertificateDer::into_owned)
+            .collect();
+        let certificate = chain.first().map(PeerCertificate::read);
+        let standing = match (self.served.admission)(certificate.as_ref()) {
+            Ok(standing) => standing,
+            Err(reason) => return self.refuse("not_admitted", &reason.to_string()),
+        };
+        let fingerprint = certificate.as_ref().map(|shown| shown.sha256);
+        let _seat = match arrival.sit(standing, fingerprint) {
+            Ok(seat) => seat,
+            Err(full) => return self.refuse("full", &full.to_string()),
+        };
+        let peer = Peer {
+            chain,
+            certificate,
+            standing,
+            trust,
+        };
+        self.serve(stream, peer).await;
     }
 
-    async fn serve(
-        self,
-        stream: TlsStream<TcpStream>,
-        certificate: Option<PeerCertificate>,
-        watcher: Watcher,
-    ) {
-        let builder = self.builder(stream.get_ref().1.alpn_protocol() == Some(b"h2"));
-        let (router, address) = (self.router, self.address);
-        let certificate = certificate.map(Arc::new);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(CallerAddress(address));
-            if let Some(certificate) = &certificate {
-                request
-                    .extensions_mut()
-                    .insert(PeerCertificate::clone(certificate));
+    async fn serve(self, stream: TlsStream<TcpStream>, mut peer: Peer) {
+        let bounds = self.port.bounds(&peer.chain);
+        let (activity, goodbye) = (Activity::begin(Instant::now()), CancellationToken::new());
+        let service = self.service(&peer, &activity, &goodbye);
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let builder = self.builder(is_http2, peer.standing);
+        let mut connection = pin!(
+            builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned()
+        );
+        let (mut is_untrusted, mut leaving_until) = (false, None);
+        loop {
+            let seen = Seen {
+                is_untrusted,
+                is_closing: self.stop.is_cancelled(),
+                leaving_until,
+                ..activity.seen()
+            };
+            let look_at = match decide(&bounds, &seen, Instant::now()) {
+                Decision::Wait(until) => until,
+                Decision::Goodbye(end, until) => {
+                    self.port.ended(end);
+                    leaving_until = Some(until);
+                    // Who serves on a port that closes knows it already, and sends its callers elsewhere.
+                    if end != End::Closing {
+                        goodbye.cancel();
+                    }
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+                Decision::Cut(end) => {
+                    self.port.ended(end);
+                    debug!(port = self.port.name, address = %self.address, reason = end.word(), "connection cut");
+                    return;
+                }
+            };
+            tokio::select! {
+                outcome = connection.as_mut() => {
+                    if let Err(error) = outcome {
+                        debug!(port = self.port.name, address = %self.address, error, "connection broke");
+                    }
+                    return;
+                }
+                () = sleep_until(look_at) => {}
+                () = activity.taking_back() => {}
+                // The sender is a part of the port, which this connection has.
+                Ok(()) = peer.trust.changed(), if !peer.chain.is_empty() => {
+                    let trust = peer.trust.borrow_and_update().clone();
+                    is_untrusted |= !trust.believes(&peer.chain, self.port.clock.wall());
+                }
+                () = self.stop.cancelled(), if leaving_until.is_none() => {}
+                () = self.cut.cancelled() => return,
             }
-            router.clone().oneshot(request.map(Body::new))
-        });
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            debug!(port = self.name, %address, error, "connection broke");
         }
     }
 
-    fn builder(&self, http2: bool) -> Builder<TokioExecutor> {
-        let limits = &self.limits;
+    fn service(
+        &self,
+        peer: &Peer,
+        activity: &Arc<Activity>,
+        goodbye: &CancellationToken,
+    ) -> impl hyper::service::Service<
+        Request<Incoming>,
+        Response = http::Response<Body>,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let (router, address) = (self.served.router.clone(), CallerAddress(self.address));
+        let (standing, goodbye) = (peer.standing, Goodbye(goodbye.clone()));
+        let certificate = peer.certificate.clone().map(Arc::new);
+        let activity = Arc::clone(activity);
+        service_fn(move |mut request: Request<Incoming>| {
+            let exchange = activity.request();
+            let extensions = request.extensions_mut();
+            extensions.insert(address);
+            extensions.insert(standing);
+            extensions.insert(goodbye.clone());
+            if let Some(certificate) = &certificate {
+                extensions.insert(PeerCertificate::clone(certificate));
+            }
+            answered(router.clone(), request.map(Body::new), exchange)
+        })
+    }
+
+    fn builder(&self, is_http2: bool, standing: Standing) -> Builder<TokioExecutor> {
+        let limits = &self.port.limits;
+        let (streams, window, connection_window) = match standing {
+            Standing::Unproved => (
+                limits.streams_max.min(UNPROVED_STREAMS_MAX),
+                UNPROVED_WINDOW_BYTES,
+                UNPROVED_WINDOW_BYTES,
+            ),
+            Standing::Proved | Standing::Kept => {
+                (limits.streams_max, WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
+            }
+        };
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -240,15 +441,16 @@ impl Connection {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
+            .max_concurrent_streams(streams)
             .max_pending_accept_reset_streams(limits.streams_reset_max)
+            .max_local_error_reset_streams(ERRORS_MAX)
             .max_header_list_size(limits.header_bytes_max)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(4 * WINDOW_BYTES)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(connection_window)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(limits.idle_timeout / 2)
             .keep_alive_timeout(limits.idle_timeout / 2);
-        if http2 {
+        if is_http2 {
             builder.http2_only()
         } else {
             builder.http1_only()
@@ -256,24 +458,40 @@ impl Connection {
     }
 
     fn refuse(&self, kind: &'static str, reason: &str) {
-        refused(&self.metrics, self.name, kind);
-        if self.name == "peer" {
-            warn!(port = self.name, address = %self.address, reason, "connection refused");
+        let (port, address) = (self.port.name, self.address);
+        self.port.refused(kind);
+        if self.port.is_worth_a_warning() {
+            warn!(port, %address, reason, "connection refused");
         } else {
-            debug!(port = self.name, address = %self.address, reason, "connection refused");
+            debug!(port, %address, reason, "connection refused");
         }
     }
+}
+
+/// Answers a request; the answer is watched until it is taken.
+async fn answered(
+    router: Router,
+    request: Request<Body>,
+    exchange: Exchange,
+) -> Result<http::Response<Body>, std::convert::Infallible> {
+    let response = router.oneshot(request).await?;
+    Ok(response.map(|body| exchange.answer(body)))
 }
 
 /// Address of the caller; a request extension on both ports.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerAddress(pub SocketAddr);
 
-fn refused(metrics: &Metrics, port: &'static str, reason: &'static str) {
-    metrics.connections_refused.add(
-        1,
-        &[KeyValue::new("port", port), KeyValue::new("reason", reason)],
-    );
+/// Goodbye of the connection, said when it must end soon while its port stays open; a request extension on both ports. An answer
+/// that has no end of its own ends then, so that the caller asks again on a new connection.
+#[derive(Clone, Debug, Default)]
+pub struct Goodbye(CancellationToken);
+
+impl Goodbye {
+    /// Returns when the connection must end.
+    pub async fn said(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// The sentence that names what to look at, for the failures that people run into.
@@ -291,77 +509,5 @@ fn explained(error: &io::Error) -> String {
         )) => "the caller's certificate has expired".to_owned(),
         Some(Error::NoCertificatesPresented) => "the caller showed no certificate".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-/// Permits for open connections, in all and by address.
-struct Permits {
-    port: &'static str,
-    metrics: Arc<Metrics>,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: u32,
-    by_address: BTreeMap<IpAddr, u32>,
-}
-
-/// One connection's permit; given back when dropped.
-struct Permit {
-    permits: Arc<Permits>,
-    address: IpAddr,
-}
-
-impl Permits {
-    fn new(port: &'static str, metrics: Arc<Metrics>) -> Self {
-        Self {
-            port,
-            metrics,
-            taken: Mutex::default(),
-        }
-    }
-
-    fn take(permits: &Arc<Self>, address: IpAddr, limits: &ListenerLimits) -> Option<Permit> {
-        let mut taken = permits.taken();
-        let here = taken.by_address.get(&address).copied().unwrap_or_default();
-        if taken.all >= limits.connections_max || here >= limits.connections_per_address_max {
-            return None;
-        }
-        taken.all += 1;
-        taken.by_address.insert(address, here + 1);
-        permits.record(taken.all);
-        Some(Permit {
-            permits: Arc::clone(permits),
-            address,
-        })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn record(&self, open: u32) {
-        self.metrics
-            .connections
-            .record(u64::from(open), &[KeyValue::new("port", self.port)]);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut taken = self.permits.taken();
-        taken.all = taken.all.saturating_sub(1);
-        self.permits.record(taken.all);
-        let here = taken
-            .by_address
-            .get(&self.address)
-            .copied()
-            .unwrap_or_default();
-        if here <= 1 {
-            taken.by_address.remove(&self.address);
-        } else {
-            taken.by_address.insert(self.address, here - 1);
-        }
     }
 }

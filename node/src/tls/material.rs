@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{ClientCertVerifierBuilder, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::trust::{ServerTls, Trust};
 
 /// Error of files that do not make TLS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,34 +64,27 @@ impl TlsFiles {
         certificates(&self.certificate)
     }
 
-    /// Server configuration of the public port: client certificates are requested, not required.
+    /// TLS of the public port: client certificates are requested, not required.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.
     pub fn public_server(
         &self,
         more_authorities: &[CertificateDer<'static>],
-    ) -> Result<ServerConfig, TlsError> {
-        let roots = Arc::new(self.roots(more_authorities)?);
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
-        let mut config = self.server(verifier)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+    ) -> Result<ServerTls, TlsError> {
+        let authorities = self.authorities(more_authorities)?;
+        let verifier = self.verifier(&authorities)?.allow_unauthenticated();
+        self.server(verifier, authorities, &[b"h2", b"http/1.1"])
     }
 
-    /// Server configuration of the peer port: a certificate of the cluster's CA is required.
+    /// TLS of the peer port: a certificate of the cluster's CA is required.
     ///
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.
-    pub fn peer_server(&self) -> Result<ServerConfig, TlsError> {
-        let roots = Arc::new(self.roots(&[])?);
-        let mut config = self.server(WebPkiClientVerifier::builder_with_provider(
-            roots,
-            provider(),
-        ))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(config)
+    pub fn peer_server(&self) -> Result<ServerTls, TlsError> {
+        let authorities = self.authorities(&[])?;
+        let verifier = self.verifier(&authorities)?;
+        self.server(verifier, authorities, &[b"h2"])
     }
 
     /// Client configuration for dialling members.
@@ -100,7 +95,7 @@ impl TlsFiles {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has the cipher suites of TLS 1.3")
-            .with_root_certificates(self.roots(&[])?)
+            .with_root_certificates(self.roots(&self.authorities(&[])?)?)
             .with_client_auth_cert(self.chain()?, self.private_key()?)
             .map_err(|error| self.misfit(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -108,36 +103,66 @@ impl TlsFiles {
         Ok(config)
     }
 
+    fn verifier(
+        &self,
+        authorities: &[CertificateDer<'static>],
+    ) -> Result<ClientCertVerifierBuilder, TlsError> {
+        let roots = Arc::new(self.roots(authorities)?);
+        Ok(WebPkiClientVerifier::builder_with_provider(
+            roots,
+            provider(),
+        ))
+    }
+
     fn server(
         &self,
-        verifier: rustls::server::ClientCertVerifierBuilder,
-    ) -> Result<ServerConfig, TlsError> {
-        let no_authority = |error: rustls::server::VerifierBuilderError| TlsError::NoAuthority {
-            path: self.authority.clone(),
-            reason: error.to_string(),
-        };
+        verifier: ClientCertVerifierBuilder,
+        authorities: Vec<CertificateDer<'static>>,
+        protocols: &[&[u8]],
+    ) -> Result<ServerTls, TlsError> {
+        let verifier = verifier
+            .build()
+            .map_err(|error| self.no_authority(&error))?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has the cipher suites of TLS 1.3")
-            .with_client_cert_verifier(verifier.build().map_err(no_authority)?)
+            .with_client_cert_verifier(Arc::clone(&verifier))
             .with_single_cert(self.chain()?, self.private_key()?)
             .map_err(|error| self.misfit(&error))?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(config)
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(ServerTls {
+            config: Arc::new(config),
+            trust: Trust::new(verifier, authorities),
+        })
     }
 
-    fn roots(&self, more: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+    /// The CAs of the file, and more.
+    fn authorities(
+        &self,
+        more: &[CertificateDer<'static>],
+    ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let mut authorities = certificates(&self.authority)?;
+        authorities.extend_from_slice(more);
+        Ok(authorities)
+    }
+
+    fn roots(&self, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        for authority in certificates(&self.authority)?.iter().chain(more) {
+        for authority in authorities {
             roots
                 .add(authority.clone())
-                .map_err(|error| TlsError::NoAuthority {
-                    path: self.authority.clone(),
-                    reason: error.to_string(),
-                })?;
+                .map_err(|error| self.no_authority(&error))?;
         }
         Ok(roots)
+    }
+
+    fn no_authority(&self, reason: &dyn std::fmt::Display) -> TlsError {
+        TlsError::NoAuthority {
+            path: self.authority.clone(),
+            reason: reason.to_string(),
+        }
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -33,14 +33,78 @@ fn by_our_ca(running: &Running, years: (i32, i32)) -> Identity {
 }
 
 fn signed_by(issuer: &Issuer<'_, KeyPair>, (from, to): (i32, i32)) -> Identity {
+    alice(issuer, |params| {
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    })
+}
+
+/// A client certificate for `urn:hessra:alice`.
+fn alice(issuer: &Issuer<'_, KeyPair>, change: impl FnOnce(&mut CertificateParams)) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI("urn:hessra:alice".try_into().unwrap())];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.not_before = rcgen::date_time_ymd(from, 1, 1);
-    params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    change(&mut params);
     let certificate = params.signed_by(&key, issuer).unwrap();
     Identity::from_pem(format!("{}{}", key.serialize_pem(), certificate.pem()).as_bytes()).unwrap()
+}
+
+/// A CA that nobody knows yet, and its PEM.
+fn another_ca() -> (Issuer<'static, KeyPair>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    (Issuer::new(params, key), pem)
+}
+
+/// Asks for what anyone may have, until a connection is refused. The client keeps its connection while it can.
+async fn until_refused(client: &reqwest::Client, url: &str) {
+    let begun = std::time::Instant::now();
+    while client.get(url).send().await.is_ok() {
+        assert!(begun.elapsed() < WAIT, "the connection is still served");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_connection_ends_when_its_authority_is_removed() {
+    let running = Running::start();
+    let file = running.directory().join("ca.crt");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let (issuer, pem) = another_ca();
+    let kept = running.client(Some("alice"));
+    let url = running.url("/health");
+    // Made with the CA's file as it is now: its server is believed by it.
+    let removed = running.client_with(Some(signed_by(&issuer, (2024, 2044))));
+    std::fs::write(&file, format!("{before}{pem}")).unwrap();
+    kill_process(running.node_pid(), Signal::HUP).unwrap();
+    let begun = std::time::Instant::now();
+    while removed.get(&url).send().await.is_err() {
+        assert!(begun.elapsed() < WAIT, "the new authority is not believed");
+    }
+    assert!(kept.get(&url).send().await.is_ok());
+    std::fs::write(&file, &before).unwrap();
+    kill_process(running.node_pid(), Signal::HUP).unwrap();
+    until_refused(&removed, &url).await;
+    assert!(kept.get(&url).send().await.is_ok(), "another one stays");
+}
+
+#[tokio::test]
+async fn an_open_connection_ends_with_its_certificate() {
+    let running = shared();
+    let read = |name: &str| std::fs::read_to_string(running.directory().join(name)).unwrap();
+    let key = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.crt"), key).unwrap();
+    // Long enough for a first request on a busy machine.
+    let ends = std::time::SystemTime::now() + Duration::from_secs(5);
+    let client = running.client_with(Some(alice(&issuer, |params| {
+        params.not_after = ends.into();
+    })));
+    let url = running.url("/health");
+    assert!(client.get(&url).send().await.is_ok());
+    until_refused(&client, &url).await;
 }
 
 async fn comes_in(running: &Running, identity: Identity) -> bool {

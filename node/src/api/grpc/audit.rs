@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::places::{Place, PlaceLimits, Places};
+use super::goodbye::{goodbye_of, until_goodbye};
 use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
 use crate::audit::read::{Cursor, Found, Page, Reader};
@@ -176,6 +177,7 @@ impl Audit for AuditService {
     async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Answer<Lines> {
         let caller = self.permitted(&request)?;
         let place = self.place(&caller)?;
+        let goodbye = goodbye_of(&request);
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         let chain = chain(request.chain());
@@ -199,6 +201,7 @@ impl Audit for AuditService {
         };
         let reading = Reading::new(self.node, &reader, from, filter, until, place);
         let lines = reading.stream(lines);
+        let lines = until_goodbye(goodbye, lines);
         let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
         Ok(Response::new(lines))
     }

@@ -61,17 +61,22 @@ impl AuthorityService {
     /// # Errors
     /// No certificate, or one that names nobody; and a request that could not be recorded.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let context = RequestContext::of(request.extensions()).map_err(unrecorded)?;
-        let certificate = request
-            .extensions()
-            .get::<PeerCertificate>()
-            .ok_or_else(|| {
-                Failure::new(
-                    Reason::Unauthenticated,
-                    "no client certificate was presented",
-                )
-                .hint("Give --cert and --key, or set HESSRA_CERT and HESSRA_KEY.")
-            })?;
+        self.caller_of(request.extensions())
+    }
+
+    /// The caller of a request that is not read yet.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    pub(super) fn caller_of(&self, extensions: &http::Extensions) -> Result<Caller, Status> {
+        let context = RequestContext::of(extensions).map_err(unrecorded)?;
+        let certificate = extensions.get::<PeerCertificate>().ok_or_else(|| {
+            Failure::new(
+                Reason::Unauthenticated,
+                "no client certificate was presented",
+            )
+            .hint("Give --cert and --key, or set HESSRA_CERT and HESSRA_KEY.")
+        })?;
         let caller = self.admit(certificate, context)?;
         let identity = &caller.identity;
         caller.context.note(|noted| noted.proved(identity, "mtls"));

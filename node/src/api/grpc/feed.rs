@@ -9,14 +9,18 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::unfold;
 use futures::{FutureExt, Stream, StreamExt};
 use hessra_consensus::feed::subscription::follow;
 use hessra_consensus::feed::{Claim, NotServing};
-use hessra_proto::VerifierMessage;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::feed::{CheckpointRequest, CheckpointResponse, Upstream};
+use hessra_proto::{VerifierMessage, to_downstream};
+use hessra_revocation::follower::Event;
+use hessra_revocation::publisher::ResetReason;
 use prost::Message as _;
 use prost::bytes::{BufMut, Bytes};
 use tonic::body::Body;
@@ -26,6 +30,8 @@ use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::goodbye::goodbye_of;
+use crate::tls::Goodbye;
 use crate::world::FeedHub;
 
 pub(super) use claim::FeedDoor;
@@ -104,15 +110,42 @@ impl StreamingService<Upstream> for Follow {
     type Future = std::future::Ready<Result<Response<Downstream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Upstream>>) -> Self::Future {
+        let goodbye = goodbye_of(&request);
         // A stream that breaks has ended, whichever side broke it.
         let said = request
             .into_inner()
             .take_while(|message| std::future::ready(message.is_ok()))
             .filter_map(|message| std::future::ready(message.ok().map(VerifierMessage::try_from)));
         let followed = follow(self.0.clone(), said, Arc::clone(&self.1));
-        let downstream = followed.map(|items| items.map(|item| item.map_err(Status::from)).boxed());
-        std::future::ready(downstream.map(Response::new).map_err(Status::from))
+        let downstream = followed.map(|items| {
+            let items = items.map(|item| item.map_err(Status::from)).boxed();
+            Response::new(until_goodbye(goodbye, items))
+        });
+        std::future::ready(downstream.map_err(Status::from))
     }
+}
+
+/// Tells the verifier to come again when its connection must end.
+fn until_goodbye(goodbye: Goodbye, downstream: Downstream) -> Downstream {
+    let said = async move { goodbye.said().await }.boxed();
+    unfold(Some((downstream, said)), |running| async {
+        let (mut downstream, mut said) = running?;
+        tokio::select! {
+            biased;
+            () = &mut said => Some((Ok(renewal()), None)),
+            item = downstream.next() => item.map(|item| (item, Some((downstream, said)))),
+        }
+    })
+    .boxed()
+}
+
+fn renewal() -> Bytes {
+    let reset = Event::Reset {
+        reason: ResetReason::Renew,
+        retry_after: Duration::ZERO,
+    };
+    let reset = to_downstream(reset).expect("a node sends resets");
+    reset.encode_to_vec().into()
 }
 
 struct Checkpoint(FeedHub, Arc<dyn Claim>);

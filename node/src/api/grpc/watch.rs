@@ -10,6 +10,7 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use tonic::{Request, Status};
 
+use super::goodbye::{goodbye_of, until_goodbye};
 use super::service::AuthorityService;
 use crate::policy::Right;
 
@@ -47,6 +48,7 @@ impl AuthorityService {
             let report = watch.next().await?;
             Some((Ok(report), (watch, permit)))
         }));
+        let reports = until_goodbye(goodbye_of(request), reports);
         Ok(self.while_permitted(&caller, Right::Read, reports))
     }
 }

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::issuer::Caller;
+use crate::api::metered::BodyRefused;
+use crate::issuer::{Caller, nobody};
 use crate::problem::{Kind, Problem};
 use crate::tls::PeerCertificate;
 
@@ -22,17 +23,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = timeout(
-            BODY_TIMEOUT,
-            axum::body::Bytes::from_request(request, state),
-        );
-        let bytes = bytes.await.map_err(|_| late())?.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(Kind::TooLarge, "too_large", "the body is too large")
-            } else {
-                Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
-            }
-        })?;
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::new(Kind::TooLarge, "too_large", "the body is too large")
+                } else if let Some(refused) = BodyRefused::of(&rejection) {
+                    Problem::new(Kind::TooMany, "overloaded", refused.to_string())
+                } else {
+                    Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
+                }
+            })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             Problem::new(
                 Kind::Invalid,
@@ -60,15 +61,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Certificate {
     }
 }
 
-/// The caller: the certificate of the connection and the token of the header.
+/// The caller: the certificate of the connection and the token of the header. One that shows neither is refused before its body
+/// is read.
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Ok(Certificate(certificate)) = Certificate::from_request_parts(parts, state).await;
+        let bearer = bearer(&parts.headers)?;
+        if certificate.is_none() && bearer.is_none() {
+            return Err(nobody());
+        }
         Ok(Self {
             certificate,
-            bearer: bearer(&parts.headers)?,
+            bearer,
         })
     }
 }

@@ -118,5 +118,5 @@ pub(super) async fn jwks(State(shared): State<Shared>) -> Result<Json<JwkSet>, P
 /// The document of these paths; not in itself.
 pub(super) async fn openapi_json(State(shared): State<Shared>) -> Response {
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], shared.document.to_string()).into_response()
+    ([(header::CONTENT_TYPE, json)], shared.document).into_response()
 }

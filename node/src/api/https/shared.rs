@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
+
 use super::pools::Pools;
 use crate::issuer::{Issuer, Ledger};
 use crate::problem::{Kind, Problem};
@@ -14,7 +16,8 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) pools: Pools,
     pub(super) server_ca: Option<Arc<str>>,
-    pub(super) document: Arc<str>,
+    /// Shared by all answers: ten thousand readers that take nothing hold one copy.
+    pub(super) document: Bytes,
     pub(super) metrics: Arc<Metrics>,
 }
 
