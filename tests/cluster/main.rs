@@ -5,6 +5,7 @@ mod audit;
 mod catching_up;
 mod costs;
 mod disks;
+mod doors;
 mod feed;
 mod frozen;
 mod gitops;

@@ -241,6 +241,13 @@ fn name_founders(path: &Path, id: u64, founders: u64) {
     std::fs::write(path, config.to_string()).expect("node.toml can be written");
 }
 
+impl Node {
+    /// Id of its process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+}
+
 impl Cluster {
     /// Starts a cluster of three nodes.
     pub fn start(name: &'static str) -> Self {
@@ -476,11 +483,17 @@ impl Cluster {
 
     /// One metric of one node, summed over its labels.
     pub fn metric(&self, id: u64, name: &str) -> f64 {
+        self.metric_with(id, name, &[])
+    }
+
+    /// One metric of one node, summed over the lines that have these labels (`port="public"`).
+    pub fn metric_with(&self, id: u64, name: &str, labels: &[&str]) -> f64 {
         let (_, text) =
             get(self.nodes[&id].operations, "/metrics").expect("a running node has metrics");
         let lines = text
             .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name));
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| labels.iter().all(|label| line.contains(label)));
         lines
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()

@@ -14,6 +14,7 @@
 mod binaries;
 mod cli;
 mod cluster;
+pub mod link;
 mod links;
 mod ports;
 mod probe;

@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::places::{Place, PlaceLimits, Places};
 use super::goodbye::{goodbye_of, until_goodbye};
+use super::places::{Place, PlaceLimits, Places};
 use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
 use crate::audit::read::{Cursor, Found, Page, Reader};

@@ -13,8 +13,8 @@ use hessra_sled::codec::{
 };
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope, FacetId,
-    Judged, KeyCommand, Lift, Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange,
+    Applied, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope, FacetId, Judged,
+    KeyCommand, Lift, Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange,
     PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke,
     Revoked, SealedKey, SessionId, Spend, Spent, Why, Witness, Witnessed,
 };
