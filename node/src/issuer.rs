@@ -63,7 +63,7 @@ use crate::problem::{Kind, Problem};
 use crate::signer::{Keyholder, TokenSigner, active_key};
 use crate::telemetry::Metrics;
 
-pub use allowance::{Rates, network_of};
+pub use allowance::Rates;
 pub use authorization::Pending;
 pub use caller::Caller;
 pub(crate) use caller::nobody;

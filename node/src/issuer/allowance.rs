@@ -5,13 +5,14 @@
 //! before that, anybody could use up the allowance of anybody else. Being asked about is no asking: tokens of a subject that
 //! others show have an allowance of their own, so that nobody who holds one keeps the subject from its next.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::random_16;
+use crate::tls::AddressBlock;
 
 /// Identities that the limiter has before they are swept: names in the policy, not in requests, bound them.
 const LIMITED_MAX: usize = 10_000;
@@ -67,19 +68,8 @@ impl Allowances {
 
     /// Takes a request from the allowance of an address; false when nothing is left.
     pub(super) fn of_address(&self, address: IpAddr) -> bool {
-        self.addresses.take(&network_of(address).to_string())
-    }
-}
-
-/// Network that counts as one address: an IPv6 address is one of the /64 that its holder has whole.
-#[must_use]
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        self.addresses
+            .take(&AddressBlock::from(address).to_string())
     }
 }
 
@@ -110,14 +100,6 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_the_network_that_its_holder_has() {
-        let network = |text: &str| network_of(text.parse().expect("an address")).to_string();
-        assert_eq!(network("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-    }
 
     #[test]
     fn a_name_has_its_allowance_and_no_more() {

@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::goodbye::{goodbye_of, until_goodbye};
-use super::places::{Place, PlaceLimits, Places};
+use super::long::{LongAnswer, LongAnswers, LongLimits};
 use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
 use crate::audit::read::{Cursor, Found, Page, Reader};
@@ -37,7 +37,7 @@ const PAGE_MAX: usize = 1_000;
 const PAGE_DEFAULT: usize = 100;
 /// Searches, tails and exports of one node at a time: each has a chunk or a segment in memory. A tail of both chains is
 /// two.
-const READERS: PlaceLimits = PlaceLimits {
+const READERS: LongLimits = LongLimits {
     all: 32,
     per_caller: 12,
     kept: 0,
@@ -53,7 +53,7 @@ pub(super) struct AuditService {
     authority: AuthorityService,
     auditor: Auditor,
     node: u64,
-    readers: Places,
+    readers: LongAnswers,
 }
 
 impl AuditService {
@@ -64,7 +64,7 @@ impl AuditService {
             authority,
             auditor,
             node,
-            readers: Places::new(READERS),
+            readers: LongAnswers::new(READERS),
         })
     }
 
@@ -75,9 +75,9 @@ impl AuditService {
         Ok(caller)
     }
 
-    fn place(&self, caller: &Caller) -> Result<Place, Status> {
-        let place = self.readers.take(&caller.identity, true);
-        Ok(place.map_err(|none| {
+    fn begin(&self, caller: &Caller) -> Result<LongAnswer, Status> {
+        let answer = self.readers.take(&caller.identity, true);
+        Ok(answer.map_err(|none| {
             Failure::new(Reason::Limit, format!("no reader of the audit: {none}"))
                 .hint("End some of them, try again later, or ask another node.")
                 .retry_after(Duration::from_secs(1))
@@ -158,7 +158,7 @@ impl Audit for AuditService {
         request: Request<v1::SearchAuditRequest>,
     ) -> Answer<v1::SearchAuditResponse> {
         let caller = self.permitted(&request)?;
-        let _place = self.place(&caller)?;
+        let _answer = self.begin(&caller)?;
         let request = request.into_inner();
         let limit = match request.limit as usize {
             0 => PAGE_DEFAULT,
@@ -176,7 +176,7 @@ impl Audit for AuditService {
 
     async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Answer<Lines> {
         let caller = self.permitted(&request)?;
-        let place = self.place(&caller)?;
+        let answer = self.begin(&caller)?;
         let goodbye = goodbye_of(&request);
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
@@ -199,7 +199,7 @@ impl Audit for AuditService {
         } else {
             head + 1
         };
-        let reading = Reading::new(self.node, &reader, from, filter, until, place);
+        let reading = Reading::new(self.node, &reader, from, filter, until, answer);
         let lines = reading.stream(lines);
         let lines = until_goodbye(goodbye, lines);
         let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
@@ -208,14 +208,14 @@ impl Audit for AuditService {
 
     async fn export_audit(&self, request: Request<v1::ExportAuditRequest>) -> Answer<Lines> {
         let caller = self.permitted(&request)?;
-        let place = self.place(&caller)?;
+        let answer = self.begin(&caller)?;
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         self.record_export(&caller, &request).await?;
         let reader = self.auditor.reader(chain(request.chain()));
         let head = reader.written().borrow().head.seq;
         let until = Until::Head(head);
-        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, place);
+        let mut reading = Reading::new(self.node, &reader, request.from, filter, until, answer);
         reading.as_ocsf = request.format() == v1::AuditFormat::Ocsf;
         let lines = reading.stream(Vec::new());
         let lines = self.authority.while_permitted(&caller, Right::Audit, lines);
@@ -227,7 +227,7 @@ impl Audit for AuditService {
         request: Request<v1::ConfirmExportRequest>,
     ) -> Answer<v1::ConfirmExportResponse> {
         let caller = self.permitted(&request)?;
-        let _place = self.place(&caller)?;
+        let _answer = self.begin(&caller)?;
         let request = request.into_inner();
         self.check_kept(&request).await?;
         if !self.auditor.may_export() {
@@ -326,7 +326,7 @@ struct Reading {
     filter: Filter,
     until: Until,
     as_ocsf: bool,
-    _place: Place,
+    _answer: LongAnswer,
 }
 
 impl Reading {
@@ -336,7 +336,7 @@ impl Reading {
         from: u64,
         filter: Filter,
         until: Until,
-        place: Place,
+        answer: LongAnswer,
     ) -> Self {
         Self {
             node,
@@ -345,7 +345,7 @@ impl Reading {
             filter,
             until,
             as_ocsf: false,
-            _place: place,
+            _answer: answer,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tonic::{Response, Status};
 
-use super::places::{PlaceLimits, Places};
+use super::long::{LongAnswers, LongLimits};
 use crate::audit::Auditor;
 use crate::keys::KeyManagement;
 use crate::policy::Policies;
@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 use crate::world::{Consensus, FeedHub, Inspector};
 
 /// Watches of one node at a time: each counts the verifiers anew up to twenty times a second.
-const WATCHES: PlaceLimits = PlaceLimits {
+const WATCHES: LongLimits = LongLimits {
     all: 64,
     per_caller: 16,
     // A revoke that waits is not turned away by dashboards that look.
@@ -31,7 +31,7 @@ pub(super) struct AuthorityService {
     pub(super) feed: FeedHub,
     pub(super) inspector: Inspector,
     pub(super) policies: Policies,
-    pub(super) watches: Places,
+    pub(super) watches: LongAnswers,
     /// Targets that each operator may revoke now.
     pub(super) revocable: Arc<DefaultKeyedRateLimiter<String>>,
     pub(super) keys: KeyManagement,
@@ -69,7 +69,7 @@ impl AuthorityService {
             feed,
             inspector,
             policies,
-            watches: Places::new(WATCHES),
+            watches: LongAnswers::new(WATCHES),
             revocable: Arc::new(RateLimiter::keyed(Quota::per_second(
                 revocations_per_second,
             ))),

@@ -14,7 +14,7 @@ use super::goodbye::{goodbye_of, until_goodbye};
 use super::service::AuthorityService;
 use crate::policy::Right;
 
-/// Time after which a watch for which there was no place may be asked for again.
+/// Time after which a watch for which there was no answer may be asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 type Reports = Pin<Box<dyn Stream<Item = Result<v1::AppliedProgress, Status>> + Send>>;

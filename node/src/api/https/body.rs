@@ -1,20 +1,14 @@
 //! Reading a request: its JSON body, its bearer token, its caller.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
-use crate::api::metered::BodyRefused;
+use crate::api::metered::{BodyRefused, Refused};
 use crate::issuer::{Caller, nobody};
 use crate::problem::{Kind, Problem};
 use crate::tls::PeerCertificate;
-
-/// Longest time for a body to arrive: 64 KiB take milliseconds. It bounds a caller that sends a byte a second.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body. Unknown fields are ignored: newer clients may send more.
 pub(super) struct Body<T>(pub(super) T);
@@ -29,7 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                     Problem::new(Kind::TooLarge, "too_large", "the body is too large")
                 } else if let Some(refused) = BodyRefused::of(&rejection) {
-                    Problem::new(Kind::TooMany, "overloaded", refused.to_string())
+                    body_refused(refused)
                 } else {
                     Problem::new(Kind::Invalid, "malformed", "the body did not arrive whole")
                 }
@@ -44,9 +38,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-fn late() -> Problem {
-    let sentence = "the request took too long to arrive";
-    Problem::new(Kind::Timeout, "timeout", sentence)
+fn body_refused(refused: &BodyRefused) -> Problem {
+    let (kind, reason) = match refused.reason {
+        Refused::TooLarge => (Kind::TooLarge, "too_large"),
+        Refused::Late => (Kind::Timeout, "timeout"),
+        Refused::NoRoom => (Kind::TooMany, "overloaded"),
+    };
+    Problem::new(kind, reason, refused.to_string())
 }
 
 /// The certificate of the connection, when there is one.

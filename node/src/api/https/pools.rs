@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::issuer::{Caller, network_of};
+use crate::issuer::Caller;
 use crate::problem::{Kind, Problem};
+use crate::tls::AddressBlock;
 
 /// Kind of caller that a request is worked on for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ struct Pool {
     processors: Arc<Semaphore>,
     /// Seats that one address may have; `None`: all.
     share: Option<usize>,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    taken: Mutex<HashMap<AddressBlock, usize>>,
 }
 
 impl Pools {
@@ -112,7 +113,7 @@ impl Pool {
                 "this node has too many requests: try again soon",
             )
         })?;
-        let network = address.map(network_of);
+        let network = address.map(AddressBlock::from);
         if let (Some(network), Some(share)) = (network, pool.share) {
             let mut taken = pool.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let seats = taken.entry(network).or_default();
@@ -136,7 +137,7 @@ impl Pool {
 /// Seat in a pool, until it is dropped.
 pub(super) struct Seat {
     pool: Arc<Pool>,
-    network: Option<IpAddr>,
+    network: Option<AddressBlock>,
     _permit: OwnedSemaphorePermit,
 }
 

@@ -1,6 +1,5 @@
 //! Proof of a feed's caller: a client certificate, or an identity token; asked at the door and as long as its stream runs.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hessra_consensus::feed::Claim;
@@ -15,7 +14,7 @@ use http::{Extensions, HeaderMap};
 
 use crate::callers::may_speak;
 use crate::policy::{Policies, PolicyView, without_scheme};
-use crate::tls::{CallerAddress, PeerCertificate};
+use crate::tls::{AddressBlock, CallerAddress, PeerCertificate};
 use crate::world::Consensus;
 
 /// Longest token that is looked at, as of every bearer.
@@ -82,7 +81,9 @@ impl FeedDoor {
         let address = extensions.get::<CallerAddress>();
         Ok(Arc::new(Caller {
             door: self.clone(),
-            address: address.map_or_else(String::new, |address| network_of(address.0.ip())),
+            address: address.map_or_else(String::new, |address| {
+                AddressBlock::from(address.0.ip()).to_string()
+            }),
             shown,
         }))
     }
@@ -243,30 +244,4 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     let (scheme, token) = text.split_once(' ').ok_or_else(unreadable)?;
     let is_token = scheme.eq_ignore_ascii_case("bearer") && token.len() <= TOKEN_BYTES_MAX;
     is_token.then_some(Some(token)).ok_or_else(unreadable)
-}
-
-/// Network that one caller can be told from another by: an IPv4 address, or the first 64 bits of an IPv6 one, of which a
-/// caller has as many addresses as it likes (RFC 6177 §2).
-fn network_of(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_ipv6_network_are_one_caller() {
-        let network = |text: &str| network_of(text.parse().unwrap());
-        assert_eq!(network("2001:db8:1:2::7"), network("2001:db8:1:2:ffff::1"));
-        assert_ne!(network("2001:db8:1:2::7"), network("2001:db8:1:3::7"));
-        assert_eq!(network("::ffff:192.0.2.7"), network("192.0.2.7"));
-        assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
-    }
 }

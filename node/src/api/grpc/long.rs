@@ -1,18 +1,18 @@
-//! Places: how many long answers of one kind a node gives at once, and how many of them to one caller.
+//! Long answers (watches, tails, exports): how many of one kind a node gives at once, and how many of them to one caller.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Places of one kind. Cheap to clone; all clones are one.
+/// Long answers of one kind. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
-    limits: PlaceLimits,
+pub(super) struct LongAnswers {
+    limits: LongLimits,
     taken: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
-/// Limits of one kind of places.
+/// Limits of one kind of long answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PlaceLimits {
+pub(super) struct LongLimits {
     /// Of all callers.
     pub(super) all: usize,
     /// Of one caller.
@@ -21,16 +21,16 @@ pub(super) struct PlaceLimits {
     pub(super) kept: usize,
 }
 
-/// One caller's place; dropping it gives it back.
+/// One caller's long answer; dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct LongAnswer {
+    answers: LongAnswers,
     caller: String,
 }
 
-/// Error of a caller for whom there is no place.
+/// Error of a caller for whom there is none left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoPlace {
+pub(super) enum NoneLeft {
     /// It has as many as one caller may.
     #[error("you have {0} of them open on this node, the most that one caller may")]
     OfYours(usize),
@@ -39,30 +39,30 @@ pub(super) enum NoPlace {
     AtAll(usize),
 }
 
-impl Places {
-    pub(super) fn new(limits: PlaceLimits) -> Self {
+impl LongAnswers {
+    pub(super) fn new(limits: LongLimits) -> Self {
         Self {
             limits,
             taken: Arc::default(),
         }
     }
 
-    /// Takes a place. `first`: the caller needs it before others do.
-    pub(super) fn take(&self, caller: &str, first: bool) -> Result<Place, NoPlace> {
+    /// Begins one. `first`: the caller needs it before others do.
+    pub(super) fn take(&self, caller: &str, first: bool) -> Result<LongAnswer, NoneLeft> {
         let mut taken = self.lock();
         let own = taken.get(caller).copied().unwrap_or(0);
         if own >= self.limits.per_caller {
-            return Err(NoPlace::OfYours(own));
+            return Err(NoneLeft::OfYours(own));
         }
         let all: usize = taken.values().sum();
         let kept = if first { 0 } else { self.limits.kept };
         if all + kept >= self.limits.all {
-            return Err(NoPlace::AtAll(all));
+            return Err(NoneLeft::AtAll(all));
         }
         taken.insert(caller.to_owned(), own + 1);
         drop(taken);
-        Ok(Place {
-            places: self.clone(),
+        Ok(LongAnswer {
+            answers: self.clone(),
             caller: caller.to_owned(),
         })
     }
@@ -72,9 +72,9 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for LongAnswer {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.answers.lock();
         match taken.get(&self.caller).copied() {
             Some(own) if own > 1 => _ = taken.insert(self.caller.clone(), own - 1),
             _ => _ = taken.remove(&self.caller),
@@ -86,8 +86,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn places() -> Places {
-        Places::new(PlaceLimits {
+    fn answers() -> LongAnswers {
+        LongAnswers::new(LongLimits {
             all: 8,
             per_caller: 4,
             kept: 3,
@@ -95,29 +95,29 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_cannot_take_all_places() {
-        let places = places();
-        let taken: Vec<Place> = (0..9)
-            .filter_map(|_| places.take("ann", true).ok())
+    fn one_caller_cannot_have_all() {
+        let answers = answers();
+        let taken: Vec<LongAnswer> = (0..9)
+            .filter_map(|_| answers.take("ann", true).ok())
             .collect();
         assert_eq!(taken.len(), 4);
-        assert_eq!(places.take("ann", true).err(), Some(NoPlace::OfYours(4)));
+        assert_eq!(answers.take("ann", true).err(), Some(NoneLeft::OfYours(4)));
         drop(taken);
-        assert!(places.lock().is_empty());
+        assert!(answers.lock().is_empty());
     }
 
     #[test]
-    fn places_are_kept_for_callers_that_need_them_first() {
-        let places = places();
+    fn some_are_kept_for_callers_that_need_them_first() {
+        let answers = answers();
         let readers = ["ann", "bob"]
             .map(|who| (0..4).map(move |_| who))
             .into_iter()
             .flatten();
-        let taken: Vec<Place> = readers
-            .filter_map(|who| places.take(who, false).ok())
+        let taken: Vec<LongAnswer> = readers
+            .filter_map(|who| answers.take(who, false).ok())
             .collect();
         assert_eq!(taken.len(), 5);
-        assert_eq!(places.take("cleo", false).err(), Some(NoPlace::AtAll(5)));
-        assert!(places.take("responder", true).is_ok());
+        assert_eq!(answers.take("cleo", false).err(), Some(NoneLeft::AtAll(5)));
+        assert!(answers.take("responder", true).is_ok());
     }
 }
