@@ -54,7 +54,8 @@ impl FeedDoor {
         let config = VerifierConfig {
             // A node without its quorum makes nobody fresh, so it need not send anybody away.
             staleness: StalenessPolicy::BestEffort,
-            policy_checks: PolicyChecks::Evaluate,
+            // They ask for a purpose, which a stream has not, and would be evaluated twice a second for each.
+            policy_checks: PolicyChecks::Refuse,
             ..VerifierConfig::default()
         };
         Self {
