@@ -3,7 +3,7 @@
 //! | answer | record |
 //! |---|---|
 //! | a token, or the refusal of one | `identity.*`, `authz.*` |
-//! | HTTPS 401 or 403 before anything was decided (a malformed header) | `access.denied` |
+//! | HTTPS 401 or 403 before anything was decided (a malformed header, no proof) | `access.denied` |
 //! | gRPC `UNAUTHENTICATED` or `PERMISSION_DENIED` | `access.denied` |
 //! | 429, and requests that could not be decided (malformed, too large, late) | none: counted |
 //!

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use http::Method;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use prost::bytes::Bytes;
 use tokio::sync::Notify;
@@ -180,8 +181,8 @@ impl Activity {
         })
     }
 
-    /// Notes a request.
-    pub(super) fn request(self: &Arc<Self>) -> Exchange {
+    /// Notes a request by its method.
+    pub(super) fn request(self: &Arc<Self>, method: &Method) -> Exchange {
         let mut carried = self.carried();
         let number = carried.next;
         carried.next += 1;
@@ -189,7 +190,8 @@ impl Activity {
         Exchange {
             activity: Arc::clone(self),
             number,
-            is_answered: false,
+            // The transport asks for no part of the answer to it.
+            is_answered: method == Method::HEAD,
         }
     }
 
@@ -215,7 +217,8 @@ impl Activity {
     }
 }
 
-/// One request and its answer, until the answer was taken whole or the caller gave up.
+/// One request and its answer, until the answer was taken whole or the caller gave up. It was taken back when not even the first
+/// part of the answer was given.
 #[derive(Debug)]
 pub(super) struct Exchange {
     activity: Arc<Activity>,
@@ -226,8 +229,9 @@ pub(super) struct Exchange {
 impl Exchange {
     /// The answer, watched until it is taken whole.
     pub(super) fn answer(mut self, body: Body) -> Body {
-        self.is_answered = body.is_end_stream();
-        match self.is_answered {
+        let is_empty = body.is_end_stream();
+        self.is_answered |= is_empty;
+        match is_empty {
             true => body,
             false => Body::new(Answer {
                 body,
@@ -278,11 +282,13 @@ impl HttpBody for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
-                self.exchange.is_answered = self.body.is_end_stream();
-                self.exchange.waits_since(Some(Instant::now()));
+            Poll::Ready(part) => {
+                // A caller that leaves a stream after a while takes nothing back.
+                self.exchange.is_answered = true;
+                let is_data = |part: &Result<Frame<_>, _>| part.as_ref().is_ok_and(Frame::is_data);
+                let waits = part.as_ref().is_some_and(is_data);
+                self.exchange.waits_since(waits.then(Instant::now));
             }
-            Poll::Ready(_) => self.exchange.is_answered = true,
             Poll::Pending => self.exchange.waits_since(None),
         }
         polled
@@ -371,13 +377,15 @@ mod tests {
     fn requests_that_are_taken_back_are_counted_against_those_that_were_answered() {
         let activity = Activity::begin(Instant::now());
         for _ in 0..50 {
-            drop(activity.request().answer(Body::empty()));
+            drop(activity.request(&Method::POST).answer(Body::empty()));
+            // The transport takes no body for it, and nobody has given up.
+            drop(activity.request(&Method::HEAD).answer(Body::from("one")));
         }
-        for _ in 0..150 {
-            drop(activity.request());
+        for _ in 0..200 {
+            drop(activity.request(&Method::POST));
         }
         assert!(!activity.seen().is_taking_back);
-        drop(activity.request());
+        drop(activity.request(&Method::POST));
         assert!(activity.seen().is_taking_back);
         let decided = decide(&bounds(Instant::now()), &activity.seen(), Instant::now());
         assert_eq!(decided, Decision::Cut(End::TakenBack));
@@ -390,7 +398,9 @@ mod tests {
 
         let activity = Activity::begin(Instant::now());
         let parts = iter([Ok::<_, std::io::Error>("one")]).chain(pending());
-        let mut body = activity.request().answer(Body::from_stream(parts));
+        let mut body = activity
+            .request(&Method::GET)
+            .answer(Body::from_stream(parts));
         assert_eq!(activity.seen().idle_since, None);
         let part = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         assert!(part.is_some_and(|part| part.is_ok()));

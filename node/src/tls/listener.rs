@@ -408,7 +408,7 @@ impl Connection {
         let certificate = peer.certificate.clone().map(Arc::new);
         let activity = Arc::clone(activity);
         service_fn(move |mut request: Request<Incoming>| {
-            let exchange = activity.request();
+            let exchange = activity.request(request.method());
             let extensions = request.extensions_mut();
             extensions.insert(address);
             extensions.insert(standing);
