@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hessra_sdk_rust::{Authority, Connection, Credentials, Readiness, Servers, Trust, Verifier};
+use hessra_sdk_rust::{
+    Authority, Connection, Credentials, Readiness, Reason, RequestId, Servers, Trust, Verifier, v1,
+};
 use hessra_tests::link::{Attacker, Link, head};
 use hessra_tests::{Cluster, Layout};
 use prost::bytes::Bytes;
@@ -87,6 +89,32 @@ fn an_operator_without_the_right_is_refused_before_its_body_is_read() {
         let mut link = responder.link(WINDOW).await.expect("a connection");
         let apply = answered_unread(&mut link, "/hessra.v1.Policies/Apply").await;
         assert_eq!(apply, (200, "7".to_owned()));
+    });
+}
+
+#[test]
+fn the_largest_revocation_is_let_in_and_a_larger_one_is_refused_in_words() {
+    let cluster = Layout::new("largest").nodes(1).start();
+    runtime().block_on(async {
+        let operator = Authority::new(connection(&cluster, "operator").timeout(WAIT));
+        // Eight segments: 480 bytes each, 4.8 MB of names together.
+        let prefix = format!("urn{}", format!(":{}", "n".repeat(58)).repeat(8));
+        let revoke = |targets: usize| {
+            let subtree = |number| v1::Target {
+                kind: Some(v1::target::Kind::Subtree(format!("{prefix}:{number}"))),
+            };
+            operator.revoke(v1::RevokeRequest {
+                request_id: RequestId::random().0.to_vec(),
+                targets: (0..targets).map(subtree).collect(),
+                ..v1::RevokeRequest::default()
+            })
+        };
+        let revoked = revoke(10_000).await.expect("the largest one");
+        assert_eq!(revoked.items.len(), 10_000);
+        let refused = revoke(20_000).await.expect_err("9.7 MB");
+        // By its message's own length, or by the bytes that came.
+        let is_refused = matches!(refused.reason, Reason::InvalidArgument | Reason::Limit);
+        assert!(is_refused, "{refused}");
     });
 }
 
