@@ -6,6 +6,10 @@
 //! There is one canonical form, and any other is refused, never repaired: a holder can invent names offline, and two
 //! spellings of one name would be a way around a rule. Nothing is folded: `URN:h` is not `urn:h`. The one exception is
 //! a leading `uri:`, which published clients write or omit; [`Identity::path`] is without it.
+//!
+//! DNS compares names without case (RFC 4343), so a first segment that is a DNS name has one spelling too: lower case, no
+//! dot at its end. Doors that read names from people or certificates take the others with [`Identity::parse_spelled`];
+//! behind them no other spelling exists.
 
 use std::fmt;
 
@@ -44,7 +48,18 @@ impl Identity {
         for (index, segment) in path.split(':').enumerate() {
             check_segment(segment, index + 1)?;
         }
-        Ok(Self(text.into()))
+        match canonical_spelling(text) {
+            canonical if canonical == text => Ok(Self(text.into())),
+            canonical => Err(IdentityError::DnsSpelling { canonical }),
+        }
+    }
+
+    /// Reads a name as people and certificates spell it: [`Self::parse`], after [`canonical_spelling`].
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_spelled(text: &str) -> Result<Self, IdentityError> {
+        Self::parse(&canonical_spelling(text))
     }
 
     /// Text as it was spelled.
@@ -87,6 +102,22 @@ impl Identity {
         match self.path().strip_prefix(ancestor.path()) {
             Some(rest) => rest.is_empty() || rest.starts_with(':'),
             None => false,
+        }
+    }
+
+    /// The same identity, with or without `uri:` as `ancestor` is spelled, when it is at or below it; else unchanged.
+    ///
+    /// Biscuit compares spellings, so a name below another in a token must begin as that one does.
+    #[must_use]
+    pub fn spelled_below(&self, ancestor: &Identity) -> Identity {
+        if !self.is_at_or_below(ancestor) {
+            return self.clone();
+        }
+        let below = &self.path()[ancestor.path().len()..];
+        let spelled = format!("{ancestor}{below}");
+        match spelled.len() <= IDENTITY_BYTES_MAX {
+            true => Self(spelled.into()),
+            false => self.clone(),
         }
     }
 
@@ -155,6 +186,14 @@ pub enum IdentityError {
         /// Counted from 1, without a leading `uri`.
         index: usize,
     },
+    /// DNS name in another spelling than the canonical one.
+    #[error(
+        "a DNS name is written in lower case and without a dot at its end: write `{canonical}`"
+    )]
+    DnsSpelling {
+        /// The identity in its canonical spelling.
+        canonical: String,
+    },
     /// A byte outside the alphabet.
     #[error(
         "`{character}` is not allowed in segment `{segment}`: use letters, digits and any of `.` `_` `~` `@` `/` `-`; \
@@ -199,6 +238,37 @@ fn check_segment(segment: &str, index: usize) -> Result<(), IdentityError> {
 
 fn is_allowed(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '~' | '@' | '/' | '-')
+}
+
+/// The one spelling of a DNS name: lower case, without a dot at its end.
+#[must_use]
+pub fn canonical_dns_name(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// The text of a name with its first segment in canonical spelling, when that is a DNS name of several labels; any other
+/// text as it is.
+#[must_use]
+pub fn canonical_spelling(text: &str) -> String {
+    let path = without_uri(text);
+    let scheme = &text[..text.len() - path.len()];
+    let (first, rest) = path.split_at(path.find(':').unwrap_or(path.len()));
+    match is_dns_name(first) {
+        true => format!("{scheme}{}{rest}", canonical_dns_name(first)),
+        false => text.to_owned(),
+    }
+}
+
+/// True for labels with a dot between two of them. A name of one label cannot be told from any other word.
+fn is_dns_name(segment: &str) -> bool {
+    let is_of_a_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let labels = segment.trim_end_matches('.').split('.');
+    let (mut count, mut are_labels) = (0, true);
+    for label in labels {
+        count += 1;
+        are_labels &= !label.is_empty() && label.bytes().all(is_of_a_label);
+    }
+    count >= 2 && are_labels
 }
 
 /// Strips one leading `uri:`. A lone `uri` is a path of its own: there would be nothing left of it.

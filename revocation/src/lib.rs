@@ -33,7 +33,7 @@ pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use decode_error::DecodeError;
 pub use entry::{Change, FeedEntry, KeyPurpose, KeyState, PublicKeyRecord};
 pub use follower::{Action, Alarm, Event, Follower, Freshness, VerifySignature};
-pub use id::{Identity, IdentityError};
+pub use id::{Identity, IdentityError, canonical_dns_name, canonical_spelling};
 pub use publisher::{History, Publisher};
 pub use rule::{
     Cutoff, Digest, FeedSalt, Rule, RuleKind, SignerKey, SignerKeyError, Target, TokenId,

@@ -10,7 +10,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-settings", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
     ("hessra-state", 1, &["hessra-revocation"]),
-    ("hessra-audit", 1, &[]),
+    ("hessra-audit", 1, &["hessra-revocation"]),
     (
         "hessra-policy",
         1,

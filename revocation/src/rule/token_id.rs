@@ -27,6 +27,13 @@ impl TokenId {
         Ok(Self(low_s_twin(raw).unwrap_or_else(|| raw.to_vec()).into()))
     }
 
+    /// True for the whole id of a block: a signature of 64 bytes, or one in DER. No token has any other, and so a rule about
+    /// the beginning of an id would match nothing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.0.len() == 64 || from_der(&self.0).is_some()
+    }
+
     /// Canonical bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -85,3 +85,45 @@ fn the_key_of_a_signer_and_the_id_of_a_key_are_never_one_rule() {
     let signer = Target::Signer(SignerKey::Ed25519([0; 32]));
     assert_ne!(signer.digest(&salt), Target::Key(0).digest(&salt));
 }
+
+#[test]
+fn a_dns_name_has_one_spelling_and_the_others_are_refused_with_it() {
+    for (spelled, canonical) in [
+        ("HOST.svc.example", "host.svc.example"),
+        ("host.svc.example.", "host.svc.example"),
+        ("uri:Host.SVC.example:Agent", "uri:host.svc.example:Agent"),
+    ] {
+        let refused = Identity::parse(spelled).unwrap_err();
+        assert!(
+            refused.to_string().contains(&format!("`{canonical}`")),
+            "{refused}"
+        );
+        assert_eq!(
+            Identity::parse_spelled(spelled).unwrap().as_str(),
+            canonical
+        );
+        assert_eq!(Identity::parse(canonical).unwrap().as_str(), canonical);
+    }
+    // What is no DNS name has its case for itself.
+    for plain in [
+        "URN:h",
+        "Alice",
+        "Alice@Example.com",
+        "urn:Host.Example",
+        "urn.:H",
+        "a/B.c",
+    ] {
+        assert_eq!(Identity::parse(plain).unwrap().as_str(), plain);
+        assert_eq!(Identity::parse_spelled(plain).unwrap().as_str(), plain);
+    }
+}
+
+#[test]
+fn a_name_below_another_is_spelled_as_that_one() {
+    let id = |text: &str| Identity::parse(text).unwrap();
+    let below = |name: &str, above: &str| id(name).spelled_below(&id(above)).to_string();
+    assert_eq!(below("urn:h:a:b", "uri:urn:h:a"), "uri:urn:h:a:b");
+    assert_eq!(below("URI:urn:h:a:b", "urn:h:a"), "urn:h:a:b");
+    assert_eq!(below("uri:urn:h:a", "urn:h:a"), "urn:h:a");
+    assert_eq!(below("uri:urn:h:ab", "urn:h:a"), "uri:urn:h:ab");
+}

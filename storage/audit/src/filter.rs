@@ -3,8 +3,9 @@
 //! A condition is a field, `=` or `!=`, and a value; all conditions must hold. A field is a path with dots, as in the
 //! JSON. A value with `*` at its end is a prefix. `target.token_ids` holds when one of its items does. `since` and
 //! `until` bound the time. A word that names a whole group may stand for its fields: `subject` is the actor's or the
-//! target's, `token` one of the ids.
+//! target's, `token` one of the ids. An identity is found in every spelling that is its own.
 
+use hessra_revocation::{Identity, canonical_spelling};
 use serde_json::Value;
 
 /// Conditions of one question.
@@ -108,6 +109,10 @@ impl Filter {
 }
 
 impl Condition {
+    fn is_about_identities(&self) -> bool {
+        is_about_identities(&self.fields)
+    }
+
     fn holds(&self, record: &Value) -> bool {
         let passes = |text: &str| match &self.test {
             Test::Equals(wanted) => text == wanted,
@@ -116,7 +121,12 @@ impl Condition {
             Test::NotBefore(instant) => text >= instant.as_str(),
             Test::Before(instant) => text < instant.as_str(),
         };
+        let spell = |text: String| match self.is_about_identities() {
+            true => path_of(&text),
+            false => text,
+        };
         let texts = self.fields.iter().map(|field| texts(record, field));
+        let texts = texts.map(|texts| texts.into_iter().map(spell).collect::<Vec<_>>());
         match self.test {
             // Not equal means that none is equal, also when there is nothing.
             Test::Differs(_) => texts.into_iter().flatten().all(|text| passes(&text)),
@@ -136,6 +146,11 @@ fn condition(text: &str) -> Result<Condition, FilterError> {
     if field == "since" || field == "until" {
         crate::time::millis(&value).ok_or_else(|| FilterError::NoInstant(short(&value)))?;
     }
+    let fields = fields(field)?;
+    let value = match is_about_identities(&fields) {
+        true => path_of(&value),
+        false => value,
+    };
     let test = match (field, differs, value.strip_suffix('*')) {
         ("since", false, _) => Test::NotBefore(value),
         ("until", false, _) => Test::Before(value),
@@ -144,10 +159,21 @@ fn condition(text: &str) -> Result<Condition, FilterError> {
         (_, false, Some(prefix)) => Test::Begins(prefix.to_owned()),
         (_, false, None) => Test::Equals(value),
     };
-    Ok(Condition {
-        fields: fields(field)?,
-        test,
-    })
+    Ok(Condition { fields, test })
+}
+
+fn is_about_identities(fields: &[String]) -> bool {
+    fields.iter().all(|field| SUBJECT.contains(&field.as_str()))
+}
+
+/// Path of an identity, so that all spellings of one are equal; the beginning of one, or another text, in its canonical
+/// spelling.
+fn path_of(text: &str) -> String {
+    let text = canonical_spelling(text);
+    match Identity::parse(text.trim_end_matches([':', '*'])) {
+        Ok(identity) => text[identity.as_str().len() - identity.path().len()..].to_owned(),
+        Err(_) => text,
+    }
 }
 
 fn fields(name: &str) -> Result<Vec<String>, FilterError> {

@@ -41,7 +41,7 @@ pub use denied::Denied;
 pub use difference::{Difference, RightsChange, SettingChange, difference};
 pub use explain::{Explanation, Step};
 pub use hessra_settings::{PROBLEMS_MAX, Problem, Problems as PolicyError, nearest};
-pub use names::without_scheme;
+pub use names::{is_named, without_scheme};
 pub use operator::{NotPermitted, Operator, Right};
 pub use resource::{ChainNode, OperationRules, Resource, ResourceKind, Signer, TokenShape};
 pub use view::{Client, Limits, PolicyView, Principal, ProvenNames, RefreshBounds};

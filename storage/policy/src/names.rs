@@ -1,5 +1,7 @@
 //! Names as people write them: the optional `uri:`, wildcards of DNS names, globs.
 
+use hessra_revocation::Identity;
+
 /// `uri:` in front of an identity, in any case, is a spelling of the same.
 #[must_use]
 pub fn without_scheme(identity: &str) -> &str {
@@ -9,7 +11,13 @@ pub fn without_scheme(identity: &str) -> &str {
     }
 }
 
-/// `*` stands for one or more characters of one label.
+/// True when a text names this identity, in whichever spelling.
+#[must_use]
+pub fn is_named(text: &str, identity: &Identity) -> bool {
+    Identity::parse_spelled(text).is_ok_and(|named| named.path() == identity.path())
+}
+
+/// `*` stands for one or more characters of one label. Both in canonical spelling: the policy takes no two names for one.
 pub(crate) fn dns_matches(pattern: &str, name: &str) -> bool {
     let (mut patterns, mut names) = (pattern.split('.'), name.split('.'));
     loop {
@@ -23,16 +31,15 @@ pub(crate) fn dns_matches(pattern: &str, name: &str) -> bool {
 
 fn label_matches(pattern: &str, label: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
-        return pattern.eq_ignore_ascii_case(label);
+        return pattern == label;
     };
-    let (before, after, label) = (
-        before.to_lowercase(),
-        after.to_lowercase(),
-        label.to_lowercase(),
-    );
+    // What an identity may have beside, `:` first of all, would let a name of several segments pass for a host.
+    let is_of_a_label =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     label.len() > before.len() + after.len()
-        && label.starts_with(&before)
-        && label.ends_with(&after)
+        && label.bytes().all(is_of_a_label)
+        && label.starts_with(before)
+        && label.ends_with(after)
 }
 
 /// `*` stands for any characters, none among them. Labels and resources of exposure rules.

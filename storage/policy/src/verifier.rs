@@ -89,6 +89,12 @@ impl VerifierIds {
         owners.any(|owner| owner == name)
     }
 
+    /// Owners, without `uri:`; one that has several patterns comes several times.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &str> {
+        let owners = self.whole.values().chain(self.beginnings.values());
+        owners.map(String::as_str)
+    }
+
     /// Ids as written, with their owners; sorted.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         let whole = self

@@ -1,13 +1,14 @@
 //! A policy as it is in force, and the questions that it answers: about clients here, about operators and resources in the
 //! modules below.
 
+mod known;
 mod operators;
 mod resources;
 mod verifiers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hessra_revocation::Identity;
+use hessra_revocation::{Identity, canonical_dns_name};
 use rustls_pki_types::CertificateDer;
 
 use crate::denied::Denied;
@@ -105,7 +106,7 @@ impl Client {
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Principal<'p> {
-    /// Spelled as in the policy; for a DNS wildcard, the certificate's name.
+    /// Spelled as in the policy; for a DNS wildcard, the certificate's name in canonical spelling.
     pub identity: Identity,
     pub client: &'p Client,
 }
@@ -123,7 +124,7 @@ pub trait ProvenNames {
 pub struct PolicyView {
     /// Clients by path: the identity as spelled, and its entry.
     pub(crate) clients: BTreeMap<String, (Identity, Client)>,
-    /// Patterns of SAN DNS names.
+    /// Patterns of SAN DNS names, in lower case.
     pub(crate) dns_clients: Vec<(String, Client)>,
     /// Operators by name without `uri:`.
     pub(crate) operators: BTreeMap<String, Operator>,
@@ -172,6 +173,14 @@ impl PolicyView {
         self.limits.min_revocation_depth
     }
 
+    /// True when revoking this identity needs `force`, because whole organisations are so near to the root. A client with a
+    /// DNS name is one host, whatever the depth of its name.
+    #[must_use]
+    pub fn is_near_the_root(&self, identity: &Identity) -> bool {
+        identity.depth() < self.limits.min_revocation_depth
+            && self.dns_client(identity.path()).is_none()
+    }
+
     /// True when what can undo safety or hurt everyone needs two operators.
     #[must_use]
     pub fn two_person(&self) -> bool {
@@ -204,7 +213,7 @@ impl PolicyView {
             })
             .collect();
         let names = certificate.dns_names().iter();
-        found.extend(names.filter_map(|name| self.dns_principal(name)));
+        found.extend(names.filter_map(|name| self.dns_principal(&canonical_dns_name(name))));
         found.sort_by(|a, b| a.identity.cmp(&b.identity));
         found.dedup_by(|a, b| a.identity == b.identity);
         match found.len() {
@@ -299,7 +308,8 @@ impl PolicyView {
     }
 
     /// True when it has an entry, or is a member of a realm.
-    pub(crate) fn is_known(&self, actor: &Identity) -> bool {
+    #[must_use]
+    pub fn is_known(&self, actor: &Identity) -> bool {
         self.client(actor).is_some() || self.realms_above(actor).next().is_some()
     }
 
@@ -315,9 +325,11 @@ impl PolicyView {
                 rights: &client.rights,
             })
         });
-        let dns = self.dns_client(actor.path());
-        let dns = dns.map(|(pattern, client)| Limit {
-            holder: actor.path(),
+        // The host bounds what is below it, as any entry does.
+        let host = actor.ancestors_and_self().next().map(|(_, host)| host);
+        let dns = host.and_then(|host| Some((host, self.dns_client(host)?)));
+        let dns = dns.map(|(host, (pattern, client))| Limit {
+            holder: host,
             rule: Rule::DnsEntry(pattern),
             line: client.line,
             rights: &client.rights,

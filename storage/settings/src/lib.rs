@@ -30,7 +30,7 @@ mod read;
 mod size;
 
 pub use lasting::{Every, Lasting};
-pub use nearest::nearest;
+pub use nearest::{SIMILAR, nearest, similarity};
 pub use problem::{PROBLEMS_MAX, Problem, Problems};
 pub use read::{Document, Faults, Located, Section, choice, near_or_known};
 pub use size::ByteSize;

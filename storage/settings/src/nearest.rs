@@ -3,16 +3,23 @@
 /// The known word that a typo most likely meant.
 #[must_use]
 pub fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
-    // 0.6 is where a swapped pair of letters in a five-letter word still counts as that word.
-    const SIMILAR: f64 = 0.6;
-    // The distance costs the product of the lengths; no word of a person is longer.
+    let scored = known
+        .iter()
+        .filter_map(|word| Some((similarity(unknown, word)?, *word)));
+    let (score, best) = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (score >= SIMILAR).then_some(best)
+}
+
+/// Similarity from which on a text counts as a misspelt word. Origin: a swapped pair of letters in a five-letter word.
+pub const SIMILAR: f64 = 0.6;
+
+/// Similarity of a text and a word, 0 to 1; `None` for a text that is longer than any word of a person.
+#[must_use]
+pub fn similarity(unknown: &str, word: &str) -> Option<f64> {
+    // The distance costs the product of the lengths.
     const LENGTH_MAX: usize = 256;
-    if unknown.len() > LENGTH_MAX {
-        return None;
-    }
-    let score = |word: &&str| strsim::normalized_damerau_levenshtein(unknown, word);
-    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) >= SIMILAR).then_some(*best)
+    let is_short = unknown.len() <= LENGTH_MAX && word.len() <= LENGTH_MAX;
+    is_short.then(|| strsim::normalized_damerau_levenshtein(unknown, word))
 }
 
 #[cfg(test)]

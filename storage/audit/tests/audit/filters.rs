@@ -37,6 +37,19 @@ fn a_value_may_be_a_prefix_a_number_or_one_of_several() {
 }
 
 #[test]
+fn an_identity_is_found_in_every_spelling_that_is_its_own() {
+    for spelled in [
+        "uri:urn:hessra:alice",
+        "URI:urn:hessra:alice",
+        "uri:urn:hessra:*",
+    ] {
+        assert!(is_meant(&[&format!("subject={spelled}")]), "{spelled}");
+    }
+    assert!(!is_meant(&["actor.subject!=uri:urn:hessra:alice"]));
+    assert!(!is_meant(&["subject=urn:hessra:ALICE"]));
+}
+
+#[test]
 fn what_differs_is_everything_else_also_what_is_absent() {
     assert!(is_meant(&["outcome!=success"]));
     assert!(is_meant(&["ticket!=T-1"]));

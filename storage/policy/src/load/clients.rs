@@ -242,6 +242,7 @@ fn add_dns(
     faults: &mut Faults<'_>,
 ) {
     let Located { value, span } = pattern;
+    let value = value.to_ascii_lowercase();
     if !is_dns_pattern(&value) {
         let message = format!("`{value}` is not a DNS name");
         let hint = "Write at most one `*` in a label, and two labels without one";
@@ -249,7 +250,7 @@ fn add_dns(
         return;
     }
     let mut known = view.dns_clients.iter();
-    if known.any(|(known, _)| known.eq_ignore_ascii_case(&value)) {
+    if known.any(|(known, _)| *known == value) {
         faults.add(
             span,
             format!("`{value}` has an entry already"),

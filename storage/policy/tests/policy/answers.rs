@@ -115,6 +115,50 @@ fn a_dns_wildcard_stands_for_a_part_of_one_label() {
 }
 
 #[test]
+fn a_host_is_named_as_dns_does_without_case_and_nothing_else_passes_for_it() {
+    let policy = policy();
+    let named = certificate(&[], &["WORKER-7.Internal.COM."]);
+    let principal = policy.principal(&named).unwrap();
+    assert_eq!(principal.identity, id("worker-7.internal.com"));
+    for other in [
+        "worker-7:x.internal.com",
+        "worker-@.internal.com",
+        "worker-7.internal.com:x",
+    ] {
+        assert!(policy.client(&id(other)).is_none(), "{other}");
+    }
+    assert!(!policy.is_near_the_root(&id("worker-7.internal.com")));
+    assert!(
+        policy.is_near_the_root(&id("internal.com")) && policy.is_near_the_root(&id("urn:hessra"))
+    );
+}
+
+#[test]
+fn what_lies_below_a_host_may_no_more_than_the_host() {
+    let below = r#"
+[[clients]]
+identifier = { type = "san_dns", value = "Host.Example" }
+resources = [{ name = "queue", operations = ["take"] }]
+
+[[clients]]
+identifier = { type = "san_uri", value = "host.example:agent" }
+resources = [{ name = "queue", operations = ["RIGHT"] }]
+"#;
+    let may = |right: &str| PolicyView::parse(&below.replace("RIGHT", right), "");
+    assert!(
+        may("take")
+            .unwrap()
+            .authorize(&id("host.example:agent"), "queue", "take")
+            .is_ok()
+    );
+    let refused = may("put").unwrap_err().to_string();
+    assert!(
+        refused.contains("which an identity above it does not have"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn an_operator_has_the_rights_it_is_given_under_the_identity_it_is_given() {
     let policy = policy();
     assert!(
