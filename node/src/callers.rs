@@ -41,7 +41,7 @@ pub fn may_speak(
         return Err(Silenced::Ended);
     }
     one_name(certificate, policy)?;
-    let is_covered = Identity::parse(identity)
+    let is_covered = Identity::parse_spelled(identity)
         .is_ok_and(|identity| is_revoked(state, &identity, Some(certificate.sha256), now));
     match is_covered || is_certificate_revoked(state, certificate.sha256) {
         true => Err(Silenced::Revoked(identity.to_owned())),

@@ -7,6 +7,7 @@
 //! | file | its story |
 //! |---|---|
 //! | `admission` | whether this node may issue at all, and anything to this identity |
+//! | `term` | from when to when it lives, and the revision at which it was judged |
 //! | `allowance` | how often an identity, the subject of a token, or an address is worked for |
 //! | `caller`, `permission` | the caller, and what it may ask for |
 //! | `identity`, `refresh`, `mint` | identities: over a certificate, for a token, of a realm for its members |
@@ -41,6 +42,9 @@ mod right;
 mod signoff;
 mod spending;
 mod stub;
+mod term;
+#[cfg(test)]
+mod tests;
 mod verification;
 mod verify;
 
@@ -49,7 +53,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hessra_consensus::feed::SigningError;
-use hessra_revocation::{FeedId, KeyPurpose, KeyState};
+use hessra_revocation::{KeyPurpose, KeyState};
 use hessra_sdk_core::keyring::public_key_to_pem;
 use hessra_sdk_core::{Keyring, PolicyChecks, StalenessPolicy, TokenVerifier, VerifierConfig};
 use hessra_state::State;
@@ -60,7 +64,7 @@ use crate::edge::Clock;
 use crate::keys::jwks::{JwkSet, jwks};
 use crate::policy::Policies;
 use crate::problem::{Kind, Problem};
-use crate::signer::{Keyholder, TokenSigner, active_key};
+use crate::signer::{KeySet, Keyholder, TokenSigner, active_key};
 use crate::telemetry::Metrics;
 
 pub use allowance::Rates;
@@ -112,7 +116,7 @@ pub struct Issuer {
     parts: IssuerParts,
     verifier: TokenVerifier,
     allowances: Allowances,
-    keyring: ArcSwapOption<(FeedId, u64, Keyring)>,
+    keyring: ArcSwapOption<(KeySet, Keyring)>,
 }
 
 impl Issuer {
@@ -184,16 +188,20 @@ impl Issuer {
     }
 
     fn signer(&self) -> Result<TokenSigner, Problem> {
-        self.parts.keys.token_signer().map_err(|error| match error {
-            SigningError::NoActiveKey => {
-                Problem::new(Kind::Unavailable, "no_key", "no signing key is active yet")
-            }
-            // The sentence names a file of this machine: it is in the log and in `/readyz`.
-            SigningError::Sealed(_) => Problem::new(
-                Kind::Unavailable,
-                "keys_sealed",
-                "this node cannot sign: ask another node",
-            ),
-        })
+        let state = (self.parts.state)();
+        self.parts
+            .keys
+            .token_signer(&state)
+            .map_err(|error| match error {
+                SigningError::NoActiveKey => {
+                    Problem::new(Kind::Unavailable, "no_key", "no signing key is active yet")
+                }
+                // The sentence names a file of this machine: it is in the log and in `/readyz`.
+                SigningError::Sealed(_) => Problem::new(
+                    Kind::Unavailable,
+                    "keys_sealed",
+                    "this node cannot sign: ask another node",
+                ),
+            })
     }
 }

@@ -1,15 +1,18 @@
 //! Unsealed keys that sign tokens, and checkpoints of the feed and of the audit trail.
 //!
 //! [`Keyholder`] opens the active key of each purpose with the key-encryption key whenever the state's keys change, and
-//! holds it in memory that is zeroed when dropped. [`TokenSigner`] and [`ActiveSigner`] are what minting, the feed and
+//! holds it in memory that is zeroed when dropped. Whoever signs brings the state, or is made with the source of it, and the
+//! keys follow it first: no key signs once its revocation is applied on this node. [`TokenSigner`] and [`ActiveSigner`] are what minting, the feed and
 //! the audit trail get: bytes in, signature out, never a private key, so that a hardware module or a threshold of nodes
 //! can stand in their place.
 //!
-//! A verifier believes a feed key because an older one has introduced it. So older feed keys still sign for those who
-//! know nothing newer, see [`CheckpointSigner`] and [`retired`].
+//! A verifier believes a feed key because an older one has introduced it. So older feed keys, until they are revoked, still
+//! sign for those who know nothing newer, see [`CheckpointSigner`] and [`retired`].
 
 mod active;
 mod retired;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,9 +20,11 @@ use arc_swap::ArcSwap;
 use tracing::{error, info};
 
 use hessra_consensus::feed::{CheckpointSigner, SigningError};
-use hessra_revocation::{Epoch, FeedId, KeyPurpose, KeyState};
+use hessra_revocation::{Epoch, FeedId, KeyPurpose, KeyState, View};
 use hessra_sdk_core::{LocalKey, Signer, SignerError};
+use hessra_sled::Published;
 use hessra_state::{SealedKey, State};
+use tokio::sync::watch;
 
 use crate::seal::{KekRing, SealError};
 use active::ActiveKey;
@@ -42,7 +47,12 @@ struct Shared {
 }
 
 /// Name of a set of keys: equal names, equal public halves.
-type KeySet = (FeedId, Epoch, u64);
+pub(crate) type KeySet = (FeedId, Epoch, u64);
+
+/// Name of the keys of a view.
+pub(crate) fn keyset_of(view: &View) -> KeySet {
+    (view.feed_id, view.epoch, view.keyset_version)
+}
 
 /// The place of one active key.
 enum Slot {
@@ -74,7 +84,7 @@ impl Keyholder {
         &self.shared.keks
     }
 
-    /// Takes over the keys of a state. Cheap when they have not changed.
+    /// Takes over the keys of a state, unless those of a later one were. Cheap when they have not changed.
     pub fn follow(&self, state: &State) {
         let mut following = self
             .shared
@@ -82,7 +92,14 @@ impl Keyholder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let view = state.view();
-        let keys = Some((view.feed_id, view.epoch, view.keyset_version));
+        let keys = Some(keyset_of(view));
+        // Several follow, and one that lags must not bring back a key that was revoked since.
+        let is_later = |(feed, epoch, version): KeySet| {
+            feed == view.feed_id && (epoch, version) > (view.epoch, view.keyset_version)
+        };
+        if following.is_some_and(is_later) {
+            return;
+        }
         // A key that stays sealed may have another envelope, which is no change of the set.
         if *following == keys && self.sealed().is_none() {
             return;
@@ -134,21 +151,28 @@ impl Keyholder {
             })
     }
 
-    /// A signer of tokens with the key that is active now; a later change of keys does not reach it.
+    /// A signer of tokens with the key that is active in this state, or a later one; a change of keys after that does not
+    /// reach it.
     ///
     /// # Errors
     /// No active token key, or one that the key-encryption key does not open.
-    pub fn token_signer(&self) -> Result<TokenSigner, SigningError> {
+    pub fn token_signer(&self, state: &State) -> Result<TokenSigner, SigningError> {
+        self.follow(state);
         let key = Arc::clone(self.shared.token.load().active()?);
         Ok(TokenSigner { key })
     }
 
-    /// A signer with the key of a purpose that is active at the time; it follows changes of keys.
+    /// A signer with the key of a purpose that is active in the newest state.
     #[must_use]
-    pub fn signer(&self, purpose: KeyPurpose) -> ActiveSigner {
+    pub fn signer(
+        &self,
+        purpose: KeyPurpose,
+        published: watch::Receiver<Arc<Published>>,
+    ) -> ActiveSigner {
         ActiveSigner {
-            shared: Arc::clone(&self.shared),
+            keys: self.clone(),
             purpose,
+            published,
         }
     }
 }
@@ -230,11 +254,12 @@ impl Signer for TokenSigner {
     }
 }
 
-/// A signer of statements with the active key of one purpose; follows the state.
+/// A signer of statements with the active key of one purpose; follows the state before each.
 #[derive(Clone)]
 pub struct ActiveSigner {
-    shared: Arc<Shared>,
+    keys: Keyholder,
     purpose: KeyPurpose,
+    published: watch::Receiver<Arc<Published>>,
 }
 
 impl ActiveSigner {
@@ -244,8 +269,15 @@ impl ActiveSigner {
     /// # Errors
     /// No active key of the purpose, or one that the key-encryption key does not open.
     pub fn sign(&self, bytes: &[u8]) -> Result<(u32, [u8; 64]), SigningError> {
-        let slot = self.shared.slot(self.purpose).load();
-        Ok(slot.active()?.sign(bytes))
+        Ok(self.slot().active()?.sign(bytes))
+    }
+}
+
+impl ActiveSigner {
+    fn slot(&self) -> Arc<Slot> {
+        let state = Arc::clone(&self.published.borrow().state);
+        self.keys.follow(&state);
+        self.keys.shared.slot(self.purpose).load_full()
     }
 }
 
@@ -257,15 +289,13 @@ impl CheckpointSigner for ActiveSigner {
         bytes: &[u8],
         known: &dyn Fn(u32) -> bool,
     ) -> Result<(u32, [u8; 64]), SigningError> {
-        let slot = self.shared.slot(self.purpose).load();
+        let slot = self.slot();
         let active = slot.active()?;
         if known(active.id) || self.purpose != KeyPurpose::Feed {
             return Ok(active.sign(bytes));
         }
-        let former = self
-            .shared
-            .former
-            .newest(known, |key| self.shared.open(key).ok());
+        let shared = &self.keys.shared;
+        let former = shared.former.newest(known, |key| shared.open(key).ok());
         Ok(former.as_ref().unwrap_or(active).sign(bytes))
     }
 }

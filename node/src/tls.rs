@@ -20,6 +20,7 @@ pub mod peer;
 pub mod seats;
 pub mod trust;
 
+use hessra_revocation::canonical_dns_name;
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
@@ -40,6 +41,7 @@ pub struct PeerCertificate {
     /// SHA-256 of `der`.
     pub sha256: [u8; 32],
     pub san_uris: Vec<String>,
+    /// In canonical spelling, [`canonical_dns_name`].
     pub san_dns: Vec<String>,
     /// End of its validity, in Unix seconds; 0 when that cannot be read.
     pub ends_at: u64,
@@ -103,7 +105,7 @@ fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<Name> {
     };
     let read = |name: &GeneralName<'_>| match name {
         GeneralName::URI(uri) => Some(Name::Uri((*uri).to_owned())),
-        GeneralName::DNSName(dns) => Some(Name::Dns((*dns).to_owned())),
+        GeneralName::DNSName(dns) => Some(Name::Dns(canonical_dns_name(dns))),
         _ => None,
     };
     names.value.general_names.iter().filter_map(read).collect()

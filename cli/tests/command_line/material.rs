@@ -55,6 +55,7 @@ pub(crate) fn alice_between(issued_at: u64, expires_at: u64) -> (Home, String) {
         parents: Vec::new(),
         cert: None,
         refreshed: None,
+        refreshable_until: None,
     };
     let token = mint_identity(&authority, &parameters, &mut OsRng)
         .expect("minted")

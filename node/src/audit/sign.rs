@@ -35,8 +35,8 @@ impl StateSide {
     #[must_use]
     pub fn new(published: watch::Receiver<Arc<Published>>, keys: &Keyholder, node: u64) -> Self {
         Self {
+            key: keys.signer(KeyPurpose::Audit, published.clone()),
             published,
-            key: keys.signer(KeyPurpose::Audit),
             node,
         }
     }

@@ -38,11 +38,6 @@ impl Basis {
     pub(super) fn wall(&self) -> UnixSeconds {
         self.now.wall
     }
-
-    /// The end of a token or a session that lives for so many seconds from now on.
-    pub(super) fn after(&self, seconds: u64) -> UnixSeconds {
-        UnixSeconds(self.wall().0.saturating_add(seconds))
-    }
 }
 
 impl Issuer {

@@ -17,6 +17,7 @@ use super::issued::{Issued, issued};
 use super::permission::permitted;
 use super::refusal::not_minted;
 use super::right::AuthorizationRequest;
+use super::term::Term;
 use crate::edge::system_random;
 use crate::policy::{OperationRules, Resource, ResourceKind, TokenShape as Shape};
 use crate::problem::{Kind, Problem};
@@ -59,11 +60,12 @@ impl Issuer {
         needs_no_capability(&basis, request)?;
         let resource = basis.policy.resource(&request.resource);
         let ttl = basis.policy.authorization_duration_of(&request.resource);
-        let parameters = parameters(&basis, &asking, request, ttl);
+        let term = basis.term(asking.ends, ttl);
+        let parameters = parameters(&basis, &asking, request, &term);
         let minted = self.mint_for(&basis, resource, &parameters)?;
-        info!(actor = %asking.actor, resource = request.resource, operation = request.operation, revision = basis.view().revision.0, "authorization token issued");
+        info!(actor = %asking.actor, resource = request.resource, operation = request.operation, revision = term.rev().0, "authorization token issued");
         Ok((
-            issued(&basis, minted, ttl, &asking.actor),
+            issued(context, minted, &term, &asking.actor),
             pending(resource),
         ))
     }
@@ -119,15 +121,15 @@ pub(super) fn parameters(
     basis: &Basis,
     asking: &Asking,
     request: &AuthorizationRequest,
-    ttl: u64,
+    term: &Term,
 ) -> AuthorizationParameters {
     AuthorizationParameters {
         subject: asking.actor.clone(),
         resource: request.resource.clone(),
         operation: request.operation.clone(),
-        issued_at: basis.wall(),
-        expires_at: basis.after(ttl),
-        rev: basis.view().revision,
+        issued_at: term.issued_at(),
+        expires_at: term.expires_at(),
+        rev: term.rev(),
         parents: asking.parents.clone(),
         cert: asking.certificate,
         shape: match basis.policy.resource(&request.resource).shape {

@@ -7,8 +7,9 @@ use super::Issuer;
 use super::admission::{Basis, certificate_is_good, not_revoked};
 use super::allowance::Payer;
 use super::refusal::refused;
+use super::term::Ends;
 use super::verify::not_identified;
-use crate::policy::without_scheme;
+use crate::policy::is_named;
 use crate::problem::{Kind, Problem};
 use crate::tls::PeerCertificate;
 
@@ -38,6 +39,8 @@ pub(super) struct Asking {
     /// Ids of the exchanged identity token and of what it came from; none over a certificate.
     pub(super) parents: Vec<TokenId>,
     pub(super) certificate: Option<[u8; 32]>,
+    /// The end of what it showed.
+    pub(super) ends: Ends,
 }
 
 /// The purpose for which an identity is used.
@@ -87,9 +90,11 @@ impl Issuer {
         basis
             .context
             .note(|noted| noted.presented(verified.token_ids()));
+        let mut ends = Ends::of_token(&verified)?;
         if let Some(certificate) = &caller.certificate {
             same_identity(certificate, verified.actor())?;
             certificate_is_good(basis, verified.actor(), certificate)?;
+            ends = ends.and(Ends::of_certificate(certificate));
         }
         just_in_time(basis, &verified)?;
         Ok(Asking {
@@ -100,6 +105,7 @@ impl Issuer {
             roles: verified.roles().to_vec(),
             parents: ancestors(&verified),
             certificate: verified.certificate(),
+            ends,
         })
     }
 
@@ -123,6 +129,7 @@ impl Issuer {
             roles: Vec::new(),
             parents: Vec::new(),
             certificate: Some(certificate.sha256),
+            ends: Ends::of_certificate(certificate),
         })
     }
 }
@@ -145,7 +152,7 @@ pub(super) fn same_identity(
     actor: &Identity,
 ) -> Result<(), Problem> {
     let mut names = certificate.san_uris.iter().chain(&certificate.san_dns);
-    if names.any(|name| without_scheme(name) == actor.path()) {
+    if names.any(|name| is_named(name, actor)) {
         return Ok(());
     }
     let sentence = format!(

@@ -105,32 +105,35 @@ impl Issuer {
             .policy
             .resource(&authorization.resource)
             .rules_of(&authorization.operation);
-        let context = self.shown_context(&basis, &asking, request, &rules)?;
-        let ttl = ttl(&basis, request)?;
+        let shown = self.shown_context(&basis, &asking, request, &rules)?;
+        let ends = shown.iter().try_fold(asking.ends, |ends, shown| {
+            Ok::<_, Problem>(ends.and(shown.ends()?))
+        })?;
+        let term = basis.term(ends, ttl(&basis, request)?);
         let demands = self.demands(request, &rules)?;
         let attestors = demands.attested.iter().map(|(_, key)| key);
         signers_stand(&basis, attestors.chain(&demands.activator))?;
-        let mut parameters = parameters(&basis, &asking, authorization, ttl);
+        let mut parameters = parameters(&basis, &asking, authorization, &term);
         if parameters.shape == TokenShape::Authz {
             // Verifiers of capabilities name no subject, and would refuse that shape.
             parameters.shape = TokenShape::Universal;
         }
-        if let Some(shown) = &context {
+        if let Some(shown) = &shown {
             parameters.parents.extend(shown.ids());
         }
         let minted = mint_capability(&self.signer()?, &parameters, &demands, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(actor = %asking.actor, resource = authorization.resource, operation = authorization.operation, single_use = rules.single_use, revision = basis.view().revision.0, "capability issued");
+        info!(actor = %asking.actor, resource = authorization.resource, operation = authorization.operation, single_use = rules.single_use, revision = term.rev().0, "capability issued");
         let labels = &basis
             .policy
             .resource(&authorization.resource)
             .classifications;
-        let growth = context
+        let growth = shown
             .map(|shown| shown.growth(&basis, labels, &authorization.resource))
             .transpose()?
             .flatten();
         Ok(Capability {
-            issued: issued(&basis, minted, ttl, &asking.actor),
+            issued: issued(context, minted, &term, &asking.actor),
             single_use: rules.single_use,
             growth: growth.map(|growth| self.mintable(growth)).transpose()?,
         })
@@ -214,7 +217,7 @@ impl Issuer {
         let terms = ActivationTerms::default();
         let activated = activate(
             token,
-            &keyring.2,
+            &keyring.1,
             &terms,
             &self.signer()?,
             basis.wall(),

@@ -7,7 +7,7 @@
 //! A step is agreed on first and minted afterwards. Its request id names what is asked, content and all: a caller that
 //! lost the answer asks again and gets the same version; the same id cannot stand for fewer exposures.
 
-use hessra_revocation::{TokenId, UnixSeconds};
+use hessra_revocation::TokenId;
 use hessra_sdk_core::{ContextParameters, DenyReason, Request, Session, Verified, mint_context};
 use hessra_state::{ContextStep, Judged, RequestId, SessionId};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,7 @@ use super::caller::Asking;
 use super::caller::Caller;
 use super::issued::{Issued, issued};
 use super::refusal::not_minted;
+use super::term::{Ends, Term};
 use super::verification::not_good;
 use crate::edge::{random_16, system_random};
 use crate::problem::{Kind, Problem};
@@ -45,6 +46,7 @@ pub struct Growth {
     /// Request id that names the step and its content.
     pub request: RequestId,
     parameters: ContextParameters,
+    term: Term,
 }
 
 impl Issuer {
@@ -87,18 +89,13 @@ impl Issuer {
         growth: &Growth,
         version: u64,
     ) -> Result<Issued, Problem> {
-        let basis = self.basis(context)?;
+        // With the revision of the judgement: a rule that was made since, while the step was agreed on, covers it.
         let mut parameters = growth.parameters.clone();
         parameters.session.version = version;
-        parameters.rev = basis.view().revision;
-        let ttl = parameters
-            .expires_at
-            .0
-            .saturating_sub(parameters.issued_at.0);
         let minted = mint_context(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
         info!(subject = %parameters.subject, version, exposures = parameters.exposures.len(), "context issued");
-        Ok(issued(&basis, minted, ttl, &parameters.subject))
+        Ok(issued(context, minted, &growth.term, &parameters.subject))
     }
 
     /// The caller's own, latest context.
@@ -113,7 +110,7 @@ impl Issuer {
         };
         // The caller has paid for it.
         let verified = self.verify(basis, token, (&request, Payer::Paid), not_good)?;
-        if verified.subject() != &asking.actor {
+        if verified.subject().path() != asking.actor.path() {
             let sentence = format!("the context is not of `{}`", asking.actor);
             return Err(Problem::new(Kind::Denied, "not_granted", sentence));
         }
@@ -142,28 +139,30 @@ impl Issuer {
             wanted => wanted.unwrap_or(SESSION_SECONDS).min(SESSION_SECONDS_MAX),
         };
         let (id, request) = (random_16(), random_16());
+        let term = basis.term(asking.ends, seconds);
         let parameters = ContextParameters {
             subject: asking.actor,
             session: Session { id, version: 1 },
             exposures: std::collections::BTreeMap::new(),
-            expires_at: basis.after(seconds),
-            issued_at: basis.wall(),
-            rev: basis.view().revision,
+            expires_at: term.expires_at(),
+            issued_at: term.issued_at(),
+            rev: term.rev(),
             parents: asking.parents,
         };
         let step = ContextStep {
             session: SessionId(id),
             from: 0,
-            expires_at: parameters.expires_at,
+            expires_at: term.expires_at(),
             judged: Judged {
                 subject: parameters.subject.clone(),
-                rev: parameters.rev,
+                rev: term.rev(),
             },
         };
         self.mintable(Growth {
             step,
             request: RequestId(request),
             parameters,
+            term,
         })
     }
 
@@ -222,13 +221,15 @@ impl Shown {
         if fresh.is_empty() {
             return Ok(None);
         }
+        // It ends with the session, which ended no later than what was shown when it began.
+        let term = basis.term_of_successor(&self.verified);
         let parameters = ContextParameters::grown(
             &self.verified,
             &fresh,
             source,
-            basis.wall(),
-            self.verified.expires_at(),
-            basis.view().revision,
+            term.issued_at(),
+            term.expires_at(),
+            term.rev(),
         );
         let parameters = parameters.ok_or_else(|| {
             not_good(&DenyReason::UnsupportedShape(
@@ -239,19 +240,24 @@ impl Shown {
             step: ContextStep {
                 session: SessionId(self.session.id),
                 from: self.session.version,
-                expires_at: self.end(),
+                expires_at: term.expires_at(),
                 judged: Judged {
                     subject: self.verified.subject().clone(),
-                    rev: self.verified.rev().unwrap_or(basis.view().revision),
+                    rev: self.verified.rev().unwrap_or(term.rev()),
                 },
             },
             request,
             parameters,
+            term,
         }))
     }
 
-    fn end(&self) -> UnixSeconds {
-        self.verified.expires_at()
+    /// The end of the session.
+    ///
+    /// # Errors
+    /// As [`Ends::of_token`].
+    pub(super) fn ends(&self) -> Result<Ends, Problem> {
+        Ends::of_token(&self.verified)
     }
 
     /// Checks that it is the latest that is known here, or the one before it when this very step made the latest.

@@ -9,8 +9,9 @@ use super::admission::not_revoked;
 use super::issued::{Issued, issued};
 use super::outcome::method;
 use super::refusal::{no_certificate, not_minted, refused};
+use super::term::Ends;
 use crate::edge::system_random;
-use crate::policy::{Denied, without_scheme};
+use crate::policy::{Denied, is_named};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::tls::PeerCertificate;
@@ -59,20 +60,23 @@ impl Issuer {
         let longest = principal.client.identity_token_duration;
         let ttl = requested_ttl(identifier, &principal.identity, longest)?;
         not_revoked(&basis, &principal.identity, Some(certificate))?;
+        let ends = Ends::of_certificate(certificate);
+        let term = basis.term(ends, ttl);
         let parameters = IdentityParameters {
             subject: principal.identity.clone(),
             delegatable: principal.client.delegable,
-            issued_at: basis.wall(),
-            expires_at: basis.after(ttl),
-            rev: basis.view().revision,
+            issued_at: term.issued_at(),
+            expires_at: term.expires_at(),
+            rev: term.rev(),
             parents: Vec::new(),
             cert: Some(certificate.sha256),
             refreshed: None,
+            refreshable_until: Some(ends.at()),
         };
         let minted = mint_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(identity = %principal.identity, ttl, revision = basis.view().revision.0, "identity token issued");
-        Ok(issued(&basis, minted, ttl, &principal.identity))
+        info!(identity = %principal.identity, ttl = term.seconds(), revision = term.rev().0, "identity token issued");
+        Ok(issued(context, minted, &term, &principal.identity))
     }
 }
 
@@ -96,7 +100,7 @@ fn requested_ttl(
             wanted => Ok(wanted.min(longest)),
         };
     }
-    if without_scheme(text) == identity.path() {
+    if is_named(text, identity) {
         return Ok(longest);
     }
     let sentence = format!(

@@ -4,7 +4,8 @@ use data_encoding::HEXLOWER;
 use hessra_revocation::Identity;
 use hessra_sdk_core::Minted;
 
-use super::admission::Basis;
+use super::term::Term;
+use crate::request::RequestContext;
 
 /// A token for its caller.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,13 +20,14 @@ pub struct Issued {
 
 /// Notes what was made, and gives it the shape of an answer.
 pub(super) fn issued(
-    basis: &Basis,
+    context: &RequestContext,
     minted: Minted,
-    expires_in: u64,
+    term: &Term,
     identity: &Identity,
 ) -> Issued {
     let id = HEXLOWER.encode(minted.revocation_id.as_bytes());
-    basis.context.note(|noted| {
+    let expires_in = term.seconds();
+    context.note(|noted| {
         noted.minted([id]);
         noted.also("expires_in", expires_in);
     });

@@ -51,6 +51,7 @@ impl Issuer {
             Some(wanted) => wanted.min(realm.identity_token_duration),
             None => realm.identity_token_duration,
         };
+        let term = basis.term(asking.ends, ttl);
         let parameters = DomainIdentityParameters {
             domain: asking.actor.clone(),
             subject: subject.clone(),
@@ -60,16 +61,16 @@ impl Issuer {
                 .map(str::to_owned)
                 .into_iter()
                 .collect(),
-            issued_at: basis.wall(),
-            expires_at: basis.after(ttl),
-            rev: basis.view().revision,
+            issued_at: term.issued_at(),
+            expires_at: term.expires_at(),
+            rev: term.rev(),
             parents: asking.parents,
             cert: asking.certificate,
         };
         let minted = mint_domain_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(realm = %asking.actor, %subject, ttl, revision = basis.view().revision.0, "identity token minted");
-        Ok(issued(&basis, minted, ttl, &subject))
+        info!(realm = %asking.actor, %subject, ttl = term.seconds(), revision = term.rev().0, "identity token minted");
+        Ok(issued(context, minted, &term, &subject))
     }
 }
 
@@ -87,12 +88,12 @@ fn realm<'b>(basis: &'b Basis, actor: &Identity) -> Result<&'b Client, Problem> 
 }
 
 fn member(realm: &Identity, subject: &str) -> Result<Identity, Problem> {
-    let subject = Identity::parse(subject).map_err(|error| {
+    let subject = Identity::parse_spelled(subject).map_err(|error| {
         let sentence = format!("`{}` is not an identity: {error}", shown(subject));
         Problem::new(Kind::Invalid, "malformed_identity", sentence)
     })?;
-    if subject != *realm && subject.is_at_or_below(realm) {
-        return Ok(subject);
+    if subject.path() != realm.path() && subject.is_at_or_below(realm) {
+        return Ok(subject.spelled_below(realm));
     }
     let sentence = format!("`{subject}` is not in the realm: its name must begin with `{realm}:`");
     Err(Problem::new(Kind::Denied, "outside_realm", sentence))

@@ -1,7 +1,7 @@
 //! A fresh identity token in the place of one that still lives, with nothing shown but that token.
 //!
 //! Any holder of a token can refresh it, so refreshing must end: the policy bounds how often and for how long after the
-//! first issue, and the facts of the token say where it stands. A fresh token records the ids of all those before it, so
+//! first issue, the certificate that the first came over bounds it too, and the facts of the token say where it stands. A fresh token records the ids of all those before it, so
 //! a revocation of one reaches what was made of it. A token that was delegated or limited by its holder is not refreshed:
 //! that would give more than was passed on.
 
@@ -16,9 +16,10 @@ use super::caller::{ancestors, same_identity};
 use super::issued::{Issued, issued};
 use super::outcome::method;
 use super::refusal::{not_minted, refused};
+use super::term::Ends;
 use super::verify::not_identified;
 use crate::edge::system_random;
-use crate::policy::{Client, Denied, without_scheme};
+use crate::policy::{Client, Denied, is_named};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::tls::PeerCertificate;
@@ -78,21 +79,23 @@ impl Issuer {
         let client = refreshing_client(&basis, &identity)?;
         not_revoked(&basis, &identity, request.certificate.as_ref())?;
         let refreshed = next(&current, client)?;
-        let ttl = lifetime(&basis, client, refreshed)?;
+        let ends = ends(request, &current)?;
+        let term = basis.term(ends, lifetime(&basis, client, refreshed)?);
         let parameters = IdentityParameters {
             subject: identity.clone(),
             delegatable: client.delegable && current.is_delegable(),
-            issued_at: basis.wall(),
-            expires_at: basis.after(ttl),
-            rev: basis.view().revision,
+            issued_at: term.issued_at(),
+            expires_at: term.expires_at(),
+            rev: term.rev(),
             parents: ancestors(&current),
             cert: current.certificate(),
             refreshed: Some(refreshed),
+            refreshable_until: Some(ends.at()),
         };
         let minted = mint_identity(&self.signer()?, &parameters, &mut system_random())
             .map_err(|error| not_minted(&error))?;
-        info!(%identity, ttl, count = refreshed.count, revision = basis.view().revision.0, "identity token refreshed");
-        Ok(issued(&basis, minted, ttl, &identity))
+        info!(%identity, ttl = term.seconds(), count = refreshed.count, revision = term.rev().0, "identity token refreshed");
+        Ok(issued(context, minted, &term, &identity))
     }
 }
 
@@ -110,7 +113,7 @@ fn same_as_said(request: &RefreshRequest, identity: &Identity) -> Result<(), Pro
         same_identity(certificate, identity)?;
     }
     match &request.identifier {
-        Some(said) if without_scheme(said) != identity.path() => {
+        Some(said) if !is_named(said, identity) => {
             let sentence = "Identity mismatch: the token is not of the identifier given";
             Err(Problem::new(
                 Kind::Unauthenticated,
@@ -120,6 +123,16 @@ fn same_as_said(request: &RefreshRequest, identity: &Identity) -> Result<(), Pro
         }
         _ => Ok(()),
     }
+}
+
+/// The end of all refreshes: that of the first token's certificate, and of one that is presented now.
+fn ends(request: &RefreshRequest, current: &Verified) -> Result<Ends, Problem> {
+    let recorded = Ends::of_successors(current).ok_or_else(|| {
+        let sentence = "the token does not record how long it may be refreshed: authenticate again";
+        Problem::new(Kind::Denied, "refresh_ended", sentence)
+    })?;
+    let presented = request.certificate.as_ref().map(Ends::of_certificate);
+    Ok(presented.map_or(recorded, |presented| recorded.and(presented)))
 }
 
 fn refreshing_client<'b>(basis: &'b Basis, identity: &Identity) -> Result<&'b Client, Problem> {

@@ -58,7 +58,7 @@ impl Issuer {
         let keyring = self.keyring(basis.view());
         let signed = sign_off(
             token,
-            &keyring.2,
+            &keyring.1,
             &component,
             &signer,
             basis.wall(),

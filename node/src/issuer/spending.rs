@@ -78,7 +78,7 @@ fn request(wanted: &Use) -> Result<Request, Problem> {
         return Err(Problem::new(Kind::Invalid, "invalid", sentence));
     }
     let subject = wanted.subject.as_deref().map(|subject| {
-        Identity::parse(subject).map_err(|error| {
+        Identity::parse_spelled(subject).map_err(|error| {
             let sentence = format!("`{}` is not an identity: {error}", shown(subject));
             Problem::new(Kind::Invalid, "malformed_identity", sentence)
         })

@@ -85,7 +85,8 @@ impl Issuer {
             operation,
             domain: None,
         };
-        let parameters = parameters(&basis, &granted, &request, ttl);
+        let term = basis.term(granted.ends, ttl);
+        let parameters = parameters(&basis, &granted, &request, &term);
         let minted = mint_stub(
             &self.signer()?,
             &parameters,
@@ -94,13 +95,13 @@ impl Issuer {
         )
         .map_err(|error| not_minted(&error))?;
         info!(by = %granted.subject, %target, resource = request.resource, operation = request.operation, "stub issued");
-        Ok(issued(&basis, minted, ttl, &target))
+        Ok(issued(context, minted, &term, &target))
     }
 }
 
 /// The target, for which the caller may ask and which may do it.
 fn target(basis: &Basis, asking: &Asking, request: &StubRequest) -> Result<Identity, Problem> {
-    let target = Identity::parse(&request.target_identity).map_err(|error| {
+    let target = Identity::parse_spelled(&request.target_identity).map_err(|error| {
         let sentence = format!(
             "`{}` is not an identity: {error}",
             shown(&request.target_identity)

@@ -140,7 +140,7 @@ impl Issuer {
 }
 
 fn subject(text: &str) -> Result<Identity, Problem> {
-    Identity::parse(text).map_err(|error| {
+    Identity::parse_spelled(text).map_err(|error| {
         let sentence = format!("`{}` is not an identity: {error}", shown(text));
         Problem::new(Kind::Invalid, "malformed_identity", sentence)
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hessra_revocation::{FeedId, Freshness, Monotonic, View};
+use hessra_revocation::{Freshness, Monotonic, View};
 use hessra_sdk_core::{
     DenyReason, Keyring, Knowledge, Opened, Request, UnknownReason, Verdict, Verified,
 };
@@ -11,6 +11,7 @@ use super::Issuer;
 use super::admission::Basis;
 use super::allowance::Payer;
 use crate::problem::{Kind, Problem};
+use crate::signer::{KeySet, keyset_of};
 
 impl Issuer {
     /// Verifies a token for a request, at somebody's cost; returns what it proves.
@@ -29,14 +30,14 @@ impl Issuer {
         let age_ms = u64::try_from(basis.age.as_millis()).unwrap_or(u64::MAX);
         let as_of = Monotonic(basis.now.monotonic.0.saturating_sub(age_ms));
         let knowledge = Knowledge {
-            keyring: &keyring.2,
+            keyring: &keyring.1,
             view: Some(basis.view()),
             freshness: Some(Freshness {
                 as_of: Some(as_of),
                 fresh_for: self.parts.stale_max,
             }),
         };
-        let opened = self.verifier.open(token, &keyring.2);
+        let opened = self.verifier.open(token, &keyring.1);
         // Who pays is known from here on; what its holders wrote is not evaluated yet.
         if let Some(subject) = opened.as_ref().ok().and_then(Opened::subject) {
             self.limit_subject(&subject, payer)?;
@@ -49,14 +50,12 @@ impl Issuer {
     }
 
     /// The keys of a view; read once per change of keys.
-    pub(super) fn keyring(&self, view: &View) -> Arc<(FeedId, u64, Keyring)> {
+    pub(super) fn keyring(&self, view: &View) -> Arc<(KeySet, Keyring)> {
         let cached = self.keyring.load_full();
-        if let Some(cached) =
-            cached.filter(|cached| (cached.0, cached.1) == (view.feed_id, view.keyset_version))
-        {
+        if let Some(cached) = cached.filter(|cached| cached.0 == keyset_of(view)) {
             return cached;
         }
-        let fresh = Arc::new((view.feed_id, view.keyset_version, Keyring::from_view(view)));
+        let fresh = Arc::new((keyset_of(view), Keyring::from_view(view)));
         self.keyring.store(Some(Arc::clone(&fresh)));
         fresh
     }

@@ -119,7 +119,7 @@ impl Parts {
         };
         let (consensus, beside) = Consensus::start(setup, stop).await?;
         tasks.spawn(beside.run(stop.clone()));
-        let signer = Arc::new(keys.signer(KeyPurpose::Feed));
+        let signer = Arc::new(keys.signer(KeyPurpose::Feed, consensus.raft().watch()));
         let policies = Policies::default();
         let feed = FeedHub::start(
             consensus.clone(),

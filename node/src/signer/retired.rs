@@ -2,8 +2,8 @@
 //!
 //! A verifier that was away while keys rotated knows only an older key. What it is sent first is signed with that one,
 //! and tells it of the newer ones. The private halves come from the state, where retired feed keys keep them for a
-//! month; a key that this process itself has used is kept in memory too, also when it has been revoked since: verifiers
-//! that are connected while it is revoked learn so from the last statement that it signs.
+//! month. A revoked key introduces nothing: whoever stole it could, too. A verifier that knows no other fails closed, with an
+//! alarm that says what to do.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,7 @@ impl FormerFeedKeys {
         self.lock().keep(key);
     }
 
-    /// Takes over the retired feed keys of a state.
+    /// Takes over the retired feed keys of a state, and drops every other, open ones too.
     pub(super) fn follow(&self, state: &State) {
         let is_former = |key: &&SealedKey| {
             key.purpose == KeyPurpose::Feed
@@ -41,7 +41,13 @@ impl FormerFeedKeys {
                 && !key.sealed.is_empty()
         };
         let former = state.keys().values().filter(is_former);
-        self.lock().sealed = former.map(|key| (key.id, key.clone())).collect();
+        let former: BTreeMap<u32, SealedKey> = former.map(|key| (key.id, key.clone())).collect();
+        let mut kept = self.lock();
+        kept.open.retain(|id, open| {
+            let known = former.get(id);
+            known.is_some_and(|known| known.public_key == open.public_key)
+        });
+        kept.sealed = former;
     }
 
     /// The newest former key that is known and can be opened.

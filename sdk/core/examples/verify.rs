@@ -98,6 +98,7 @@ fn token(key: &Key, keyring: &Keyring) -> Result<String, Box<dyn std::error::Err
         parents: Vec::new(),
         cert: None,
         refreshed: None,
+        refreshable_until: None,
     };
     let mut token = mint_identity(key, &parameters, &mut OsRng)?.token;
     for child in [

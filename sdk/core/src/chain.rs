@@ -84,6 +84,11 @@ impl Chain {
         !self.budget.is_untouched()
     }
 
+    /// True when such a check asks for the time.
+    pub(crate) fn has_checks_of_time(&self) -> bool {
+        self.budget.is_of_time()
+    }
+
     /// True when the token may be used as `actor`: the derived one, or one below it where that is allowed.
     #[must_use]
     pub fn permits(&self, actor: &Identity) -> bool {

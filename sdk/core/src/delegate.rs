@@ -31,7 +31,7 @@ pub const POLICY_CHECKS_MAX: usize = 8;
 /// Terms of a delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation<'a> {
-    /// Name of the child: strictly below the current actor.
+    /// Name of the child: strictly below the current actor. In the token it begins as that one is spelled.
     pub child: Identity,
     /// Instant from which on it is refused; the parent's when that comes first.
     pub expires_at: UnixSeconds,
@@ -74,10 +74,11 @@ pub fn delegate(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Delegated, DelegateError> {
     let parent = established(token, &Request::bearer(), keyring, now)?;
-    let expires_at = check_delegation(&parent, delegation, now)?;
-    let block = delegation_block(&delegation.child, expires_at, delegation.checks)?;
+    let child = delegation.child.spelled_below(&parent.actor);
+    let expires_at = check_delegation(&parent, &child, delegation.expires_at, now)?;
+    let block = delegation_block(&child, expires_at, delegation.checks)?;
     let token = to_text(&append(parent.biscuit(), block, rng)?);
-    let expected = Request::identity(delegation.child.clone());
+    let expected = Request::identity(child);
     let child = established(&token, &expected, keyring, now)?;
     if child.reusable {
         confirm(&token, &expected, keyring, now)?;
@@ -165,17 +166,19 @@ fn confirm(
 /// Checks the terms, and returns the instant at which the child ends.
 fn check_delegation(
     parent: &Established,
-    delegation: &Delegation<'_>,
+    child: &Identity,
+    wanted: UnixSeconds,
     now: UnixSeconds,
 ) -> Result<UnixSeconds, DelegateError> {
-    let (actor, child) = (parent.actor.clone(), delegation.child.clone());
+    let actor = parent.actor.clone();
     if !parent.delegable {
         return Err(DelegateError::NotDelegatable { actor });
     }
-    if !is_below(&child, &actor) {
+    if !is_below(child, &actor) {
+        let child = child.clone();
         return Err(DelegateError::NotBelow { child, actor });
     }
-    check_lifetime(delegation.expires_at.min(parent.expires_at), now)
+    check_lifetime(wanted.min(parent.expires_at), now)
 }
 
 fn check_lifetime(expires_at: UnixSeconds, now: UnixSeconds) -> Result<UnixSeconds, DelegateError> {

@@ -20,16 +20,31 @@ pub const JUST_IN_TIME_SECONDS: u64 = 5;
 /// Appends a block `check if time($time), $time < now + 5`, signed by a key that is thrown away.
 ///
 /// # Errors
-/// [`DelegateError::Refused`] when it is no token, or one block more is too many; [`DelegateError::Sealed`].
+/// As [`limit_until`].
 pub fn limit_just_in_time(
     token: &str,
     now: UnixSeconds,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<String, DelegateError> {
+    let end = UnixSeconds(now.0.saturating_add(JUST_IN_TIME_SECONDS));
+    limit_until(token, end, rng)
+}
+
+/// Appends a block `check if time($time), $time < end`, signed by a key that is thrown away.
+///
+/// The authority issues nothing for a token that outlives it, so a token that is sent lives for as long as what is asked for.
+///
+/// # Errors
+/// [`DelegateError::Refused`] when it is no token, or one block more is too many; [`DelegateError::Sealed`].
+pub fn limit_until(
+    token: &str,
+    end: UnixSeconds,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<String, DelegateError> {
     let limits = Limits::default();
     let refused = |error: crate::TokenError| DelegateError::Refused(error.to_string());
     let token = Token::parse(token, &limits).map_err(refused)?;
-    let end = i64::try_from(now.0.saturating_add(JUST_IN_TIME_SECONDS)).unwrap_or(i64::MAX);
+    let end = i64::try_from(end.0).unwrap_or(i64::MAX);
     let bound = block!("check if time($time), $time < {end};");
     let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);

@@ -226,16 +226,7 @@ impl StateDirectory {
     }
 
     fn load_view(&self, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Option<View>, ViewError> {
-        let path = self.file("view");
-        let bytes = match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            found => found?.len(),
-        };
-        if bytes > VIEW_BYTES_MAX {
-            return Err(ViewError::TooLarge { bytes });
-        }
-        let bytes = std::fs::read(&path)?;
-        decode(&bytes, pinned).map(Some)
+        read_view(&self.file("view"), pinned)
     }
 
     /// Writes the view, then the mark.
@@ -256,6 +247,27 @@ impl StateDirectory {
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// View that a verifier left in its state directory, for its denials: they hold whatever their age. Takes no lock, and may
+/// be asked while that verifier runs. `None`: there is none, or it is not believed.
+#[must_use]
+pub fn stored_view(directory: &Path) -> Option<View> {
+    read_view(&directory.join("view"), &BTreeMap::new())
+        .ok()
+        .flatten()
+}
+
+fn read_view(path: &Path, pinned: &BTreeMap<u32, [u8; 32]>) -> Result<Option<View>, ViewError> {
+    let bytes = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found?.len(),
+    };
+    if bytes > VIEW_BYTES_MAX {
+        return Err(ViewError::TooLarge { bytes });
+    }
+    let bytes = std::fs::read(path)?;
+    decode(&bytes, pinned).map(Some)
 }
 
 fn in_use(path: &Path) -> ClientError {

@@ -27,16 +27,18 @@ pub struct ClientError {
     pub server: Option<String>,
     /// True when the message names that server itself.
     pub server_in_message: bool,
-    /// Cause on this machine that a program can act on.
+    /// Cause that a program can act on.
     pub local: Option<LocalCause>,
 }
 
-/// Causes on this machine that a program can act on.
+/// Causes that a program can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LocalCause {
     /// State directory of the verifier that another process holds.
     StateDirectoryInUse,
+    /// Policy that demands of this client a token limited to the request.
+    JustInTimeRequired,
 }
 
 impl ClientError {

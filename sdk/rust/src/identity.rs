@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::channel::unreachable;
 use crate::failover::{Failed, Failover};
-use crate::{ClientError, Connection, Endpoint, Reason, clock, just_in_time};
+use crate::{ClientError, Connection, Endpoint, LocalCause, Reason, clock, just_in_time};
 
 mod token;
 mod wire;
@@ -154,7 +154,8 @@ impl IdentityClient {
         answer.into_token()
     }
 
-    /// An identity token for a subject below the caller's own identity, which must be a realm. `ttl`: a body.
+    /// An identity token for a subject below the caller's own identity, which must be a realm. `ttl`: as wanted; it ends with
+    /// the caller's token, which without a `ttl` is sent as it is.
     ///
     /// # Errors
     /// `not_permitted` when the caller is no realm or the subject is not in it, and as for [`Self::request_token`].
@@ -172,7 +173,7 @@ impl IdentityClient {
         let duration = ttl.map(|ttl| ttl.as_secs().max(1));
         let body = Body { subject, duration };
         let answer: IdentityAnswer = self
-            .send_as(authentication, "mint_identity_token", &body)
+            .send_as(authentication, "mint_identity_token", &body, ttl)
             .await?;
         answer.into_token()
     }
@@ -181,7 +182,8 @@ impl IdentityClient {
     ///
     /// # Errors
     /// `unauthenticated`, `not_permitted`, `not_found`, or unavailable; `invalid_argument` for an identity token that
-    /// cannot be limited (sealed, malformed): it never leaves this process without its five-second limit.
+    /// cannot be limited (sealed, malformed): it never leaves this process without a limit, of five minutes, or of five
+    /// seconds where the policy demands that.
     pub async fn request_token(
         &self,
         resource: &str,
@@ -215,7 +217,10 @@ impl IdentityClient {
             operation,
             domain,
         };
-        let answer: TokenAnswer = self.send_as(authentication, "request_token", &body).await?;
+        let life = Some(just_in_time::OF_AN_AUTHORIZATION);
+        let answer: TokenAnswer = self
+            .send_as(authentication, "request_token", &body, life)
+            .await?;
         let token = answer.token.ok_or_else(|| refused(answer.response_msg))?;
         let expires_in = answer.expires_in.map(Duration::from_secs);
         Ok(AuthorizationToken {
@@ -240,16 +245,24 @@ impl IdentityClient {
         authentication: Authentication<'_>,
         path: &str,
         body: &Q,
+        life: Option<Duration>,
     ) -> Result<A, ClientError> {
         match authentication {
             Authentication::Certificate => {
                 self.send(self.identified()?, path, Some(body), None).await
             }
             Authentication::Identity(token) => {
-                let bearer = just_in_time::limit(token, clock::wall())?;
+                let limited = |life| just_in_time::limit(token, clock::wall(), life);
+                let bearer = life.map_or_else(|| Ok(token.trim().to_owned()), limited)?;
                 // Without the certificate: a server refuses two identities that differ.
-                self.send(&self.anonymous, path, Some(body), Some(&bearer))
-                    .await
+                let (client, body) = (&self.anonymous, Some(body));
+                match self.send(client, path, body, Some(&bearer)).await {
+                    Err(error) if error.local == Some(LocalCause::JustInTimeRequired) => {
+                        let bearer = limited(just_in_time::OF_THE_REQUEST)?;
+                        self.send(client, path, body, Some(&bearer)).await
+                    }
+                    answer => answer,
+                }
             }
         }
     }

@@ -407,6 +407,7 @@ fn token(
         parents: Vec::new(),
         cert: None,
         refreshed: None,
+        refreshable_until: None,
     };
     let mut token = mint_identity(key, &parameters, &mut OsRng)
         .map_err(|error| failed(&error))?

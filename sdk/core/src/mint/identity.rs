@@ -33,6 +33,8 @@ pub struct IdentityParameters {
     pub cert: Option<[u8; 32]>,
     /// Refresh history; `None` when it is new.
     pub refreshed: Option<Refreshed>,
+    /// Instant beyond which nothing lives that it is refreshed to: the end of its certificate. `None` = not bounded so.
+    pub refreshable_until: Option<UnixSeconds>,
 }
 
 /// Parameters of an identity token that is restricted to a domain.
@@ -78,6 +80,10 @@ pub fn mint_identity(
     let mut published = identity_block(parameters)?;
     if let Some(refreshed) = parameters.refreshed {
         published = published.merge(refreshed_fact(refreshed)?);
+    }
+    if let Some(until) = parameters.refreshable_until {
+        let until = number(until.0)?;
+        published = published.merge(block!("hessra_until({until});"));
     }
     common.sign(signer, published, rng)
 }

@@ -100,6 +100,8 @@ pub struct TokenFacts {
     pub roles: Vec<String>,
     /// `hessra_refreshed(count, first)`: its refresh history, if it was refreshed.
     pub refreshed: Option<Refreshed>,
+    /// `hessra_until(seconds)`: the end of everything that it is refreshed to.
+    pub refreshable_until: Option<UnixSeconds>,
     /// `context(subject)`, every one.
     pub contexts: Vec<String>,
     /// `hessra_session(id, version)`: session of a context.
@@ -193,6 +195,10 @@ impl TokenFacts {
                 };
                 once(&mut self.refreshed, refreshed, name)?;
             }
+            ("hessra_until", [number]) => {
+                let until = UnixSeconds(natural(number, name)?);
+                once(&mut self.refreshable_until, until, name)?;
+            }
             ("context", [Term::Str(subject)]) => self.contexts.push(subject.clone()),
             ("hessra_session", [Term::Bytes(id), version]) => {
                 let id = id.as_slice().try_into().map_err(|_| misshapen(name))?;
@@ -202,7 +208,8 @@ impl TokenFacts {
             // Names of ours with another shape could be read differently by someone else.
             (
                 "subject" | "right" | "hessra_class" | "rev" | "iat" | "exp" | "parent" | "cert"
-                | "hessra_role" | "hessra_refreshed" | "context" | "hessra_session",
+                | "hessra_role" | "hessra_refreshed" | "hessra_until" | "context"
+                | "hessra_session",
                 _,
             ) => {
                 return Err(misshapen(name));

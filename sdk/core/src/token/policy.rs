@@ -33,7 +33,10 @@ const OPERATIONS_MAX: usize = 256;
 const COLLECTION_MAX: usize = 64;
 
 /// Names with one fact in each request.
-const SINGLE: &[&str] = &["time", "resource", "operation", "domain"];
+const SINGLE: &[&str] = &[TIME, "resource", "operation", "domain"];
+
+/// Name of the fact of the instant.
+const TIME: &str = "time";
 
 /// Names with more than one.
 const SEVERAL: &[&str] = &["right", "designation"];
@@ -65,6 +68,8 @@ pub(crate) enum PolicyCheck {
 pub(crate) struct Cost {
     queries: usize,
     operations: usize,
+    /// True when one of them asks for the time.
+    is_of_time: bool,
 }
 
 /// Checks of a holder's own making in one token, as far as it was read.
@@ -95,6 +100,7 @@ impl PolicyBudget {
         };
         self.spent.queries += cost.queries;
         self.spent.operations += cost.operations;
+        self.spent.is_of_time |= cost.is_of_time;
         let bounds = [
             ("alternatives", self.spent.queries, QUERIES_MAX),
             ("operations", self.spent.operations, OPERATIONS_MAX),
@@ -103,6 +109,11 @@ impl PolicyBudget {
             None => Ok(()),
             Some((what, _, limit)) => Err(NotTaken::Costly(Costly::TooMany { what, limit })),
         }
+    }
+
+    /// True when one of those it has taken asks for the time.
+    pub(crate) fn is_of_time(&self) -> bool {
+        self.spent.is_of_time
     }
 
     /// True when it has taken none.
@@ -133,8 +144,10 @@ fn cost(check: &Check) -> Result<Cost, Costly> {
     let mut cost = Cost {
         queries: check.queries.len(),
         operations: 0,
+        is_of_time: false,
     };
     for query in &check.queries {
+        cost.is_of_time |= query.body.iter().any(|part| part.name == TIME);
         check_predicates(query)?;
         for expression in &query.expressions {
             cost.operations += Evaluation::of(&expression.ops)?;

@@ -22,6 +22,9 @@ pub(crate) struct Claims {
     pub domain: Option<String>,
     pub roles: Vec<String>,
     pub refreshed: Option<Refreshed>,
+    pub refreshable_until: Option<UnixSeconds>,
+    /// True when a check of a holder's own making asks for the time.
+    pub checks_of_time: bool,
     pub issued_at: Option<UnixSeconds>,
     pub attested: Vec<String>,
     pub spends: Vec<Spend>,
@@ -97,6 +100,8 @@ impl Claims {
             domain: holder.domain,
             roles: facts.roles,
             refreshed: facts.refreshed,
+            refreshable_until: facts.refreshable_until,
+            checks_of_time: holder.checks_of_time,
             issued_at: facts.issued_at,
             attested: holder.attested,
             spends: holder.spends,
@@ -137,6 +142,7 @@ struct Holder {
     exposures: Vec<String>,
     session: Option<Session>,
     policy_checks: bool,
+    checks_of_time: bool,
 }
 
 impl Holder {
@@ -151,6 +157,7 @@ impl Holder {
             exposures: Vec::new(),
             session: None,
             policy_checks: false,
+            checks_of_time: false,
         }
     }
 
@@ -174,6 +181,7 @@ impl Holder {
             delegable: chain.is_delegable(),
             domain: chain.domain().map(str::to_owned),
             policy_checks: chain.has_policy_checks(),
+            checks_of_time: chain.has_checks_of_time(),
             chain: chain.identities().to_vec(),
             ..Self::plain(actor.clone())
         })

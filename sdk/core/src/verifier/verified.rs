@@ -235,6 +235,19 @@ impl Verified {
         self.claims.refreshed
     }
 
+    /// Instant beyond which nothing lives that an identity is refreshed to; `None` = none is recorded.
+    #[must_use]
+    pub fn refreshable_until(&self) -> Option<UnixSeconds> {
+        self.claims.refreshable_until
+    }
+
+    /// True when a holder of an identity added a check of its own making about the time: its end may be before
+    /// [`Self::expires_at`].
+    #[must_use]
+    pub fn has_checks_of_time(&self) -> bool {
+        self.claims.checks_of_time
+    }
+
     /// Instant of its issue; `None` for tokens minted by others.
     #[must_use]
     pub fn issued_at(&self) -> Option<UnixSeconds> {

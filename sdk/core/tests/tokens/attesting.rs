@@ -191,6 +191,7 @@ fn the_refresh_history_of_an_identity_is_read_back() {
     let parameters = IdentityParameters {
         parents: parents.clone(),
         refreshed: Some(refreshed),
+        refreshable_until: Some(UnixSeconds(1_900_000_000)),
         ..identity_parameters("urn:h:alice")
     };
     let token = mint_identity(&key(), &parameters, &mut rng())
@@ -201,6 +202,7 @@ fn the_refresh_history_of_an_identity_is_read_back() {
         .facts()
         .unwrap();
     assert_eq!((facts.refreshed, facts.parents), (Some(refreshed), parents));
+    assert_eq!(facts.refreshable_until, Some(UnixSeconds(1_900_000_000)));
     let facts = Token::parse(&domain_identity("urn:h:realm:bob"), &Limits::default());
     assert_eq!(facts.unwrap().facts().unwrap().roles, ["admin"]);
 }

@@ -386,3 +386,20 @@ fn a_restriction_never_lengthens_and_never_ends_before_it_begins() {
     let refused = restrict(&token, &keyring(), &about_actor, NOW, &mut rng());
     assert!(matches!(refused, Err(DelegateError::Check(_))));
 }
+
+#[test]
+fn a_child_is_spelled_as_its_parent_with_or_without_uri() {
+    for (parent, child, spelled) in [
+        (
+            "uri:urn:h:alice",
+            "urn:h:alice:agent",
+            "uri:urn:h:alice:agent",
+        ),
+        ("urn:h:alice", "URI:urn:h:alice:agent", "urn:h:alice:agent"),
+    ] {
+        let made = try_delegate(&identity(parent), child, None).unwrap();
+        assert_eq!(made.chain.last().unwrap().as_str(), spelled);
+        let verdict = Feed::new().verify(&made.token, &Request::identity(name(spelled)));
+        assert!(verdict.is_allow(), "{spelled}: {verdict:?}");
+    }
+}

@@ -160,6 +160,7 @@ pub(crate) fn identity_parameters(subject: &str) -> IdentityParameters {
         parents: Vec::new(),
         cert: Some([3; 32]),
         refreshed: None,
+        refreshable_until: None,
     }
 }
 

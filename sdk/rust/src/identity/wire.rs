@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::token::{IdentityToken, PendingSignoff};
-use crate::{ClientError, Reason};
+use crate::{ClientError, LocalCause, Reason};
 
 /// Largest answer that is accepted: none holds more than one token of 16 KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -118,12 +118,19 @@ fn not_ours(why: &str) -> ClientError {
 /// Error of an answer with a status other than success.
 fn refusal(status: reqwest::StatusCode, body: &[u8]) -> ClientError {
     let said: Option<RefusalAnswer> = serde_json::from_slice(body).ok();
-    let word = said.as_ref().and_then(|said| said.reason.as_deref());
-    let reason = word.and_then(of_word).unwrap_or_else(|| of_status(status));
+    let word = said.as_ref().and_then(|said| said.reason.clone());
+    let reason = word
+        .as_deref()
+        .and_then(of_word)
+        .unwrap_or_else(|| of_status(status));
     let plain = || format!("the server answered {status}");
     let (message, hint) =
         said.map_or_else(|| (plain(), None), |said| (said.response_msg, said.hint));
-    ClientError::new(reason, message).hint(hint.unwrap_or_default())
+    ClientError {
+        local: (word.as_deref() == Some("just_in_time_required"))
+            .then_some(LocalCause::JustInTimeRequired),
+        ..ClientError::new(reason, message).hint(hint.unwrap_or_default())
+    }
 }
 
 /// Reason of the word by which a node names it. The verdict about a token is an answer, not a failure to ask.

@@ -135,7 +135,7 @@ async fn a_wished_lifetime_goes_where_published_clients_put_it() {
 }
 
 #[tokio::test]
-async fn an_identity_token_never_leaves_without_its_five_seconds() {
+async fn an_identity_token_never_leaves_without_a_limit() {
     let mut server = Server::start(
         "200 OK",
         r#"{"response_msg":"ok","token":"xyz="}"#.to_owned(),

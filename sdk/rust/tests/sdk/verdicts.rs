@@ -50,6 +50,7 @@ fn token(subject: &str, rev: u64) -> String {
         parents: Vec::new(),
         cert: None,
         refreshed: None,
+        refreshable_until: None,
     };
     mint_identity(&token_key(), &parameters, &mut rand::rngs::OsRng)
         .expect("minted")

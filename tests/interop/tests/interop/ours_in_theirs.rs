@@ -20,6 +20,7 @@ fn identity(delegatable: bool) -> String {
             count: 2,
             first_issued_at: now(),
         }),
+        refreshable_until: Some(ends()),
     };
     let minted = mint_identity(&key(ROOT), &parameters, &mut rng());
     minted.unwrap().token

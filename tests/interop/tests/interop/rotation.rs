@@ -26,6 +26,7 @@ fn signed_by(seed: u8) -> Tokens {
         parents: Vec::new(),
         cert: Some([4; 32]),
         refreshed: None,
+        refreshable_until: None,
     };
     let identity = mint_identity(&key(seed), &identity, &mut rng());
     let right = |shape| mint_authorization(&key(seed), &parameters(shape), &mut rng()).unwrap();
