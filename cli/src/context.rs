@@ -169,7 +169,12 @@ impl Context {
             .servers
             .first()
             .map_or_else(|| "none".to_owned(), folder_name);
-        self.base().join("feed").join(cluster)
+        self.feeds_folder().join(cluster)
+    }
+
+    /// Folder of what the feeds of all clusters said.
+    pub(crate) fn feeds_folder(&self) -> PathBuf {
+        self.base().join("feed")
     }
 
     /// Folder in which what is known about a server is kept.
@@ -240,16 +245,7 @@ fn only_known_server(home: &Path) -> Outcome<Vec<String>> {
 }
 
 fn known_server_folders(home: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(home.join("servers"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut folders: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    folders
+    files::folders_in(&home.join("servers"))
 }
 
 /// Servers that this home knows, by `HOST[:PORT]`.

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hessra_files::{FileError, Mode, Writers};
 
@@ -46,6 +46,17 @@ pub(crate) fn read_text_if_there(path: &Path) -> Outcome<Option<String>> {
     } else {
         Ok(None)
     }
+}
+
+/// Folders in a folder, sorted; none when it is not there.
+pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders
 }
 
 /// Writes a private file and the folders above it.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hessra_sdk_rust::clock;
-use hessra_sdk_rust::revocation::{Identity, UnixSeconds};
+use hessra_sdk_rust::revocation::{Identity, UnixSeconds, View};
 use hessra_sdk_rust::token::{
-    self, DelegateError, Delegated, DenyReason, Description, Keyring, Limits, PolicyChecks, Token,
-    TokenVerifier, Verified, VerifierConfig,
+    self, DelegateError, Delegated, DenyReason, Description, KeyError, Keyring, Knowledge, Limits,
+    Now, PolicyChecks, Token, TokenVerifier, Verified, VerifierConfig,
 };
 use hessra_sdk_rust::{Request, Verdict};
 use rand::rngs::OsRng;
@@ -45,12 +45,41 @@ pub(crate) fn describe(text: &str) -> Outcome<Description> {
 /// # Errors
 /// Usage: the key is no key.
 pub(crate) fn verify_offline(text: &str, request: &Request, key: &str) -> Outcome<Verdict> {
-    // Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes them.
-    let config = VerifierConfig {
+    Ok(verifier().verify_offline(text, request, &keyring(key)?, clock::wall()))
+}
+
+/// Checks that a holder added are evaluated: they can only restrict, and `delegate --check` makes them.
+fn verifier() -> TokenVerifier {
+    TokenVerifier::new(VerifierConfig {
         policy_checks: PolicyChecks::Evaluate,
         ..VerifierConfig::default()
+    })
+}
+
+/// Verifies with one key and by one view, of which nobody knows the age: only a denial says anything.
+///
+/// # Errors
+/// Usage: the key is no key.
+pub(crate) fn verify_by(text: &str, request: &Request, key: &str, view: &View) -> Outcome<Verdict> {
+    let keyring = keyring(key)?;
+    let knowledge = Knowledge {
+        keyring: &keyring,
+        view: Some(view),
+        freshness: None,
     };
-    Ok(TokenVerifier::new(config).verify_offline(text, request, &keyring(key)?, clock::wall()))
+    let now = Now {
+        wall: clock::wall(),
+        monotonic: clock::monotonic(),
+    };
+    Ok(verifier().verify(text, request, &knowledge, now))
+}
+
+/// Bytes of a public key.
+///
+/// # Errors
+/// Usage: the key is no key.
+pub(crate) fn key_bytes(pem: &str) -> Outcome<[u8; 32]> {
+    token::keyring::public_key_from_pem(pem).map_err(|error| not_a_key(&error))
 }
 
 /// The identities from the subject down to the actor.
@@ -96,12 +125,12 @@ fn not_delegated(error: &DelegateError) -> CommandError {
     }
 }
 
-/// Reads an identity; refused, not repaired.
+/// Reads an identity; refused, not repaired, but for the case of a DNS name.
 ///
 /// # Errors
 /// Usage.
 pub(crate) fn identity(text: &str) -> Outcome<Identity> {
-    Identity::parse(text).map_err(|error| {
+    Identity::parse_spelled(text).map_err(|error| {
         CommandError::usage(format!("`{text}` is not an identity: {error}")).hint(
             "Identities are segments of letters, digits and ._~@/- joined by colons, like urn:hessra:alice:agent.",
         )
@@ -109,6 +138,9 @@ pub(crate) fn identity(text: &str) -> Outcome<Identity> {
 }
 
 fn keyring(pem: &str) -> Outcome<Keyring> {
-    Keyring::from_pem(pem)
-        .map_err(|error| CommandError::usage(format!("the public key is not one: {error}")))
+    Keyring::from_pem(pem).map_err(|error| not_a_key(&error))
+}
+
+fn not_a_key(error: &KeyError) -> CommandError {
+    CommandError::usage(format!("the public key is not one: {error}"))
 }

@@ -24,6 +24,8 @@ const KEY_FILE: &str = "public_key.pem";
 struct KnownKey {
     id: u32,
     public_key: String,
+    #[serde(default)]
+    revoked: bool,
 }
 
 /// The key that a token with this root key id was signed by, as PEM, without asking anybody.
@@ -55,8 +57,23 @@ pub(crate) fn known(
 /// Key as of [`known`], asking the cluster when need be.
 ///
 /// # Errors
-/// Not found, with how to name a key; or no server answered.
+/// No, for a key that is known to be revoked; not found, with how to name a key; or no server answered.
 pub(crate) async fn find(
+    context: &Context,
+    arguments: &PublicKeyArguments,
+    key_id: Option<u32>,
+) -> Outcome<String> {
+    let pem = find_any(context, arguments, key_id).await?;
+    match is_known_as_revoked(context, &pem)? {
+        false => Ok(pem),
+        true => Err(CommandError::no(
+            "key_revoked",
+            "the key that signed this token is revoked: authenticate again",
+        )),
+    }
+}
+
+async fn find_any(
     context: &Context,
     arguments: &PublicKeyArguments,
     key_id: Option<u32>,
@@ -74,7 +91,21 @@ pub(crate) async fn find(
     Ok(choose(&known_keys(&keys), key_id).unwrap_or(keys.public_key))
 }
 
-/// Keeps what a cluster published about its keys.
+/// True when a cluster has told this computer that the key is revoked.
+fn is_known_as_revoked(context: &Context, pem: &str) -> Outcome<bool> {
+    for folder in context.known_server_folders() {
+        let set = known_set(&folder)?;
+        if set
+            .iter()
+            .any(|key| key.revoked && key.public_key.trim() == pem.trim())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Keeps what a cluster published about its keys. A revoked one is kept as such: no earlier copy of it is believed.
 pub(crate) fn remember(context: &Context, keys: &PublicKeys) -> Outcome {
     let Some(server) = context.servers().first() else {
         return Ok(());
@@ -87,25 +118,28 @@ pub(crate) fn remember(context: &Context, keys: &PublicKeys) -> Outcome {
 }
 
 fn known_keys(keys: &PublicKeys) -> Vec<KnownKey> {
-    let usable = keys.keys.iter().filter(|key| key.state != "revoked");
-    usable
-        .map(|key| KnownKey {
-            id: key.id,
-            public_key: key.public_key.clone(),
-        })
-        .collect()
+    let keys = keys.keys.iter();
+    keys.map(|key| KnownKey {
+        id: key.id,
+        public_key: key.public_key.clone(),
+        revoked: key.state == "revoked",
+    })
+    .collect()
 }
 
 /// Key in a folder. With a key id and a set, exactly that key; else the one key there is.
 fn cached(folder: &Path, key_id: Option<u32>) -> Outcome<Option<String>> {
-    let set = files::read_text_if_there(&folder.join(KEYS_FILE))?;
-    let set: Vec<KnownKey> = set
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let set = known_set(folder)?;
     if key_id.is_some() && !set.is_empty() {
         return Ok(choose(&set, key_id));
     }
     files::read_text_if_there(&folder.join(KEY_FILE))
+}
+
+fn known_set(folder: &Path) -> Outcome<Vec<KnownKey>> {
+    let set = files::read_text_if_there(&folder.join(KEYS_FILE))?;
+    let set = set.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(set.unwrap_or_default())
 }
 
 fn choose(set: &[KnownKey], key_id: Option<u32>) -> Option<String> {
@@ -129,10 +163,12 @@ mod tests {
             KnownKey {
                 id: 1,
                 public_key: "one".into(),
+                revoked: false,
             },
             KnownKey {
                 id: 2,
                 public_key: "two".into(),
+                revoked: false,
             },
         ];
         std::fs::write(

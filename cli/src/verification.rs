@@ -3,7 +3,8 @@
 //! ```text
 //! signature, chain, expiry (offline) ──no──► No (3)
 //!        │ yes
-//!        ├─ --offline ─────────────────────► yes, and said in words that revocation was not asked
+//!        ├─ --offline ── known here as revoked ─► No (3): denial needs no freshness
+//!        │            └─ else ──────────────► yes, and said in words that nobody was asked
 //!        ▼
 //! feed of any reachable node ── revoked ───► No (3), even when it is old: denial needs no freshness
 //!        │ fresh ─────────────────────────► yes, with revision and age
@@ -65,6 +66,7 @@ pub(crate) async fn verify(
     if offline {
         let key = signing_key::find(context, keys, key_id).await?;
         let verified = conclude(sdk::verify_offline(token, request, &key)?)?;
+        not_known_as_revoked(context, token, request, &key)?;
         return Ok(Verification {
             verified,
             revocation: Revocation::NotAsked,
@@ -79,6 +81,18 @@ pub(crate) async fn verify(
         return Err(sdk::denied(&reason));
     }
     by_the_feed(context, token, request).await
+}
+
+/// Denies what an earlier command of this computer has learnt from the feed to be revoked, however long ago.
+fn not_known_as_revoked(context: &Context, token: &str, request: &Request, key: &str) -> Outcome {
+    let views = knowledge::stored(context, &sdk::key_bytes(key)?);
+    for view in &views {
+        match sdk::verify_by(token, request, key, view)? {
+            Verdict::Deny(reason) => return Err(sdk::denied(&reason)),
+            Verdict::Allow(_) | Verdict::Unknown(_) => {}
+        }
+    }
+    Ok(())
 }
 
 async fn by_the_feed(context: &Context, token: &str, request: &Request) -> Outcome<Verification> {

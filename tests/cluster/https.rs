@@ -7,6 +7,7 @@ use hessra_tests::Cluster;
 use serde_json::Value;
 
 /// Client that keeps connections open and trusts the cluster's CA alone.
+#[derive(Clone)]
 pub(crate) struct Https {
     client: reqwest::Client,
     /// URLs `https://HOST:PORT` by node.

@@ -15,6 +15,7 @@ mod key_encryption;
 mod keys;
 mod leader_loss;
 mod membership;
+mod names_and_ends;
 mod operators;
 mod own_tokens;
 mod policy;

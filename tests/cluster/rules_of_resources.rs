@@ -27,7 +27,7 @@ fn apply(cluster: &Cluster, change: impl FnOnce(&mut String, &mut String)) {
 }
 
 /// Asks until the node says this: one that lags answers by the policy before, or that it is behind.
-async fn asked(
+pub(crate) async fn asked(
     request: impl AsyncFn() -> Option<(u16, Value)>,
     wanted: (u16, Option<&str>),
 ) -> Value {
@@ -45,7 +45,7 @@ async fn asked(
 const YES: (u16, Option<&str>) = (200, None);
 
 /// The key that the cluster signs tokens with, as resources name it.
-async fn cluster_key(client: &Https) -> String {
+pub(crate) async fn cluster_key(client: &Https) -> String {
     let (_, set) = client
         .get(1, "/.well-known/jwks.json")
         .await

@@ -130,6 +130,7 @@ impl Layout {
             "dev --prepare: {}",
             String::from_utf8_lossy(&prepared.stderr)
         );
+        name_targets(&directory.path().join("clients.toml"));
         let links = Links::default();
         let mut nodes: BTreeMap<u64, Node> = described(directory.path())
             .into_iter()
@@ -163,6 +164,15 @@ impl Layout {
         cluster.start_all();
         cluster
     }
+}
+
+/// Adds a client to the policy below which tests revoke names: one that nothing has would have to be forced.
+fn name_targets(clients: &Path) {
+    let policy = std::fs::read_to_string(clients).expect("dev writes clients.toml");
+    let client = "\n[[clients]]\nidentifier = { type = \"san_uri\", value = \"urn:hessra:test\" }\nresources = []\n";
+    // Before the limits, which are what tests append to.
+    let (before, limits) = policy.split_at(policy.find("\n[[operators]]").expect("operators"));
+    std::fs::write(clients, format!("{before}{client}{limits}")).expect("clients.toml is replaced");
 }
 
 /// Nodes, as `nodes.json` describes them.

@@ -63,7 +63,7 @@ pub(crate) struct AuthorizeVerify {
     /// Operation.
     #[arg(short, long)]
     pub operation: String,
-    /// Do not ask about revocations, and say so.
+    /// Ask nobody about revocations, and say so; what is known here to be revoked is denied.
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]

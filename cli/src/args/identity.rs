@@ -82,7 +82,7 @@ pub(crate) struct VerifyIdentity {
     /// What --check-expiry asks for.
     #[arg(long, default_value = "0", value_name = "DURATION", value_parser = duration::parse_argument, requires = "check_expiry")]
     pub min_ttl: Duration,
-    /// Do not ask about revocations, and say so.
+    /// Ask nobody about revocations, and say so; what is known here to be revoked is denied.
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) struct RevokeArguments {
     /// For those who read it later.
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Even nearer to the root than the policy's minimum depth.
+    /// Even nearer to the root than the policy's minimum depth, and a name that nothing is known to have.
     #[arg(long)]
     pub force: bool,
     /// Return when: `none` and `commit` after the commit, `verifiers[:95%|:N]` when all, a share, or N enforce it.
@@ -57,7 +57,7 @@ pub(crate) struct TargetArguments {
     /// One identity, not what is below it.
     #[arg(long, value_name = "ID")]
     pub identity: Option<String>,
-    /// A token by one of its block ids, in hex.
+    /// A token by one of its block ids, in hex and whole.
     #[arg(long, value_name = "HEX")]
     pub token_id: Option<String>,
     /// A stored token, by its last block id.

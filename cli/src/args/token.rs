@@ -40,7 +40,7 @@ pub(crate) struct ExplainToken {
     /// Operation [default: the one that the token grants].
     #[arg(short, long)]
     pub operation: Option<String>,
-    /// Do not ask about revocations, and say so.
+    /// Ask nobody about revocations, and say so; what is known here to be revoked is denied.
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]

@@ -151,7 +151,7 @@ async fn verify(context: &Context, console: Console, arguments: &AuthorizeVerify
             })?;
             if verification.revocation == Revocation::NotAsked {
                 console.warn(
-                    "Revocation was not checked (--offline): the token may have been revoked.",
+                    "Revocation was not checked (--offline): the token may have been revoked since this computer last heard of the cluster.",
                 );
             }
             Ok(())

@@ -5,6 +5,7 @@ mod export;
 mod rotate;
 
 use hessra_sdk_rust::Authority;
+use hessra_sdk_rust::revocation::{KeyState, View};
 use hessra_sdk_rust::v1::{KeyInfo, ListKeysResponse};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use super::confirm::{self, Decided};
 use crate::args::{ActivateKey, KeysCommand, RevokeKey};
 use crate::context::Context;
 use crate::failure::{CommandError, Outcome};
+use crate::knowledge;
 use crate::output::{Console, Table, timestamp};
 
 use answer::{changed, seconds, to_json};
@@ -27,8 +29,16 @@ pub(super) async fn run(context: &Context, console: Console, command: KeysComman
         }
         KeysCommand::Activate(arguments) => activate(&authority, console, &arguments).await,
         KeysCommand::Retire { id } => changed(console, &authority.retire_key(id).await?),
-        KeysCommand::Revoke(arguments) => revoke(&authority, console, &arguments).await,
-        KeysCommand::Rotate(arguments) => rotate::run(&authority, console, &arguments).await,
+        KeysCommand::Revoke(arguments) => {
+            revoke(&authority, console, &arguments).await?;
+            learn(context, &authority).await;
+            Ok(())
+        }
+        KeysCommand::Rotate(arguments) => {
+            rotate::run(&authority, console, &arguments).await?;
+            learn(context, &authority).await;
+            Ok(())
+        }
         KeysCommand::Export(arguments) => export::run(&authority, console, &arguments).await,
         KeysCommand::Rewrap { force } => {
             let answer = authority.rewrap_keys(force).await?;
@@ -41,6 +51,21 @@ pub(super) async fn run(context: &Context, console: Console, command: KeysComman
             })
         }
     }
+}
+
+/// Teaches this computer which keys are revoked.
+async fn learn(context: &Context, authority: &Authority) {
+    let keys = authority.list_keys().await.map(|answer| answer.keys);
+    let mut revoked = keys.unwrap_or_default();
+    revoked.retain(|key| key.state == KeyState::Revoked.word());
+    let is_known = |view: &View, key: &KeyInfo| {
+        let known = view.keys.get(&key.id);
+        known.is_some_and(|known| known.state == KeyState::Revoked)
+    };
+    knowledge::learn(context, |view| {
+        revoked.iter().all(|key| is_known(view, key))
+    })
+    .await;
 }
 
 async fn list(authority: &Authority, console: Console) -> Outcome {

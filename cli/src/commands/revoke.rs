@@ -5,12 +5,16 @@
 //! ```
 //!
 //! Nothing after the commit undoes it: Ctrl-C and lost connections only end the watching, and the text says how to
-//! go on. In an emergency nothing before it may stand in the way: with `--yes` a preview that fails is no obstacle.
+//! go on. In an emergency nothing before it may stand in the way: with `--yes` a preview that fails is no obstacle. One that
+//! answers, and says that nothing has the name, is: a typo would leave everything as it is. `--force` means it.
 
+mod candidates;
 pub(super) mod containment;
 mod preview;
 mod progress;
 mod target;
+
+use std::time::Duration;
 
 use hessra_sdk_rust::v1::{RevokeRequest, RevokeResponse, RevokedItem};
 use hessra_sdk_rust::{Authority, RequestId};
@@ -24,10 +28,13 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, timestamp};
-use crate::until;
+use crate::{knowledge, until};
 
 use containment::{Containment, Wait};
 use target::RevocationTarget;
+
+/// Time that a preview may take of a revocation that is confirmed: several round trips of any network.
+const PREVIEW_MAX: Duration = Duration::from_secs(3);
 
 /// Revocation that is durable.
 struct Committed {
@@ -42,6 +49,9 @@ pub(super) async fn run(
     console: Console,
     arguments: &RevokeArguments,
 ) -> Outcome {
+    if let Some(beginning) = target::shortened_id(&arguments.target) {
+        return Err(candidates::refuse(context, beginning).await);
+    }
     let target = target::read(context, &arguments.target)?;
     let request_id = RequestId::random();
     let request = request(&target, arguments, request_id)?;
@@ -60,7 +70,10 @@ pub(super) async fn run(
         item,
         answer,
     };
-    follow(&authority, console, arguments, &committed).await
+    let outcome = follow(&authority, console, arguments, &committed).await;
+    let revision = committed.item.revision;
+    knowledge::learn(context, |view| view.revision.0 >= revision).await;
+    outcome
 }
 
 fn request(
@@ -104,14 +117,44 @@ async fn approve(
             preview::refusal(&preview)?;
             confirm::ask(&target.word, "revoke it")
         }
-        Decided::Yes if console.for_machines() => Ok(()),
-        Decided::Yes => {
-            if let Err(failure) = preview::show(authority, console, request).await {
-                console.warn(&format!("no preview: {failure}"));
-            }
-            Ok(())
-        }
+        Decided::Yes => known(authority, console, target, request).await,
     }
+}
+
+/// Shows the preview of a revocation that is confirmed, and asks once more when nothing has the name.
+async fn known(
+    authority: &Authority,
+    console: Console,
+    target: &RevocationTarget,
+    request: &RevokeRequest,
+) -> Outcome {
+    let asked = async {
+        match console.for_machines() {
+            true => authority
+                .preview_revoke(request.clone())
+                .await
+                .map_err(CommandError::from),
+            false => preview::show(authority, console, request).await,
+        }
+    };
+    let previewed = tokio::time::timeout(PREVIEW_MAX, asked).await;
+    let preview = match previewed.unwrap_or_else(|_| Err(no_preview())) {
+        Ok(preview) => preview,
+        Err(_) if console.for_machines() => return Ok(()),
+        Err(failure) => {
+            console.warn(&format!("no preview: {failure}"));
+            return Ok(());
+        }
+    };
+    match preview::unknown(&preview) {
+        Err(_) if request.force => Ok(()),
+        Err(_) if console.may_ask() => confirm::ask(&target.word, "revoke it all the same"),
+        known => known,
+    }
+}
+
+fn no_preview() -> CommandError {
+    CommandError::unavailable("no server answered soon")
 }
 
 async fn commit(

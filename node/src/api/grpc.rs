@@ -25,6 +25,7 @@ mod door;
 mod feed;
 mod goodbye;
 mod keys;
+mod known;
 mod long;
 mod members;
 mod policy;

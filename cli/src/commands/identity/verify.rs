@@ -46,7 +46,7 @@ pub(super) async fn run(
             })?;
             if verification.revocation == Revocation::NotAsked {
                 console.warn(
-                    "Revocation was not checked (--offline): the token may have been revoked.",
+                    "Revocation was not checked (--offline): the token may have been revoked since this computer last heard of the cluster.",
                 );
             }
             Ok(())

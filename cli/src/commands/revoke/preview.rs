@@ -59,6 +59,30 @@ pub(super) fn refusal(preview: &PreviewResponse) -> Outcome {
     ))
 }
 
+/// Failure of a revocation of a name that nothing has, when there is nobody to ask and it is not forced.
+///
+/// # Errors
+/// Not found, with the name that was probably meant.
+pub(super) fn unknown(preview: &PreviewResponse) -> Outcome {
+    let Some(item) = preview.items.iter().find(|item| item.unknown) else {
+        return Ok(());
+    };
+    let message = format!(
+        "`{}` is not known: neither the policy, now or before, nor a revocation names it, or what it lies below",
+        item.target
+    );
+    let meant = meant(item).map_or_else(String::new, |name| format!("Did you mean `{name}`? "));
+    Err(
+        CommandError::new(Exit::NotFound, "unknown_target", message).hint(format!(
+            "{meant}Add --force to revoke the name all the same."
+        )),
+    )
+}
+
+fn meant(item: &PreviewItem) -> Option<&str> {
+    (!item.nearest.is_empty()).then_some(item.nearest.as_str())
+}
+
 fn to_text(preview: &PreviewResponse) -> String {
     let items = preview.items.iter().map(item_text);
     let verifiers = format!(
@@ -85,6 +109,12 @@ fn to_text(preview: &PreviewResponse) -> String {
 
 fn item_text(item: &PreviewItem) -> String {
     let mut text = format!("Revokes {} {}\n", item.scope, item.target);
+    if item.unknown {
+        let meant = meant(item).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        text.push_str(&format!(
+            "  Name         NOT KNOWN: neither the policy, now or before, nor a revocation names it{meant}\n"
+        ));
+    }
     if item.already {
         text.push_str(&format!(
             "  Already      revoked at revision {}\n",
@@ -133,6 +163,8 @@ fn item_json(item: &PreviewItem) -> Value {
     json!({
         "scope": item.scope,
         "target": item.target,
+        "known": !item.unknown,
+        "nearest": meant(item),
         "known_below": item.known_below,
         "resources": item.resources,
         "already": item.already,
@@ -165,6 +197,30 @@ mod tests {
             to_text(&preview()).contains("n7 and 2 more"),
             "{}",
             to_text(&preview())
+        );
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_not_found_and_the_nearest_is_said() {
+        let mut preview = preview();
+        assert_eq!(unknown(&preview), Ok(()));
+        preview.items[0].unknown = true;
+        preview.items[0].nearest = "urn:h:a:c".to_owned();
+        let failure = unknown(&preview).expect_err("unknown");
+        assert_eq!(
+            (failure.exit, failure.reason.as_ref()),
+            (Exit::NotFound, "unknown_target")
+        );
+        assert!(
+            failure
+                .hint
+                .expect("a hint")
+                .contains("Did you mean `urn:h:a:c`?")
+        );
+        assert!(
+            to_text(&preview).contains("NOT KNOWN"),
+            "{}",
+            to_text(&preview)
         );
     }
 

@@ -15,6 +15,9 @@ use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::{files, sdk, tokens};
 
+/// Bytes of most token ids; those of P-256 keys have a few more.
+const TOKEN_ID_BYTES: usize = 64;
+
 /// Warning about a leaf: the holder of its parent can make it anew.
 const LEAF: &str = "Whoever holds the token it was made from can make another one";
 
@@ -67,6 +70,16 @@ pub(super) fn read(context: &Context, arguments: &TargetArguments) -> Outcome<Re
     of_token(&tokens::read_stored(context, &stored)?.text)
 }
 
+/// The beginning of a token id that is not a whole one, when the options name such.
+pub(super) fn shortened_id(arguments: &TargetArguments) -> Option<&str> {
+    let hex = arguments.token_id.as_deref()?;
+    let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
+    let is_whole = |bytes: Vec<u8>| TokenId::new(&bytes).is_ok_and(|id| id.is_whole());
+    // The last digit of a beginning may be the first of its byte.
+    let is_hex = !hex.is_empty() && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_hex && hex.len() < 2 * TOKEN_ID_BYTES && !bytes.is_some_and(is_whole)).then_some(hex)
+}
+
 impl RevocationTarget {
     fn new(target: Target) -> Self {
         Self {
@@ -94,14 +107,18 @@ fn of_token_id(hex: &str) -> Outcome<RevocationTarget> {
     let warning = format!(
         "If this is the last block of a delegated token: {LEAF}. Revoke the parent id or the subtree."
     );
-    let id = TokenId::new(&id).map_err(|error| {
-        // The reason that the cluster gives for it.
-        CommandError::new(
-            Exit::Usage,
-            Reason::InvalidArgument.as_str(),
-            error.to_string(),
-        )
-    })?;
+    // The reason that the cluster gives for it.
+    let refused = |message: String| {
+        let reason = Reason::InvalidArgument.as_str();
+        CommandError::new(Exit::Usage, reason, message)
+    };
+    let id = TokenId::new(&id).map_err(|error| refused(error.to_string()))?;
+    if !id.is_whole() {
+        return Err(
+            refused("this is no whole token id, and no token would match it".to_owned())
+                .hint("`hessra identity inspect` shows the ids of a token."),
+        );
+    }
     Ok(RevocationTarget {
         warnings: vec![warning],
         ..RevocationTarget::new(Target::Token(id))
@@ -156,12 +173,39 @@ mod tests {
 
     #[test]
     fn a_token_id_is_hex_of_either_case() {
-        let target = of_token_id("00FFaa").expect("hex");
+        let target = of_token_id(&"Fa".repeat(64)).expect("hex");
         assert_eq!(target.target.kind().as_str(), "token");
-        assert_eq!(target.target.to_string(), "00ffaa");
-        let kind = v1::target::Kind::TokenId(vec![0, 255, 170]);
+        assert_eq!(target.target.to_string(), "fa".repeat(64));
+        let kind = v1::target::Kind::TokenId(vec![0xfa; 64]);
         assert_eq!(target.wire().kind, Some(kind));
         assert!(of_token_id("xyz").is_err() && of_token_id("").is_err());
+    }
+
+    #[test]
+    fn a_token_id_that_is_not_whole_is_no_target() {
+        for length in [1, 8, 63, 65, 72] {
+            assert!(of_token_id(&"ab".repeat(length)).is_err(), "{length}");
+        }
+        let options = |hex: &str| TargetArguments {
+            positional: None,
+            subtree: None,
+            identity: None,
+            token_id: Some(hex.to_owned()),
+            token_name: None,
+            token_file: None,
+            signer: None,
+            certificate: None,
+        };
+        for (hex, is_shortened) in [
+            ("a", true),
+            ("abc", true),
+            (&*"ab".repeat(63), true),
+            (&*"ab".repeat(64), false),
+            ("xyz", false),
+            ("", false),
+        ] {
+            assert_eq!(shortened_id(&options(hex)).is_some(), is_shortened, "{hex}");
+        }
     }
 
     #[test]

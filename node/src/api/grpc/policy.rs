@@ -105,7 +105,7 @@ impl Service for AuthorityService {
         self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let request = request.get_ref();
-        let subject = Identity::parse(&request.subject).map_err(|error| {
+        let subject = Identity::parse_spelled(&request.subject).map_err(|error| {
             let message = format!("`{}` is not an identity: {error}", request.subject);
             Failure::new(Reason::InvalidArgument, message)
         })?;

@@ -15,6 +15,7 @@ use opentelemetry::KeyValue;
 use tonic::{Request, Status};
 
 use super::caller::Caller;
+use super::known;
 use super::service::AuthorityService;
 use super::target::{command, other_request, refused, request_id};
 use crate::callers::is_revoked;
@@ -226,18 +227,17 @@ enum Approval {
 
 /// The approval that this revocation needs; a failure when the caller may not make it at all.
 fn permit(caller: &Caller, revoke: &Revoke, force: bool) -> Result<Approval, Failure> {
-    let minimum = caller.policy.min_revocation_depth();
     let mut approval = Approval::None;
     for target in &revoke.targets {
         caller.may(Right::Revoke, target.identity())?;
         let Some(shallow) = target
             .identity()
-            .filter(|identity| identity.depth() < minimum)
+            .filter(|identity| caller.policy.is_near_the_root(identity))
         else {
             continue;
         };
         if !force {
-            return Err(too_shallow(shallow, minimum));
+            return Err(too_shallow(shallow, caller.policy.min_revocation_depth()));
         }
         if caller.policy.two_person() {
             approval = Approval::SecondPerson;
@@ -298,8 +298,13 @@ fn preview_item(
     revoke: &Revoke,
 ) -> v1::PreviewItem {
     let below = match target {
+        // A host of a pattern is in no list.
         Target::Subtree(identity) | Target::Lock(identity) => {
-            caller.policy.identities_below(identity)
+            let mut below = caller.policy.identities_below(identity);
+            if below.is_empty() && caller.policy.is_known(identity) {
+                below.push(identity.clone());
+            }
+            below
         }
         Target::Exact(identity) => vec![identity.clone()],
         Target::Token(_) | Target::Key(_) | Target::Signer(_) | Target::Certificate(_) => {
@@ -314,6 +319,15 @@ fn preview_item(
     if let Target::Signer(key) = target {
         resources.extend(waiting_for(caller, key));
     }
+    let unknown = target
+        .identity()
+        .filter(|identity| !known::has_heard_of(&caller.policy, state, identity));
+    // Names that the caller may neither read nor revoke are not told.
+    let may_hear = |name: &Identity| {
+        caller.may(Right::Read, None).is_ok() || caller.may(Right::Revoke, Some(name)).is_ok()
+    };
+    let nearest = unknown.and_then(|identity| caller.policy.nearest_name(identity));
+    let nearest = nearest.filter(may_hear);
     let existing = state.find(target);
     let covers = |rule: &hessra_revocation::Rule| {
         rule.cutoff == Cutoff::Permanent && rule.until >= revoke.until
@@ -329,6 +343,8 @@ fn preview_item(
         resources: resources.into_iter().take(NAMES_MAX).collect(),
         already: existing.as_ref().is_some_and(|(_, rule)| covers(rule)),
         already_revision: existing.map_or(0, |(revision, _)| revision.0),
+        unknown: unknown.is_some(),
+        nearest: nearest.map_or_else(String::new, |name| name.to_string()),
     }
 }
 
@@ -359,7 +375,7 @@ pub(super) fn find(state: &State, name: &str) -> Result<Revocation, Failure> {
             .map(|revocation| Revocation::clone(revocation))
             .ok_or_else(|| not_found(name));
     }
-    let identity = hessra_revocation::Identity::parse(name).map_err(|error| {
+    let identity = Identity::parse_spelled(name).map_err(|error| {
         Failure::new(
             Reason::InvalidArgument,
             format!("`{name}` is neither a revocation nor an identity: {error}"),

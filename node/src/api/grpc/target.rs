@@ -3,7 +3,7 @@
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Target, UnixSeconds};
+use hessra_revocation::{Target, UnixSeconds, canonical_spelling};
 use hessra_state::limits::TARGETS_MAX;
 use hessra_state::{Refusal, RefusalCode, RequestId, Revoke};
 
@@ -43,10 +43,21 @@ pub(super) fn command(request: &v1::RevokeRequest) -> Result<Revoke, Failure> {
 
 /// Parses one target; a subtree with an end is a lock.
 pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure> {
-    let target = Target::try_from(wire).map_err(|error| {
+    let target = Target::try_from(&spelled(wire)).map_err(|error| {
         Failure::new(Reason::InvalidArgument, error.to_string())
             .hint("Identities are written exactly as the policy and the tokens spell them.")
     })?;
+    if let Target::Token(id) = &target
+        && !id.is_whole()
+    {
+        return Err(Failure::new(
+            Reason::InvalidArgument,
+            format!("`{id}` is not a whole token id, and no token would match it"),
+        )
+        .hint(
+            "Copy all of it: `hessra audit search token=BEGINNING*` shows those that were issued.",
+        ));
+    }
     match target {
         Target::Subtree(identity) if has_end => Ok(Target::Lock(identity)),
         target if !has_end => Ok(target),
@@ -59,6 +70,17 @@ pub(super) fn parse(wire: &v1::Target, has_end: bool) -> Result<Target, Failure>
         )
         .hint("Only a subtree can be locked with --until.")),
     }
+}
+
+/// The target with its identity in canonical spelling, for people who write a DNS name as their certificates do.
+fn spelled(wire: &v1::Target) -> v1::Target {
+    use v1::target::Kind;
+    let kind = wire.kind.clone().map(|kind| match kind {
+        Kind::Subtree(text) => Kind::Subtree(canonical_spelling(&text)),
+        Kind::Exact(text) => Kind::Exact(canonical_spelling(&text)),
+        other => other,
+    });
+    v1::Target { kind }
 }
 
 /// The request id of a write.
@@ -132,6 +154,8 @@ mod tests {
         }
         let accepted = command(&request(vec![subtree("urn:hessra:alice:agent")])).unwrap();
         assert_eq!(accepted.targets[0].to_string(), "urn:hessra:alice:agent");
+        let host = command(&request(vec![subtree("HOST.svc.example.:Agent")])).unwrap();
+        assert_eq!(host.targets[0].to_string(), "host.svc.example:Agent");
     }
 
     #[test]
@@ -146,6 +170,20 @@ mod tests {
         }]);
         exact.until = 99;
         assert_eq!(command(&exact).unwrap_err().reason, Reason::InvalidArgument);
+    }
+
+    #[test]
+    fn a_token_id_is_whole_or_refused() {
+        let of = |bytes: Vec<u8>| v1::Target {
+            kind: Some(v1::target::Kind::TokenId(bytes)),
+        };
+        for length in [1, 6, 32, 63, 65, 72] {
+            let failure = parse(&of(vec![7; length]), false).unwrap_err();
+            assert_eq!(failure.reason, Reason::InvalidArgument, "{length}");
+        }
+        assert!(parse(&of(vec![7; 64]), false).is_ok());
+        // A signature in DER: SEQUENCE { INTEGER 1, INTEGER 1 }.
+        assert!(parse(&of(vec![0x30, 6, 2, 1, 1, 2, 1, 1]), false).is_ok());
     }
 
     #[test]
