@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the SDK, and hands one answer to the console.
 
+mod action;
 mod approvals;
 mod audit;
 mod authorize;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hessra_sdk_rust::config::PORT_DEFAULT;
+use hessra_sdk_rust::revocation::FeedId;
 use hessra_sdk_rust::{Connection, Credentials, Endpoint, Servers, Trust};
 
 use crate::args::ConnectionArguments;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub ca: Option<PathBuf>,
+    /// Id of the cluster that changes are signed for.
+    pub cluster: Option<FeedId>,
     pub timeout: Duration,
     token_folder: PathBuf,
 }
@@ -83,6 +86,7 @@ impl Context {
             cert,
             key,
             ca: arguments.ca.clone().or(chosen.ca).or(known.ca),
+            cluster: arguments.cluster.or(chosen.cluster),
             timeout: arguments.timeout.unwrap_or(TIMEOUT),
             token_folder: token_folder(&home, name.as_deref()),
             home,
@@ -124,7 +128,8 @@ impl Context {
     pub(crate) fn connection(&self) -> Outcome<Connection> {
         let servers = Servers::new(self.require_servers()?.iter().cloned())?;
         let ca = self.ca.as_ref().ok_or_else(no_authority)?;
-        let connection = Connection::new(servers, Trust::file(ca)?).timeout(self.timeout);
+        let mut connection = Connection::new(servers, Trust::file(ca)?).timeout(self.timeout);
+        connection.cluster = self.cluster;
         Ok(match self.credentials()? {
             Some(credentials) => connection.credentials(credentials),
             None => connection,

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hessra_audit::Actor;
+use hessra_proof::Checker;
 use hessra_revocation::Monotonic;
-use hessra_sled::{Engine, Parts};
-use hessra_state::{Applied, Command, RequestId, Stamped, State};
+use hessra_sled::{Engine, Entry, Parts, StoreError};
+use hessra_state::{Applied, Author, Command, Duty, RequestId, Stamped, State};
 use openraft::storage::RaftLogStorage as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::follower::LogFollower;
 use crate::audit::{AuditGate, AuditLog};
+use crate::author;
 use crate::confirmer::{Confirmation, Confirmer};
 use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
@@ -55,6 +57,8 @@ pub struct Setup<W: World, E: Engine> {
     pub world: W,
     /// Guard that is asked before every entry that this node writes as the leader.
     pub guard: Arc<dyn WriteGuard>,
+    /// Checks the proofs of operators, here and of what other members bring.
+    pub operators: Arc<Checker>,
     /// Keeps the audit records, without which nothing is acknowledged.
     pub audit: Arc<dyn AuditLog>,
     /// Timing and compaction of Raft.
@@ -66,8 +70,8 @@ pub struct Setup<W: World, E: Engine> {
 /// A request for a change: its author, its id for retries, and the caller as audit records name it.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Identity of the author; stands in the log.
-    pub by: String,
+    /// Author; stands in the log.
+    pub author: Author,
     /// A retry must carry the same.
     pub request: RequestId,
     /// The caller as the node that was asked knows it: certificate and address. Stands in this node's records only.
@@ -93,6 +97,10 @@ pub struct Consensus<W: World> {
     inner: Arc<Inner<W>>,
 }
 
+/// Reads entries of this node's log, from one index to before another.
+type KeptEntries<W> =
+    dyn Fn(u64, u64) -> Result<Vec<Entry<<W as World>::Runtime>>, StoreError> + Send + Sync;
+
 struct Inner<W: World> {
     raft: RaftHandle<W>,
     world: W,
@@ -100,6 +108,8 @@ struct Inner<W: World> {
     proposer: Proposer<W>,
     confirmer: Confirmer,
     neighbours: Neighbours<W>,
+    operators: Arc<Checker>,
+    kept: Box<KeptEntries<W>>,
     pause: WritePause,
     changing: Mutex<()>,
     guard: Arc<dyn WriteGuard>,
@@ -124,11 +134,13 @@ impl<W: World> Consensus<W> {
             mut store,
             world,
             guard,
+            operators,
             audit,
             raft,
             settings,
         } = setup;
         let log = store.0.get_log_reader().await;
+        let kept = store.0.get_log_reader().await;
         let audit = AuditGate::new(audit, identity.id);
         let raft = raft::start(store, identity, raft, world.clone()).await?;
         let pause = WritePause::default();
@@ -153,6 +165,8 @@ impl<W: World> Consensus<W> {
                 proposer,
                 confirmer,
                 neighbours,
+                operators,
+                kept: Box::new(move |from, end| kept.kept(from, end)),
                 pause,
                 changing: Mutex::new(()),
                 guard,
@@ -208,12 +222,12 @@ impl<W: World> Consensus<W> {
         Instant::now() + self.inner.settings.deadline
     }
 
-    /// A request of this node itself, with a new id.
+    /// A request of this node itself for one of its duties, with a new id.
     #[must_use]
-    pub fn asked_by_node(&self) -> Asked {
-        let identity = self.inner.raft.identity();
+    pub fn asked_by_node(&self, duty: Duty) -> Asked {
+        let id = self.inner.raft.identity().id;
         Asked {
-            by: identity.urn(identity.id),
+            author: Author::Node { id, duty },
             request: RequestId(self.inner.world.random()),
             actor: Actor::default(),
         }
@@ -229,13 +243,18 @@ impl<W: World> Consensus<W> {
         asked: Asked,
         deadline: Instant,
     ) -> Result<Committed, WriteError> {
-        let Asked { by, request, actor } = asked;
+        let Asked {
+            author,
+            request,
+            actor,
+        } = asked;
         let stamped = Stamped {
             at: self.inner.world.wall(),
-            by,
+            author,
             request,
             command,
         };
+        self.check_author(&stamped)?;
         let audit = &self.inner.audit;
         audit.ready().map_err(WriteError::Unaudited)?;
         let _expecting = audit.expect(request, actor);
@@ -258,13 +277,18 @@ impl<W: World> Consensus<W> {
         asked: Asked,
         deadline: Instant,
     ) -> Result<Committed, WriteError> {
-        let Asked { by, request, actor } = asked;
+        let Asked {
+            author,
+            request,
+            actor,
+        } = asked;
         let stamped = Stamped {
             at: self.inner.world.wall(),
-            by,
+            author,
             request,
             command,
         };
+        self.check_author(&stamped)?;
         let _expecting = self.inner.audit.expect(request, actor);
         let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
         committed(proposed, took)
@@ -282,8 +306,33 @@ impl<W: World> Consensus<W> {
         if !self.inner.raft.is_leader() {
             return Err(WriteError::NoLeader);
         }
+        for stamped in &commands {
+            self.check_author(stamped)?;
+            // A signature takes about a tenth of a millisecond: others have their turn between.
+            tokio::task::yield_now().await;
+        }
         let (proposed, _) = self.enqueue(commands, deadline, Origin::Member).await?;
         Ok(proposed)
+    }
+
+    /// Checks who made a command, before it is proposed.
+    fn check_author(&self, stamped: &Stamped) -> Result<(), WriteError> {
+        let checked = author::check(
+            &self.inner.operators,
+            author::cluster_of(&self.state()),
+            stamped,
+        );
+        checked.map_err(|unproved| WriteError::Unproved(unproved.to_string()))
+    }
+
+    /// Checker of operators' proofs.
+    pub(crate) fn operators(&self) -> &Arc<Checker> {
+        &self.inner.operators
+    }
+
+    /// Entries of this node's log, from one index to before another.
+    pub(crate) fn kept(&self, from: u64, end: u64) -> Result<Vec<Entry<W::Runtime>>, StoreError> {
+        (self.inner.kept)(from, end)
     }
 
     /// The answers, and the time to the commit.

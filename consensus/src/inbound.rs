@@ -1,10 +1,12 @@
 //! The answering side between members: what this member does for another one.
 //!
-//! Two questions before anything else: is the sender a member (`fence.rs`), and does it speak for itself? A vote or an append
+//! Three questions before anything else: is the sender a member (`fence.rs`), does it speak for itself, and is the author of
+//! each command that it brings proved (`authors.rs`)? A vote or an append
 //! names the node that stands or leads; it is refused when another node brings it. Who the sender *is* was proved before, by
 //! the carrier: a node by mutual TLS, the simulation by its links.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
@@ -17,6 +19,7 @@ use openraft::raft::{
 use openraft::{AsyncRuntime, Snapshot};
 use tokio::time::Instant;
 
+use crate::authors::Authors;
 use crate::consensus::Consensus;
 use crate::error::WriteError;
 use crate::fence::{Fence, Sender};
@@ -34,6 +37,7 @@ pub struct Inbound<W: World> {
     consensus: Consensus<W>,
     inspector: Inspector<W>,
     fence: Fence<W>,
+    authors: Authors<W>,
 }
 
 impl<W: World> Inbound<W> {
@@ -41,7 +45,13 @@ impl<W: World> Inbound<W> {
     /// none on a node that waits to be added.
     #[must_use]
     pub fn new(consensus: Consensus<W>, inspector: Inspector<W>, founders: BTreeSet<u64>) -> Self {
+        let authors = Authors::start(
+            Arc::clone(consensus.operators()),
+            consensus.audit().clone(),
+            consensus.world().clone(),
+        );
         Self {
+            authors,
             fence: Fence::new(consensus.clone(), founders),
             consensus,
             inspector,
@@ -59,7 +69,8 @@ impl<W: World> Inbound<W> {
     /// Takes entries from the leader.
     ///
     /// # Errors
-    /// The sender does not lead in the vote it names, its entries do not follow each other, or consensus has stopped here.
+    /// The sender does not lead in the vote it names, its entries do not follow each other, one has an author that is not
+    /// proved, or consensus has stopped here.
     pub async fn append(
         &self,
         from: Sender,
@@ -68,6 +79,10 @@ impl<W: World> Inbound<W> {
         self.fence.hear(from)?;
         speaks_for_itself(from, &request.vote)?;
         follow_each_other(from.id, &request)?;
+        self.authors
+            .check_commands(&self.consensus, from.id, &request)?;
+        self.authors
+            .check_members(&self.consensus, from.id, &request)?;
         let raft = self.consensus.raft().openraft();
         raft.append_entries(request).await.map_err(stopped)
     }

@@ -24,12 +24,16 @@
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
 //! | `fence` | which senders are heard between members |
 //! | [`policies`] | the policy in force, parsed once |
+//! | `author` | whether the author of a command is proved |
+//! | `authors` | what another member brings: its authors are asked before it is acknowledged |
 //! | [`world`], [`measurement`] | the seam to the process around |
 //! | [`plant`] | deliberate bugs for the simulation; none in a release build |
 //!
 //! The crate exists because the simulation must run it: it has no gRPC, no HTTP, no TLS, no file and no clock of its own.
 
 pub mod audit;
+mod author;
+mod authors;
 pub mod confirmer;
 pub mod consensus;
 pub mod containment;

@@ -34,6 +34,11 @@ pub enum Measurement {
     FeedReset(hessra_revocation::publisher::ResetReason),
     /// A verifier holds another history at an equal revision.
     FeedForkAlarm,
+    /// A command was brought whose author is not proved; by this member.
+    Unproved {
+        /// Node that brought it.
+        sender: u64,
+    },
     /// Another member holds another state at an equal revision.
     ReplicaAlarm,
     /// Time from publishing a revision to a verifier's acknowledgement.

@@ -5,12 +5,15 @@
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_sled::Member;
+use hessra_state::{MemberChange, Refusal, RefusalCode};
 
-use crate::error::AuditError;
+use crate::error::{AuditError, WriteError};
 
 mod check;
+mod explained;
 
 pub use check::{Situation, check};
+pub(crate) use explained::is_explained;
 
 /// A change of the members, or of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,21 @@ pub enum Change {
     Promote(u64),
     Remove(u64),
     TransferTo(u64),
+}
+
+impl From<&Change> for MemberChange {
+    fn from(change: &Change) -> Self {
+        match change {
+            Change::AddLearner { id, member } => Self::Add {
+                id: *id,
+                peer_address: member.peer_address.clone(),
+                public_address: member.public_address.clone(),
+            },
+            Change::Promote(id) => Self::Promote(*id),
+            Change::Remove(id) => Self::Remove(*id),
+            Change::TransferTo(id) => Self::TransferTo(*id),
+        }
+    }
 }
 
 /// Error of a change of the members. Each variant with a text is a sentence that ends with what to do.
@@ -42,12 +60,32 @@ pub enum ChangeError {
     /// Missing audit record. Before the change: nothing was done. After it: it was done, and the answer is held back.
     #[error(transparent)]
     Unaudited(#[from] AuditError),
+    /// Permission for the change that was not written, see [`WriteError`].
+    #[error(transparent)]
+    NotWritten(#[from] WriteError),
+    /// Operator that may not change the members.
+    #[error("{0}")]
+    NotPermitted(String),
+}
+
+impl From<Refusal> for ChangeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.code {
+            RefusalCode::NotPermitted | RefusalCode::SecondPerson => {
+                Self::NotPermitted(refusal.message)
+            }
+            RefusalCode::NotInitialized => Self::Unavailable(refusal.message),
+            _ => Self::Conflict(refusal.message),
+        }
+    }
 }
 
 impl From<ChangeError> for Failure {
     fn from(error: ChangeError) -> Self {
         let reason = match &error {
             ChangeError::Unaudited(error) => return error.clone().into(),
+            ChangeError::NotWritten(error) => return error.clone().into(),
+            ChangeError::NotPermitted(_) => Reason::NotPermitted,
             ChangeError::NotLeader => Reason::NoLeader,
             ChangeError::Invalid(_) => Reason::InvalidArgument,
             ChangeError::NotFound(_) => Reason::NotFound,
@@ -71,6 +109,7 @@ impl From<Failure> for ChangeError {
             Reason::NotFound => Self::NotFound(message),
             Reason::Conflict => Self::Conflict(message),
             Reason::QuorumLost => Self::QuorumLost(message),
+            Reason::NotPermitted => Self::NotPermitted(message),
             _ => Self::Unavailable(format!(
                 "the leader did not answer: {message}. See `hessra status`"
             )),

@@ -294,6 +294,7 @@ fn refused_by_leader(leader: u64, error: PeerError) -> Tried {
         Reason::Limit => Tried::Failed(WriteError::Overloaded),
         // Told by the leader in words that are already a whole sentence.
         Reason::Degraded => Tried::Failed(WriteError::NoRoom(message)),
+        Reason::Unauthenticated => Tried::Failed(WriteError::Unproved(message)),
         Reason::NoLeader => Tried::Again { sent: false },
         _ => Tried::Again { sent: true },
     }

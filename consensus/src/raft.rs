@@ -27,7 +27,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
+use hessra_sled::{
+    Answers, Engine, Member, Membership, Parts, Proposal, Published, Remembered, Types,
+};
 use hessra_state::{Applied, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
 use openraft::storage::RaftLogStorage;
@@ -208,6 +210,21 @@ impl<W: World> RaftHandle<W> {
         members(&self.raft.metrics().borrow())
     }
 
+    /// Memberships from which the next one may follow: the newest of this node's log, and the last that is applied, should
+    /// the newest be taken back.
+    #[must_use]
+    pub(crate) fn memberships(&self) -> Vec<Membership> {
+        let newest = self
+            .raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .membership()
+            .clone();
+        let applied = self.published.borrow().membership.membership().clone();
+        vec![newest, applied]
+    }
+
     /// True when the newest membership that this node knows names `id`.
     #[must_use]
     pub fn is_member(&self, id: u64) -> bool {
@@ -383,13 +400,14 @@ impl<W: World> RaftHandle<W> {
     /// Answers as this node expects them, while the entry is still on its way: for [`Plant::AnswerBeforeCommit`].
     fn predicted(&self, proposal: Proposal) -> Written {
         let now = self.remembered.image().machine;
+        let judge = self.remembered.judge();
         let mut machine = hessra_state::Machine::from_records(now.records()).unwrap_or_default();
         let written = Written {
             index: self.status().last_index + 1,
             answers: proposal
                 .0
                 .iter()
-                .map(|stamped| machine.apply(stamped))
+                .map(|stamped| machine.apply(stamped, &*judge))
                 .collect(),
         };
         let raft = self.raft.clone();

@@ -1,30 +1,27 @@
-//! Callers with a certificate: decides whether one may speak now.
+//! Callers with a certificate: whether one may speak now, asked at every port at each request and again while a stream runs.
 //!
-//! One question at every port, asked at each request and again while a stream runs: has the certificate ended, is it revoked, is
-//! its identity, does it name one identity only? That its CA is trusted was checked by TLS when the connection was made. What
-//! the caller may *do* is the policy's to say.
+//! The question itself is in `hessra_rights`: the state machine asks the same.
 
-use std::collections::BTreeSet;
+use hessra_revocation::{Identity, UnixSeconds};
+use hessra_rights::Certificate;
+use hessra_state::State;
 
-use hessra_revocation::{Identity, Query, RuleKind, Target, UnixSeconds};
-use hessra_sdk_core::VerifierConfig;
-use hessra_state::{Revocation, State};
-
-use crate::policy::{PolicyView, without_scheme};
+use crate::policy::PolicyView;
 use crate::tls::{PeerCertificate, Standing};
 
-/// Reason why a caller may not speak now.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Silenced {
-    #[error("the client certificate has ended")]
-    Ended,
-    #[error("`{0}` is revoked")]
-    Revoked(String),
-    #[error(
-        "the client certificate names `{0}` and `{1}`, and the policy knows both: a certificate is one caller's"
-    )]
-    TwoNames(String, String),
+pub use hessra_rights::{Silenced, is_revoked};
+
+impl PeerCertificate {
+    /// The certificate as rights are asked of it.
+    #[must_use]
+    pub fn proved(&self) -> Certificate<'_> {
+        Certificate {
+            sha256: self.sha256,
+            uris: &self.san_uris,
+            dns_names: &self.san_dns,
+            ends_at: self.ends_at,
+        }
+    }
 }
 
 /// Decides whether a caller may speak now.
@@ -34,19 +31,10 @@ pub enum Silenced {
 pub fn may_speak(
     certificate: &PeerCertificate,
     identity: &str,
-    (state, policy): (&State, &PolicyView),
+    known: (&State, &PolicyView),
     now: UnixSeconds,
 ) -> Result<(), Silenced> {
-    if certificate.ends_at <= now.0 {
-        return Err(Silenced::Ended);
-    }
-    one_name(certificate, policy)?;
-    let is_covered = Identity::parse_spelled(identity)
-        .is_ok_and(|identity| is_revoked(state, &identity, Some(certificate.sha256), now));
-    match is_covered || is_certificate_revoked(state, certificate.sha256) {
-        true => Err(Silenced::Revoked(identity.to_owned())),
-        false => Ok(()),
-    }
+    hessra_rights::may_speak(&certificate.proved(), identity, known, now)
 }
 
 /// Standing of a connection by its certificate: what it may take of the seats, and not what it may do.
@@ -68,117 +56,5 @@ pub fn standing(
         Err(_) => Standing::Unproved,
         Ok(()) if operator.is_some() => Standing::Kept,
         Ok(()) => Standing::Proved,
-    }
-}
-
-/// Checks that the policy knows at most one of a certificate's names, be it a client's, an operator's or a verifier's.
-fn one_name(certificate: &PeerCertificate, policy: &PolicyView) -> Result<(), Silenced> {
-    let is_known = |name: &&String| {
-        let is_client = |identity: Identity| policy.client(&identity).is_some();
-        policy.operator(name).is_some()
-            || policy.owns_verifiers(name)
-            || Identity::parse(name).is_ok_and(is_client)
-    };
-    let names = certificate.san_uris.iter().chain(&certificate.san_dns);
-    let known: BTreeSet<&str> = names
-        .filter(is_known)
-        .map(|name| without_scheme(name))
-        .collect();
-    let mut known = known.into_iter();
-    match (known.next(), known.next()) {
-        (Some(one), Some(other)) => Err(Silenced::TwoNames(one.to_owned(), other.to_owned())),
-        _ => Ok(()),
-    }
-}
-
-/// True when a permanent rule or a live lock covers an identity. Rules about what was issued so far do not: nothing of it is
-/// shown.
-#[must_use]
-pub fn is_revoked(
-    state: &State,
-    identity: &Identity,
-    certificate: Option<[u8; 32]>,
-    now: UnixSeconds,
-) -> bool {
-    let view = state.view();
-    let query = Query {
-        identities: std::slice::from_ref(identity),
-        actor: Some(identity),
-        certificate,
-        rev: Some(view.revision),
-        now,
-        skew_seconds: VerifierConfig::default().skew_seconds,
-        ..Query::default()
-    };
-    view.set.check(&query).is_some()
-}
-
-/// True when a certificate is revoked. It is not issued anew by us, so it stays refused until the revocation is lifted, even
-/// when the rule is only about what was issued over it so far.
-#[must_use]
-pub fn is_certificate_revoked(state: &State, sha256: [u8; 32]) -> bool {
-    let target = Target::Certificate(sha256);
-    let set = &state.view().set;
-    let has_rule = set
-        .rule(RuleKind::Certificate, &target.digest(set.salt()))
-        .is_some();
-    let stands =
-        |revocation: &Revocation| revocation.target == target && revocation.lifted.is_none();
-    has_rule
-        && state
-            .revocations()
-            .values()
-            .any(|revocation| stands(revocation))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: &str = r#"
-version = "0.2.0"
-
-[[clients]]
-identifier = { type = "san_uri", value = "urn:hessra:alice" }
-identity_token_enabled = true
-identity_token_duration = 3600
-resources = []
-
-[[operators]]
-identity = "urn:hessra:operator"
-rights = ["read"]
-"#;
-
-    fn spoken(names: &[&str], ends_at: u64) -> Result<(), Silenced> {
-        let certificate = PeerCertificate {
-            der: Vec::new(),
-            sha256: [7; 32],
-            san_uris: names.iter().map(ToString::to_string).collect(),
-            san_dns: Vec::new(),
-            ends_at,
-        };
-        let policy = PolicyView::parse(POLICY, "").unwrap_or_else(|error| panic!("{error:?}"));
-        may_speak(
-            &certificate,
-            names[0],
-            (&State::default(), &policy),
-            UnixSeconds(100),
-        )
-    }
-
-    #[test]
-    fn a_certificate_speaks_until_it_ends_also_on_a_connection_that_stays_open() {
-        assert_eq!(spoken(&["urn:hessra:alice"], 101), Ok(()));
-        assert_eq!(spoken(&["urn:hessra:alice"], 100), Err(Silenced::Ended));
-    }
-
-    #[test]
-    fn a_certificate_that_names_a_client_and_an_operator_is_neithers() {
-        let both = spoken(&["urn:hessra:alice", "urn:hessra:operator"], 101);
-        assert!(matches!(both, Err(Silenced::TwoNames(..))), "{both:?}");
-        assert_eq!(
-            spoken(&["urn:hessra:operator", "urn:hessra:unknown"], 101),
-            Ok(())
-        );
     }
 }

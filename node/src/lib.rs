@@ -27,6 +27,8 @@
 //! [`main`](../hessra_node/index.html) and a command line over these; the library exists so that tests can start nodes
 //! without processes.
 
+#[cfg(test)]
+mod anyone;
 pub mod api;
 pub mod audit;
 pub mod callers;

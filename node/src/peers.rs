@@ -181,7 +181,7 @@ impl Peers<TokioRuntime> for PeerClients {
     ) -> Result<Proposed, PeerError> {
         let request = wire::ProposeRequest {
             cluster_id: self.cluster_id.clone(),
-            commands: commands.iter().map(codec::encode_stamped).collect(),
+            batch: Some(codec::encode_batch(&commands)),
         };
         let answered = self.calls(to).propose(within(request, timeout)).await;
         let response = answered.map_err(failed)?.into_inner();

@@ -253,6 +253,7 @@ instruments! {
     audit_queue: gauge "hessra.audit.queue", "{record}", NONE, "Requests that wait for their audit record, by `chain`.";
     audit_batch: histogram "hessra.audit.batch.size", "{record}", SIZES, "Audit records that shared one sync.";
     audit_write_duration: histogram "hessra.audit.write.duration", "s", SECONDS, "Writing and syncing one batch of audit records.";
+    unproved_commands: counter "hessra.commands.unproved", "{command}", NONE, "Commands brought without the proof of their author, by the `node` that brought them. Never zero without an incident.";
     replica_alarms: counter "hessra.replica.alarms", "{alarm}", NONE, "Members found to hold another state than this node at an equal revision. Never zero without an incident.";
     feed_heartbeats: counter "hessra.feed.heartbeats", "{heartbeat}", NONE, "Heartbeats given, by `outcome` (sent, unconfirmed).";
     confirmation_duration: histogram "hessra.confirmation.duration", "s", SECONDS, "Time to confirm the quorum for a linearizable read or a heartbeat.";
@@ -315,6 +316,9 @@ impl Metrics {
                 self.feed_resets.add(1, &[word("reason", reason.as_str())])
             }
             Measurement::FeedForkAlarm => self.feed_fork_alarms.add(1, &[]),
+            Measurement::Unproved { sender } => self
+                .unproved_commands
+                .add(1, &[KeyValue::new("node", sender.to_string())]),
             Measurement::ReplicaAlarm => self.replica_alarms.add(1, &[]),
             Measurement::PropagationTook(took) => {
                 self.propagation_duration.record(took.as_secs_f64(), &[]);

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod node_state;
+pub mod statement;
 pub mod status;
 
 pub use convert::{

@@ -40,7 +40,7 @@ pub use rule::{
     TokenIdError,
 };
 pub use set::{Denial, Query, RevocationSet};
-pub use time::{Epoch, FeedId, Monotonic, Revision, UnixMillis, UnixSeconds};
+pub use time::{Epoch, FeedId, FeedIdError, Monotonic, Revision, UnixMillis, UnixSeconds};
 pub use view::{View, ViewError};
 
 /// A SHA-256 digest.

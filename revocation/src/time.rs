@@ -1,6 +1,7 @@
 //! Revisions, epochs and instants. Revisions order everything; clocks only bound how old knowledge may be.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 macro_rules! number {
@@ -67,6 +68,26 @@ impl Monotonic {
 /// Id of a feed, which is also the cluster's: 16 random bytes chosen when the cluster was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId(pub [u8; 16]);
+
+/// Error of a text that is no id of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id of a cluster has 32 hexadecimal digits, as `hessra status` shows it")]
+pub struct FeedIdError;
+
+impl FromStr for FeedId {
+    type Err = FeedIdError;
+
+    /// Reads exactly the texts that [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, FeedIdError> {
+        let number = u128::from_str_radix(text, 16).map_err(|_| FeedIdError)?;
+        let id = Self(number.to_be_bytes());
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(FeedIdError)
+        }
+    }
+}
 
 impl fmt::Display for FeedId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

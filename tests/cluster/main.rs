@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod authors;
 mod catching_up;
 mod costs;
 mod disks;

@@ -12,15 +12,15 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Response, Status};
 
 /// A machine with the certificate of one node, which speaks to the peer port of another.
-struct Stranger {
-    id: u64,
-    runtime: tokio::runtime::Runtime,
-    client: RaftClient<Channel>,
-    cluster_id: Vec<u8>,
+pub(crate) struct Stranger {
+    pub(crate) id: u64,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) client: RaftClient<Channel>,
+    pub(crate) cluster_id: Vec<u8>,
 }
 
 impl Stranger {
-    fn new(cluster: &Cluster, id: u64, to: u64) -> Self {
+    pub(crate) fn new(cluster: &Cluster, id: u64, to: u64) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let read = |name: &str| {
             std::fs::read(cluster.directory().join(name)).expect("a file of the cluster")
@@ -86,7 +86,7 @@ impl Stranger {
         };
         let propose = ProposeRequest {
             cluster_id: cluster_id.clone(),
-            commands: Vec::new(),
+            batch: None,
         };
         let inspect = InspectRequest {
             cluster_id,
@@ -108,7 +108,7 @@ impl Stranger {
     }
 }
 
-fn refusal<T>(outcome: Result<Response<T>, Status>) -> Option<Reason> {
+pub(crate) fn refusal<T>(outcome: Result<Response<T>, Status>) -> Option<Reason> {
     outcome.err().map(|status| Reason::from(&status))
 }
 

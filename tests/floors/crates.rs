@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 /// Every crate of the workspace, its floor, and the crates of ours that it may use. Place a new crate here.
 const HOUSE: &[(&str, u8, &[&str])] = &[
     ("hessra-revocation", 0, &[]),
+    ("hessra-proof", 0, &[]),
     ("hessra-files", 0, &[]),
     ("hessra-settings", 0, &[]),
     ("hessra-proto", 1, &["hessra-revocation"]),
-    ("hessra-state", 1, &["hessra-revocation"]),
+    ("hessra-state", 1, &["hessra-proof", "hessra-revocation"]),
     ("hessra-audit", 1, &["hessra-revocation"]),
     (
         "hessra-policy",
@@ -17,11 +18,23 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         &["hessra-revocation", "hessra-settings"],
     ),
     ("hessra-sdk-core", 1, &["hessra-revocation"]),
+    ("hessra-people", 1, &["hessra-proof"]),
+    (
+        "hessra-rights",
+        2,
+        &[
+            "hessra-policy",
+            "hessra-proof",
+            "hessra-revocation",
+            "hessra-state",
+        ],
+    ),
     (
         "hessra-sled",
         2,
         &[
             "hessra-files",
+            "hessra-proof",
             "hessra-revocation",
             "hessra-proto",
             "hessra-state",
@@ -32,6 +45,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
         2,
         &[
             "hessra-files",
+            "hessra-proof",
             "hessra-revocation",
             "hessra-proto",
             "hessra-sdk-core",
@@ -46,6 +60,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-state",
             "hessra-policy",
             "hessra-audit",
+            "hessra-proof",
             "hessra-sled",
         ],
     ),
@@ -61,6 +76,8 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-state",
             "hessra-audit",
             "hessra-policy",
+            "hessra-proof",
+            "hessra-rights",
             "hessra-sdk-core",
             "hessra-sled",
             "hessra-consensus",
@@ -75,6 +92,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-settings",
             "hessra-audit",
             "hessra-policy",
+            "hessra-proof",
             "hessra-sdk-rust",
         ],
     ),
@@ -90,6 +108,21 @@ const ANY: &[&str] = &["*"];
 /// Crates that must stay without async, IO, clocks and randomness, and what they may use from outside.
 const PURE: &[(&str, &[&str])] = &[
     ("hessra-revocation", &["sha2", "thiserror"]),
+    (
+        "hessra-proof",
+        &[
+            "data-encoding",
+            "ring",
+            "rustls-pki-types",
+            "rustls-webpki",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "x509-parser",
+        ],
+    ),
+    ("hessra-rights", &["thiserror"]),
     // Ed25519: a member's statement about its audit is believed by its signature, on every replica alike.
     (
         "hessra-state",
@@ -242,6 +275,8 @@ fn pure_crates_use_only_what_they_are_allowed_from_outside() {
 fn pure_crates_forbid_clocks_randomness_and_unordered_maps() {
     for name in [
         "hessra-revocation",
+        "hessra-proof",
+        "hessra-rights",
         "hessra-settings",
         "hessra-state",
         "hessra-audit",

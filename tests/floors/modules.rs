@@ -33,6 +33,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "hessra-consensus",
         &[
             "inbound",
+            "authors",
             "fence",
             "containment",
             "inspector",
@@ -47,6 +48,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "peers",
             "membership",
             "policies",
+            "author",
             "error",
             "pause",
             "status",

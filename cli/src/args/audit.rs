@@ -27,6 +27,8 @@ pub(crate) enum AuditCommand {
     /// the other members have witnessed. With a path the files of a node (the folder `audit` of its data directory), or an
     /// export, are checked without asking anybody; with --cluster, against what its members have witnessed. Records that
     /// retention deleted before anybody had exported them are lost, and fail the check.
+    ///
+    /// Each change by an operator must have the proof of its author: a signature of what was changed.
     Verify(VerifyAudit),
     /// All records of a node or of all nodes, for another system.
     ///
@@ -82,6 +84,9 @@ pub(crate) struct VerifyAudit {
     /// Do not fail for records that were deleted before anybody had exported them; they are named.
     #[arg(long)]
     pub allow_lost: bool,
+    /// Authorities of operators (PEM file): each change must be signed with a certificate of one of them.
+    #[arg(long, value_name = "FILE", env = "HESSRA_OPERATOR_CA")]
+    pub operator_ca: Option<PathBuf>,
 }
 
 /// `audit accept-loss`

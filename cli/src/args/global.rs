@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use hessra_sdk_rust::revocation::FeedId;
 use hessra_settings::duration;
 
 /// How to reach the cluster. A value given here wins over the environment, that over the context in
@@ -33,6 +34,10 @@ pub(crate) struct ConnectionArguments {
     /// Certificate authority of the servers (PEM file).
     #[arg(long, global = true, env = "HESSRA_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Id of the cluster that changes are signed for [default: what the server says]. `hessra status` shows it. Give it
+    /// where one authority certifies the operators of several clusters.
+    #[arg(long, global = true, env = "HESSRA_CLUSTER", value_name = "ID", value_parser = clap::value_parser!(FeedId))]
+    pub cluster: Option<FeedId>,
     /// A context of `config.toml`.
     #[arg(
         short = 'C',

@@ -4,6 +4,7 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{ApprovalInfo, PendingApproval};
 use serde_json::{Value, json};
 
+use super::action;
 use super::confirm::{self, Decided};
 use crate::args::{ApprovalsCommand, Approve};
 use crate::context::Context;
@@ -80,7 +81,7 @@ async fn approve(authority: &Authority, console: Console, arguments: &Approve) -
     if confirm::decided(console, &arguments.confirmation, id)? == Decided::Ask {
         confirm::ask(id, "do it")?;
     }
-    let done = authority.approve(id).await?;
+    let done = authority.approve(&info).await?;
     let value = json!({
         "id": done.id,
         "what": done.what,
@@ -100,6 +101,7 @@ fn details(info: &ApprovalInfo) -> String {
     let lines = [
         ("Id", info.id.clone()),
         ("What", info.what.clone()),
+        ("Action", action::sentence(&info.statement)),
         ("Targets", info.targets.join("\n           ")),
         ("Asked by", info.by.clone()),
         ("Asked at", timestamp(info.at_ms)),
@@ -122,6 +124,7 @@ fn to_json(info: &ApprovalInfo) -> Value {
         "id": info.id,
         "kind": info.kind,
         "what": info.what,
+        "action": action::sentence(&info.statement),
         "targets": info.targets,
         "right": info.right,
         "by": info.by,

@@ -4,6 +4,7 @@
 //! could not be asked are named. A change of the cluster is in the chains of all nodes under one id: it is shown once.
 
 mod accept;
+mod authors;
 mod chain;
 mod export;
 mod gather;

@@ -51,6 +51,7 @@ async fn members(authority: &Authority, console: Console) -> Outcome {
 async fn add(authority: &Authority, console: Console, arguments: AddMember) -> Outcome {
     let id = arguments.id;
     let request = AddMemberRequest {
+        request_id: Vec::new(),
         id,
         peer_address: arguments.peer,
         public_address: arguments.public,

@@ -176,7 +176,8 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
     let request_id = RequestId::random();
     let request = LiftRequest {
         request_id: request_id.0.to_vec(),
-        id: found.id.clone(),
+        revision: found.revision,
+        of: named_identity(&arguments.id),
         reason: arguments.reason.clone(),
         restore: arguments.restore,
     };
@@ -196,6 +197,14 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
         &json!({"id": id, "revision": revision, "already": lifted.already}),
         || format!("{id} {verb} at revision {revision}\n"),
     )
+}
+
+/// The identity that was named, so that it is signed: the server that finds its revocation cannot point it at another one.
+fn named_identity(name: &str) -> String {
+    match name.starts_with("rv_") {
+        true => String::new(),
+        false => name.to_owned(),
+    }
 }
 
 fn table(found: &[RevocationInfo]) -> String {

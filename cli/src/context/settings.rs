@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hessra_sdk_rust::revocation::FeedId;
 use hessra_settings::{Document, Faults, Problem, Section};
 use serde::Serialize;
 
@@ -41,6 +42,8 @@ pub(crate) struct ContextSettings {
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub ca: Option<PathBuf>,
+    /// Id of the cluster that changes are signed for.
+    pub cluster: Option<FeedId>,
 }
 
 impl Settings {
@@ -109,6 +112,7 @@ impl Settings {
             cert: self.default_cert_path.clone(),
             key: self.default_key_path.clone(),
             ca: self.default_ca_path.clone(),
+            cluster: None,
         }
     }
 
@@ -132,6 +136,7 @@ impl ContextSettings {
             cert: path(&mut section, "cert", faults),
             key: path(&mut section, "key", faults),
             ca: path(&mut section, "ca", faults),
+            cluster: section.parsed("cluster", faults),
         };
         section.close(faults);
         settings

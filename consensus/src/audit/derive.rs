@@ -6,17 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::HEXLOWER;
-use hessra_audit::{Actor, Event, Outcome, Position, Record, Target};
+use data_encoding::{BASE64, HEXLOWER};
+use hessra_audit::{Actor, Event, Outcome, Position, Proof, Record, Target};
 use hessra_revocation::{KeyState, Revision, Target as Revocable};
-use hessra_sled::Membership;
+use hessra_sled::{Membership, codec};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, PendingAction, PolicyOrigin, RefusalCode, Revoke, Stamped,
-    State, Witness,
+    Applied, Command, KeyCommand, Lift, MemberChange, PendingAction, PolicyOrigin, RefusalCode,
+    Revoke, Stamped, State, Witness,
 };
+use prost::Message as _;
 
 use super::recovered::{LOG_ID, members_text};
+
+/// Bytes of a statement that a record keeps; of a larger one, a revocation of thousands, the proof has the digest. A quarter
+/// of the largest record.
+const STATEMENT_BYTES_MAX: usize = 48 * 1024;
 
 /// Records of one command. `answer` = what the state machine said to it, while that is remembered.
 #[must_use]
@@ -58,9 +63,9 @@ pub fn command(
         }
         Command::Key(key) => vec![key_changed(stamped, key, answer)],
         Command::Ask(action) => vec![asked(stamped, action, answer, state)],
-        Command::Approve(id) => {
+        Command::Approve(approval) => {
             let mut record = begun(stamped, Event::ApprovalGiven, "approve", answer);
-            record.target = named("approval", id.to_string());
+            record.target = named("approval", approval.id.to_string());
             vec![record]
         }
         Command::Cancel(id) => {
@@ -75,6 +80,7 @@ pub fn command(
             record.ticket.clone_from(ticket);
             vec![record]
         }
+        Command::Members(change) => vec![members_permitted(stamped, change, answer)],
         // The nodes do these themselves.
         // Uses and steps are decisions of the node that was asked: it has their record.
         Command::Spend(_)
@@ -82,6 +88,10 @@ pub fn command(
         | Command::Collect { .. }
         | Command::RaiseVersion(_) => Vec::new(),
     };
+    // The first record of a command keeps its proof; the others name the same request.
+    if let Some(first) = records.first_mut() {
+        first.proof = proof(stamped);
+    }
     for (number, record) in records.iter_mut().enumerate() {
         record.id = format!("{LOG_ID}{}-{place}-{number}", position.index);
         record.raft = Some(position);
@@ -156,8 +166,11 @@ fn begun(stamped: &Stamped, event: Event, action: &str, answer: Option<&Applied>
         _ => Outcome::Success,
     };
     let mut record = Record::new(event, outcome, stamped.at.0);
-    record.actor.subject.clone_from(&stamped.by);
+    record.actor.subject = stamped.author.to_string();
     record.actor.auth = "log".to_owned();
+    if let Some(proof) = stamped.author.proof() {
+        record.actor.cert_fp = HEXLOWER.encode(&proof.signer().fingerprint());
+    }
     record.action = action.to_owned();
     record.request.id = HEXLOWER.encode(&stamped.request.0);
     match answer {
@@ -269,6 +282,32 @@ fn asked(
         record = record.with("approval", id.to_string());
     }
     record.with("what", what)
+}
+
+/// Proof of a command, and what was signed: so that a reader can check both without the log.
+fn proof(stamped: &Stamped) -> Option<Proof> {
+    let proof = stamped.author.proof()?;
+    let statement = codec::statement(&stamped.command)?.encode_to_vec();
+    Some(Proof {
+        jws: proof.text(),
+        statement: match statement.len() {
+            0..=STATEMENT_BYTES_MAX => BASE64.encode(&statement),
+            _ => String::new(),
+        },
+    })
+}
+
+/// Record of a change of the members that an operator has permitted. What follows from it has records of its own.
+fn members_permitted(stamped: &Stamped, change: &MemberChange, answer: Option<&Applied>) -> Record {
+    let (action, id) = match change {
+        MemberChange::Add { id, .. } => ("add", id),
+        MemberChange::Promote(id) => ("promote", id),
+        MemberChange::Remove(id) => ("remove", id),
+        MemberChange::TransferTo(id) => ("transfer", id),
+    };
+    let mut record = begun(stamped, Event::MembersPermitted, action, answer);
+    record.target = named("member", format!("node {id}"));
+    record
 }
 
 fn key_changed(stamped: &Stamped, command: &KeyCommand, answer: Option<&Applied>) -> Record {

@@ -1,29 +1,39 @@
 //! Changes of the members, and leadership handed over, wherever the leader is.
 
-use hessra_audit::Actor;
+use hessra_state::{Applied, Command, MemberChange};
 use tokio::time::{Instant, timeout_at};
 
-use super::Consensus;
+use super::{Asked, Consensus};
 use crate::membership::{Change, ChangeError, Situation, check};
 use crate::peers::{Peer, PeerError, Peers as _};
 use crate::settings::RETRY_PAUSE;
 use crate::world::World;
 
 impl<W: World> Consensus<W> {
-    /// Changes the members, here or at the leader. Returns the log index when the change is committed and applied here,
-    /// and its record durable here. `actor`: the caller, for the record.
+    /// Changes the members, here or at the leader. First its author's command is made, which permits this change and no
+    /// other: every member asks for it before it acknowledges the members that follow from it. Returns the log index when
+    /// the change is committed and applied here, and its record durable here.
     ///
     /// # Errors
     /// See [`ChangeError`].
     pub async fn change_members(
         &self,
         change: &Change,
-        actor: Actor,
+        asked: Asked,
         deadline: Instant,
     ) -> Result<u64, ChangeError> {
         let audit = &self.inner.audit;
-        audit.ready()?;
-        let _expecting = audit.expect_members(actor);
+        let _expecting = audit.expect_members(asked.actor.clone());
+        let command = Command::Members(MemberChange::from(change));
+        match self.propose(command, asked, deadline).await?.applied {
+            Applied::MembersPermitted => {}
+            Applied::Refused(refusal) => return Err(refusal.into()),
+            other => {
+                return Err(ChangeError::Conflict(format!(
+                    "the request id belongs to another request, which was answered {other:?}. Choose a new one"
+                )));
+            }
+        }
         let index = self.change_members_somewhere(change, deadline).await?;
         audit.covers(index, deadline).await?;
         Ok(index)
@@ -87,6 +97,15 @@ impl<W: World> Consensus<W> {
         let raft = &self.inner.raft;
         if !raft.is_leader() {
             return Err(ChangeError::NotLeader);
+        }
+        // A new leader may not have applied yet what the leader before it committed.
+        let known = self.linearize(self.deadline()).await;
+        known.map_err(|_| ChangeError::NotLeader)?;
+        if self.state().member_change() != Some(&MemberChange::from(change)) {
+            return Err(ChangeError::NotPermitted(
+                "no operator's command permits this change now: another one was made after it. Ask for it again"
+                    .to_owned(),
+            ));
         }
         let members = raft.members();
         let last = raft.status().last_index;

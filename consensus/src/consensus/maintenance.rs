@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hessra_proto::status::Failure;
 use hessra_revocation::Monotonic;
-use hessra_state::Command;
+use hessra_state::{Command, Duty};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Consensus;
@@ -56,7 +56,11 @@ impl<W: World> Consensus<W> {
         }
         self.inner.collected.store(tick.0, Ordering::Relaxed);
         let collect = Command::Collect { now };
-        let proposed = self.propose(collect, self.asked_by_node(), self.deadline());
+        let proposed = self.propose(
+            collect,
+            self.asked_by_node(Duty::Collection),
+            self.deadline(),
+        );
         match proposed.await {
             Ok(committed) => {
                 tracing::info!(applied = ?committed.applied, "collected what had ended");

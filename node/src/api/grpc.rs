@@ -21,6 +21,7 @@
 mod approvals;
 mod audit;
 mod caller;
+mod claim;
 mod door;
 mod feed;
 mod goodbye;
@@ -55,7 +56,8 @@ use crate::policy::Right;
 
 pub use service::GrpcParts;
 
-use feed::{FeedDoor, FeedService};
+use claim::FeedDoor;
+use feed::FeedService;
 use service::{Answer, AuthorityService};
 
 /// Largest message of a request: what the largest body may have.
@@ -167,21 +169,21 @@ impl Service for AuthorityService {
 
     async fn promote_member(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::PromoteMemberRequest>,
     ) -> Answer<v1::MembershipResponse> {
         Ok(Response::new(self.promote(request).await?))
     }
 
     async fn remove_member(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::RemoveMemberRequest>,
     ) -> Answer<v1::MembershipResponse> {
         Ok(Response::new(self.remove(request).await?))
     }
 
     async fn transfer_leadership(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::TransferLeadershipRequest>,
     ) -> Answer<v1::MembershipResponse> {
         Ok(Response::new(self.transfer(request).await?))
     }

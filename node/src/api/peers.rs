@@ -210,13 +210,9 @@ impl Service for PeerService {
         let sender = self.sender(&request)?;
         self.same_cluster(&request.get_ref().cluster_id)?;
         let deadline = deadline_of(&request);
-        let commands = request.into_inner().commands;
-        self.inbound.may_propose(sender, commands.len())?;
-        let commands = commands
-            .iter()
-            .map(codec::decode_stamped)
-            .collect::<Result<Vec<_>, _>>();
-        let commands = commands.map_err(|error| unsupported(&error))?;
+        let batch = request.into_inner().batch.unwrap_or_default();
+        self.inbound.may_propose(sender, batch.commands.len())?;
+        let commands = codec::decode_batch(&batch).map_err(|error| unsupported(&error))?;
         let proposed = self.inbound.propose(sender, commands, deadline).await?;
         Ok(Response::new(wire::ProposeResponse {
             applied: proposed.answers.iter().map(codec::encode_applied).collect(),

@@ -12,7 +12,7 @@ use hessra_policy::PolicyError;
 use hessra_revocation::Revision;
 use hessra_sled::Published;
 use hessra_state::limits::MESSAGE_BYTES_MAX;
-use hessra_state::{Applied, Command, Policy, PolicyChange, PolicyOrigin};
+use hessra_state::{Applied, Command, Duty, Policy, PolicyChange, PolicyOrigin};
 
 use super::decide::{Decision, Permitted, applied_last, decide};
 use super::repository::{Content, GitError, Repository, Verified};
@@ -243,7 +243,7 @@ impl Following {
             },
         };
         let deadline = self.consensus.deadline();
-        let asked = self.consensus.asked_by_node();
+        let asked = self.consensus.asked_by_node(Duty::Repository);
         let proposed = self.consensus.propose(command, asked, deadline).await;
         match proposed.map_err(FollowError::cluster)?.applied {
             Applied::PolicyApplied { revision } => {

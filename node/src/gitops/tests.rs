@@ -2,11 +2,12 @@
 
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{
-    Applied, Command, Init, Machine, Policy, PolicyChange, PolicyOrigin, RequestId, SealedKey,
-    Stamped, State,
+    Applied, Author, Command, Duty, Init, Machine, Policy, PolicyChange, PolicyOrigin, RequestId,
+    SealedKey, Stamped, State,
 };
 
 use super::decide::{Decision, Permitted, applied_last, decide};
+use crate::anyone::Anyone;
 
 const OLD: &str = "1111111111111111111111111111111111111111";
 const NEW: &str = "2222222222222222222222222222222222222222";
@@ -38,12 +39,16 @@ fn state(applied: &[(PolicyOrigin, &str)]) -> Machine {
     let mut number = 0;
     let mut apply = |state: &mut Machine, command| {
         number += 1;
-        state.apply(&Stamped {
+        let stamped = Stamped {
             at: UnixMillis(1),
-            by: "urn:h:ann".to_owned(),
+            author: Author::Node {
+                id: 1,
+                duty: Duty::Repository,
+            },
             request: RequestId([number; 16]),
             command,
-        })
+        };
+        state.apply(&stamped, &Anyone)
     };
     apply(
         &mut state,

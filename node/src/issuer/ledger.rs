@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use hessra_consensus::{Asked, WriteError};
-use hessra_state::{Applied, Command, ContextStep, Refusal, RefusalCode, RequestId, Spend};
+use hessra_state::{Applied, Command, ContextStep, Duty, Refusal, RefusalCode, RequestId, Spend};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::info;
@@ -142,7 +142,7 @@ impl Ledger {
         let asked = Asked {
             request,
             actor: context.actor(),
-            ..self.consensus.asked_by_node()
+            ..self.consensus.asked_by_node(Duty::Holders)
         };
         let committed = self.consensus.propose(command, asked, deadline).await;
         match committed.map(|committed| committed.applied) {
@@ -180,6 +180,7 @@ fn not_written(error: &WriteError) -> Problem {
         ),
         WriteError::NoLeader
         | WriteError::Unaudited(_)
+        | WriteError::Unproved(_)
         | WriteError::NoRoom(_)
         | WriteError::Stopped(_) => Problem::new(
             Kind::Unavailable,

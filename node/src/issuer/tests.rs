@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Target, UnixMillis};
 use hessra_sdk_core::{Limits, Token};
-use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Revoke, Stamped, State};
+use hessra_state::{
+    Applied, Author, Command, Duty, Init, Machine, Policy, RequestId, Revoke, Stamped, State,
+};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::anyone::Anyone;
 use crate::edge::random_16;
 use crate::keys::generate::new_key;
 use crate::request::{Noted, RequestContext};
@@ -69,12 +72,16 @@ impl World {
     }
 
     fn apply(&mut self, command: Command) {
-        let applied = self.machine.apply(&Stamped {
+        let stamped = Stamped {
             at: UnixMillis(1_000),
-            by: "urn:hessra:operator".to_owned(),
+            author: Author::Node {
+                id: 1,
+                duty: Duty::Start,
+            },
             request: RequestId(random_16()),
             command,
-        });
+        };
+        let applied = self.machine.apply(&stamped, &Anyone);
         assert!(!matches!(applied, Applied::Refused(_)), "{applied:?}");
         let state = Arc::new(self.machine.state().clone());
         *self.newest.lock().expect("nobody panics with it") = state;

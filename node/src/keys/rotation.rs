@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
-use hessra_state::{Applied, Command, KeyCommand, SealedKey, State};
+use hessra_state::{Applied, Command, Duty, KeyCommand, SealedKey, State};
 use opentelemetry::KeyValue;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,7 @@ async fn take(consensus: &Consensus, keks: &KekRing, schedule: &Schedule, step: 
     let command = match step {
         Step::Activate(id) => KeyCommand::Activate {
             id,
+            instead_of: None,
             published_for_min: Some(schedule.published_for_min),
         },
         Step::Prepare(purpose) => {
@@ -115,7 +116,10 @@ async fn take(consensus: &Consensus, keks: &KekRing, schedule: &Schedule, step: 
             }
         }
     };
-    let (asked, deadline) = (consensus.asked_by_node(), consensus.deadline());
+    let (asked, deadline) = (
+        consensus.asked_by_node(Duty::Rotation),
+        consensus.deadline(),
+    );
     let committed = consensus
         .propose(Command::Key(command), asked, deadline)
         .await;
@@ -131,9 +135,10 @@ async fn take(consensus: &Consensus, keks: &KekRing, schedule: &Schedule, step: 
 #[cfg(test)]
 mod tests {
     use hessra_revocation::{FeedId, FeedSalt, PublicKeyRecord};
-    use hessra_state::{Init, Machine, Policy, RequestId, Stamped};
+    use hessra_state::{Author, Init, Machine, Policy, RequestId, Stamped};
 
     use super::*;
+    use crate::anyone::Anyone;
     use crate::edge::random_16;
 
     const DAY: Duration = Duration::from_secs(86_400);
@@ -151,12 +156,16 @@ mod tests {
     }
 
     fn apply(state: &mut Machine, at: UnixMillis, command: Command) -> Applied {
-        state.apply(&Stamped {
+        let stamped = Stamped {
             at,
-            by: "urn:h:ann".into(),
+            author: Author::Node {
+                id: 1,
+                duty: Duty::Rotation,
+            },
             request: RequestId(random_16()),
             command,
-        })
+        };
+        state.apply(&stamped, &Anyone)
     }
 
     fn begun() -> Machine {
@@ -211,6 +220,7 @@ mod tests {
         let activate = KeyCommand::Activate {
             id: 4,
             published_for_min: Some(BOUND),
+            instead_of: None,
         };
         apply(&mut state, after(DAY + BOUND), Command::Key(activate));
         let later = after(DAY + BOUND * 2);

@@ -110,6 +110,12 @@ impl Certified {
             "public",
             public.map(|tls| self.material.public_port.replace(tls)),
         );
+        match self.material.public_files.authorities() {
+            Ok(authorities) => self.material.operators.replace(authorities),
+            Err(reason) => {
+                warn!(%reason, "authorities of operators not read: those in use stay");
+            }
+        }
         let peer = self.material.peer_files.peer_server().and_then(|tls| {
             self.material.peer_tls.reload(&self.material.peer_files)?;
             self.material.peer_port.replace(tls);

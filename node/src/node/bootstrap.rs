@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use hessra_consensus::{Peer, Peers as _, StopReason};
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_sled::Member;
-use hessra_state::{Applied, Command, Init, Policy};
+use hessra_state::{Applied, Command, Duty, Init, Policy};
 
 use crate::config::Config;
 use crate::edge::random_16;
@@ -163,7 +163,7 @@ async fn propose(consensus: &Consensus, keks: &KekRing, policy: &Policy) {
         Ok(init) => Command::Init(init),
         Err(error) => return warn!(%error, "cluster not initialized yet"),
     };
-    let (asked, deadline) = (consensus.asked_by_node(), consensus.deadline());
+    let (asked, deadline) = (consensus.asked_by_node(Duty::Start), consensus.deadline());
     let committed = consensus.propose(init, asked, deadline).await;
     match committed.map(|committed| committed.applied) {
         Ok(Applied::Initialized { revision }) => {

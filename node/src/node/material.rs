@@ -1,5 +1,9 @@
 //! Keys and certificates of a node, read from the files that its configuration names.
 
+use std::sync::Arc;
+
+use hessra_proof::Checker;
+
 use super::bootstrap;
 use super::error::NodeError;
 use crate::config::Config;
@@ -16,6 +20,9 @@ pub(super) struct Material {
     pub(super) public_port: PortTls,
     pub(super) peer_port: PortTls,
     pub(super) peer_tls: PeerTls,
+    /// Believes the authorities of the public port's file. Not those of the policy: whoever may change the policy could name
+    /// an authority, and with it any operator.
+    pub(super) operators: Arc<Checker>,
 }
 
 impl Material {
@@ -28,6 +35,7 @@ impl Material {
             join_secret: join_secret(config)?,
             public_port: PortTls::new(public_files.public_server(&[])?),
             peer_port: PortTls::new(peer_files.peer_server()?),
+            operators: Arc::new(Checker::new(public_files.authorities()?)),
             peer_tls: PeerTls::new(&config.cluster.name, &peer_files)?,
             public_files,
             peer_files,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use hessra_consensus::feed::FeedSettings;
 use hessra_consensus::{ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteGuard};
 use hessra_revocation::KeyPurpose;
+use hessra_rights::Rights;
 use hessra_sled::{OpenOptions, SledEngine, Store};
 use openraft::TokioRuntime;
 
@@ -81,7 +82,8 @@ impl Parts {
             stopping,
         } = around;
         let store = open_store(config)?;
-        let opened: hessra_sled::Parts<SledEngine, TokioRuntime> = Store::open(store.clone())?;
+        let opened: hessra_sled::Parts<SledEngine, TokioRuntime> =
+            Store::open(store.clone(), Arc::new(Rights::default()))?;
         let keys = material.keys.clone();
         let auditor = Auditor::open(
             audit_settings(config),
@@ -113,6 +115,7 @@ impl Parts {
             store: opened,
             world,
             guard: Arc::new(DiskGuard(store.clone())),
+            operators: Arc::clone(&material.operators),
             audit: Arc::new(auditor.clone()),
             raft: raft_settings(config),
             settings: ConsensusSettings::default(),

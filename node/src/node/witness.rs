@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use hessra_audit::Chain;
 use hessra_proto::status::Failure;
-use hessra_state::{Applied, ChainName, Command, Witness};
+use hessra_state::{Applied, ChainName, Command, Duty, Witness};
 
 use crate::audit::Auditor;
 use crate::world::Consensus;
@@ -69,7 +69,7 @@ fn is_due(consensus: &Consensus, auditor: &Auditor, chain: Chain, last: Option<I
 async fn state(consensus: &Consensus, witness: Witness) {
     let (chain, seq) = (witness.name.chain.clone(), witness.head.seq);
     let command = Command::Witness(witness);
-    let (asked, deadline) = (consensus.asked_by_node(), consensus.deadline());
+    let (asked, deadline) = (consensus.asked_by_node(Duty::Witness), consensus.deadline());
     match consensus.propose(command, asked, deadline).await {
         Ok(committed) => match committed.applied {
             Applied::Witnessed => debug!(chain, seq, "audit: head witnessed"),

@@ -4,13 +4,14 @@ use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, UnixMillis};
 use hessra_sdk_core::Signer as _;
 use hessra_sled::Published;
 use hessra_state::{
-    Applied, Command, Init, KeyCommand, Machine, Policy, RequestId, Stamped, State,
+    Applied, Author, Command, Duty, Init, KeyCommand, Machine, Policy, RequestId, Stamped, State,
 };
 use openraft::StoredMembership;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::anyone::Anyone;
 use crate::edge::random_16;
 use crate::keys::generate::new_key;
 use crate::seal::{KekRing, MemoryKek};
@@ -55,12 +56,16 @@ impl Cluster {
     }
 
     fn apply(&mut self, command: Command) {
-        let applied = self.machine.apply(&Stamped {
+        let stamped = Stamped {
             at: UnixMillis(1_000),
-            by: "urn:hessra:operator".to_owned(),
+            author: Author::Node {
+                id: 1,
+                duty: Duty::Start,
+            },
             request: RequestId(random_16()),
             command,
-        });
+        };
+        let applied = self.machine.apply(&stamped, &Anyone);
         assert!(!matches!(applied, Applied::Refused(_)), "{applied:?}");
         self.published.send_replace(published(self.machine.state()));
     }
@@ -76,6 +81,7 @@ impl Cluster {
         self.key(KeyCommand::Activate {
             id,
             published_for_min: None,
+            instead_of: None,
         });
     }
 

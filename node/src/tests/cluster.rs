@@ -210,7 +210,8 @@ async fn a_leader_that_is_cut_off_neither_acknowledges_nor_confirms_and_the_othe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_revokes_lists_shows_checks_and_lifts_through_a_follower() {
     let cluster = Cluster::three().await;
-    let mut operator = cluster.nodes[&cluster.follower().await].operator().await;
+    let node = &cluster.nodes[&cluster.follower().await];
+    let mut operator = node.operator().await;
     let subtree = |text: &str| v1::Target {
         kind: Some(v1::target::Kind::Subtree(text.to_owned())),
     };
@@ -227,10 +228,18 @@ async fn an_operator_revokes_lists_shows_checks_and_lifts_through_a_follower() {
         .unwrap()
         .into_inner();
     assert!(preview.allowed && !preview.items[0].already);
-    let revoked = operator.revoke(request.clone()).await.unwrap().into_inner();
+    let revoked = operator
+        .revoke(node.signed(request.clone()))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((revoked.nodes, revoked.items[0].already), (3, false));
     assert!(revoked.nodes_applied >= 2);
-    let again = operator.revoke(request).await.unwrap().into_inner();
+    let again = operator
+        .revoke(node.signed(request))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(again.items, revoked.items, "a retry gets the first answer");
 
     let id_text = revoked.items[0].id.clone();
@@ -275,11 +284,12 @@ async fn an_operator_revokes_lists_shows_checks_and_lifts_through_a_follower() {
 
     let lift = v1::LiftRequest {
         request_id: id(77).to_vec(),
-        id: id_text,
+        revision: revoked.items[0].revision,
         reason: String::new(),
         restore: false,
+        ..Default::default()
     };
-    let lifted = operator.lift(lift).await.unwrap().into_inner();
+    let lifted = operator.lift(node.signed(lift)).await.unwrap().into_inner();
     assert!(lifted.revision > revoked.items[0].revision && !lifted.already);
     let listed = operator
         .list_revocations(v1::ListRevocationsRequest::default())
@@ -293,7 +303,8 @@ async fn an_operator_revokes_lists_shows_checks_and_lifts_through_a_follower() {
 async fn refusals_say_why_with_a_reason_that_programs_know() {
     use hessra_proto::Reason;
     let cluster = Cluster::three().await;
-    let mut operator = cluster.nodes[&1].operator().await;
+    let node = &cluster.nodes[&1];
+    let mut operator = node.operator().await;
     let revoke = |text: &str, request_id: &[u8]| v1::RevokeRequest {
         request_id: request_id.to_vec(),
         targets: vec![v1::Target {
@@ -302,18 +313,18 @@ async fn refusals_say_why_with_a_reason_that_programs_know() {
         ..Default::default()
     };
     let shallow = operator
-        .revoke(revoke("urn:hessra", &id(3)))
+        .revoke(node.signed(revoke("urn:hessra", &id(3))))
         .await
         .unwrap_err();
     assert_eq!(Reason::from(&shallow), Reason::Conflict);
     assert!(shallow.message().contains("`urn:hessra`"), "{shallow}");
     let crooked = operator
-        .revoke(revoke("urn:hessra:a::b", &id(3)))
+        .revoke(node.signed(revoke("urn:hessra:a::b", &id(3))))
         .await
         .unwrap_err();
     assert_eq!(Reason::from(&crooked), Reason::InvalidArgument);
     let forgotten = operator
-        .revoke(revoke("urn:hessra:a:b", &[]))
+        .revoke(node.signed(revoke("urn:hessra:a:b", &[])))
         .await
         .unwrap_err();
     assert_eq!(Reason::from(&forgotten), Reason::InvalidArgument);

@@ -373,7 +373,7 @@ async fn ten_thousand_rules_of_one_request_arrive_in_one_delta_or_in_many_chunks
     let revoked = node
         .operator()
         .await
-        .revoke(request)
+        .revoke(node.signed(request))
         .await
         .unwrap()
         .into_inner();

@@ -10,15 +10,20 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use hessra_audit::Actor;
 use hessra_consensus::feed::{CheckpointSigner, FeedSettings, SigningError};
 use hessra_consensus::{
-    Asked, ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteError, WriteGuard,
+    Asked, Change, ChangeError, ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup,
+    WriteError, WriteGuard,
 };
+use hessra_people::{Person, authority};
+use hessra_proof::{Checker, Proof};
 use hessra_proto::NodeState;
+use hessra_proto::statement::{PROOF_KEY, Stated, digest};
 use hessra_proto::v1;
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, UnixMillis,
 };
-use hessra_sled::{Member, OpenOptions, SledEngine, Store};
-use hessra_state::{Applied, Command, Init, Policy, RequestId, Revoke, SealedKey};
+use hessra_rights::Rights;
+use hessra_sled::{Member, OpenOptions, SledEngine, Store, codec};
+use hessra_state::{Applied, Author, Command, Init, Policy, RequestId, Revoke, SealedKey, duty_of};
 use openraft::TokioRuntime;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -160,17 +165,55 @@ impl Node {
         }
     }
 
+    /// Request for a command: signed by the operator, or of this node where it is a node's duty.
+    pub(super) fn asked(&self, command: &Command, request: [u8; 16]) -> Asked {
+        let author = match codec::statement_digest(command) {
+            Some(digest) => Author::Operator(self.proof(request, digest)),
+            None => Author::Node {
+                id: self.consensus.raft().identity().id,
+                duty: duty_of(command).unwrap(),
+            },
+        };
+        Asked {
+            author,
+            request: RequestId(request),
+            actor: Actor::default(),
+        }
+    }
+
+    /// Asks for a change of the members, as the operator.
+    pub(super) async fn change_members(
+        &self,
+        change: &Change,
+        deadline: Instant,
+    ) -> Result<u64, ChangeError> {
+        let asked = self.asked(&Command::Members(change.into()), random_16());
+        self.consensus.change_members(change, asked, deadline).await
+    }
+
+    /// A request as the operator's SDK sends it.
+    pub(super) fn signed<Q: Stated>(&self, message: Q) -> tonic::Request<Q> {
+        let request = message.request_id().try_into().unwrap_or_default();
+        let proof = self.proof(request, digest(&message.statement()));
+        let mut request = tonic::Request::new(message);
+        let text = proof.text().parse().unwrap();
+        request.metadata_mut().insert(PROOF_KEY, text);
+        request
+    }
+
+    fn proof(&self, request: [u8; 16], digest: [u8; 32]) -> Proof {
+        let cluster = self.consensus.state().view().feed_id;
+        let now = self.consensus.world().clock.wall().seconds();
+        Person::named(OPERATOR).proof(cluster.0, request, digest, now.0)
+    }
+
     pub(super) async fn propose(
         &self,
         command: Command,
         request: [u8; 16],
         deadline: Instant,
     ) -> Result<Applied, WriteError> {
-        let asked = Asked {
-            by: OPERATOR.to_owned(),
-            request: RequestId(request),
-            actor: Actor::default(),
-        };
+        let asked = self.asked(&command, request);
         let committed = self.consensus.propose(command, asked, deadline).await?;
         Ok(committed.applied)
     }
@@ -308,6 +351,7 @@ impl Cluster {
             store,
             world,
             guard: disk.clone(),
+            operators: Arc::new(Checker::new(vec![authority()])),
             audit: Arc::new(auditor.clone()),
             raft: self.settings.clone(),
             settings: self.consensus_settings.clone(),
@@ -460,7 +504,7 @@ fn open(directory: &std::path::Path, identity: &NodeIdentity) -> Option<Opened> 
         ..OpenOptions::default()
     };
     let engine = SledEngine::open(directory, options).ok()?;
-    Some(Store::open(engine).unwrap())
+    Some(Store::open(engine, Arc::new(Rights::default())).unwrap())
 }
 
 async fn serve(
@@ -518,7 +562,7 @@ async fn serve(
 fn certificate(name: &str) -> PeerCertificate {
     PeerCertificate {
         der: Vec::new(),
-        sha256: [7; 32],
+        sha256: Person::named(name).signer().fingerprint(),
         san_uris: vec![name.to_owned()],
         san_dns: Vec::new(),
         ends_at: u64::MAX,

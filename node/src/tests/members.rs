@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use super::harness::{Cluster, PATIENCE, eventually};
-use hessra_audit::Actor;
 use hessra_consensus::{Change, ChangeError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,13 +22,8 @@ async fn leadership_is_handed_to_the_chosen_follower_also_through_a_follower() {
             .then_some(())
     })
     .await;
-    let asked = &cluster.nodes[&others[1]].consensus;
-    asked
-        .change_members(
-            &Change::TransferTo(others[0]),
-            Actor::default(),
-            Instant::now() + PATIENCE,
-        )
+    cluster.nodes[&others[1]]
+        .change_members(&Change::TransferTo(others[0]), Instant::now() + PATIENCE)
         .await
         .unwrap();
     assert_eq!(cluster.leader().await, others[0]);
@@ -48,16 +42,14 @@ async fn a_new_node_learns_votes_and_replaces_the_leader() {
         .unwrap();
     cluster.start(4).await;
     let deadline = || Instant::now() + PATIENCE;
-    let any = &cluster.nodes[&cluster.follower().await].consensus;
+    let any = &cluster.nodes[&cluster.follower().await];
     let add = Change::AddLearner {
         id: 4,
         member: cluster.member(4),
     };
-    any.change_members(&add, Actor::default(), deadline())
-        .await
-        .unwrap();
+    any.change_members(&add, deadline()).await.unwrap();
     assert!(matches!(
-        any.change_members(&add, Actor::default(), deadline()).await,
+        any.change_members(&add, deadline()).await,
         Err(ChangeError::Conflict(_))
     ));
     eventually(async || {
@@ -65,7 +57,7 @@ async fn a_new_node_learns_votes_and_replaces_the_leader() {
     })
     .await;
     eventually(async || {
-        any.change_members(&Change::Promote(4), Actor::default(), deadline())
+        any.change_members(&Change::Promote(4), deadline())
             .await
             .ok()
     })
@@ -78,15 +70,15 @@ async fn a_new_node_learns_votes_and_replaces_the_leader() {
         .copied()
         .find(|id| *id != leader && *id != 4)
         .unwrap();
-    let asked = &cluster.nodes[&asked].consensus;
+    let asked = &cluster.nodes[&asked];
     eventually(async || {
         asked
-            .change_members(&Change::Remove(leader), Actor::default(), deadline())
+            .change_members(&Change::Remove(leader), deadline())
             .await
             .ok()
     })
     .await;
-    let members = asked.raft().members();
+    let members = asked.consensus.raft().members();
     assert_eq!(members.voters.len(), 1);
     assert!(
         members.is_voter(4) && !members.nodes.contains_key(&leader),
@@ -115,10 +107,10 @@ async fn a_voter_is_not_removed_while_another_is_silent() {
         .collect();
     cluster.stop(others[0]).await;
     let deadline = Instant::now() + PATIENCE;
-    let consensus = &cluster.nodes[&leader].consensus;
-    eventually(async || (!consensus.is_alive(others[0])).then_some(())).await;
-    let refused = consensus
-        .change_members(&Change::Remove(others[1]), Actor::default(), deadline)
+    let node = &cluster.nodes[&leader];
+    eventually(async || (!node.consensus.is_alive(others[0])).then_some(())).await;
+    let refused = node
+        .change_members(&Change::Remove(others[1]), deadline)
         .await;
     assert!(
         matches!(refused, Err(ChangeError::QuorumLost(_))),

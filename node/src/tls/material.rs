@@ -56,6 +56,14 @@ impl TlsFiles {
             .into()
     }
 
+    /// The authorities whose certificates the other side may show.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds none.
+    pub fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        certificates(&self.authority)
+    }
+
     /// The chain that this node shows; the first is its own.
     ///
     /// # Errors
@@ -72,7 +80,8 @@ impl TlsFiles {
         &self,
         more_authorities: &[CertificateDer<'static>],
     ) -> Result<ServerTls, TlsError> {
-        let authorities = self.authorities(more_authorities)?;
+        let mut authorities = self.authorities()?;
+        authorities.extend_from_slice(more_authorities);
         let verifier = self.verifier(&authorities)?.allow_unauthenticated();
         self.server(verifier, authorities, &[b"h2", b"http/1.1"])
     }
@@ -82,7 +91,7 @@ impl TlsFiles {
     /// # Errors
     /// A file cannot be read, or the parts do not fit together.
     pub fn peer_server(&self) -> Result<ServerTls, TlsError> {
-        let authorities = self.authorities(&[])?;
+        let authorities = self.authorities()?;
         let verifier = self.verifier(&authorities)?;
         self.server(verifier, authorities, &[b"h2"])
     }
@@ -95,7 +104,7 @@ impl TlsFiles {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has the cipher suites of TLS 1.3")
-            .with_root_certificates(self.roots(&self.authorities(&[])?)?)
+            .with_root_certificates(self.roots(&self.authorities()?)?)
             .with_client_auth_cert(self.chain()?, self.private_key()?)
             .map_err(|error| self.misfit(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -136,16 +145,6 @@ impl TlsFiles {
             config: Arc::new(config),
             trust: Trust::new(verifier, authorities),
         })
-    }
-
-    /// The CAs of the file, and more.
-    fn authorities(
-        &self,
-        more: &[CertificateDer<'static>],
-    ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let mut authorities = certificates(&self.authority)?;
-        authorities.extend_from_slice(more);
-        Ok(authorities)
     }
 
     fn roots(&self, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {

@@ -1,20 +1,17 @@
 //! The operator's hand, as far as tests of tokens need it.
 
-use hessra_proto::v1::authority_client::AuthorityClient;
 use hessra_proto::v1::{RevokeRequest, Target, target};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use hessra_sdk_rust::{Authority, Connection, Credentials, Trust};
 
 use super::running::Running;
 
 /// Revokes an identity and everything below it, for good. Returns when the revocation is committed.
 pub(crate) async fn revoke_permanently(running: &Running, identity: &str) {
-    let read = |path: &str| std::fs::read(running.directory().join(path)).unwrap();
-    let operator = Identity::from_pem(read("clients/operator.crt"), read("clients/operator.key"));
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read("ca.crt")))
-        .identity(operator);
-    let node = Endpoint::from_shared(running.url("")).unwrap();
-    let channel = node.tls_config(tls).unwrap().connect().await.unwrap();
+    let path = |name: &str| running.directory().join(name);
+    let operator = Credentials::files(path("clients/operator.crt"), path("clients/operator.key"));
+    let trust = Trust::file(path("ca.crt")).unwrap();
+    let server = running.url("").parse().unwrap();
+    let connection = Connection::new(server, trust).credentials(operator.unwrap());
     let request = RevokeRequest {
         request_id: vec![7; 16],
         targets: vec![Target {
@@ -24,5 +21,5 @@ pub(crate) async fn revoke_permanently(running: &Running, identity: &str) {
         reason: "test".to_owned(),
         ..RevokeRequest::default()
     };
-    AuthorityClient::new(channel).revoke(request).await.unwrap();
+    Authority::new(connection).revoke(request).await.unwrap();
 }

@@ -2,7 +2,8 @@
 //!
 //! Any server answers. A request goes to one server, and to the next when that one cannot serve it, until the
 //! connection's timeout. Every write carries an id chosen here and kept for all attempts, so that a second attempt gets
-//! the first one's answer instead of a second effect.
+//! the first one's answer instead of a second effect. And every write is signed here, with the key of the client certificate:
+//! no server can make another of it, or one in the operator's name.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,9 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
+use hessra_proto::statement::{PROOF_KEY, bytes_digest};
 use hessra_proto::v1;
 use hessra_proto::v1::authority_client::AuthorityClient;
+use hessra_revocation::{Checkpoint, FeedId};
+use prost::Message as _;
 use rand::RngCore;
+use tokio::sync::OnceCell;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::channel::{Attempt, Channels};
@@ -46,9 +52,35 @@ macro_rules! rpcs {
     };
 }
 
+/// As `rpcs`, of RPCs that change something: their requests are signed, each once for all attempts.
+macro_rules! signed_rpcs {
+    ($client:ident: $(
+        $(#[doc = $doc:literal])+
+        $name:ident($($argument:ident: $type:ty),*) -> $answer:ty = $rpc:ident($request:expr), $repeat:ident;
+    )+) => {
+        impl Authority {
+            $(
+                $(#[doc = $doc])+
+                pub async fn $name(&self, $($argument: $type),*) -> Result<$answer, ClientError> {
+                    let request = $request;
+                    let proof = self.prove(&request).await?;
+                    self.ask(Repeat::$repeat, request, |channel, mut request| {
+                        proved(&mut request, proof.as_ref());
+                        async move { client!($client, channel).$rpc(request).await }
+                    })
+                    .await
+                }
+            )+
+        }
+    };
+}
+
 mod audit;
 mod keys;
 mod policy;
+
+pub use crate::signing::RequestSigner;
+pub use hessra_proto::statement::Stated;
 
 /// Largest answer that is accepted: a page of 1,000 revocations is about 0.5 MiB.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -73,6 +105,21 @@ impl std::fmt::Display for RequestId {
     }
 }
 
+/// Reads what an operator has signed, or is to sign: [`v1::ApprovalInfo::statement`]. `None`: it is of a newer version.
+#[must_use]
+pub fn read_statement(statement: &[u8]) -> Option<v1::log::statement::Asks> {
+    let read = v1::log::Statement::decode(statement).ok()?;
+    // A field that is not known here would be signed and not read.
+    let is_whole = read.encode_to_vec() == statement;
+    read.asks.filter(|_| is_whole)
+}
+
+/// Digest of a statement, which its author's proof signs.
+#[must_use]
+pub fn statement_digest(statement: &[u8]) -> [u8; 32] {
+    bytes_digest(statement)
+}
+
 /// Safety of sending a request again when it is not known whether the first one was carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
@@ -88,6 +135,8 @@ pub struct Authority {
     channels: Arc<Channels>,
     /// True when the members were asked for, or are being asked for.
     discovered: Arc<AtomicBool>,
+    /// Signer of requests, once one was signed.
+    signer: Arc<OnceCell<RequestSigner>>,
 }
 
 impl Authority {
@@ -97,6 +146,7 @@ impl Authority {
         Self {
             channels: Arc::new(Channels::new(connection)),
             discovered: Arc::default(),
+            signer: Arc::default(),
         }
     }
 
@@ -165,6 +215,36 @@ impl Authority {
         Ok(answer)
     }
 
+    /// Signs a request. `None`: there is no certificate to sign with, and the server says so.
+    async fn prove(
+        &self,
+        request: &impl Stated,
+    ) -> Result<Option<MetadataValue<Ascii>>, ClientError> {
+        let Some(credentials) = &self.channels.connection.credentials else {
+            return Ok(None);
+        };
+        let make = async { RequestSigner::new(credentials, self.cluster().await?) };
+        let signer = self.signer.get_or_try_init(|| make).await?;
+        signer.prove(request).map(Some)
+    }
+
+    /// Id of the cluster that requests are signed for: the one that was given, or what a server says. A server that lies gets
+    /// signatures that are worth nothing here; where one authority certifies the operators of several clusters, give the id,
+    /// so that it cannot name another of them. See [`Connection::cluster`].
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub async fn cluster(&self) -> Result<FeedId, ClientError> {
+        if let Some(given) = self.channels.connection.cluster {
+            return Ok(given);
+        }
+        let body = self.checkpoint().await?.checkpoint.unwrap_or_default().body;
+        let checkpoint = Checkpoint::from_bytes(&body);
+        checkpoint
+            .map(|checkpoint| checkpoint.feed_id)
+            .map_err(|_| ClientError::invalid("the server does not say which cluster it is of"))
+    }
+
     /// Sends one request to any service, to one server after the other until one serves it.
     async fn ask<Q, A, F>(
         &self,
@@ -207,7 +287,7 @@ impl Authority {
     }
 }
 
-rpcs! { AuthorityClient:
+signed_rpcs! { AuthorityClient:
     /// Revokes every target, or none. An empty `request_id` gets a random one; set it to ask again after a failure.
     ///
     /// # Errors
@@ -216,18 +296,48 @@ rpcs! { AuthorityClient:
     revoke(request: v1::RevokeRequest) -> v1::RevokeResponse
         = revoke(identify(request, |request| &mut request.request_id)), Safe;
 
-    /// Preview of a revocation: what it would reach, and whether it would be allowed. Changes nothing.
-    ///
-    /// # Errors
-    /// As for [`Self::revoke`].
-    preview_revoke(request: v1::RevokeRequest) -> v1::PreviewResponse = preview_revoke(request), Safe;
-
     /// Lifts a revocation. An empty `request_id` gets a random one.
     ///
     /// # Errors
     /// `not_found`, `not_permitted`, `conflict` for a kind that cannot be lifted, or unavailable.
     lift(request: v1::LiftRequest) -> v1::LiftResponse
         = lift(identify(request, |request| &mut request.request_id)), Safe;
+
+    /// Adds a member that receives everything and does not vote. An empty `request_id` gets a random one.
+    ///
+    /// # Errors
+    /// `conflict` for an id or address that is taken, `not_permitted`, or unavailable.
+    add_member(request: v1::AddMemberRequest) -> v1::MembershipResponse
+        = add_member(identify(request, |request| &mut request.request_id)), Unsafe;
+
+    /// Lets a member vote.
+    ///
+    /// # Errors
+    /// `not_found`, `conflict` when it has not caught up, `not_permitted`, or unavailable.
+    promote_member(id: u64) -> v1::MembershipResponse
+        = promote_member(v1::PromoteMemberRequest { request_id: fresh(), id }), Safe;
+
+    /// Removes a member for ever.
+    ///
+    /// # Errors
+    /// `quorum_lost` when the others could not go on, `not_found`, `not_permitted`, or unavailable.
+    remove_member(id: u64) -> v1::MembershipResponse
+        = remove_member(v1::RemoveMemberRequest { request_id: fresh(), id }), Unsafe;
+
+    /// Hands leadership over.
+    ///
+    /// # Errors
+    /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
+    transfer_leadership(id: u64) -> v1::MembershipResponse
+        = transfer_leadership(v1::TransferLeadershipRequest { request_id: fresh(), id }), Safe;
+}
+
+rpcs! { AuthorityClient:
+    /// Preview of a revocation: what it would reach, and whether it would be allowed. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::revoke`].
+    preview_revoke(request: v1::RevokeRequest) -> v1::PreviewResponse = preview_revoke(request), Safe;
 
     /// Page of revocations, oldest first.
     ///
@@ -255,37 +365,24 @@ rpcs! { AuthorityClient:
     /// # Errors
     /// `not_permitted` or unavailable.
     verifiers() -> v1::VerifiersResponse = verifiers(v1::VerifiersRequest {}), Safe;
+}
 
-    /// Adds a member that receives everything and does not vote.
-    ///
-    /// # Errors
-    /// `conflict` for an id or address that is taken, `not_permitted`, or unavailable.
-    add_member(request: v1::AddMemberRequest) -> v1::MembershipResponse = add_member(request), Unsafe;
+/// Adds the proof of a request beside it.
+fn proved<Q>(request: &mut tonic::Request<Q>, proof: Option<&MetadataValue<Ascii>>) {
+    if let Some(proof) = proof {
+        request.metadata_mut().insert(PROOF_KEY, proof.clone());
+    }
+}
 
-    /// Lets a member vote.
-    ///
-    /// # Errors
-    /// `not_found`, `conflict` when it has not caught up, `not_permitted`, or unavailable.
-    promote_member(id: u64) -> v1::MembershipResponse = promote_member(v1::MemberRequest { id }), Safe;
-
-    /// Removes a member for ever.
-    ///
-    /// # Errors
-    /// `quorum_lost` when the others could not go on, `not_found`, `not_permitted`, or unavailable.
-    remove_member(id: u64) -> v1::MembershipResponse = remove_member(v1::MemberRequest { id }), Unsafe;
-
-    /// Hands leadership over.
-    ///
-    /// # Errors
-    /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
-    transfer_leadership(id: u64) -> v1::MembershipResponse = transfer_leadership(v1::MemberRequest { id }), Safe;
+fn fresh() -> Vec<u8> {
+    RequestId::random().0.to_vec()
 }
 
 /// The request with an id: its own, or else a random one.
 fn identify<Q>(mut request: Q, id: impl FnOnce(&mut Q) -> &mut Vec<u8>) -> Q {
     let id = id(&mut request);
     if id.is_empty() {
-        *id = RequestId::random().0.to_vec();
+        *id = fresh();
     }
     request
 }

@@ -21,6 +21,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use hessra_revocation::FeedId;
+
 use crate::ClientError;
 
 mod endpoint;
@@ -63,6 +65,14 @@ impl Trust {
         let path = path.as_ref();
         let pem = read(path)?;
         Self::pem(pem.to_vec()).map_err(|error| in_file(error, path))
+    }
+}
+
+impl Trust {
+    /// The authorities, DER.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<CertificateDer<'static>> {
+        certificates(&self.pem).unwrap_or_default()
     }
 }
 
@@ -201,6 +211,9 @@ pub struct Connection {
     pub trust: Trust,
     /// Certificate and key of the client; without, only what needs no identity can be asked.
     pub credentials: Option<Credentials>,
+    /// Id of the cluster that requests are signed for. `None`: the first server that is asked says it; give it where one
+    /// authority certifies the operators of several clusters, so that no server can name another of them.
+    pub cluster: Option<FeedId>,
     /// Time for TCP and TLS together. Default 3 s.
     pub connect_timeout: Duration,
     /// Time for one whole request, all attempts at all servers included. Default 10 s.
@@ -216,6 +229,7 @@ impl Connection {
             servers,
             trust,
             credentials: None,
+            cluster: None,
             connect_timeout,
             timeout,
         }
@@ -225,6 +239,13 @@ impl Connection {
     #[must_use]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
+        self
+    }
+
+    /// Sets the id of the cluster that requests are signed for.
+    #[must_use]
+    pub fn cluster(mut self, cluster: FeedId) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 
@@ -284,7 +305,12 @@ impl Connection {
 }
 
 impl Credentials {
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, ClientError> {
+    /// The certificate chain, DER.
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        certificates(&self.certificate).unwrap_or_default()
+    }
+
+    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, ClientError> {
         PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|_| ClientError::invalid("the private key is not PEM"))
     }

@@ -27,6 +27,7 @@ pub mod identity;
 mod just_in_time;
 mod keeper;
 pub mod knowledge;
+mod signing;
 pub mod verifier;
 
 /// Token operations: parse, verify, delegate, inspect. They need no server.

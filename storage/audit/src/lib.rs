@@ -34,5 +34,5 @@ pub use chain::{BadLine, Head, Line, open, seal, seal_into};
 pub use checkpoint::{CheckpointKey, Signed, Statement};
 pub use filter::{Filter, FilterError};
 pub use marks::{ChainId, Marks};
-pub use record::{Actor, Chain, Event, Outcome, Position, Record, Request, Target};
+pub use record::{Actor, Chain, Event, Outcome, Position, Proof, Record, Request, Target};
 pub use walk::{Fault, Known, Walk, Walked, Wrong};

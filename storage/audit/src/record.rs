@@ -151,10 +151,14 @@ events! {
     MemberRemoved = "member.removed", Administration;
     /// An operator accepted that records of a node's audit are lost: that node may begin a new chain.
     AuditLossAccepted = "audit.loss_accepted", Administration;
+    /// An operator permitted a change of the members, or of the leader.
+    MembersPermitted = "members.permitted", Administration;
     /// The audit was exported.
     AuditExported = "audit.exported", Reading;
     /// A verifier or a member holds another history at an equal revision.
     FeedForkAlarm = "feed.fork_alarm", Alarm;
+    /// A member brought a command whose author is not proved.
+    CommandUnproved = "command.unproved", Alarm;
     /// The state was replaced by a snapshot: administrative records between are at other nodes.
     SnapshotRestored = "snapshot.restored", Alarm;
     /// A node's audit is not the one that the cluster has witnessed: a folder was set back, cut, rewritten or copied.
@@ -276,6 +280,19 @@ impl Request {
     }
 }
 
+/// Proof of an operator's command. It is made of what nodes have checked or made, never of text from outside, so its parts
+/// are longer than other texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Proof {
+    /// Compact JWS (RFC 7515) by the key of the author's certificate.
+    pub jws: String,
+    /// What was signed: `Statement` of the log's format, base64. Empty when it was too long to keep; the proof has its
+    /// digest.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub statement: String,
+}
+
 /// One record without its hash. `seq` and `prev` are the chain's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -318,6 +335,9 @@ pub struct Record {
     /// Request for the action.
     #[serde(default, skip_serializing_if = "Request::is_empty")]
     pub request: Request,
+    /// Proof of the author, and what it has signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Values that became different; scalars only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub change: BTreeMap<String, Value>,
@@ -351,6 +371,7 @@ impl Record {
             action: String::new(),
             target: Target::default(),
             request: Request::default(),
+            proof: None,
             change: BTreeMap::new(),
             ticket: String::new(),
             message: String::new(),

@@ -11,13 +11,14 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hessra_revocation::{Identity, Target, UnixMillis};
 use hessra_sled::{
     Entry, LogStore, OpenOptions as StoreOptions, Proposal, SledEngine, StateMachine, Store, codec,
 };
-use hessra_state::{Command, RequestId, Revoke, Stamped};
+use hessra_state::{Author, Command, Duty, Judge, Refusal, RequestId, Revoke, Stamped, State};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{CommittedLeaderId, EntryPayload, LogId};
 
@@ -122,7 +123,7 @@ async fn store(path: &Path, batch: u64, duration: Duration) -> (Figures, u64) {
     let _ = std::fs::remove_dir_all(path);
     let engine = SledEngine::open(path, StoreOptions::default()).unwrap();
     let opened: (LogStore<SledEngine>, StateMachine<SledEngine>) =
-        Store::open(engine.clone()).unwrap();
+        Store::open(engine.clone(), Arc::new(Anyone)).unwrap();
     let (mut log, mut machine) = opened;
     let (mut next, mut latencies) = (1, Vec::new());
     let begin = Instant::now();
@@ -144,6 +145,15 @@ async fn store(path: &Path, batch: u64, duration: Duration) -> (Figures, u64) {
     let elapsed = begin.elapsed();
     let bytes = hessra_sled::Engine::size_on_disk(&engine).unwrap();
     (figures(latencies, batch, elapsed), bytes)
+}
+
+/// Judge that lets every author do everything.
+struct Anyone;
+
+impl Judge for Anyone {
+    fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
+        Ok(stamped.author.to_string())
+    }
 }
 
 fn id(index: u64) -> LogId<u64> {
@@ -169,7 +179,11 @@ fn entry(index: u64) -> Entry {
     request[..8].copy_from_slice(&index.to_be_bytes());
     let stamped = Stamped {
         at: UnixMillis(1_763_000_000_000 + index),
-        by: "urn:hessra:responder".to_owned(),
+        // Nothing here looks at authors.
+        author: Author::Node {
+            id: 1,
+            duty: Duty::Holders,
+        },
         request: RequestId(request),
         command: Command::Revoke(revoke),
     };

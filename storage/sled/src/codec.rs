@@ -4,18 +4,21 @@
 //! unknown fields silently, so decoding encodes again and compares (`decode`): a node that meets a part it does not
 //! know stops and says *upgrade*; it never skips.
 
+mod author;
 mod command;
 mod entry;
 mod key;
+mod members;
 mod message;
 mod pending;
 mod policy;
 mod record;
 mod revoke;
+mod statement;
 mod witness;
 
 pub use command::{
-    decode_applied, decode_stamped, encode_applied, encode_stamped, stamped_len, target_len,
+    decode_applied, decode_batch, encode_applied, encode_batch, stamped_len, target_len,
 };
 pub use entry::{
     decode_entry, decode_log_id, decode_membership, decode_snapshot_meta, decode_vote,
@@ -24,3 +27,4 @@ pub use entry::{
 pub use message::CodecError;
 pub(crate) use message::decode;
 pub use record::{decode_record, encode_record};
+pub use statement::{action_statement, statement, statement_digest};

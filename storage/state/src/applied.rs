@@ -58,6 +58,8 @@ pub enum Applied {
         /// Name of the pending action.
         id: PendingId,
     },
+    /// Change of the members is permitted: the leader makes it.
+    MembersPermitted,
     /// Facet was used, by this request and no other.
     Spent,
     /// Context of the session has this version now.

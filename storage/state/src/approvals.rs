@@ -3,13 +3,18 @@
 //! The policy decides which actions need two people and who may approve; it was asked before.
 
 use crate::applied::Applied;
-use crate::command::{KeyCommand, PendingAction, PendingId};
+use crate::author::Author;
+use crate::command::{Approval, KeyCommand, PendingAction, PendingId};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::state::State;
 
 impl State {
     /// Puts an action where another operator can approve it, if it could be done now.
-    pub(crate) fn ask(&mut self, action: &PendingAction, by: &str) -> Result<Applied, Refusal> {
+    pub(crate) fn ask(
+        &mut self,
+        action: &PendingAction,
+        (by, author): (&str, &Author),
+    ) -> Result<Applied, Refusal> {
         if let Some(same) = self.pending.same(action, self.clock) {
             return Ok(Applied::Pending {
                 id: same.id,
@@ -20,7 +25,7 @@ impl State {
         self.pending.check_room(action)?;
         // No action waits for approval that cannot be done. A clone shares all that is large.
         self.clone().perform(action, by)?;
-        let pending = self.pending.add(action.clone(), by, self.clock);
+        let pending = self.pending.add(action.clone(), (by, author), self.clock);
         Ok(Applied::Pending {
             id: pending.id,
             until: pending.until(),
@@ -29,13 +34,20 @@ impl State {
     }
 
     /// Carries the pending action out, and answers as if it had been asked for directly.
-    pub(crate) fn approve(&mut self, id: PendingId, by: &str) -> Result<Applied, Refusal> {
+    pub(crate) fn approve(&mut self, approval: &Approval, by: &str) -> Result<Applied, Refusal> {
+        let id = approval.id;
         let pending = self.pending.live(id, self.clock)?.clone();
         if pending.by == by {
             let message = format!(
                 "`{by}` asked for {id} and cannot approve it; another operator with the right must"
             );
             return Err(Refusal::new(RefusalCode::SecondPerson, message));
+        }
+        if pending.digest != approval.action {
+            let message = format!(
+                "{id} is another action than the one that was approved; show it again, and approve what it says now"
+            );
+            return Err(Refusal::new(RefusalCode::Conflict, message));
         }
         let both = format!("{} with {by}", pending.by);
         let applied = self.perform(&pending.action, &both)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hessra_revocation::{FeedId, FeedSalt, Identity, Revision, Target, UnixMillis, UnixSeconds};
 
+use crate::author::Author;
 use crate::policy::{Policy, PolicyChange};
 use crate::sealed_key::SealedKey;
 use crate::witness::Witness;
@@ -28,8 +29,8 @@ impl RequestId {
 pub struct Stamped {
     /// Wall clock of the proposer. The state's clock is the latest of all stamps.
     pub at: UnixMillis,
-    /// Author: the identity in the operator's certificate; a node's own name for its own commands.
-    pub by: String,
+    /// Author: an operator with the proof of it, or a node with its duty.
+    pub author: Author,
     /// Id of the request, for retries.
     pub request: RequestId,
     /// Command.
@@ -59,7 +60,7 @@ pub enum Command {
     /// Puts an action where a second person can approve it.
     Ask(PendingAction),
     /// Approves a pending action, and thereby does it.
-    Approve(PendingId),
+    Approve(Approval),
     /// Takes a pending action back.
     Cancel(PendingId),
     /// Removes locks, spent facets and sessions that ended before `now` and before the state's clock, retired keys
@@ -81,6 +82,8 @@ pub enum Command {
         /// Ticket that tells the story, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
         ticket: String,
     },
+    /// Permits a change of the members, which follows as an entry of its own.
+    Members(MemberChange),
     /// Switches on the behaviour of a newer state machine.
     RaiseVersion(u32),
 }
@@ -121,6 +124,9 @@ pub struct Revoke {
 pub struct Lift {
     /// Revision that made the revocation.
     pub revision: Revision,
+    /// Identity that the author takes it to be about; refused when it is about something else, so that no node can point a
+    /// name at another revocation. `None`: the author named the revision alone.
+    pub of: Option<Identity>,
     /// Restores tokens issued before. The policy may demand two people for it, see [`crate::pending`].
     pub restore: bool,
     /// Reason, at most [`crate::limits::REASON_BYTES_MAX`] bytes.
@@ -138,6 +144,8 @@ pub enum KeyCommand {
         id: u32,
         /// Least time since its publication, on the state's clock; refused before. `None`: an emergency.
         published_for_min: Option<Duration>,
+        /// Key whose retirement was asked for, and whose successor this one is.
+        instead_of: Option<u32>,
     },
     /// Retires a key: it signs no more, and its signatures stay valid.
     Retire(u32),
@@ -165,6 +173,35 @@ pub enum PendingAction {
     Lift(Lift),
     /// Revocation of a key, by its id: everything that it signed is denied.
     RevokeKey(u32),
+}
+
+/// Approval of a pending action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Name of the pending action.
+    pub id: PendingId,
+    /// Digest of the action that the approver has read; refused when another one has that name.
+    pub action: [u8; 32],
+}
+
+/// Change of the members, or of the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// Adds a member that receives everything and does not vote.
+    Add {
+        /// Id of the node.
+        id: u64,
+        /// `host:port` for the other members.
+        peer_address: String,
+        /// `host:port` for clients.
+        public_address: String,
+    },
+    /// Lets a member vote.
+    Promote(u64),
+    /// Removes a member for ever.
+    Remove(u64),
+    /// Hands leadership over.
+    TransferTo(u64),
 }
 
 /// Name of a pending action: `ap_17`.

@@ -4,13 +4,15 @@
 //! format gains a field. Every record is a tag and its fields in order; numbers are 8 bytes big-endian, texts come after
 //! their length, options after 0 or 1. So no two states write the same bytes.
 
-use hessra_revocation::{Cutoff, Hash, KeyPurpose, KeyState, Revision, Rule, Target, UnixSeconds};
+use hessra_revocation::{
+    Cutoff, Hash, Identity, KeyPurpose, KeyState, Revision, Rule, Target, UnixSeconds,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::revocations::Lifted;
 use crate::{
-    Applied, ChainHead, Frozen, Machine, Meta, Pending, PendingAction, Policy, PolicyOrigin,
-    PolicyVersion, Record, Revocation, SealedKey, Witnessed,
+    Applied, ChainHead, Frozen, Machine, MemberChange, Meta, Pending, PendingAction, Policy,
+    PolicyOrigin, PolicyVersion, Record, Revocation, SealedKey, Witnessed,
 };
 
 /// Domain of these hashes, which separates them from all others of this product.
@@ -48,12 +50,14 @@ impl Writer {
             Record::Policy(version) => self.tag(5).policy_version(version),
             Record::Request {
                 id,
+                asked,
                 at,
                 applied,
                 sequence,
             } => {
                 self.tag(6)
                     .bytes(&id.0)
+                    .bytes(asked)
                     .number(at.0)
                     .number(*sequence)
                     .applied(applied);
@@ -103,6 +107,25 @@ impl Writer {
             .number(meta.next_pending)
             .number(meta.pending)
             .number(meta.witnessed);
+        self.member_change(meta.member_change.as_ref());
+    }
+
+    fn member_change(&mut self, change: Option<&MemberChange>) {
+        match change {
+            None => self.tag(0),
+            Some(MemberChange::Add {
+                id,
+                peer_address,
+                public_address,
+            }) => self
+                .tag(1)
+                .number(*id)
+                .text(peer_address)
+                .text(public_address),
+            Some(MemberChange::Promote(id)) => self.tag(2).number(*id),
+            Some(MemberChange::Remove(id)) => self.tag(3).number(*id),
+            Some(MemberChange::TransferTo(id)) => self.tag(4).number(*id),
+        };
     }
 
     fn witnessed(&mut self, witnessed: &Witnessed) {
@@ -157,6 +180,8 @@ impl Writer {
     fn pending(&mut self, pending: &Pending) {
         self.number(pending.id.0)
             .text(&pending.by)
+            .bytes(&pending.certificate)
+            .bytes(&pending.digest)
             .number(pending.at.0);
         match &pending.action {
             PendingAction::Revoke(revoke) => {
@@ -173,6 +198,7 @@ impl Writer {
             PendingAction::Lift(lift) => {
                 self.tag(2)
                     .number(lift.revision.0)
+                    .text(lift.of.as_ref().map_or("", Identity::as_str))
                     .tag(lift.restore.into())
                     .text(&lift.reason);
             }
@@ -237,6 +263,7 @@ impl Writer {
                 .number(until.0)
                 .tag((*already).into()),
             Applied::Cancelled { id } => self.tag(42).number(id.0),
+            Applied::MembersPermitted => self.tag(60),
             Applied::Refused(refusal) => self.tag(8).tag(refusal.code as u8).text(&refusal.message),
         };
     }

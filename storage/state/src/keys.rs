@@ -49,7 +49,9 @@ impl Keys<'_> {
             KeyCommand::Activate {
                 id,
                 published_for_min,
+                instead_of,
             } => {
+                instead_of.map_or(Ok(()), |old| self.check_successor(old, *id))?;
                 self.check_published(*id, *published_for_min)?;
                 self.change(*id, KeyState::Active)
             }
@@ -57,6 +59,26 @@ impl Keys<'_> {
             KeyCommand::Revoke(id) => self.change(*id, KeyState::Revoked),
             KeyCommand::Rewrap(envelopes) => self.rewrap(envelopes),
         }
+    }
+
+    /// Checks that a key is the one that signs when another one is retired: the first prepared one of its purpose.
+    fn check_successor(&self, old: u32, id: u32) -> Result<(), Refusal> {
+        let active = self
+            .keys
+            .get(&old)
+            .filter(|key| key.state == KeyState::Active);
+        let heir = active.and_then(|active| {
+            let follows =
+                |key: &&SealedKey| key.purpose == active.purpose && key.state == KeyState::Prepared;
+            self.keys.values().find(follows)
+        });
+        if heir.is_some_and(|heir| heir.id == id) {
+            return Ok(());
+        }
+        let message = format!(
+            "key {id} is not the successor of key {old}; list the keys, and say which of them is to sign"
+        );
+        Err(Refusal::new(RefusalCode::Conflict, message))
     }
 
     fn prepare(&self, key: &SealedKey) -> Result<Vec<SealedKey>, Refusal> {

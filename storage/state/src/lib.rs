@@ -4,7 +4,7 @@
 //! the same on every node. Everything `apply` depends on is in the entry.
 //!
 //! ```text
-//! Stamped { at, by, request, command } ──▶ Machine::apply ──▶ Applied      answer to the caller
+//! Stamped { at, author, request, command } ──▶ Machine::apply ──▶ Applied  answer to the caller
 //!                                               │
 //!                                               ├─ a clone ──▶ State         for readers
 //!                                               └─ records ──▶ Record        for a snapshot
@@ -12,18 +12,29 @@
 //!
 //! ```
 //! use hessra_revocation::UnixMillis;
-//! use hessra_state::{Applied, Command, Machine, RefusalCode, RequestId, Stamped};
+//! use hessra_state::{Applied, Author, Command, Duty, Judge, Machine, Refusal, RefusalCode, RequestId, Stamped, State};
+//!
+//! struct Anyone;
+//! impl Judge for Anyone {
+//!     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
+//!         Ok(stamped.author.to_string())
+//!     }
+//! }
 //!
 //! let mut machine = Machine::new();
+//! let author = Author::Node { id: 1, duty: Duty::Collection };
 //! let command = Command::RaiseVersion(1);
-//! let asked = Stamped { at: UnixMillis(1_000), by: "node-1".into(), request: RequestId([1; 16]), command };
-//! let Applied::Refused(refusal) = machine.apply(&asked) else { panic!("a cluster begins with `Command::Init`") };
+//! let asked = Stamped { at: UnixMillis(1_000), author, request: RequestId([1; 16]), command };
+//! let Applied::Refused(refusal) = machine.apply(&asked, &Anyone) else { panic!("a cluster begins with `Init`") };
 //! assert_eq!(refusal.code, RefusalCode::NotInitialized);
 //! ```
 //!
 //! | module | its story |
 //! |---|---|
 //! | [`command`] | every write, with its time and author inside |
+//! | [`author`] | operators with proofs, and nodes with duties |
+//! | [`duties`] | which author makes which command |
+//! | [`judge`] | who says what an author may |
 //! | [`applied`] | answers of the state machine |
 //! | [`refusal`] | reasons why a command had no effect |
 //! | [`machine`] | the state machine: the one way to change anything |
@@ -40,16 +51,20 @@
 //! | [`limits`] | every number that bounds something |
 //! | [`version`] | state machine versions |
 //!
-//! The meaning of a policy, rights, and the sealing of keys are the node's business and not decided here.
+//! The meaning of a policy and the sealing of keys are not decided here; rights are a [`Judge`]'s, which comes with every
+//! command.
 
 pub mod applied;
 mod approvals;
+pub mod author;
 mod check;
 pub mod command;
 pub mod contexts;
 mod digest;
+pub mod duties;
 mod index;
 mod invalid;
+pub mod judge;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -71,12 +86,16 @@ pub mod version;
 pub mod witness;
 
 pub use applied::{Applied, Revoked};
+pub use author::{Author, Duty};
 pub use command::{
-    Command, ContextStep, Envelope, FacetId, Init, Judged, KeyCommand, Lift, PendingAction,
-    PendingId, PendingIdError, RequestId, Revoke, SessionId, Spend, Stamped,
+    Approval, Command, ContextStep, Envelope, FacetId, Init, Judged, KeyCommand, Lift,
+    MemberChange, PendingAction, PendingId, PendingIdError, RequestId, Revoke, SessionId, Spend,
+    Stamped,
 };
 pub use contexts::ContextVersion;
+pub use duties::duty_of;
 pub use invalid::InvalidRecords;
+pub use judge::Judge;
 pub use ledger::Spent;
 pub use machine::{Frozen, Machine};
 pub use pending::{Pending, Pendings};

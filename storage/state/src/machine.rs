@@ -3,12 +3,13 @@
 //! Readers get a clone of the state after each applied batch. While such a clone lives, every later change copies what it
 //! touches; so what only applying needs is kept apart from the state, and is changed in place.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use crate::limits::HISTORY_MAX;
 use crate::refusal::Refusal;
 use crate::requests::{Answers, Requests};
-use crate::{Applied, Command, Stamped, State};
+use crate::{Applied, Command, Judge, RefusalCode, RequestId, Stamped, State};
 
 /// State, and the answers that are needed to apply the next command to it.
 #[derive(Clone, Debug, Default)]
@@ -25,10 +26,10 @@ impl Machine {
     }
 
     /// Applies one committed command and answers it. Total: whatever the command, the answer is a value, and the same on
-    /// every node whose machine was equal. A refused command leaves its answer for retries, and nothing else.
+    /// every node whose machine was equal. `judge` says what its author may. A refused command leaves its answer for retries, and nothing else.
     ///
     /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
-    pub fn apply(&mut self, stamped: &Stamped) -> Applied {
+    pub fn apply(&mut self, stamped: &Stamped, judge: &dyn Judge) -> Applied {
         let clock = self.state.clock.max(stamped.at);
         self.state.clock = clock;
         if stamped.request.is_zero() {
@@ -37,12 +38,19 @@ impl Machine {
             return Applied::Refused(Refusal::invalid(message));
         }
         if let Some(first) = self.requests.answer(&stamped.request) {
-            return first.applied.clone();
+            return match first.asked == stamped.author.binding() {
+                true => first.applied.clone(),
+                false => Applied::Refused(other_request()),
+            };
         }
-        let applied = self.state.decide(stamped).unwrap_or_else(Applied::Refused);
+        let decided = judge
+            .judge(&self.state, stamped)
+            .and_then(|by| self.state.decide(stamped, &by));
+        let applied = decided.unwrap_or_else(Applied::Refused);
         if !is_own_answer(&stamped.command, &applied) {
+            let asked = stamped.author.binding();
             self.requests
-                .remember(stamped.request, clock, applied.clone());
+                .remember(stamped.request, asked, clock, applied.clone());
             self.requests.forget(clock);
         }
         self.state.history.truncate_front(HISTORY_MAX);
@@ -81,6 +89,11 @@ fn is_own_answer(command: &Command, applied: &Applied) -> bool {
     }
 }
 
+fn other_request() -> Refusal {
+    let message = "the request id belongs to another request; choose a new random one for every request, and repeat one only to retry";
+    Refusal::new(RefusalCode::Conflict, message)
+}
+
 /// Frozen copy of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Frozen {
@@ -89,6 +102,24 @@ pub struct Frozen {
 }
 
 impl Frozen {
+    /// State as it will be once these commands are applied too. A request that was answered before has no effect.
+    #[must_use]
+    pub fn foresee(
+        &self,
+        commands: &mut dyn Iterator<Item = &Stamped>,
+        judge: &dyn Judge,
+    ) -> State {
+        let mut machine = Machine {
+            state: self.state.clone(),
+            requests: Requests::default(),
+        };
+        let answered: BTreeSet<RequestId> = self.answers.iter().map(|(id, _)| *id).collect();
+        for stamped in commands.filter(|stamped| !answered.contains(&stamped.request)) {
+            machine.apply(stamped, judge);
+        }
+        machine.state
+    }
+
     /// State, for readers.
     #[must_use]
     pub fn state(&self) -> &State {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hessra_revocation::UnixMillis;
 use imbl::OrdMap;
 
+use crate::author::Author;
 use crate::command::{PendingAction, PendingId};
 use crate::limits::{PENDING_AGE_MILLIS_MAX, PENDING_MAX, PENDING_TARGETS_MAX};
 use crate::refusal::{Refusal, RefusalCode};
@@ -26,6 +27,10 @@ pub struct Pending {
     pub action: PendingAction,
     /// Operator who asked.
     pub by: String,
+    /// SHA-256 of the certificate with which it was asked for.
+    pub certificate: [u8; 32],
+    /// Digest of the action, as the asker signed it; who approves signs the same.
+    pub digest: [u8; 32],
     /// Time of asking, on the state's clock.
     pub at: UnixMillis,
 }
@@ -105,11 +110,19 @@ impl Pendings {
     }
 
     /// Adds an action under a new name.
-    pub(crate) fn add(&mut self, action: PendingAction, by: &str, at: UnixMillis) -> Arc<Pending> {
+    pub(crate) fn add(
+        &mut self,
+        action: PendingAction,
+        (by, author): (&str, &Author),
+        at: UnixMillis,
+    ) -> Arc<Pending> {
+        let proof = author.proof();
         let pending = Arc::new(Pending {
             id: PendingId(self.next),
             action,
             by: by.to_owned(),
+            certificate: proof.map_or([0; 32], |proof| proof.signer().fingerprint()),
+            digest: author.signed(),
             at,
         });
         self.next += 1;

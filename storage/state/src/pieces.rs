@@ -76,6 +76,7 @@ impl State {
             next_pending: self.pending.next(),
             pending: self.pending.iter().count() as u64,
             witnessed: self.witnessed.len() as u64,
+            member_change: self.member_change.clone(),
         }
     }
 
@@ -94,6 +95,7 @@ impl State {
 fn request_record(id: RequestId, answer: &FirstAnswer) -> Record {
     Record::Request {
         id,
+        asked: answer.asked,
         at: answer.at,
         applied: answer.applied.clone(),
         sequence: answer.sequence,

@@ -63,6 +63,7 @@ impl Parts {
             Record::Policy(version) => !self.policies.put(version),
             Record::Request {
                 id,
+                asked,
                 at,
                 applied,
                 sequence,
@@ -71,6 +72,7 @@ impl Parts {
                 (
                     id,
                     FirstAnswer {
+                        asked,
                         at,
                         applied,
                         sequence,
@@ -111,6 +113,7 @@ impl Parts {
             ledger: self.ledger,
             contexts: self.contexts,
             witnessed: self.witnessed,
+            member_change: meta.member_change.clone(),
             clock: meta.clock,
             version: meta.version,
         };

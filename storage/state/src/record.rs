@@ -5,8 +5,8 @@ use hessra_revocation::{
 };
 
 use crate::{
-    Applied, ChainName, ContextVersion, FacetId, Pending, PendingId, PolicyVersion, RequestId,
-    Revocation, SealedKey, SessionId, Spent, Witnessed,
+    Applied, ChainName, ContextVersion, FacetId, MemberChange, Pending, PendingId, PolicyVersion,
+    RequestId, Revocation, SealedKey, SessionId, Spent, Witnessed,
 };
 
 /// Piece of the state.
@@ -26,6 +26,8 @@ pub enum Record {
     Request {
         /// Id of the request.
         id: RequestId,
+        /// Digest of who asked for what.
+        asked: [u8; 32],
         /// Time of the answer, on the state's clock.
         at: UnixMillis,
         /// Answer.
@@ -87,6 +89,8 @@ pub struct Meta {
     pub pending: u64,
     /// Number of witnessed audit chains: one that is lost must be noticed.
     pub witnessed: u64,
+    /// Change of the members that was permitted last.
+    pub member_change: Option<MemberChange>,
 }
 
 /// Name of a record.

@@ -45,6 +45,8 @@ pub enum RefusalCode {
     Limit = 8,
     /// Approver is the one who asked.
     SecondPerson = 40,
+    /// Author may not, under the policy that stands.
+    NotPermitted = 60,
     /// Facet may be used once, and was.
     AlreadySpent = 70,
     /// Context is not the latest version of the session's.

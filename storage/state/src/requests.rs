@@ -1,8 +1,8 @@
 //! First answers by request id: a retry has one effect and one answer, also after a leader change or from a snapshot.
 //!
 //! Bounded by number and by age on the state's clock ([`crate::limits`]), oldest first, so every replica forgets the
-//! same answers at the same entry. The author is not part of the name: ids are random, and an answer holds nothing but
-//! revisions and states.
+//! same answers at the same entry. An id is bound to author and content: somebody else, or the same one with something
+//! else, gets no answer by it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +19,8 @@ const CHUNK: usize = 256;
 /// First answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstAnswer {
+    /// Digest of who asked for what, see [`crate::Author::binding`].
+    pub asked: [u8; 32],
     /// Time of the answer, on the state's clock.
     pub at: UnixMillis,
     /// Answer.
@@ -61,10 +63,17 @@ impl Requests {
     }
 
     /// Remembers a first answer.
-    pub(crate) fn remember(&mut self, request: RequestId, at: UnixMillis, applied: Applied) {
+    pub(crate) fn remember(
+        &mut self,
+        request: RequestId,
+        asked: [u8; 32],
+        at: UnixMillis,
+        applied: Applied,
+    ) {
         let sequence = self.answers.next_sequence;
         self.sequences.insert(request, sequence);
         let answer = FirstAnswer {
+            asked,
             at,
             applied,
             sequence,

@@ -65,6 +65,14 @@ impl State {
                 format!("no revocation has revision {name}; copy it from the list of revocations");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         };
+        if let Some(of) = &lift.of
+            && revocation.target.identity() != Some(of)
+        {
+            let message = format!(
+                "the revocation at revision {name} is not of `{of}`; list the revocations and name the one that is meant"
+            );
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
         if let Some(lifted) = &revocation.lifted
             && (lifted.restored || !lift.restore)
         {

@@ -25,9 +25,9 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, Pendings, Policy,
-    PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation, SealedKey,
-    SessionId, Spend, Spent, Stamped, WitnessedHeads, keys, policy,
+    Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, MemberChange, Pendings,
+    Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation,
+    SealedKey, SessionId, Spend, Spent, Stamped, WitnessedHeads, keys, policy,
 };
 
 /// State, as readers see it. Equal logs make equal states, on every node.
@@ -46,6 +46,7 @@ pub struct State {
     pub(crate) ledger: Timed<FacetId, Spent>,
     pub(crate) contexts: Contexts,
     pub(crate) witnessed: WitnessedHeads,
+    pub(crate) member_change: Option<MemberChange>,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
 }
@@ -66,6 +67,7 @@ impl State {
             ledger: Timed::default(),
             contexts: Contexts::default(),
             witnessed: WitnessedHeads::default(),
+            member_change: None,
             clock: UnixMillis(0),
             version: 1,
         }
@@ -161,6 +163,12 @@ impl State {
         self.contexts.find(session)
     }
 
+    /// Change of the members that was permitted last: no other one may be made.
+    #[must_use]
+    pub fn member_change(&self) -> Option<&MemberChange> {
+        self.member_change.as_ref()
+    }
+
     /// Number of sessions that are remembered.
     #[must_use]
     pub fn context_count(&self) -> usize {
@@ -188,15 +196,15 @@ impl State {
 
 /// Decisions, and the changes that follow.
 impl State {
-    pub(crate) fn decide(&mut self, stamped: &Stamped) -> Result<Applied, Refusal> {
-        if stamped.by.len() > AUTHOR_BYTES_MAX {
+    pub(crate) fn decide(&mut self, stamped: &Stamped, by: &str) -> Result<Applied, Refusal> {
+        if by.len() > AUTHOR_BYTES_MAX {
             let message = format!(
                 "the author has more than {AUTHOR_BYTES_MAX} bytes; ask with a shorter certificate name"
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
         match (&stamped.command, self.is_initialized()) {
-            (Command::Init(init), false) => self.initialize(init, &stamped.by),
+            (Command::Init(init), false) => self.initialize(init, by),
             (Command::Init(_), true) => Err(Refusal::new(
                 RefusalCode::AlreadyInitialized,
                 format!(
@@ -208,8 +216,8 @@ impl State {
                 RefusalCode::NotInitialized,
                 "the cluster has not begun; initialize it on one node first",
             )),
-            (Command::Revoke(revoke), true) => self.revoke(revoke, &stamped.by),
-            (Command::Lift(lift), true) => self.lift(lift, &stamped.by),
+            (Command::Revoke(revoke), true) => self.revoke(revoke, by),
+            (Command::Lift(lift), true) => self.lift(lift, by),
             (
                 Command::ApplyPolicy {
                     based_on,
@@ -217,11 +225,12 @@ impl State {
                     change,
                 },
                 true,
-            ) => self.apply_policy(*based_on, policy, change, &stamped.by),
+            ) => self.apply_policy(*based_on, policy, change, by),
             (Command::Key(command), true) => self.change_key(command),
-            (Command::Ask(action), true) => self.ask(action, &stamped.by),
-            (Command::Approve(id), true) => self.approve(*id, &stamped.by),
+            (Command::Ask(action), true) => self.ask(action, (by, &stamped.author)),
+            (Command::Approve(approval), true) => self.approve(approval, by),
             (Command::Cancel(id), true) => self.cancel(*id),
+            (Command::Members(change), true) => Ok(self.permit_members(change)),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
             (Command::Spend(spend), true) => self.spend(spend, stamped.request),
             (Command::Context(step), true) => self.step(step, stamped.request),
@@ -364,6 +373,12 @@ impl State {
             self.keys.remove(id);
         }
         ended.len()
+    }
+
+    /// Permits one change of the members: the last that was permitted is the one that may be made.
+    fn permit_members(&mut self, change: &MemberChange) -> Applied {
+        self.member_change = Some(change.clone());
+        Applied::MembersPermitted
     }
 
     fn raise_version(&mut self, version: u32) -> Result<Applied, Refusal> {

@@ -12,6 +12,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hessra_sdk_rust::admin::RequestSigner;
+use hessra_sdk_rust::config::PORT_DEFAULT;
+use hessra_sdk_rust::{Authority, ClientError, Connection, Credentials, Servers, Trust};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::failure::BenchError;
@@ -145,6 +148,26 @@ impl Cluster {
             channels.push(self.channel(&self.members[*position].public).await?);
         }
         Ok(channels)
+    }
+
+    /// Signer of the operator's requests.
+    ///
+    /// # Errors
+    /// No member says which cluster this is.
+    pub(crate) async fn signer(&self) -> Result<RequestSigner, BenchError> {
+        let failed = |error: ClientError| BenchError::Connect {
+            side: self.side.name(),
+            reason: error.to_string(),
+        };
+        let addresses = self.members.iter().map(|member| &member.public);
+        let servers = Servers::parse(addresses, PORT_DEFAULT).map_err(failed)?;
+        let tls = &self.tls;
+        let credentials = Credentials::pem(tls.certificate.as_str(), tls.key.as_str());
+        let credentials = credentials.map_err(failed)?;
+        let trust = Trust::pem(tls.authority.as_str()).map_err(failed)?;
+        let connection = Connection::new(servers, trust).credentials(credentials.clone());
+        let cluster = Authority::new(connection).cluster().await;
+        RequestSigner::new(&credentials, cluster.map_err(failed)?).map_err(failed)
     }
 
     async fn channel(&self, address: &str) -> Result<Channel, BenchError> {

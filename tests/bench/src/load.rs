@@ -109,11 +109,12 @@ pub(crate) async fn run(
     let channels = cluster
         .channels(plan.clients.min(CONNECTIONS_MAX), &everyone)
         .await?;
+    let writer = Writer::new(cluster, channels[0].clone()).await?;
     let begin = Instant::now() + plan.warm_up;
     let end = begin + plan.duration;
     let clients: Vec<_> = (0..plan.clients)
         .map(|client| {
-            let writer = Writer::new(cluster.side, channels[client % channels.len()].clone());
+            let writer = writer.over(channels[client % channels.len()].clone());
             tokio::spawn(Client::new(begin, end).run(writer, numbers.clone()))
         })
         .collect();

@@ -203,10 +203,8 @@ async fn turn(
 ) -> Result<Turn, BenchError> {
     // One connection to the first member, as a responder has.
     let channel = cluster.channels(1, &[0]).await?.pop();
-    let mut writer = Writer::new(
-        cluster.side,
-        channel.ok_or_else(|| BenchError::Tool("no connection".to_owned()))?,
-    );
+    let channel = channel.ok_or_else(|| BenchError::Tool("no connection".to_owned()))?;
+    let mut writer = Writer::new(cluster, channel).await?;
     let (before, began) = (usage(cluster), Instant::now());
     let mut turn = Turn::new();
     for _ in 0..writes {

@@ -2,13 +2,15 @@
 
 use hessra_proto::v1::authority_client::AuthorityClient;
 use hessra_proto::v1::{RevokeRequest, Target, target};
+use hessra_sdk_rust::admin::RequestSigner;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tonic::transport::Channel;
 
-use crate::cluster::Side;
+use crate::cluster::{Cluster, Side};
 use crate::etcd::PutRequest;
 use crate::etcd::kv_client::KvClient;
+use crate::failure::BenchError;
 
 /// Message that an operator writes beside the target: with it, a revoke has about 256 bytes, as etcd's own benchmark
 /// has.
@@ -79,17 +81,31 @@ impl Names {
 #[derive(Clone)]
 pub(crate) enum Writer {
     /// Revokes a subtree.
-    Hessra(AuthorityClient<Channel>),
+    Hessra(AuthorityClient<Channel>, RequestSigner),
     /// Puts a key.
     Etcd(KvClient<Channel>),
 }
 
 impl Writer {
     /// Writer over this connection.
-    pub(crate) fn new(side: Side, channel: Channel) -> Self {
-        match side {
-            Side::Hessra => Self::Hessra(AuthorityClient::new(channel)),
+    ///
+    /// # Errors
+    /// The cluster does not say which one it is, so that no request to it can be signed.
+    pub(crate) async fn new(cluster: &Cluster, channel: Channel) -> Result<Self, BenchError> {
+        Ok(match cluster.side {
+            Side::Hessra => {
+                let signer = cluster.signer().await?;
+                Self::Hessra(AuthorityClient::new(channel), signer)
+            }
             Side::Etcd => Self::Etcd(KvClient::new(channel)),
+        })
+    }
+
+    /// The same writer over another connection.
+    pub(crate) fn over(&self, channel: Channel) -> Self {
+        match self {
+            Self::Hessra(_, signer) => Self::Hessra(AuthorityClient::new(channel), signer.clone()),
+            Self::Etcd(_) => Self::Etcd(KvClient::new(channel)),
         }
     }
 
@@ -99,7 +115,12 @@ impl Writer {
     /// As the server said.
     pub(crate) async fn write(&mut self, names: Names, number: u64) -> Result<(), tonic::Status> {
         match self {
-            Self::Hessra(client) => client.revoke(names.revoke(number)).await.map(|_| ()),
+            Self::Hessra(client, signer) => {
+                let request = signer.sign(names.revoke(number));
+                let request =
+                    request.map_err(|error| tonic::Status::internal(error.to_string()))?;
+                client.revoke(request).await.map(|_| ())
+            }
             Self::Etcd(client) => client.put(names.put(number)).await.map(|_| ()),
         }
     }

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use hessra_consensus::WriteError;
 use hessra_revocation::{Cutoff, Identity, Revision, Target, TokenId};
-use hessra_state::{Applied, Command, Lift, Policy, PolicyChange, RequestId, Revoke, State};
+use hessra_state::{
+    Applied, Author, Command, Lift, PolicyChange, PolicyOrigin, RequestId, Revoke, State,
+};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::oracle::Reading;
+use crate::people::{CLIENT, author, policy};
 use crate::runtime::random;
-use crate::world::POLICY;
 
 /// Time for which a client waits for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +34,7 @@ pub struct Client {
 /// A request for a change. A retry carries the same id.
 #[derive(Clone)]
 struct Wanted {
+    author: Author,
     request: RequestId,
     command: Command,
 }
@@ -99,6 +102,7 @@ impl Client {
         let revision = candidates[random().gen_range(0..candidates.len())];
         self.submit(Command::Lift(Lift {
             revision,
+            of: None,
             restore: false,
             reason: "test".to_owned(),
         }))
@@ -110,23 +114,27 @@ impl Client {
             return false;
         };
         let based_on = state.policy().0;
-        let policy = Policy::new(
-            format!("{POLICY}# {}", random().gen_range(0..u32::MAX)),
-            String::new(),
-        );
+        let policy = policy(random().gen_range(0..u32::MAX));
         self.submit(Command::ApplyPolicy {
             based_on,
             policy,
-            change: PolicyChange::default(),
+            change: PolicyChange {
+                origin: PolicyOrigin::Operator,
+                ..PolicyChange::default()
+            },
         })
         .await
     }
 
     async fn submit(&mut self, command: Command) -> bool {
+        let request = RequestId(random().r#gen());
+        let now = self.cluster.any_node().clock.wall().seconds().0;
         let wanted = Wanted {
-            request: RequestId(random().r#gen()),
+            request,
+            author: author(CLIENT, request, &command, now),
             command,
         };
+        self.cluster.journal().note_signed(&wanted.author);
         let acknowledged = self.insist(&wanted, true).await;
         if acknowledged {
             self.answered.push(wanted);
@@ -185,12 +193,15 @@ impl Client {
         let Some(life) = node.life() else {
             return Answer::Unknown;
         };
-        let by = format!("urn:client:{}", self.id);
-        let Wanted { request, command } = wanted.clone();
+        let Wanted {
+            author,
+            request,
+            command,
+        } = wanted.clone();
         let deadline = Instant::now() + ANSWER_MAX;
         let answered = life
             .ask(self.id, move |life| {
-                life.propose(by, request, command, deadline)
+                life.propose(author, request, command, deadline)
             })
             .await;
         self.cluster.journal().trace(|| {
@@ -207,6 +218,7 @@ impl Client {
                 WriteError::NoLeader
                 | WriteError::NoRoom(_)
                 | WriteError::Overloaded
+                | WriteError::Unproved(_)
                 | WriteError::Unaudited(_),
             )) => Answer::Refused,
             Some(Err(

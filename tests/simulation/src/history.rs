@@ -16,12 +16,15 @@ use crate::node::Node;
 use crate::operator::{self, Operator};
 use crate::runtime::{self, Process};
 use crate::stranger::Stranger;
+use crate::traitor::Traitor;
 use crate::world::{World, supervise};
 
 const CLIENTS: u64 = 4;
 const OPERATORS: u64 = 2;
 const STRANGERS: u64 = 1;
 const IMPOSTORS: u64 = 2;
+/// Members that were taken over, at a time.
+const TRAITORS: u64 = 1;
 /// Time for which things go wrong.
 const TROUBLE: Duration = Duration::from_secs(15);
 /// Time limit of I18 for a write after healing.
@@ -99,6 +102,9 @@ async fn live(world: &Arc<World>) {
     for number in 0..IMPOSTORS {
         let impostor = Impostor::new(800 + number, world.cluster.clone());
         users.push(started(impostor.work()));
+    }
+    for _ in 0..TRAITORS {
+        users.push(started(Traitor::new(world.cluster.clone()).work()));
     }
     faults::disturb(world, Instant::now() + TROUBLE).await;
     for user in users {

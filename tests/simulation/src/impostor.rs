@@ -4,44 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_consensus::feed::Claim;
-use hessra_proto::status::Failure;
 use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::publisher::{Hello, Nonce};
-use hessra_revocation::{Epoch, Event, Revision, UnixSeconds};
+use hessra_revocation::{Epoch, Event, Revision};
 use rand::Rng;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::node::{Stream, encoded, event};
+use crate::people::{Shown, VERIFIER, VERIFIERS};
 use crate::runtime::random;
-use crate::world::{VERIFIER, VERIFIERS};
 
 /// Time for which an impostor keeps a stream.
 const STREAM_MAX: Duration = Duration::from_millis(1_500);
 /// Identity of impostors, which the policy names nowhere.
 const STRANGER: &str = "urn:hessra:stranger";
-
-/// A caller that proved this identity, or none.
-pub struct Shown(pub Option<&'static str>);
-
-impl Claim for Shown {
-    fn identity(&self) -> Option<&str> {
-        self.0
-    }
-
-    fn address(&self) -> &str {
-        "simulated"
-    }
-
-    fn ends_at(&self) -> Option<UnixSeconds> {
-        None
-    }
-
-    fn may_speak(&self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
 
 /// Impostor that follows nodes at random.
 pub struct Impostor {

@@ -3,12 +3,16 @@
 use std::sync::Mutex;
 
 use hessra_consensus::Measurement;
+use hessra_proof::Proof;
 use hessra_revocation::Revision;
+use hessra_state::Author;
+use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::Plant;
 use crate::oracle::Oracle;
+use crate::runtime::random;
 
 /// Events by kind.
 pub type Kinds = std::collections::BTreeMap<&'static str, u64>;
@@ -65,6 +69,8 @@ pub struct Journal {
     /// Oracle, which sees everything.
     pub oracle: Oracle,
     counts: Mutex<Counts>,
+    /// Proofs that people have made.
+    signed: Mutex<Vec<Proof>>,
     trace: Mutex<Sha256>,
 }
 
@@ -76,6 +82,7 @@ impl Journal {
             beginning: Instant::now(),
             oracle: Oracle::default(),
             counts: Mutex::default(),
+            signed: Mutex::default(),
             trace: Mutex::default(),
         }
     }
@@ -96,6 +103,19 @@ impl Journal {
             }),
             _ => {}
         }
+    }
+
+    /// Keeps what people have signed, for whoever would use it again.
+    pub fn note_signed(&self, author: &Author) {
+        let mut signed = self.signed.lock().expect("one thread");
+        signed.extend(author.proof().cloned());
+    }
+
+    /// A proof that somebody has made, at random.
+    pub fn any_signed(&self) -> Option<Proof> {
+        let signed = self.signed.lock().expect("one thread");
+        let place = random().gen_range(0..signed.len().max(1));
+        signed.get(place).cloned()
     }
 
     /// Changes the counts.

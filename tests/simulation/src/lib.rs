@@ -36,9 +36,11 @@ pub mod node;
 pub mod operator;
 pub mod oracle;
 pub mod peers;
+pub mod people;
 pub mod runtime;
 pub mod signatures;
 pub mod stranger;
+pub mod traitor;
 pub mod verifier;
 pub mod world;
 

@@ -18,8 +18,9 @@ use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
 use hessra_proto::{ConvertError, NodeState, VerifierMessage};
 use hessra_revocation::Event;
+use hessra_rights::Rights;
 use hessra_sled::{MachineImage, Store, StoreError};
-use hessra_state::{Command, RequestId, State};
+use hessra_state::{Author, Command, RequestId, State};
 use prost::Message as _;
 use rand::Rng;
 use tokio::sync::mpsc;
@@ -29,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::impostor::Shown;
 use crate::network::Address;
 use crate::peers::{SimPeers, SimWorld, Site, Target};
+use crate::people::Shown;
+use crate::people::checker;
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
 
@@ -208,9 +210,10 @@ impl Node {
                 id: self.id,
                 cluster: "simulation".to_owned(),
             },
-            store: Store::open(self.disk.open(process))?,
+            store: Store::open(self.disk.open(process), Arc::new(Rights::default()))?,
             world,
             guard: self.disk.clone(),
+            operators: checker(),
             audit: Arc::new(SimAuditLog::open(self.audit.clone(), process)),
             raft: raft_settings(),
             settings: consensus_settings(),
@@ -352,7 +355,7 @@ impl Life {
     /// Proposes a command as the API does.
     pub async fn propose(
         self,
-        by: String,
+        author: Author,
         request: RequestId,
         command: Command,
         deadline: Instant,
@@ -362,7 +365,7 @@ impl Life {
             Command::Collect { .. } | Command::Spend(_) | Command::Context(_)
         );
         let asked = Asked {
-            by,
+            author,
             request,
             actor: Actor::default(),
         };

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_audit::Actor;
-use hessra_consensus::{Change, ChangeError, ContainmentWatch, Members};
+use hessra_consensus::{Asked, Change, ChangeError, ContainmentWatch, Members};
 use hessra_proto::v1::WatchAppliedRequest;
+use hessra_state::{Command, RequestId};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
 use crate::node::{Life, Node};
+use crate::people::{OPERATOR, author};
 use crate::runtime::random;
 
 /// Time for which an operator waits for one change.
@@ -65,11 +67,18 @@ impl Operator {
             .trace(|| format!("operator {} asks for {change:?}", self.id));
         let wanted = change.clone();
         let deadline = Instant::now() + ANSWER_MAX;
+        let request = RequestId(random().r#gen());
+        let command = Command::Members((&wanted).into());
+        let now = self.cluster.any_node().clock.wall().seconds().0;
+        let by = Asked {
+            author: author(OPERATOR, request, &command, now),
+            request,
+            actor: Actor::default(),
+        };
+        self.cluster.journal().note_signed(&by.author);
         let asked = life.ask(self.id, move |life| async move {
             let consensus = &life.consensus;
-            consensus
-                .change_members(&wanted, Actor::default(), deadline)
-                .await
+            consensus.change_members(&wanted, by, deadline).await
         });
         let outcome = timeout(ANSWER_MAX, asked).await.ok().flatten();
         self.cluster
@@ -82,7 +91,15 @@ impl Operator {
                     self.retire_later(id);
                 }
             }
-            (Some(Err(ChangeError::Unavailable(_) | ChangeError::Unaudited(_))) | None, _) => {
+            (
+                Some(Err(
+                    ChangeError::Unavailable(_)
+                    | ChangeError::Unaudited(_)
+                    | ChangeError::NotWritten(_),
+                ))
+                | None,
+                _,
+            ) => {
                 // It may have happened, in part: the end of the seed looks at who the members are.
                 let kind = "change of members with unknown outcome";
                 self.cluster.journal().count_kind(kind);

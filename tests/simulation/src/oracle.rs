@@ -10,13 +10,14 @@ use std::time::Duration;
 use hessra_proto::v1::{AppliedProgress, VerifierStatus};
 use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, View};
 use hessra_sled::{LogId, Vote};
-use hessra_state::{Applied, Frozen, RequestId, State};
+use hessra_state::{Applied, Frozen, RequestId, Revocation, State};
 use openraft::LogIdOptionExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::Entry;
-use crate::world::VERIFIERS;
+use crate::people::FORGED;
+use crate::people::VERIFIERS;
 
 /// Promises and observations so far.
 #[derive(Debug, Default)]
@@ -144,6 +145,7 @@ impl Oracle {
         if !state.is_initialized() {
             return;
         }
+        seen.nothing_is_forged(node, state);
         seen.follow(node, state);
         seen.view_was_shown(&format!("I9: node {node}"), state.view());
     }
@@ -358,6 +360,24 @@ impl Seen {
     }
 
     /// Learns what a node has applied beyond what was known; checks that what was known has not changed.
+    /// Checks S2 over the state of a node: nothing of what only a traitor makes is in it.
+    fn nothing_is_forged(&mut self, node: u64, state: &State) {
+        let is_restored = |revocation: &Revocation| {
+            revocation
+                .lifted
+                .as_ref()
+                .is_some_and(|lifted| lifted.restored)
+        };
+        let forged = state.policy().1.clients_toml.starts_with(FORGED)
+            || state
+                .revocations()
+                .values()
+                .any(|revocation| is_restored(revocation));
+        self.expect(!forged, || {
+            format!("S2: the state of node {node} has what nobody has signed")
+        });
+    }
+
     fn follow(&mut self, node: u64, state: &State) {
         let shown = state.view();
         let view = self

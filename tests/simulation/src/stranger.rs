@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, member};
 use crate::peers::{SimPeers, SimWorld};
+use crate::people::author;
 use crate::runtime::random;
 use crate::{Config, Entry};
 
@@ -169,17 +170,19 @@ fn forged(vote: Vote, last: LogId) -> AppendEntriesRequest<Config> {
 /// A revocation in the name of an operator that does not exist.
 fn command() -> Stamped {
     let everyone = Identity::parse("urn:hessra:forged").expect("it is a name");
+    let command = Command::Revoke(Revoke {
+        targets: vec![Target::Subtree(everyone)],
+        permanent: true,
+        until: None,
+        reason: String::new(),
+        ticket: String::new(),
+        message: String::new(),
+    });
+    let request = RequestId(random().r#gen());
     Stamped {
         at: UnixMillis(0),
-        by: "urn:hessra:nobody".to_owned(),
-        request: RequestId(random().r#gen()),
-        command: Command::Revoke(Revoke {
-            targets: vec![Target::Subtree(everyone)],
-            permanent: true,
-            until: None,
-            reason: String::new(),
-            ticket: String::new(),
-            message: String::new(),
-        }),
+        author: author("urn:hessra:nobody", request, &command, 0),
+        request,
+        command,
     }
 }

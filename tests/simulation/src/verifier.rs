@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use crate::Plant;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::impostor::Shown;
 use crate::node::{self, FRESH_FOR, Stream};
+use crate::people::Shown;
+use crate::people::VERIFIER;
 use crate::runtime::{Process, random};
 use crate::signatures::Signatures;
-use crate::world::VERIFIER;
 
 /// Time without a word after which a stream is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(1);

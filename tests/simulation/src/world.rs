@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_audit::Actor;
 use hessra_consensus::{Asked, StopReason};
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
-use hessra_state::{Applied, Command, Init, Policy, RequestId, SealedKey};
+use hessra_state::{Applied, Command, Duty, Init, RequestId, SealedKey};
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -14,18 +13,12 @@ use crate::cluster::{Cluster, member};
 use crate::journal::{Journal, Options};
 use crate::node::Node;
 use crate::peers::Site;
+use crate::people::{CLUSTER, VERIFIERS, policy};
 use crate::runtime::random;
 use crate::signatures::{FEED_KEY, public_key};
 use crate::verifier::SimVerifier;
 
 const NODES: u64 = 3;
-/// Verifiers of the world: `v1000` and those after it.
-pub(crate) const VERIFIERS: u64 = 3;
-/// Identity that all verifiers prove.
-pub(crate) const VERIFIER: &str = "urn:hessra:verifier";
-/// What every policy of the world says of verifiers.
-pub(crate) const POLICY: &str =
-    "[[verifiers]]\nidentity = \"urn:hessra:verifier\"\nids = [\"v*\"]\n";
 /// Time between two looks at a node, to see whether it has ended.
 const SUPERVISION: Duration = Duration::from_millis(50);
 /// Pause before a restart: `RestartSec` of the unit file in `deploy/systemd`.
@@ -71,15 +64,14 @@ impl World {
         let initialized = first.consensus.raft().initialize(members).await;
         initialized.expect("a new cluster can be initialized");
         let init = Command::Init(Init {
-            feed_id: FeedId([7; 16]),
+            feed_id: FeedId(CLUSTER),
             salt: FeedSalt([9; 16]),
             keys: vec![key(1, KeyPurpose::Token), key(FEED_KEY, KeyPurpose::Feed)],
-            policy: Policy::new(POLICY.to_owned(), String::new()),
+            policy: policy(0),
         });
         let asked = Asked {
-            by: "urn:hessra:node:1".to_owned(),
             request: RequestId([1; 16]),
-            actor: Actor::default(),
+            ..first.consensus.asked_by_node(Duty::Start)
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         let committed = first.consensus.propose(init, asked, deadline).await;

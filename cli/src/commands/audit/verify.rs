@@ -20,6 +20,7 @@ use hessra_sdk_rust::Endpoint;
 use hessra_sdk_rust::audit::AuditClient;
 use hessra_sdk_rust::v1::{AuditChain, ExportAuditRequest};
 
+use super::authors::Authors;
 use super::chain::{self, CHAINS};
 use super::gather::Missing;
 use crate::args::VerifyAudit;
@@ -43,11 +44,17 @@ pub(super) async fn run(context: &Context, console: Console, arguments: VerifyAu
         Some(client) => Witnesses::of(client).await,
         None => Witnesses::default(),
     };
+    let authors = Authors::read(arguments.operator_ca.as_deref())?;
     let mut checked = Checked::new(console, arguments.allow_lost);
     match (&arguments.path, &client) {
         (Some(path), _) => {
             witnesses.require(arguments.cluster)?;
-            files::walk(path, keys.unwrap_or_default(), &witnesses, &mut checked)?;
+            files::walk(
+                path,
+                keys.unwrap_or_default(),
+                (&witnesses, &authors),
+                &mut checked,
+            )?;
         }
         (None, Some(client)) => {
             for (node, server) in client.servers().await {
@@ -64,12 +71,17 @@ pub(super) async fn run(context: &Context, console: Console, arguments: VerifyAu
                         chain,
                         with_own_keys: keys.is_none(),
                     };
-                    let walked = walk_node(client, &asked, known, &witnesses).await;
+                    let walked = walk_node(client, &asked, known, (&witnesses, &authors)).await;
                     checked.add_node(&asked, walked);
                 }
             }
         }
         (None, None) => {}
+    }
+    if authors.are_unknown() {
+        console.warn(
+            "signatures of operators were checked, the authorities of their certificates were not: give them with --operator-ca",
+        );
     }
     checked.finish()
 }
@@ -89,7 +101,7 @@ async fn walk_node(
     client: &AuditClient,
     asked: &Asked<'_>,
     mut known: Known,
-    witnesses: &Witnesses,
+    (witnesses, authors): (&Witnesses, &Authors),
 ) -> Outcome<Walked> {
     let said = client.head(asked.server, asked.chain).await?;
     if asked.with_own_keys {
@@ -105,8 +117,10 @@ async fn walk_node(
     let mut stream = client.export(asked.server, request).await?;
     while let Some(part) = stream.next().await {
         for line in part?.lines {
-            walk.line(&line)
+            let line = walk
+                .line(&line)
                 .map_err(|fault| broken(&asked.name, &fault))?;
+            authors.check(&asked.name, &line.record)?;
         }
     }
     walk.finish().map_err(|fault| broken(&asked.name, &fault))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hessra_sdk_rust::audit::AuditClient;
-use hessra_sdk_rust::v1::SearchAuditRequest;
+use hessra_sdk_rust::v1::{AuditChain, SearchAuditRequest};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -45,6 +45,7 @@ async fn whole_ids(context: &Context, beginning: &str) -> Outcome<BTreeSet<Strin
     let mut ids = BTreeSet::new();
     for (_, server) in client.servers().await {
         let request = SearchAuditRequest {
+            chain: AuditChain::Changes.into(),
             conditions: vec![format!("token={beginning}*")],
             before: 0,
             limit: RECORDS_MAX,

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hessra_proto::v1::feed::Downstream;
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Target, UnixSeconds};
 use hessra_state::{
-    Applied, Command, Init, Machine, Policy, RequestId, Revoke, SealedKey, Stamped,
+    Applied, Author, Command, Duty, Init, Judge, Machine, Policy, Refusal, RequestId, Revoke,
+    SealedKey, Stamped, State,
 };
 
 use super::*;
@@ -29,6 +30,15 @@ struct World {
     pen: Arc<Pen>,
     state: Machine,
     requests: u8,
+}
+
+/// Judge that lets every author do everything.
+struct Anyone;
+
+impl Judge for Anyone {
+    fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
+        Ok(stamped.author.to_string())
+    }
 }
 
 impl World {
@@ -68,11 +78,15 @@ impl World {
         self.requests += 1;
         let stamped = Stamped {
             at: UnixMillis(1),
-            by: "test".to_owned(),
+            // Nothing here looks at authors.
+            author: Author::Node {
+                id: 1,
+                duty: Duty::Start,
+            },
             request: RequestId([self.requests; 16]),
             command,
         };
-        let applied = self.state.apply(&stamped);
+        let applied = self.state.apply(&stamped, &Anyone);
         assert!(!matches!(applied, Applied::Refused(_)), "{applied:?}");
     }
 

@@ -3,13 +3,16 @@
 //! The approver needs the right that the action itself needs, on the same identities, under the policy as it stands at
 //! the approval. That the two are not the same person is decided by the state machine, on every node alike.
 
+use hessra_proto::statement::Stated;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::approvals_server::Approvals as Service;
 use hessra_revocation::Revision;
+use hessra_sled::codec;
 use hessra_state::{
-    Applied, Command, Pending, PendingAction, PendingId, Revocation, RevocationId, State,
+    Applied, Approval, Command, Pending, PendingAction, PendingId, Revocation, RevocationId, State,
 };
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
@@ -38,7 +41,7 @@ impl Service for AuthorityService {
         }))
     }
 
-    async fn show(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::ApprovalInfo> {
+    async fn show(&self, request: Request<v1::ShowApprovalRequest>) -> Answer<v1::ApprovalInfo> {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
         self.confirmed(self.deadline(&request)).await;
@@ -47,7 +50,7 @@ impl Service for AuthorityService {
         Ok(Response::new(info(&caller, &state, pending)))
     }
 
-    async fn approve(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::ApproveResponse> {
+    async fn approve(&self, request: Request<v1::ApproveRequest>) -> Answer<v1::ApproveResponse> {
         let (caller, pending) = match self.pending_for(&request).await {
             Ok(found) => found,
             // A retry of what was done: it gets the first answer.
@@ -61,14 +64,21 @@ impl Service for AuthorityService {
         let state = self.consensus.state();
         may(&caller, &state, &pending.action)?;
         let applied = self
-            .decide(&request, &caller, Command::Approve(pending.id))
+            .decide(
+                &request,
+                &caller,
+                Command::Approve(Approval {
+                    id: pending.id,
+                    action: digest(&request.get_ref().action)?,
+                }),
+            )
             .await?;
         let answer = done(&state, &pending, &applied)?;
         tracing::info!(pending = %pending.id, asked_by = pending.by, by = caller.identity, "approved");
         Ok(Response::new(answer))
     }
 
-    async fn cancel(&self, request: Request<v1::ApprovalRequest>) -> Answer<v1::CancelResponse> {
+    async fn cancel(&self, request: Request<v1::CancelRequest>) -> Answer<v1::CancelResponse> {
         let (caller, pending) = match self.pending_for(&request).await {
             Ok(found) => found,
             Err(status) => {
@@ -124,7 +134,7 @@ impl AuthorityService {
     /// The caller of a request, and the pending action that it names, as of now.
     async fn pending_for(
         &self,
-        request: &Request<v1::ApprovalRequest>,
+        request: &Request<impl Named>,
     ) -> Result<(Caller, Pending), Status> {
         let caller = self.caller(request)?;
         let deadline = self.deadline(request);
@@ -133,7 +143,7 @@ impl AuthorityService {
             .await
             .map_err(Failure::from)?;
         let state = self.consensus.state();
-        match find(&state, &request.get_ref().id) {
+        match find(&state, request.get_ref().name()) {
             Ok(pending) => Ok((caller, pending.clone())),
             Err(failure) => {
                 // A caller that may not read learns nothing about what there is.
@@ -144,15 +154,15 @@ impl AuthorityService {
     }
 
     /// The first answer to this request, while it is remembered.
-    fn answered_before(&self, request: &Request<v1::ApprovalRequest>) -> Option<Applied> {
-        let id = request_id(&request.get_ref().request_id).ok()?;
+    fn answered_before(&self, request: &Request<impl Named>) -> Option<Applied> {
+        let id = request_id(request.get_ref().request_id()).ok()?;
         let remembered = self.consensus.raft().remembered();
         remembered.answers(&mut std::iter::once(id)).pop().flatten()
     }
 
     fn approved_before(
         &self,
-        request: &Request<v1::ApprovalRequest>,
+        request: &Request<v1::ApproveRequest>,
     ) -> Option<v1::ApproveResponse> {
         let state = self.consensus.state();
         let (revision, made) = match self.answered_before(request)? {
@@ -176,10 +186,7 @@ impl AuthorityService {
         })
     }
 
-    fn cancelled_before(
-        &self,
-        request: &Request<v1::ApprovalRequest>,
-    ) -> Option<v1::CancelResponse> {
+    fn cancelled_before(&self, request: &Request<v1::CancelRequest>) -> Option<v1::CancelResponse> {
         match self.answered_before(request)? {
             Applied::Cancelled { id } => Some(v1::CancelResponse { id: id.to_string() }),
             _ => None,
@@ -188,12 +195,12 @@ impl AuthorityService {
 
     async fn decide(
         &self,
-        request: &Request<v1::ApprovalRequest>,
+        request: &Request<impl Named>,
         caller: &Caller,
         command: Command,
     ) -> Result<Applied, Status> {
         let (id, deadline) = (
-            request_id(&request.get_ref().request_id)?,
+            request_id(request.get_ref().request_id())?,
             self.deadline(request),
         );
         let committed = self.propose(caller, command, id, deadline).await?;
@@ -202,6 +209,31 @@ impl AuthorityService {
             applied => Ok(applied),
         }
     }
+}
+
+/// Request about a pending action, by its name.
+trait Named: Stated {
+    fn name(&self) -> &str;
+}
+
+impl Named for v1::ApproveRequest {
+    fn name(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Named for v1::CancelRequest {
+    fn name(&self) -> &str {
+        &self.id
+    }
+}
+
+fn digest(bytes: &[u8]) -> Result<[u8; 32], Failure> {
+    bytes.try_into().map_err(|_| {
+        let message = "an approval names the SHA-256 of what is approved: 32 bytes";
+        Failure::new(Reason::InvalidArgument, message)
+            .hint("Show the action, and approve what it says.")
+    })
 }
 
 fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
@@ -243,6 +275,7 @@ fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
         until_ms: pending.until().0,
         may_approve: caller.identity != pending.by && may(caller, state, &pending.action).is_ok(),
         what: what(state, &pending.action),
+        statement: codec::action_statement(&pending.action).encode_to_vec(),
         ..Default::default()
     };
     match &pending.action {

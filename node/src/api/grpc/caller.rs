@@ -7,9 +7,12 @@ use std::time::Duration;
 use futures::stream::unfold;
 use futures::{Stream, StreamExt as _};
 use hessra_consensus::{Asked, Committed};
+use hessra_proof::Proof;
+use hessra_proto::statement::PROOF_KEY;
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::Identity;
-use hessra_state::{Command, RequestId};
+use hessra_sled::codec;
+use hessra_state::{Author, Command, RequestId};
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Status};
 
@@ -35,6 +38,8 @@ pub(super) struct Caller {
     pub(super) identity: String,
     pub(super) policy: Arc<PolicyView>,
     certificate: PeerCertificate,
+    /// Proof that came with the request, when it makes something.
+    proof: Option<String>,
     /// Context of the request.
     pub(super) context: RequestContext,
 }
@@ -53,6 +58,31 @@ impl Caller {
                 .hint("Ask for the right under `[[operators]]` in the policy, or use another operator's certificate.")
         })
     }
+
+    /// Request for a command that this caller has signed. That the signature is right is asked before it is proposed, and by
+    /// every member; that it is the caller's and of this command is asked here, to say it early.
+    pub(super) fn asks(&self, command: &Command, request: RequestId) -> Result<Asked, Failure> {
+        let text = self.proof.as_deref().ok_or_else(unsigned)?;
+        let proof = Proof::read(text).map_err(|error| {
+            Failure::new(Reason::InvalidArgument, error.to_string()).hint(SIGN_HINT)
+        })?;
+        let statement = proof.statement();
+        if proof.signer().fingerprint() != self.certificate.sha256 {
+            let message =
+                "the request is signed with another certificate than the connection shows";
+            return Err(Failure::new(Reason::Unauthenticated, message).hint(SIGN_HINT));
+        }
+        let of_command = codec::statement_digest(command) == Some(statement.command);
+        if statement.request != request.0 || !of_command {
+            let message = "the signature is of another request than this one";
+            return Err(Failure::new(Reason::InvalidArgument, message).hint(SIGN_HINT));
+        }
+        Ok(Asked {
+            author: Author::Operator(proof),
+            request,
+            actor: self.context.actor(),
+        })
+    }
 }
 
 impl AuthorityService {
@@ -61,7 +91,12 @@ impl AuthorityService {
     /// # Errors
     /// No certificate, or one that names nobody; and a request that could not be recorded.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        self.caller_of(request.extensions())
+        let proof = request.metadata().get(PROOF_KEY);
+        let proof = proof.and_then(|text| text.to_str().ok()).map(str::to_owned);
+        Ok(Caller {
+            proof,
+            ..self.caller_of(request.extensions())?
+        })
     }
 
     /// The caller of a request that is not read yet.
@@ -91,12 +126,7 @@ impl AuthorityService {
     ) -> Result<Caller, Failure> {
         let state = self.consensus.state();
         let policy = self.policies.of(&state);
-        let names = &certificate.san_uris;
-        let known = names
-            .iter()
-            .find_map(|name| policy.operator(name))
-            .map(|operator| operator.identity.clone());
-        let identity = known.or_else(|| names.first().cloned()).ok_or_else(|| {
+        let identity = certificate.proved().operator(&policy).ok_or_else(|| {
             Failure::new(
                 Reason::Unauthenticated,
                 "the client certificate has no URI among its alternative names",
@@ -112,6 +142,7 @@ impl AuthorityService {
             identity,
             policy,
             certificate: certificate.clone(),
+            proof: None,
             context,
         })
     }
@@ -157,11 +188,7 @@ impl AuthorityService {
         request: RequestId,
         deadline: Instant,
     ) -> Result<Committed, Failure> {
-        let asked = Asked {
-            by: caller.identity.clone(),
-            request,
-            actor: caller.context.actor(),
-        };
+        let asked = caller.asks(&command, request)?;
         Ok(self.consensus.propose(command, asked, deadline).await?)
     }
 
@@ -174,11 +201,7 @@ impl AuthorityService {
         request: RequestId,
         deadline: Instant,
     ) -> Result<Committed, Failure> {
-        let asked = Asked {
-            by: caller.identity.clone(),
-            request,
-            actor: caller.context.actor(),
-        };
+        let asked = caller.asks(&command, request)?;
         let consensus = &self.consensus;
         Ok(consensus
             .propose_unrecorded(command, asked, deadline)
@@ -192,6 +215,14 @@ impl AuthorityService {
             None => self.consensus.deadline(),
         }
     }
+}
+
+/// Next step for a client whose requests are not signed, or not well.
+const SIGN_HINT: &str = "Use a command line or SDK of this version: each change is signed with the key of the client certificate.";
+
+fn unsigned() -> Failure {
+    let message = "the request is not signed by its author";
+    Failure::new(Reason::Unauthenticated, message).hint(SIGN_HINT)
 }
 
 fn unrecorded(missing: MissingContext) -> Failure {

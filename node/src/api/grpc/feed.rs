@@ -3,8 +3,6 @@
 //! Written by hand instead of generated for one reason: frames are encoded once and shared by all subscribers, so the
 //! encoder passes bytes through ([`Shared`]) where the generated service would encode a message for each.
 
-mod claim;
-
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,11 +28,10 @@ use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::claim::FeedDoor;
 use super::goodbye::goodbye_of;
 use crate::tls::Goodbye;
 use crate::world::FeedHub;
-
-pub(super) use claim::FeedDoor;
 
 /// A hello has 256 hashes of 34 bytes and little else.
 const UPSTREAM_BYTES_MAX: usize = 32 * 1024;

@@ -6,10 +6,7 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::keys_server::Keys as Service;
 use hessra_revocation::{KeyPurpose, KeyState, UnixMillis};
-use hessra_state::{
-    Applied, Command, KeyCommand, PendingAction, RefusalCode, RequestId, SealedKey, State,
-};
-use sha2::{Digest as _, Sha256};
+use hessra_state::{Applied, Command, KeyCommand, PendingAction, RequestId, SealedKey, State};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -21,9 +18,6 @@ use crate::keys::ready_in;
 use crate::keys::rotation::successor;
 use crate::policy::Right;
 use crate::seal::{SealError, kek_of};
-
-/// Tries to find a free id: another caller may prepare a key at the same time and take its id.
-const ID_TRIES: u8 = 8;
 
 #[tonic::async_trait]
 impl Service for AuthorityService {
@@ -52,23 +46,23 @@ impl Service for AuthorityService {
                 "activation is forced"
             );
         }
-        let applied = self.activate_key(&asking, id, force).await?;
+        let applied = self.activate_key(&asking, id, force, None).await?;
         Ok(Response::new(self.changed(&asking, applied)?))
     }
 
-    async fn retire(&self, request: Request<v1::KeyRequest>) -> Answer<v1::KeyResponse> {
+    async fn retire(&self, request: Request<v1::RetireKeyRequest>) -> Answer<v1::KeyResponse> {
         let asking = self.asking(&request, &request.get_ref().request_id)?;
         let id = request.get_ref().id;
         self.linearized(asking.deadline).await?;
         let applied = match heir(&self.consensus.state(), id) {
-            Some(heir) => self.activate_key(&asking, heir, false).await?,
+            Some(heir) => self.activate_key(&asking, heir, false, Some(id)).await?,
             // The state machine knows what stands in the way, and says it.
             None => self.key_command(&asking, KeyCommand::Retire(id)).await?,
         };
         Ok(Response::new(self.changed(&asking, applied)?))
     }
 
-    async fn revoke(&self, request: Request<v1::KeyRequest>) -> Answer<v1::KeyResponse> {
+    async fn revoke(&self, request: Request<v1::RevokeKeyRequest>) -> Answer<v1::KeyResponse> {
         let asking = self.asking(&request, &request.get_ref().request_id)?;
         let id = request.get_ref().id;
         let command = if asking.caller.policy.two_person() {
@@ -126,28 +120,25 @@ impl AuthorityService {
     }
 
     async fn prepare_key(&self, asking: &Asking, purpose: KeyPurpose) -> Result<Applied, Status> {
-        for attempt in 0..ID_TRIES {
-            self.linearized(asking.deadline).await?;
-            let id = self.consensus.state().unused_key_id();
-            let key =
-                new_key(&self.keys.keks, id, purpose, KeyState::Prepared).map_err(unsealed)?;
-            let command = Command::Key(KeyCommand::Prepare(key));
-            let request = attempt_id(asking.request, attempt);
-            match self.propose_command(asking, request, command).await? {
-                Applied::Refused(refusal)
-                    if refusal.code == RefusalCode::Conflict && attempt + 1 < ID_TRIES => {}
-                Applied::Refused(refusal) => return Err(refused(refusal).into()),
-                applied => return Ok(applied),
-            }
-        }
-        Err(other_request())
+        self.linearized(asking.deadline).await?;
+        let id = self.consensus.state().unused_key_id();
+        let key = new_key(&self.keys.keks, id, purpose, KeyState::Prepared).map_err(unsealed)?;
+        self.key_command(asking, KeyCommand::Prepare(key)).await
     }
 
-    async fn activate_key(&self, asking: &Asking, id: u32, force: bool) -> Result<Applied, Status> {
+    /// `instead_of`: the key whose retirement was asked for.
+    async fn activate_key(
+        &self,
+        asking: &Asking,
+        id: u32,
+        force: bool,
+        instead_of: Option<u32>,
+    ) -> Result<Applied, Status> {
         let published_for_min = (!force).then_some(self.keys.schedule.published_for_min);
         let command = KeyCommand::Activate {
             id,
             published_for_min,
+            instead_of,
         };
         self.key_command(asking, command).await
     }
@@ -304,18 +295,6 @@ fn purpose(word: &str) -> Result<KeyPurpose, Failure> {
         )
         .hint("Write token, feed or audit.")
     })
-}
-
-/// An id of its own for each attempt of one request, the same when the request is repeated.
-fn attempt_id(request: RequestId, attempt: u8) -> RequestId {
-    if attempt == 0 {
-        return request;
-    }
-    let digest = Sha256::new_with_prefix(b"hessra prepare attempt v1")
-        .chain_update(request.0)
-        .chain_update([attempt])
-        .finalize();
-    RequestId(std::array::from_fn(|index| digest[index]))
 }
 
 /// Failure of sealing or opening a key. The device or file that it is about is in the node's log: an operator far away

@@ -4,9 +4,11 @@ use hessra_consensus::Change;
 use hessra_proto::status::Failure;
 use hessra_proto::v1;
 use hessra_sled::Member;
+use hessra_state::{Command, MemberChange};
 use tonic::{Request, Status};
 
 use super::service::AuthorityService;
+use super::target::request_id;
 use crate::policy::Right;
 
 impl AuthorityService {
@@ -19,51 +21,54 @@ impl AuthorityService {
             peer_address: wanted.peer_address,
             public_address: wanted.public_address,
         };
-        self.change(
-            &request,
-            Change::AddLearner {
-                id: wanted.id,
-                member,
-            },
-        )
-        .await
+        let change = Change::AddLearner {
+            id: wanted.id,
+            member,
+        };
+        self.change(&request, &wanted.request_id, change).await
     }
 
     pub(super) async fn promote(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::PromoteMemberRequest>,
     ) -> Result<v1::MembershipResponse, Status> {
-        let change = Change::Promote(request.get_ref().id);
-        self.change(&request, change).await
+        let wanted = request.get_ref();
+        let change = Change::Promote(wanted.id);
+        self.change(&request, &wanted.request_id, change).await
     }
 
     pub(super) async fn remove(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::RemoveMemberRequest>,
     ) -> Result<v1::MembershipResponse, Status> {
-        let change = Change::Remove(request.get_ref().id);
-        self.change(&request, change).await
+        let wanted = request.get_ref();
+        let change = Change::Remove(wanted.id);
+        self.change(&request, &wanted.request_id, change).await
     }
 
     pub(super) async fn transfer(
         &self,
-        request: Request<v1::MemberRequest>,
+        request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<v1::MembershipResponse, Status> {
-        let change = Change::TransferTo(request.get_ref().id);
-        self.change(&request, change).await
+        let wanted = request.get_ref();
+        let change = Change::TransferTo(wanted.id);
+        self.change(&request, &wanted.request_id, change).await
     }
 
     async fn change<T: Sync>(
         &self,
         request: &Request<T>,
+        id: &[u8],
         change: Change,
     ) -> Result<v1::MembershipResponse, Status> {
         let caller = self.caller(request)?;
         caller.may(Right::Cluster, None)?;
+        let command = Command::Members(MemberChange::from(&change));
+        let asked = caller.asks(&command, request_id(id)?)?;
         let deadline = self.deadline(request);
         let changed = self
             .consensus
-            .change_members(&change, caller.context.actor(), deadline)
+            .change_members(&change, asked, deadline)
             .await;
         let log_index = changed.map_err(Failure::from)?;
         tracing::info!(

@@ -171,12 +171,15 @@ impl AuthorityService {
             .await
             .map_err(Failure::from)?;
         let state = self.consensus.state();
-        let revocation = find(&state, &request.get_ref().id)?;
-        caller.may(Right::Lift, revocation.target.identity())?;
-        let revision = revocation.revision;
+        let revision = Revision(request.get_ref().revision);
         let epoch = state.view().epoch;
+        let revocation = state.revocations().get(&revision);
+        let revocation =
+            revocation.ok_or_else(|| not_found(&RevocationId { epoch, revision }.to_string()))?;
+        caller.may(Right::Lift, revocation.target.identity())?;
         let lift = Lift {
             revision,
+            of: identity_of(&request.get_ref().of)?,
             restore: request.get_ref().restore,
             reason: request.get_ref().reason.clone(),
         };
@@ -277,6 +280,15 @@ fn lift_is_left(caller: &Caller, state: &State, silenced: &[String], now: UnixSe
             && !silenced.contains(&operator.identity)
             && Identity::parse(&operator.identity)
                 .is_ok_and(|identity| !is_revoked(state, &identity, None, now))
+    })
+}
+
+/// Identity that a revocation must be about; an empty text is none.
+fn identity_of(text: &str) -> Result<Option<Identity>, Failure> {
+    let named = Some(text).filter(|text| !text.is_empty());
+    named.map(Identity::parse).transpose().map_err(|error| {
+        let message = format!("`{text}` is not an identity: {error}");
+        Failure::new(Reason::InvalidArgument, message)
     })
 }
 

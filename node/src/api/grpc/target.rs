@@ -120,7 +120,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         | RefusalCode::ContextOutdated
         | RefusalCode::Revoked
         | RefusalCode::Contradicted => Reason::Conflict,
-        RefusalCode::SecondPerson => Reason::NotPermitted,
+        RefusalCode::SecondPerson | RefusalCode::NotPermitted => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,
         RefusalCode::Limit => Reason::Limit,

@@ -1,10 +1,11 @@
 //! Keys of the cluster, and actions that wait for a second person.
 
+use hessra_proto::statement::bytes_digest;
 use hessra_proto::v1;
 use hessra_proto::v1::approvals_client::ApprovalsClient;
 use hessra_proto::v1::keys_client::KeysClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, RequestId};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, fresh, proved};
 use crate::ClientError;
 
 rpcs! { KeysClient:
@@ -13,7 +14,9 @@ rpcs! { KeysClient:
     /// # Errors
     /// `not_permitted` or unavailable.
     list_keys() -> v1::ListKeysResponse = list(v1::ListKeysRequest {}), Safe;
+}
 
+signed_rpcs! { KeysClient:
     /// A new key of a purpose (`token`, `feed`, `audit`), published at once.
     ///
     /// # Errors
@@ -32,13 +35,13 @@ rpcs! { KeysClient:
     ///
     /// # Errors
     /// `conflict` without a successor that is ready, `not_found`, `not_permitted`, or unavailable.
-    retire_key(id: u32) -> v1::KeyResponse = retire(key(id)), Safe;
+    retire_key(id: u32) -> v1::KeyResponse = retire(v1::RetireKeyRequest { request_id: fresh(), id }), Safe;
 
     /// Denies everything that a key signed. The answer's `pending` is set when a second person must approve it first.
     ///
     /// # Errors
     /// `conflict` for the only key that can sign, `not_found`, `not_permitted`, or unavailable.
-    revoke_key(id: u32) -> v1::KeyResponse = revoke(key(id)), Safe;
+    revoke_key(id: u32) -> v1::KeyResponse = revoke(v1::RevokeKeyRequest { request_id: fresh(), id }), Safe;
 
     /// Seals every private half under the key-encryption key that is current on the answering node.
     ///
@@ -58,36 +61,26 @@ rpcs! { ApprovalsClient:
     ///
     /// # Errors
     /// `not_found`, `not_permitted` or unavailable.
-    show_approval(id: &str) -> v1::ApprovalInfo = show(approval(id)), Safe;
+    show_approval(id: &str) -> v1::ApprovalInfo = show(v1::ShowApprovalRequest { id: id.to_owned() }), Safe;
+}
 
-    /// Approves and carries out an action that another operator asked for.
+signed_rpcs! { ApprovalsClient:
+    /// Approves and carries out an action that another operator asked for. `shown`: the action, as [`Self::show_approval`] has
+    /// shown it; what is approved is what it says in its statement, and nothing that takes its place.
     ///
     /// # Errors
-    /// `not_permitted` for the operator that asked, and without the right; `not_found`; a refusal of the action itself;
-    /// or unavailable.
-    approve(id: &str) -> v1::ApproveResponse = approve(approval(id)), Safe;
+    /// `not_permitted` for the operator that asked, and without the right; `not_found`; `conflict` when another action has
+    /// its place; a refusal of the action itself; or unavailable.
+    approve(shown: &v1::ApprovalInfo) -> v1::ApproveResponse = approve(v1::ApproveRequest {
+        request_id: fresh(),
+        id: shown.id.clone(),
+        action: bytes_digest(&shown.statement).to_vec(),
+    }), Safe;
 
     /// Takes an action back.
     ///
     /// # Errors
     /// `not_found`, `not_permitted` or unavailable.
-    cancel_approval(id: &str) -> v1::CancelResponse = cancel(approval(id)), Safe;
-}
-
-fn fresh() -> Vec<u8> {
-    RequestId::random().0.to_vec()
-}
-
-fn key(id: u32) -> v1::KeyRequest {
-    v1::KeyRequest {
-        request_id: fresh(),
-        id,
-    }
-}
-
-fn approval(id: &str) -> v1::ApprovalRequest {
-    v1::ApprovalRequest {
-        request_id: fresh(),
-        id: id.to_owned(),
-    }
+    cancel_approval(id: &str) -> v1::CancelResponse
+        = cancel(v1::CancelRequest { request_id: fresh(), id: id.to_owned() }), Safe;
 }

@@ -3,7 +3,7 @@
 use hessra_proto::v1;
 use hessra_proto::v1::policies_client::PoliciesClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, identify};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, identify, proved};
 use crate::ClientError;
 
 rpcs! { PoliciesClient:
@@ -12,7 +12,9 @@ rpcs! { PoliciesClient:
     /// # Errors
     /// `not_permitted` or unavailable.
     validate_policy(texts: v1::PolicyTexts) -> v1::ValidatePolicyResponse = validate(texts), Safe;
+}
 
+signed_rpcs! { PoliciesClient:
     /// Replaces the policy that it is based on. An empty `request_id` gets a random one.
     ///
     /// # Errors
@@ -28,6 +30,9 @@ rpcs! { PoliciesClient:
     rollback_policy(request: v1::RollbackPolicyRequest) -> v1::ApplyPolicyResponse
         = rollback(identify(request, |request| &mut request.request_id)), Safe;
 
+}
+
+rpcs! { PoliciesClient:
     /// Checks whether a subject may do this, and names the rule of the policy that decides.
     ///
     /// # Errors

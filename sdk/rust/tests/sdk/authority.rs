@@ -121,13 +121,16 @@ impl Service for Fake {
     async fn verifiers(&self, _: Request<VerifiersRequest>) -> Answer<VerifiersResponse> {
         absent()
     }
-    async fn promote_member(&self, _: Request<MemberRequest>) -> Answer<MembershipResponse> {
+    async fn promote_member(&self, _: Request<PromoteMemberRequest>) -> Answer<MembershipResponse> {
         absent()
     }
-    async fn remove_member(&self, _: Request<MemberRequest>) -> Answer<MembershipResponse> {
+    async fn remove_member(&self, _: Request<RemoveMemberRequest>) -> Answer<MembershipResponse> {
         absent()
     }
-    async fn transfer_leadership(&self, _: Request<MemberRequest>) -> Answer<MembershipResponse> {
+    async fn transfer_leadership(
+        &self,
+        _: Request<TransferLeadershipRequest>,
+    ) -> Answer<MembershipResponse> {
         absent()
     }
 }

@@ -10,45 +10,75 @@ use hessra_state::{
 };
 use prost::Message;
 
+use super::author::{DecodedSigner, Signers, decode_author, decode_signers};
 use super::key::{decode_key, decode_key_state, encode_key, encode_key_state};
+use super::members::{decode_member_change, encode_member_change};
 use super::message::{CodecError, array, identity};
-use super::pending::{decode_action, decode_name, encode_action, encode_name};
+use super::pending::{
+    decode_action, decode_approval, decode_name, encode_action, encode_approval, encode_name,
+};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 use super::witness::{decode_witness, encode_witness};
 
-/// Encodes a command with its stamp.
+/// Encodes commands with their stamps; what their proofs have in common is written once.
 #[must_use]
-pub fn encode_stamped(stamped: &Stamped) -> log::Stamped {
+pub fn encode_batch(commands: &[Stamped]) -> log::Batch {
+    let mut signers = Signers::default();
+    let commands = commands
+        .iter()
+        .map(|stamped| encode_stamped(stamped, &mut signers))
+        .collect();
+    log::Batch {
+        commands,
+        signers: signers.encoded(),
+    }
+}
+
+/// Decodes commands with their stamps.
+///
+/// # Errors
+/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for one that no version writes.
+pub fn decode_batch(batch: &log::Batch) -> Result<Vec<Stamped>, CodecError> {
+    let signers = decode_signers(&batch.signers)?;
+    let commands = batch.commands.iter();
+    commands
+        .map(|stamped| decode_stamped(stamped, &signers))
+        .collect()
+}
+
+fn encode_stamped(stamped: &Stamped, signers: &mut Signers) -> log::Stamped {
     log::Stamped {
         at_ms: stamped.at.0,
-        by: stamped.by.clone(),
+        author: Some(signers.encode(&stamped.author)),
         request: stamped.request.0.to_vec(),
         command: Some(encode_command(&stamped.command)),
     }
 }
 
-/// Decodes a command with its stamp.
-///
-/// # Errors
-/// [`CodecError::Unknown`] for a command of a newer version; [`CodecError::Invalid`] for one that no version writes.
-pub fn decode_stamped(stamped: &log::Stamped) -> Result<Stamped, CodecError> {
+fn decode_stamped(
+    stamped: &log::Stamped,
+    signers: &[DecodedSigner],
+) -> Result<Stamped, CodecError> {
     let command = stamped
         .command
         .as_ref()
         .ok_or(CodecError::Unknown("command"))?;
+    let request = RequestId(array("request", &stamped.request)?);
+    let command = decode_command(command)?;
     Ok(Stamped {
         at: UnixMillis(stamped.at_ms),
-        by: stamped.by.clone(),
-        request: RequestId(array("request", &stamped.request)?),
-        command: decode_command(command)?,
+        author: decode_author(stamped.author.as_ref(), signers, request, &command)?,
+        request,
+        command,
     })
 }
 
-/// Bytes that a command takes in a batch of the log, for limits on proposals.
+/// Bytes that a command takes in a batch of the log, for limits on proposals. Its signer is not counted: one entry has few
+/// of them, and each at most [`hessra_proof::PROOF_BYTES_MAX`].
 #[must_use]
 pub fn stamped_len(stamped: &Stamped) -> usize {
-    field_len(&encode_stamped(stamped))
+    field_len(&encode_stamped(stamped, &mut Signers::default()))
 }
 
 /// Bytes that a target takes in a command of the log, for limits on proposals.
@@ -76,8 +106,9 @@ fn encode_command(command: &Command) -> log::stamped::Command {
         Command::Revoke(revoke) => Wire::Revoke(encode_revoke(revoke)),
         Command::Lift(lift) => Wire::Lift(encode_lift(lift)),
         Command::Ask(action) => Wire::Ask(encode_action(action)),
-        Command::Approve(id) => Wire::Approve(encode_name(*id)),
+        Command::Approve(approval) => Wire::Approve(encode_approval(approval)),
         Command::Cancel(id) => Wire::Cancel(encode_name(*id)),
+        Command::Members(change) => Wire::Members(encode_member_change(change)),
         Command::ApplyPolicy {
             based_on,
             policy,
@@ -123,10 +154,11 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
             policy: decode_policy(init.policy.as_ref())?,
         }),
         Wire::Revoke(revoke) => Command::Revoke(decode_revoke(revoke)?),
-        Wire::Lift(lift) => Command::Lift(decode_lift(lift)),
+        Wire::Lift(lift) => Command::Lift(decode_lift(lift)?),
         Wire::Ask(action) => Command::Ask(decode_action(action)?),
-        Wire::Approve(name) => Command::Approve(decode_name(name)),
+        Wire::Approve(approval) => Command::Approve(decode_approval(approval)?),
         Wire::Cancel(name) => Command::Cancel(decode_name(name)),
+        Wire::Members(change) => Command::Members(decode_member_change(change)?),
         Wire::ApplyPolicy(apply) => Command::ApplyPolicy {
             based_on: Revision(apply.based_on),
             policy: decode_policy(apply.policy.as_ref())?,
@@ -178,8 +210,10 @@ fn encode_key_command(command: &KeyCommand) -> log::key_command::Action {
         KeyCommand::Activate {
             id,
             published_for_min,
+            instead_of,
         } => Action::Activate(log::Activation {
             id: *id,
+            instead_of: *instead_of,
             published_ms_min: published_for_min
                 .map(|min| u64::try_from(min.as_millis()).unwrap_or(u64::MAX)),
         }),
@@ -208,6 +242,7 @@ fn decode_key_command(command: &log::KeyCommand) -> Result<KeyCommand, CodecErro
             Action::Prepare(key) => KeyCommand::Prepare(decode_key(key)?),
             Action::Activate(activation) => KeyCommand::Activate {
                 id: activation.id,
+                instead_of: activation.instead_of,
                 published_for_min: activation.published_ms_min.map(Duration::from_millis),
             },
             Action::Retire(id) => KeyCommand::Retire(*id),
@@ -278,6 +313,7 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
             already: *already,
         })),
         Applied::Cancelled { id } => Some(Outcome::Cancelled(encode_name(*id))),
+        Applied::MembersPermitted => Some(Outcome::Members(log::Blank {})),
         Applied::Refused(refusal) => Some(Outcome::Refused(log::Refusal {
             code: u32::from(refusal.code as u8),
             message: refusal.message.clone(),
@@ -343,6 +379,7 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
         Outcome::Cancelled(name) => Applied::Cancelled {
             id: decode_name(name),
         },
+        Outcome::Members(log::Blank {}) => Applied::MembersPermitted,
         Outcome::Refused(refusal) => Applied::Refused(Refusal::new(
             decode_refusal_code(refusal.code)?,
             refusal.message.clone(),
@@ -361,6 +398,7 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::KeyState,
         RefusalCode::Limit,
         RefusalCode::SecondPerson,
+        RefusalCode::NotPermitted,
         RefusalCode::AlreadySpent,
         RefusalCode::ContextOutdated,
         RefusalCode::Revoked,

@@ -6,7 +6,7 @@ use hessra_proto::v1::{log, raft};
 use openraft::{AsyncRuntime, CommittedLeaderId, EntryPayload};
 use prost::Message;
 
-use super::command::{decode_stamped, encode_stamped};
+use super::command::{decode_batch, encode_batch};
 use super::message::{CodecError, decode};
 use crate::{
     Entry, LogId, Member, Membership, Proposal, SnapshotMeta, StoredMembership, Types, Vote,
@@ -18,9 +18,7 @@ pub fn encode_entry<R: AsyncRuntime>(entry: &openraft::Entry<Types<R>>) -> Vec<u
     use log::entry::Payload;
     let payload = match &entry.payload {
         EntryPayload::Blank => Payload::Blank(log::Blank {}),
-        EntryPayload::Normal(Proposal(commands)) => Payload::Batch(log::Batch {
-            commands: commands.iter().map(encode_stamped).collect(),
-        }),
+        EntryPayload::Normal(Proposal(commands)) => Payload::Batch(encode_batch(commands)),
         EntryPayload::Membership(membership) => Payload::Membership(encode_membership(membership)),
     };
     let (term, index) = (entry.log_id.leader_id.term, entry.log_id.index);
@@ -41,14 +39,7 @@ pub fn decode_entry<R: AsyncRuntime>(bytes: &[u8]) -> Result<Entry<R>, CodecErro
     let entry: log::Entry = decode("entry", bytes)?;
     let payload = match entry.payload.ok_or(CodecError::Unknown("entry payload"))? {
         Payload::Blank(_) => EntryPayload::Blank,
-        Payload::Batch(batch) => {
-            let commands = batch
-                .commands
-                .iter()
-                .map(decode_stamped)
-                .collect::<Result<_, _>>()?;
-            EntryPayload::Normal(Proposal(commands))
-        }
+        Payload::Batch(batch) => EntryPayload::Normal(Proposal::from(decode_batch(&batch)?)),
         Payload::Membership(membership) => EntryPayload::Membership(decode_membership(&membership)),
     };
     Ok(Entry {

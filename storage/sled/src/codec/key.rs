@@ -7,14 +7,9 @@ use hessra_state::SealedKey;
 use super::message::{CodecError, array};
 
 pub(super) fn encode_key(key: &SealedKey) -> log::SealedKey {
-    let purpose = match key.purpose {
-        KeyPurpose::Token => log::KeyPurpose::Token,
-        KeyPurpose::Feed => log::KeyPurpose::Feed,
-        KeyPurpose::Audit => log::KeyPurpose::Audit,
-    };
     log::SealedKey {
         id: key.id,
-        purpose: purpose.into(),
+        purpose: encode_purpose(key.purpose).into(),
         state: encode_key_state(key.state).into(),
         public_key: key.public_key.to_vec(),
         sealed: key.sealed.clone(),
@@ -43,6 +38,14 @@ pub(super) fn decode_key(key: &log::SealedKey) -> Result<SealedKey, CodecError> 
         published: UnixMillis(key.published_ms),
         since: UnixMillis(key.since_ms),
     })
+}
+
+pub(super) fn encode_purpose(purpose: KeyPurpose) -> log::KeyPurpose {
+    match purpose {
+        KeyPurpose::Token => log::KeyPurpose::Token,
+        KeyPurpose::Feed => log::KeyPurpose::Feed,
+        KeyPurpose::Audit => log::KeyPurpose::Audit,
+    }
 }
 
 pub(super) fn encode_key_state(state: KeyState) -> log::KeyState {

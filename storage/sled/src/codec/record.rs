@@ -11,6 +11,7 @@ use prost::Message;
 
 use super::command::{decode_applied, encode_applied};
 use super::key::{decode_key, encode_key};
+use super::members::{decode_member_change, encode_member_change};
 use super::message::{CodecError, array, decode, identity};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
@@ -30,10 +31,12 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
         Record::Policy(version) => Kind::Policy(encode_policy_version(version)),
         Record::Request {
             id,
+            asked,
             at,
             applied,
             sequence,
         } => Kind::Request(log::StoredRequest {
+            asked: asked.to_vec(),
             request: id.0.to_vec(),
             at_ms: at.0,
             applied: Some(encode_applied(applied)),
@@ -81,6 +84,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
         Kind::Policy(stored) => Record::Policy(decode_policy_version(stored)?),
         Kind::Request(request) => Record::Request {
             id: RequestId(array("request", &request.request)?),
+            asked: array("asked", &request.asked)?,
             at: UnixMillis(request.at_ms),
             applied: decode_applied(
                 request
@@ -140,6 +144,7 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         pending: meta.pending,
         policy_versions: meta.policy_versions,
         witnessed: meta.witnessed,
+        member_change: meta.member_change.as_ref().map(encode_member_change),
     }
 }
 
@@ -166,6 +171,11 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
         next_pending: meta.next_pending,
         pending: meta.pending,
         witnessed: meta.witnessed,
+        member_change: meta
+            .member_change
+            .as_ref()
+            .map(decode_member_change)
+            .transpose()?,
     })
 }
 

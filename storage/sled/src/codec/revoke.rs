@@ -1,7 +1,7 @@
 //! Revocations and lifts, as commands and as actions that wait for approval.
 
 use hessra_proto::v1::log;
-use hessra_revocation::{Revision, Target, UnixSeconds};
+use hessra_revocation::{Identity, Revision, Target, UnixSeconds};
 use hessra_state::{Lift, Revoke};
 
 use super::message::CodecError;
@@ -11,15 +11,22 @@ pub(super) fn encode_lift(lift: &Lift) -> log::Lift {
         revision: lift.revision.0,
         restore: lift.restore,
         reason: lift.reason.clone(),
+        of: lift
+            .of
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 
-pub(super) fn decode_lift(lift: &log::Lift) -> Lift {
-    Lift {
+pub(super) fn decode_lift(lift: &log::Lift) -> Result<Lift, CodecError> {
+    let of = Some(lift.of.as_str()).filter(|of| !of.is_empty());
+    let of = of.map(Identity::parse).transpose();
+    Ok(Lift {
+        of: of.map_err(|error| CodecError::invalid("of", &error))?,
         revision: Revision(lift.revision),
         restore: lift.restore,
         reason: lift.reason.clone(),
-    }
+    })
 }
 
 pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {

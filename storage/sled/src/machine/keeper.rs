@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hessra_state::{Applied, RequestId};
+use hessra_state::{Applied, Judge, RequestId, Stamped, State};
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
 
@@ -33,10 +33,11 @@ impl<E: Engine> Keeper<E> {
     /// As [`opened`].
     pub(crate) fn open<R: AsyncRuntime>(
         engine: E,
+        judge: Arc<dyn Judge>,
         snapshots: &SnapshotStore<E>,
         entries: &LogReader<E, R>,
     ) -> Result<Self, StoreError> {
-        let (memory, snapshot) = opened(&engine, snapshots, entries)?;
+        let (memory, snapshot) = opened(&engine, judge, snapshots, entries)?;
         Ok(Self {
             engine,
             published: watch::Sender::new(Arc::new(memory.published())),
@@ -104,7 +105,8 @@ impl<E: Engine> Keeper<E> {
         meta: &SnapshotMeta,
         image: &SnapshotImage,
     ) -> Result<(), StoreError> {
-        let memory = believe(meta, image, "the received snapshot")?;
+        let judge = Arc::clone(self.memory().judge());
+        let memory = believe(meta, image, (&judge, "the received snapshot"))?;
         if memory.applied < self.published().applied {
             let what = "a snapshot was to be installed that is behind the applied state";
             return Err(StoreError::stopped(what));
@@ -153,6 +155,18 @@ impl<E: Engine> Remembered for Keeper<E> {
         let remembered = memory.machine.requests();
         let answer = |request| Some(remembered.answer(&request)?.applied.clone());
         requests.map(answer).collect()
+    }
+
+    fn judge(&self) -> Arc<dyn Judge> {
+        Arc::clone(self.memory().judge())
+    }
+
+    fn foresee(&self, commands: &mut dyn Iterator<Item = &Stamped>) -> State {
+        let (frozen, judge) = {
+            let memory = self.memory();
+            (memory.machine.freeze(), Arc::clone(memory.judge()))
+        };
+        frozen.foresee(commands, &*judge)
     }
 
     fn image(&self) -> MachineImage {

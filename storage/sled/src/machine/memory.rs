@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hessra_state::{Applied, InvalidRecords, Machine, Record, Stamped, supported};
+use hessra_state::{Applied, InvalidRecords, Judge, Machine, Record, Stamped, supported};
 use openraft::{AsyncRuntime, EntryPayload};
 
 use super::readers::Published;
@@ -12,14 +12,29 @@ use crate::snapshot::{self, Contents};
 use crate::{Answers, Entry, LogId, Proposal, SnapshotMeta, StoreError, StoredMembership};
 
 /// State machine in memory, and the entry up to which it is applied.
-#[derive(Default)]
 pub(super) struct Memory {
     pub(super) machine: Machine,
+    judge: Arc<dyn Judge>,
     pub(super) applied: Option<LogId>,
     pub(super) membership: StoredMembership,
 }
 
 impl Memory {
+    /// State machine before the first entry. `judge` says what authors may, here and in whatever is made of it.
+    pub(super) fn empty(judge: Arc<dyn Judge>) -> Self {
+        Self {
+            machine: Machine::new(),
+            judge,
+            applied: None,
+            membership: StoredMembership::default(),
+        }
+    }
+
+    /// Judge of the commands.
+    pub(super) fn judge(&self) -> &Arc<dyn Judge> {
+        &self.judge
+    }
+
     pub(super) fn published(&self) -> Published {
         Published {
             applied: self.applied,
@@ -62,9 +77,11 @@ impl Memory {
     fn command(&mut self, stamped: &Stamped, id: LogId) -> Result<Applied, StoreError> {
         supported(stamped).map_err(|error| StoreError::stopped(error.to_string()))?;
         if is_planted(Plant::RetryRunsTwice) {
-            return Ok(self.machine.apply(&unknown_retry(stamped, id)));
+            return Ok(self
+                .machine
+                .apply(&unknown_retry(stamped, id), &*self.judge));
         }
-        Ok(self.machine.apply(stamped))
+        Ok(self.machine.apply(stamped, &*self.judge))
     }
 }
 
@@ -87,7 +104,7 @@ fn unknown_retry(stamped: &Stamped, id: LogId) -> Stamped {
 pub(super) fn believe(
     meta: &SnapshotMeta,
     image: &SnapshotImage,
-    source: &str,
+    (judge, source): (&Arc<dyn Judge>, &str),
 ) -> Result<Memory, StoreError> {
     let Contents {
         meta: found,
@@ -102,6 +119,7 @@ pub(super) fn believe(
     }
     Ok(Memory {
         machine: rebuild(records, source)?,
+        judge: Arc::clone(judge),
         applied: meta.last_log_id,
         membership: meta.last_membership.clone(),
     })

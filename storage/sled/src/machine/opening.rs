@@ -10,6 +10,9 @@
 //! The mark also carries the feed's history at that point, its revision and `log_root`. A binary that applies an entry
 //! in another way than the one that wrote the mark is found here, before the node answers anybody.
 
+use std::sync::Arc;
+
+use hessra_state::Judge;
 use openraft::AsyncRuntime;
 
 use super::mark::{Reached, wrong};
@@ -28,10 +31,11 @@ use crate::{LogId, StoreError};
 /// [`StoreError::Stopped`] when only a newer one knows a command.
 pub(super) fn opened<E: Engine, R: AsyncRuntime>(
     engine: &E,
+    judge: Arc<dyn Judge>,
     snapshots: &SnapshotStore<E>,
     entries: &LogReader<E, R>,
 ) -> Result<(Memory, Option<LogId>), StoreError> {
-    let base = base(engine, snapshots)?;
+    let base = base(engine, judge, snapshots)?;
     let reached = Reached::read(engine)?;
     if base.applied > reached.map(|reached| reached.applied) {
         let what = "the snapshot goes further than the state is said to be applied";
@@ -54,10 +58,14 @@ pub(super) fn opened<E: Engine, R: AsyncRuntime>(
 }
 
 /// Opens the state machine of the current snapshot.
-fn base<E: Engine>(engine: &E, snapshots: &SnapshotStore<E>) -> Result<Memory, StoreError> {
+fn base<E: Engine>(
+    engine: &E,
+    judge: Arc<dyn Judge>,
+    snapshots: &SnapshotStore<E>,
+) -> Result<Memory, StoreError> {
     match snapshots.load()? {
-        Some((stored, image)) => believe(&stored.meta, &image, &engine.location()),
-        None => Ok(Memory::default()),
+        Some((stored, image)) => believe(&stored.meta, &image, (&judge, &engine.location())),
+        None => Ok(Memory::empty(judge)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hessra_state::{Applied, Frozen, RequestId, State};
+use hessra_state::{Applied, Frozen, Judge, RequestId, Stamped, State};
 
 use crate::{LogId, StoredMembership};
 
@@ -32,6 +32,12 @@ pub struct MachineImage {
 pub trait Remembered: Send + Sync {
     /// Answers to the requests, in their order, while they are remembered.
     fn answers(&self, requests: &mut dyn Iterator<Item = RequestId>) -> Vec<Option<Applied>>;
+
+    /// Judge that says what the authors of commands may.
+    fn judge(&self) -> Arc<dyn Judge>;
+
+    /// State as it will be once these commands are applied too. Nothing is changed.
+    fn foresee(&self, commands: &mut dyn Iterator<Item = &Stamped>) -> State;
 
     /// Whole state machine as of the newest applied batch.
     fn image(&self) -> MachineImage;

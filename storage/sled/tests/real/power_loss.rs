@@ -181,7 +181,7 @@ impl Victim {
                 proposal
                     .0
                     .iter()
-                    .for_each(|stamped| _ = self.reference.apply(stamped));
+                    .for_each(|stamped| _ = self.reference.apply(stamped, &crate::support::Anyone));
             }
         }
         self.applied = applied;

@@ -8,15 +8,16 @@ use hessra_revocation::{
     UnixMillis, UnixSeconds,
 };
 use hessra_sled::codec::{
-    CodecError, decode_entry, decode_record, encode_entry, encode_record, encode_stamped,
+    CodecError, decode_entry, decode_record, encode_batch, encode_entry, encode_record,
     stamped_len, target_len,
 };
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
-    Applied, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope, FacetId, Judged,
-    KeyCommand, Lift, Lifted, Machine, Pending, PendingAction, PendingId, Policy, PolicyChange,
-    PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode, RequestId, Revocation, Revoke,
-    Revoked, SealedKey, SessionId, Spend, Spent, Why, Witness, Witnessed,
+    Applied, Approval, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope,
+    FacetId, Judged, KeyCommand, Lift, Lifted, Machine, MemberChange, Pending, PendingAction,
+    PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode,
+    RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Why, Witness,
+    Witnessed,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -87,6 +88,7 @@ fn pending_action() -> impl Strategy<Value = PendingAction> {
     );
     let lift = (any::<u64>(), any::<bool>()).prop_map(|(revision, restore)| {
         PendingAction::Lift(Lift {
+            of: None,
             revision: Revision(revision),
             restore,
             reason: "test".into(),
@@ -124,6 +126,7 @@ fn command() -> impl Strategy<Value = Command> {
         ),
         (any::<u64>(), any::<bool>(), ".{0,20}").prop_map(|(revision, restore, reason)| {
             Command::Lift(Lift {
+                of: restore.then(|| Identity::parse("urn:h").unwrap()),
                 revision: Revision(revision),
                 restore,
                 reason,
@@ -137,19 +140,31 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         key().prop_map(|key| Command::Key(KeyCommand::Prepare(key))),
-        (any::<u32>(), any::<Option<u32>>()).prop_map(|(id, min)| {
-            let published_for_min = min.map(|min| Duration::from_millis(min.into()));
-            Command::Key(KeyCommand::Activate {
-                id,
-                published_for_min,
-            })
-        }),
+        (any::<u32>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
+            |(id, min, instead_of)| {
+                let published_for_min = min.map(|min| Duration::from_millis(min.into()));
+                Command::Key(KeyCommand::Activate {
+                    id,
+                    published_for_min,
+                    instead_of,
+                })
+            }
+        ),
         (any::<u32>(), any::<[u8; 9]>()).prop_map(|(id, sealed)| {
             let sealed = sealed.to_vec();
             Command::Key(KeyCommand::Rewrap(vec![Envelope { id, sealed }]))
         }),
         pending_action().prop_map(Command::Ask),
-        any::<u64>().prop_map(|id| Command::Approve(PendingId(id))),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(id, action)| Command::Approve(Approval {
+            id: PendingId(id),
+            action
+        })),
+        any::<u64>().prop_map(|id| Command::Members(MemberChange::Remove(id))),
+        any::<u64>().prop_map(|id| Command::Members(MemberChange::Add {
+            id,
+            peer_address: "a:1".into(),
+            public_address: "b:2".into()
+        })),
         any::<u64>().prop_map(|id| Command::Cancel(PendingId(id))),
         any::<u32>().prop_map(|id| Command::Key(KeyCommand::Retire(id))),
         any::<u32>().prop_map(|id| Command::Key(KeyCommand::Revoke(id))),
@@ -281,6 +296,7 @@ fn applied() -> impl Strategy<Value = Applied> {
             }
         }),
         any::<u64>().prop_map(|id| Applied::Cancelled { id: PendingId(id) }),
+        Just(Applied::MembersPermitted),
         Just(Applied::Spent),
         any::<u64>().prop_map(Applied::ContextAt),
         Just(Applied::Witnessed),
@@ -351,6 +367,8 @@ fn record() -> impl Strategy<Value = Record> {
                     id: PendingId(id),
                     action,
                     by,
+                    certificate: [4; 32],
+                    digest: [5; 32],
                     at: UnixMillis(at),
                 })
             }
@@ -368,6 +386,7 @@ fn record() -> impl Strategy<Value = Record> {
             |(id, at, applied, sequence)| {
                 Record::Request {
                     id: RequestId(id),
+                    asked: [6; 32],
                     at: UnixMillis(at),
                     applied,
                     sequence,
@@ -435,7 +454,7 @@ proptest! {
     fn the_length_of_a_command_is_what_it_adds_to_a_batch(commands in proptest::collection::vec(command(), 0..4), targets in proptest::collection::vec(target(), 0..4)) {
         use hessra_proto::v1::log;
         let commands: Vec<_> = commands.into_iter().map(|command| stamped(1, 1, command)).collect();
-        let batch = log::Batch { commands: commands.iter().map(encode_stamped).collect() };
+        let batch = log::Batch { signers: Vec::new(), ..encode_batch(&commands) };
         prop_assert_eq!(batch.encoded_len(), commands.iter().map(stamped_len).sum::<usize>());
         let revoke = log::Revoke { targets: targets.iter().map(log::Target::from).collect(), ..log::Revoke::default() };
         prop_assert_eq!(revoke.encoded_len(), targets.iter().map(target_len).sum::<usize>());
@@ -492,6 +511,7 @@ fn a_command_of_a_newer_version_asks_for_an_upgrade() {
     };
     let batch = log::entry::Payload::Batch(log::Batch {
         commands: vec![stamped],
+        signers: Vec::new(),
     });
     let bytes = log::Entry {
         term: 1,
@@ -508,7 +528,9 @@ fn a_whole_state_survives_encoding() {
     let mut state = Machine::new();
     for index in 1..=200 {
         if let EntryPayload::Normal(Proposal(commands)) = entry(1, index).payload {
-            commands.iter().for_each(|stamped| _ = state.apply(stamped));
+            commands
+                .iter()
+                .for_each(|stamped| _ = state.apply(stamped, &crate::support::Anyone));
         }
     }
     let records = state
@@ -546,8 +568,8 @@ fn the_bytes_of_a_target_in_the_log_are_pinned() {
         ticket: String::new(),
         message: String::new(),
     };
-    let wire = encode_stamped(&stamped(1, 1, Command::Revoke(revoke)));
-    let Some(log::stamped::Command::Revoke(revoke)) = wire.command else {
+    let wire = encode_batch(&[stamped(1, 1, Command::Revoke(revoke))]);
+    let Some(log::stamped::Command::Revoke(revoke)) = wire.commands[0].command.clone() else {
         panic!("a revocation");
     };
     let encoded: Vec<_> = revoke.targets.iter().map(Message::encode_to_vec).collect();
@@ -570,6 +592,7 @@ fn a_target_that_no_node_writes_is_refused() {
         };
         let batch = log::entry::Payload::Batch(log::Batch {
             commands: vec![stamped],
+            signers: Vec::new(),
         });
         let entry = log::Entry {
             term: 1,

@@ -205,7 +205,7 @@ impl World {
                 proposal
                     .0
                     .iter()
-                    .for_each(|stamped| _ = self.reference.apply(stamped));
+                    .for_each(|stamped| _ = self.reference.apply(stamped, &crate::support::Anyone));
             }
             self.digests
                 .insert(entry.log_id.index, self.reference.digest());

@@ -28,11 +28,10 @@ fn retry(index: u64) -> Entry {
         permanent: false,
         until: None,
         reason: String::new(),
-        ticket: String::new(),
+        ticket: format!("{index:500}"),
         message: format!("{index:1000}"),
     };
-    let mut stamped = stamped(1, 2, Command::Revoke(revoke));
-    stamped.by = format!("{index:500}");
+    let stamped = stamped(1, 2, Command::Revoke(revoke));
     Entry {
         log_id: id(1, index),
         payload: EntryPayload::Normal(Proposal::from(vec![stamped])),

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 
+use hessra_people::Person;
+use hessra_proof::{Proof, Statement};
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, UnixMillis,
 };
@@ -11,7 +14,10 @@ use hessra_sled::{
     Engine, Entry, LogStore, Member, Membership, Parts, Proposal, SledEngine, StateMachine, Store,
     StoreError, TokioTypes, Vote, codec,
 };
-use hessra_state::{Command, Init, Policy, RequestId, Revoke, SealedKey, Stamped};
+use hessra_state::{
+    Author, Command, Duty, Init, Judge, Policy, Refusal, RequestId, Revoke, SealedKey, Stamped,
+    State, duty_of,
+};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{
     CommittedLeaderId, EntryPayload, LogId, RaftLogReader, RaftSnapshotBuilder, TokioRuntime,
@@ -23,7 +29,7 @@ pub(crate) type Machine<E> = StateMachine<E, TokioRuntime>;
 pub(crate) type Types = TokioTypes;
 
 pub(crate) fn open<E: Engine>(engine: E) -> Result<Parts<E, TokioRuntime>, StoreError> {
-    Store::open(engine)
+    Store::open(engine, Arc::new(Anyone))
 }
 
 pub(crate) fn open_sled(path: &Path) -> Result<SledEngine, StoreError> {
@@ -93,9 +99,37 @@ pub(crate) fn stamped(term: u64, index: u64, command: Command) -> Stamped {
     request[8..].copy_from_slice(&(term + 1).to_be_bytes());
     Stamped {
         at: UnixMillis(1_763_000_000_000 + index),
-        by: "urn:hessra:responder".to_owned(),
+        author: author(request, &command),
         request: RequestId(request),
         command,
+    }
+}
+
+/// Author of a command: an operator who has signed it, or the node whose duty it is.
+pub(crate) fn author(request: [u8; 16], command: &Command) -> Author {
+    if let Some(digest) = codec::statement_digest(command) {
+        let person = Person::named("urn:hessra:responder");
+        let statement = Statement {
+            cluster: [5; 16],
+            request,
+            command: digest,
+            issued_at: 1_763_000_000,
+            expires_at: 1_763_000_060,
+        };
+        // Nothing here looks at signatures.
+        let proof = Proof::of_parts(Arc::clone(person.signer()), statement, &[7; 64]);
+        return Author::Operator(proof);
+    }
+    let duty = duty_of(command).unwrap_or(Duty::Start);
+    Author::Node { id: 1, duty }
+}
+
+/// Judge that lets every author do everything: rights are tested where they are decided.
+pub(crate) struct Anyone;
+
+impl Judge for Anyone {
+    fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
+        Ok(stamped.author.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use hessra_revocation::{Target, UnixMillis, UnixSeconds};
 use hessra_state::limits::{REVOCATION_KEPT_SECONDS, REVOCATIONS_PER_BASE_MAX, TARGETS_MAX};
 use hessra_state::{Applied, Command, Lift, RefusalCode, Revoke};
 
-use crate::sample::{Checked, identity, init, revoke, stamped, subtree, token};
+use crate::sample::{Anyone, Checked, identity, init, revoke, stamped, subtree, token};
 
 const DAY: u64 = 86_400;
 
@@ -64,6 +64,7 @@ fn what_stands_for_good_is_never_forgotten() {
     let revision = checked.state.find(&alice).expect("it stands").0;
     let lift = Lift {
         revision,
+        of: None,
         restore: false,
         reason: String::new(),
     };
@@ -107,24 +108,23 @@ fn one_base_subject_cannot_take_what_all_share_and_a_subtree_is_still_revoked() 
         .enumerate()
     {
         let targets = (first..first + TARGETS_MAX).map(exact).collect();
-        let revoked = checked.state.apply(&stamped(
-            2,
-            10 + request as u64,
-            Command::Revoke(revoke(targets)),
-        ));
+        let revoked = checked.state.apply(
+            &stamped(2, 10 + request as u64, Command::Revoke(revoke(targets))),
+            &Anyone,
+        );
         assert!(matches!(revoked, Applied::Revoked(_)));
     }
     let more = Command::Revoke(revoke(vec![exact(REVOCATIONS_PER_BASE_MAX)]));
-    match checked.state.apply(&stamped(2, 1_000_000, more)) {
+    match checked.state.apply(&stamped(2, 1_000_000, more), &Anyone) {
         Applied::Refused(refusal) => assert_eq!(refusal.code, RefusalCode::Limit),
         other => panic!("not refused: {other:?}"),
     }
     let all = Command::Revoke(revoke(vec![subtree("urn:h:alice")]));
-    let contained = checked.state.apply(&stamped(2, 1_000_001, all));
+    let contained = checked.state.apply(&stamped(2, 1_000_001, all), &Anyone);
     assert!(matches!(contained, Applied::Revoked(_)));
     let other = Command::Revoke(revoke(vec![Target::Exact(identity("urn:h:bob:a1"))]));
     assert!(matches!(
-        checked.state.apply(&stamped(2, 1_000_002, other)),
+        checked.state.apply(&stamped(2, 1_000_002, other), &Anyone),
         Applied::Revoked(_)
     ));
 }

@@ -8,7 +8,7 @@ use hessra_state::{
 };
 use proptest::prelude::*;
 
-use crate::sample::{Checked, identity, init, revoke, stamped, subtree};
+use crate::sample::{Anyone, Checked, identity, init, revoke, stamped, subtree};
 
 fn spend(facet: u8, expires_at: u64) -> Command {
     Command::Spend(Spend {
@@ -168,12 +168,16 @@ fn one_collection_takes_a_bounded_number_of_facets() {
             judged: judged("urn:h:alice:agent"),
         });
         assert_eq!(
-            checked.state.apply(&stamped(2, 10 + number, spend)),
+            checked
+                .state
+                .apply(&stamped(2, 10 + number, spend), &Anyone),
             Applied::Spent
         );
     }
     assert_eq!(
-        checked.state.apply(&stamped(60, 5_000, collect(60))),
+        checked
+            .state
+            .apply(&stamped(60, 5_000, collect(60)), &Anyone),
         Applied::Collected {
             removed: COLLECTED_MAX as u64
         }
@@ -238,16 +242,18 @@ fn one_subject_cannot_take_the_sessions_that_all_share() {
         let below = format!("urn:h:alice:a{number}");
         let begun = checked
             .state
-            .apply(&stamped(2, 10 + number, begin(number, &below)));
+            .apply(&stamped(2, 10 + number, begin(number, &below)), &Anyone);
         assert_eq!(begun, Applied::ContextAt(1));
     }
-    let more = checked
-        .state
-        .apply(&stamped(2, 1_000_000, begin(1_000_000, "urn:h:alice:b")));
+    let more = checked.state.apply(
+        &stamped(2, 1_000_000, begin(1_000_000, "urn:h:alice:b")),
+        &Anyone,
+    );
     assert_eq!(code(more), RefusalCode::Limit);
-    let other = checked
-        .state
-        .apply(&stamped(2, 1_000_001, begin(1_000_001, "urn:h:bob")));
+    let other = checked.state.apply(
+        &stamped(2, 1_000_001, begin(1_000_001, "urn:h:bob")),
+        &Anyone,
+    );
     assert_eq!(other, Applied::ContextAt(1));
 }
 

@@ -7,8 +7,8 @@ use hessra_revocation::{
     UnixMillis, UnixSeconds, View,
 };
 use hessra_state::{
-    Applied, Command, Envelope, KeyCommand, Lift, Machine, PendingAction, PendingId, Policy,
-    PolicyChange, RefusalCode, Revocation, Revoke, Stamped,
+    Applied, Approval, Command, Envelope, KeyCommand, Lift, Machine, PendingAction, PendingId,
+    Policy, PolicyChange, RefusalCode, Revocation, Revoke, Stamped,
     limits::{
         COLLECTED_MAX, HISTORY_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX,
         POLICY_VERSIONS_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX,
@@ -17,7 +17,9 @@ use hessra_state::{
 };
 use proptest::prelude::*;
 
-use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree, token};
+use crate::sample::{
+    Anyone, Checked, identity, init, key, policy, revoke, stamped, subtree, token,
+};
 
 fn path() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
@@ -71,6 +73,7 @@ fn a_key_command() -> impl Strategy<Value = KeyCommand> {
         2 => (0..6u32, purpose).prop_map(|(id, purpose)| KeyCommand::Prepare(key(id, purpose, KeyState::Prepared))),
         2 => (0..6u32, 0..50u64).prop_map(|(id, min)| KeyCommand::Activate {
             id,
+            instead_of: None,
             published_for_min: (min > 0).then(|| Duration::from_secs(min)),
         }),
         1 => (0..6u32).prop_map(|id| KeyCommand::Rewrap(vec![Envelope { id, sealed: vec![7] }])),
@@ -82,6 +85,7 @@ fn a_key_command() -> impl Strategy<Value = KeyCommand> {
 fn an_action() -> impl Strategy<Value = PendingAction> {
     let lift = (0..40u64).prop_map(|revision| {
         PendingAction::Lift(Lift {
+            of: None,
             revision: Revision(revision),
             restore: true,
             reason: String::new(),
@@ -97,6 +101,7 @@ fn an_action() -> impl Strategy<Value = PendingAction> {
 fn a_command() -> impl Strategy<Value = Command> {
     let lift = (0..40u64, prop::bool::weighted(0.1)).prop_map(|(revision, restore)| {
         Command::Lift(Lift {
+            of: None,
             revision: Revision(revision),
             restore,
             reason: String::new(),
@@ -114,7 +119,7 @@ fn a_command() -> impl Strategy<Value = Command> {
         1 => change,
         3 => a_key_command().prop_map(Command::Key),
         2 => an_action().prop_map(Command::Ask),
-        2 => (0..4u64).prop_map(|id| Command::Approve(PendingId(id))),
+        2 => (0..4u64).prop_map(|id| Command::Approve(Approval { id: PendingId(id), action: [0; 32] })),
         1 => (0..4u64).prop_map(|id| Command::Cancel(PendingId(id))),
         2 => (0..250u64).prop_map(|now| Command::Collect { now: UnixSeconds(now) }),
         1 => (0..3u32).prop_map(Command::RaiseVersion),
@@ -139,7 +144,8 @@ fn a_log() -> impl Strategy<Value = Vec<Stamped>> {
 
 fn replay(log: &[Stamped]) -> Machine {
     let mut state = Machine::new();
-    log.iter().for_each(|stamped| _ = state.apply(stamped));
+    log.iter()
+        .for_each(|stamped| _ = state.apply(stamped, &Anyone));
     state
 }
 
@@ -163,7 +169,7 @@ proptest! {
         let mut state = Machine::from_records(snapshot.into_iter().rev()).unwrap();
         let mut whole = replay(&log[..cut]);
         for stamped in &log[cut..] {
-            prop_assert_eq!(state.apply(stamped), whole.apply(stamped));
+            prop_assert_eq!(state.apply(stamped, &Anyone), whole.apply(stamped, &Anyone));
         }
         prop_assert_eq!(state.digest(), whole.digest());
         prop_assert_eq!(state.digest(), replay(&log).digest());
@@ -183,18 +189,18 @@ proptest! {
         prop_assume!(!log.is_empty());
         let first = repeated.index(log.len());
         let mut state = replay(&log[..first]);
-        let answer = state.apply(&log[first]);
+        let answer = state.apply(&log[first], &Anyone);
         let mut tail = state.clone();
         for stamped in &log[first + 1..] {
-            tail.apply(stamped);
+            tail.apply(stamped, &Anyone);
         }
         let before = tail.digest();
         // Not later than the clock, so that the retry has nothing at all to change.
         let retry = Stamped { at: UnixMillis(0), ..log[first].clone() };
-        prop_assert_eq!(tail.apply(&retry), answer.clone());
+        prop_assert_eq!(tail.apply(&retry, &Anyone), answer.clone());
         prop_assert_eq!(tail.digest(), before);
         let mut restored = Machine::from_records(tail.records().collect::<Vec<_>>()).unwrap();
-        prop_assert_eq!(restored.apply(&retry), answer);
+        prop_assert_eq!(restored.apply(&retry, &Anyone), answer);
     }
 
     #[test]
@@ -273,28 +279,28 @@ fn the_history_keeps_its_newest_entries_and_the_log_root_survives_a_rebuild() {
 #[test]
 fn answers_are_forgotten_after_a_day_or_when_there_are_too_many() {
     let mut state = Machine::new();
-    let first = state.apply(&stamped(1, 1, init()));
-    assert_eq!(state.apply(&stamped(1, 1, init())), first);
+    let first = state.apply(&stamped(1, 1, init()), &Anyone);
+    assert_eq!(state.apply(&stamped(1, 1, init()), &Anyone), first);
     let collect = |request| Command::Collect {
         now: UnixSeconds(request),
     };
     for request in 2..=REQUESTS_MAX as u64 {
-        state.apply(&stamped(1, request, collect(request)));
+        state.apply(&stamped(1, request, collect(request)), &Anyone);
     }
     assert_eq!(state.requests().answers().len(), REQUESTS_MAX);
     assert_eq!(
-        state.apply(&stamped(1, 1, init())),
+        state.apply(&stamped(1, 1, init()), &Anyone),
         first,
         "the last moment at which the first answer is there"
     );
-    state.apply(&stamped(1, 200_000, collect(1)));
+    state.apply(&stamped(1, 200_000, collect(1)), &Anyone);
     assert_eq!(state.requests().answers().len(), REQUESTS_MAX);
-    let Applied::Refused(refusal) = state.apply(&stamped(1, 1, init())) else {
+    let Applied::Refused(refusal) = state.apply(&stamped(1, 1, init()), &Anyone) else {
         panic!("it was forgotten")
     };
     assert_eq!(refusal.code, RefusalCode::AlreadyInitialized);
     let tomorrow = 2 + REQUEST_AGE_MILLIS_MAX / 1000;
-    state.apply(&stamped(tomorrow, 300_000, collect(1)));
+    state.apply(&stamped(tomorrow, 300_000, collect(1)), &Anyone);
     assert_eq!(state.requests().answers().len(), 1, "only today's");
 }
 
@@ -343,7 +349,7 @@ fn a_clone_does_not_follow_what_happens_to_the_original() {
         stamped(2, 2, Command::Revoke(revoke(many(3)))),
     ]);
     let (snapshot, digest) = (state.clone(), state.digest());
-    state.apply(&stamped(3, 3, Command::Revoke(revoke(many(100)))));
+    state.apply(&stamped(3, 3, Command::Revoke(revoke(many(100)))), &Anyone);
     assert_eq!(snapshot.digest(), digest);
     assert_ne!(state.digest(), digest);
 }

@@ -26,6 +26,7 @@ fn records() -> Vec<Record> {
         Command::Revoke(permanent),
         Command::Revoke(lock),
         Command::Lift(Lift {
+            of: None,
             revision: Revision(6),
             restore: false,
             reason: String::new(),
@@ -37,6 +38,7 @@ fn records() -> Vec<Record> {
         ))),
         Command::Ask(PendingAction::RevokeKey(3)),
         Command::Ask(PendingAction::Lift(Lift {
+            of: None,
             revision: Revision(3),
             restore: true,
             reason: String::new(),

@@ -1,10 +1,15 @@
 //! Small values for tests, and a state that is checked after each command.
 
+use std::sync::Arc;
+
+use hessra_people::Person;
+use hessra_proof::{Proof, Statement};
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, TokenId, UnixMillis,
 };
 use hessra_state::{
-    Applied, Command, Init, Machine, Policy, RequestId, Revoke, SealedKey, Stamped,
+    Applied, Author, Command, Init, Judge, Machine, Policy, Refusal, RequestId, Revoke, SealedKey,
+    Stamped, State,
 };
 
 pub(crate) fn identity(text: &str) -> Identity {
@@ -61,13 +66,39 @@ pub(crate) fn revoke(targets: Vec<Target>) -> Revoke {
     }
 }
 
+/// An operator of this name. What it has signed is not looked at here, as long as it is the same.
+pub(crate) fn operator(name: &str) -> Author {
+    Author::Operator(signed(name, [0; 32]))
+}
+
+/// Proof of an operator that has signed this content.
+pub(crate) fn signed(name: &str, command: [u8; 32]) -> Proof {
+    let statement = Statement {
+        cluster: [7; 16],
+        request: [0; 16],
+        command,
+        issued_at: 0,
+        expires_at: 0,
+    };
+    Proof::of_parts(Arc::clone(Person::named(name).signer()), statement, &[])
+}
+
+/// Judge that lets every author do everything: rights are tested where they are decided.
+pub(crate) struct Anyone;
+
+impl Judge for Anyone {
+    fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
+        Ok(stamped.author.to_string())
+    }
+}
+
 /// A command at `seconds`, with a request id made of `request`.
 pub(crate) fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&request.to_be_bytes());
     Stamped {
         at: UnixMillis(seconds * 1000),
-        by: "urn:h:ann".into(),
+        author: operator("urn:h:ann"),
         request: RequestId(id),
         command,
     }
@@ -82,7 +113,7 @@ pub(crate) struct Checked {
 impl Checked {
     pub(crate) fn apply(&mut self, stamped: &Stamped) -> Applied {
         let before = (self.state.clock(), self.state.view().revision);
-        let applied = self.state.apply(stamped);
+        let applied = self.state.apply(stamped, &Anyone);
         assert!(
             (self.state.clock(), self.state.view().revision) >= before,
             "time and revisions never go back"

@@ -11,11 +11,12 @@ use hessra_revocation::{
     Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, SignerKey, Target, TokenId, UnixSeconds,
 };
 use hessra_state::{
-    Applied, Command, Envelope, Init, KeyCommand, Lift, Pending, PendingAction, PendingId, Policy,
-    PolicyChange, PolicyOrigin, PolicyVersion, RequestId, Revocation, Revoke, SealedKey, Stamped,
+    Applied, Approval, Author, Command, Envelope, Init, KeyCommand, Lift, MemberChange, Pending,
+    PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, RequestId,
+    Revocation, Revoke, SealedKey, Stamped,
 };
 
-use crate::sample::{Checked, identity, init, key, policy, revoke, stamped, subtree};
+use crate::sample::{Checked, identity, init, key, policy, revoke, signed, stamped, subtree};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -192,6 +193,7 @@ impl Script {
         let by = arguments
             .take_key("by")
             .map_or_else(|| "urn:h:ann".to_owned(), long);
+        let content = arguments.take_key("content").map(number).transpose()?;
         let command = command(name, arguments)?;
         let stamped = stamped(self.seconds, request, command);
         let request = if request == 0 {
@@ -200,7 +202,7 @@ impl Script {
             stamped.request
         };
         Ok(Stamped {
-            by,
+            author: Author::Operator(signed(&by, [content.unwrap_or(0) as u8; 32])),
             request,
             ..stamped
         })
@@ -212,6 +214,7 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
         "init" => altered_init(arguments)?,
         "revoke" => Command::Revoke(revoke_line(arguments)?),
         "lift" => Command::Lift(Lift {
+            of: arguments.take_key("of").map(identity),
             revision: Revision(position(arguments)?),
             reason: long(arguments.take_key("reason").unwrap_or_default()),
             restore: flag(arguments, "restore")?,
@@ -232,6 +235,11 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
                 .map(number)
                 .transpose()?
                 .map(Duration::from_secs),
+            instead_of: arguments
+                .take_key("instead_of")
+                .map(number)
+                .transpose()?
+                .map(|id| id as u32),
             id: position(arguments)? as u32,
         }),
         "rewrap" => {
@@ -246,12 +254,17 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
         }
         "ask-revoke" => Command::Ask(PendingAction::Revoke(revoke_line(arguments)?)),
         "ask-lift" => Command::Ask(PendingAction::Lift(Lift {
+            of: None,
             revision: Revision(position(arguments)?),
             reason: "mistake".into(),
             restore: true,
         })),
         "ask-revoke-key" => Command::Ask(PendingAction::RevokeKey(position(arguments)? as u32)),
-        "approve" => Command::Approve(PendingId(position(arguments)?)),
+        "approve" => Command::Approve(Approval {
+            action: [arguments.take_key("action").map_or(Ok(0), number)? as u8; 32],
+            id: PendingId(position(arguments)?),
+        }),
+        "members" => Command::Members(MemberChange::Remove(position(arguments)?)),
         "cancel" => Command::Cancel(PendingId(position(arguments)?)),
         "retire" => Command::Key(KeyCommand::Retire(position(arguments)? as u32)),
         "revoke-key" => Command::Key(KeyCommand::Revoke(position(arguments)? as u32)),
@@ -427,6 +440,7 @@ fn answer(applied: &Applied) -> String {
         }
         Applied::Cancelled { id } => format!("{id} cancelled"),
         Applied::Collected { removed } => format!("collected {removed}"),
+        Applied::MembersPermitted => "members permitted".to_owned(),
         Applied::Spent => "spent".to_owned(),
         Applied::ContextAt(version) => format!("context at version {version}"),
         Applied::Witnessed => "witnessed".to_owned(),

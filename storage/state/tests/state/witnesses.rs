@@ -7,7 +7,7 @@ use hessra_state::{
     Applied, ChainHead, ChainName, Command, Machine, Record, RefusalCode, Witness, Witnessed,
 };
 
-use crate::sample::{Checked, init, stamped};
+use crate::sample::{Anyone, Checked, init, stamped};
 
 /// A node that states heads of its chain.
 struct Node {
@@ -202,13 +202,13 @@ fn a_chain_that_was_given_up_and_goes_on_is_no_longer_given_up() {
 #[test]
 fn the_chains_are_bounded() {
     let mut machine = Machine::new();
-    machine.apply(&stamped(1, 1, init()));
+    machine.apply(&stamped(1, 1, init()), &Anyone);
     let cluster = machine.view().feed_id;
     let mut number = 0_u64;
     let mut state = |machine: &mut Machine, node: &Node| {
         number += 1;
         let witness = Command::Witness(node.witness(cluster, 1, 1));
-        machine.apply(&stamped(2, number + 1, witness))
+        machine.apply(&stamped(2, number + 1, witness), &Anyone)
     };
     for id in 0..WITNESSED_MAX as u64 {
         assert_eq!(state(&mut machine, &Node::new(id)), Applied::Witnessed);

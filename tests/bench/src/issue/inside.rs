@@ -19,7 +19,10 @@ use hessra_node::signer::Keyholder;
 use hessra_node::telemetry::Metrics;
 use hessra_node::tls::PeerCertificate;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
-use hessra_state::{Applied, Command, Init, Machine, Policy, RequestId, Stamped, State};
+use hessra_rights::Rights;
+use hessra_state::{
+    Applied, Author, Command, Duty, Init, Machine, Policy, RequestId, Stamped, State,
+};
 use zeroize::Zeroizing;
 
 use super::signatures::Signatures;
@@ -231,12 +234,16 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, BenchError> {
         policy: Policy::new(read("clients.toml")?, read("resources.toml")?),
     };
     let mut machine = Machine::new();
-    let applied = machine.apply(&Stamped {
+    let begin = Stamped {
         at: Clock::start().wall(),
-        by: "urn:hessra:bench".to_owned(),
+        author: Author::Node {
+            id: 1,
+            duty: Duty::Start,
+        },
         request: RequestId(random_16()),
         command: Command::Init(init),
-    });
+    };
+    let applied = machine.apply(&begin, &Rights::default());
     match applied {
         Applied::Initialized { .. } => Ok(machine.state().clone()),
         other => Err(BenchError::Token(format!("no state: {other:?}"))),

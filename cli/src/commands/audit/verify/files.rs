@@ -11,6 +11,7 @@ use hessra_audit::chain::LINE_BYTES_MAX;
 use hessra_audit::{Chain, CheckpointKey, Head, Known, Walk};
 use serde::Deserialize;
 
+use super::super::authors::Authors;
 use super::known::{Witnesses, head};
 use super::report::{Checked, KEEP, broken};
 use crate::failure::{CommandError, Outcome};
@@ -20,7 +21,7 @@ use crate::files;
 pub(super) fn walk(
     path: &Path,
     keys: Vec<CheckpointKey>,
-    witnesses: &Witnesses,
+    beside: (&Witnesses, &Authors),
     checked: &mut Checked,
 ) -> Outcome {
     let chains = Chain::ALL.map(|chain| path.join(chain.as_str()));
@@ -30,7 +31,7 @@ pub(super) fn walk(
         false => vec![path.to_owned()],
     };
     for place in places {
-        let mut walks = Walks::new(&keys, witnesses);
+        let mut walks = Walks::new(&keys, beside);
         walks.place(&place)?;
         walks.finish(&place, checked)?;
     }
@@ -52,6 +53,7 @@ struct Belongs {
 struct Walks<'a> {
     keys: &'a [CheckpointKey],
     witnesses: &'a Witnesses,
+    authors: &'a Authors,
     /// Head that the folder names.
     known: Option<Head>,
     walks: BTreeMap<Name, Walk>,
@@ -61,10 +63,11 @@ struct Walks<'a> {
 }
 
 impl<'a> Walks<'a> {
-    fn new(keys: &'a [CheckpointKey], witnesses: &'a Witnesses) -> Self {
+    fn new(keys: &'a [CheckpointKey], (witnesses, authors): (&'a Witnesses, &'a Authors)) -> Self {
         Self {
             keys,
             witnesses,
+            authors,
             known: None,
             walks: BTreeMap::new(),
             last: None,
@@ -100,7 +103,8 @@ impl<'a> Walks<'a> {
             let place = format!("{}:{number}", path.display());
             let text = String::from_utf8_lossy(&line);
             let walk = self.walk_of(&text);
-            walk.line(&text).map_err(|fault| broken(&place, &fault))?;
+            let line = walk.line(&text).map_err(|fault| broken(&place, &fault))?;
+            self.authors.check(&place, &line.record)?;
             if !whole {
                 return Err(CommandError::no(
                     "audit_broken",

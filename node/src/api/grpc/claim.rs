@@ -22,7 +22,7 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Door of the feed: takes what a caller shows before anything that it says is read. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::api::grpc) struct FeedDoor {
+pub(super) struct FeedDoor {
     consensus: Consensus,
     policies: Policies,
     verifier: TokenVerifier,
@@ -50,7 +50,7 @@ enum Shown {
 }
 
 impl FeedDoor {
-    pub(in crate::api::grpc) fn new(consensus: Consensus, policies: Policies) -> Self {
+    pub(super) fn new(consensus: Consensus, policies: Policies) -> Self {
         let config = VerifierConfig {
             // A node without its quorum makes nobody fresh, so it need not send anybody away.
             staleness: StalenessPolicy::BestEffort,

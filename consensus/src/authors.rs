@@ -1,0 +1,274 @@
+//! Authors of commands: asked before a command is proposed, and before an entry that another member brings is acknowledged.
+//!
+//! ```text
+//! append ─▶ each command ─▶ an operator's that permits, undoes, or changes who may do what ─▶ proof, at once ─▶ acknowledged
+//!                      │                                                                          └─▶ or refused: alarm
+//!                      ├──▶ an operator's that only denies ─▶ acknowledged; proof beside ─▶ alarm
+//!                      ├──▶ a node's duty: one of the closed list, of the leader itself where only it does it
+//!                      └──▶ members: they follow from what an operator's command permits
+//! ```
+//!
+//! What the author *may* is not asked here but when the entry is applied, by every node alike: an entry that a leader took in
+//! good faith must not stay in its log unacknowledged because the policy changed on the way.
+
+use std::sync::Arc;
+
+use hessra_audit::{Event, Outcome, Record};
+use hessra_proof::{Checker, Unproved};
+use hessra_proto::status::{Failure, Reason};
+use hessra_revocation::FeedId;
+use hessra_sled::{Entry, Proposal, Types};
+use hessra_state::{Author, Command, PendingAction, Stamped};
+use openraft::raft::AppendEntriesRequest;
+use openraft::{AsyncRuntime, EntryPayload};
+use tokio::sync::mpsc;
+
+use crate::audit::AuditGate;
+use crate::author::{check, cluster_of};
+use crate::consensus::Consensus;
+use crate::measurement::Measurement;
+use crate::membership::is_explained;
+use crate::plant::{Plant, is_planted};
+use crate::world::World;
+
+/// Revocations whose proofs wait to be checked beside the path; further ones are checked on it. Sixteen full entries.
+const BESIDE_MAX: usize = 4_096;
+
+/// True for a command whose direction is safe: it makes something denied, and can permit nothing.
+fn only_denies(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Revoke(_) | Command::Ask(PendingAction::Revoke(_))
+    )
+}
+
+/// Command that is checked beside the path, and what is known of it.
+struct Beside {
+    cluster: Option<FeedId>,
+    sender: u64,
+    index: u64,
+    stamped: Stamped,
+}
+
+/// Checks of what other members bring. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Authors<W: World> {
+    operators: Arc<Checker>,
+    alarm: Alarm<W>,
+    beside: mpsc::Sender<Beside>,
+}
+
+impl<W: World> Authors<W> {
+    /// Starts the checks beside the path; they end with the last clone.
+    pub(crate) fn start(operators: Arc<Checker>, audit: AuditGate, world: W) -> Self {
+        let alarm = Alarm { audit, world };
+        let (beside, waiting) = mpsc::channel(BESIDE_MAX);
+        let checks = check_beside(Arc::clone(&operators), alarm.clone(), waiting);
+        drop(W::Runtime::spawn(checks));
+        Self {
+            operators,
+            alarm,
+            beside,
+        }
+    }
+
+    /// Checks the authors of the entries of an append, before they are handed on to be acknowledged.
+    ///
+    /// # Errors
+    /// One is not proved; the alarm was raised.
+    pub(crate) fn check_commands(
+        &self,
+        consensus: &Consensus<W>,
+        sender: u64,
+        request: &AppendEntriesRequest<Types<W::Runtime>>,
+    ) -> Result<(), Failure> {
+        let (term, cluster) = (
+            request.vote.leader_id().term,
+            cluster_of(&consensus.state()),
+        );
+        for entry in &request.entries {
+            let EntryPayload::Normal(Proposal(commands)) = &entry.payload else {
+                continue;
+            };
+            let leads = entry.log_id.leader_id.term == term;
+            for stamped in commands.iter() {
+                let brought = Brought {
+                    cluster,
+                    sender,
+                    leads,
+                    index: entry.log_id.index,
+                };
+                self.check_command(brought, stamped)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the members of each entry follow from what operators have permitted, as of that entry. What was permitted
+    /// is read from the state as the log makes it, committed or not: so every member that has the same log says the same.
+    ///
+    /// # Errors
+    /// A membership is not explained; the alarm was raised.
+    pub(crate) fn check_members(
+        &self,
+        consensus: &Consensus<W>,
+        sender: u64,
+        request: &AppendEntriesRequest<Types<W::Runtime>>,
+    ) -> Result<(), Failure> {
+        let of_members =
+            |entry: &&Entry<W::Runtime>| matches!(entry.payload, EntryPayload::Membership(_));
+        if !request.entries.iter().any(|entry| of_members(&entry))
+            || is_planted(Plant::AuthorsBelieved)
+        {
+            return Ok(());
+        }
+        let Some(before) = self.before(consensus, request)? else {
+            // The log here differs: openraft says so, and acknowledges nothing.
+            return Ok(());
+        };
+        let mut known = consensus.raft().memberships();
+        let remembered = consensus.raft().remembered();
+        for (place, entry) in request.entries.iter().enumerate() {
+            let EntryPayload::Membership(after) = &entry.payload else {
+                continue;
+            };
+            let entries = before.iter().chain(&request.entries[..place]);
+            let state =
+                remembered.foresee(&mut entries.filter_map(commands).flat_map(|all| all.iter()));
+            let permitted = state.member_change();
+            if !known
+                .iter()
+                .any(|known| is_explained(known, after, permitted))
+            {
+                let unproved = Unproved::OtherAuthor(format!("node {sender}"));
+                return Err(self.alarm.raise(sender, entry.log_id.index, &unproved));
+            }
+            known = vec![after.clone()];
+        }
+        Ok(())
+    }
+
+    /// Entries between what is applied here and the append. `None`: the log here does not have the entry that the append
+    /// follows.
+    fn before(
+        &self,
+        consensus: &Consensus<W>,
+        request: &AppendEntriesRequest<Types<W::Runtime>>,
+    ) -> Result<Option<Vec<Entry<W::Runtime>>>, Failure> {
+        let applied = consensus.raft().applied_index();
+        let Some(previous) = request.prev_log_id.filter(|id| id.index > applied) else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut entries: Vec<Entry<W::Runtime>> = Vec::new();
+        loop {
+            let next = entries.last().map_or(applied, |last| last.log_id.index) + 1;
+            if next > previous.index {
+                break;
+            }
+            let kept = consensus.kept(next, previous.index + 1);
+            let kept = kept.map_err(|error| {
+                tracing::error!(%error, "the log was not read");
+                Failure::new(Reason::Unavailable, "the log of this node cannot be read")
+            })?;
+            if kept.first().map(|entry| entry.log_id.index) != Some(next) {
+                return Ok(None);
+            }
+            entries.extend(kept);
+        }
+        let is_there = entries.last().map(|entry| entry.log_id) == Some(previous);
+        Ok(is_there.then_some(entries))
+    }
+
+    fn check_command(&self, brought: Brought, stamped: &Stamped) -> Result<(), Failure> {
+        let sender = brought.sender;
+        let checked = match &stamped.author {
+            Author::Node { id, duty } if duty.is_of_leader() && brought.leads && *id != sender => {
+                Err(Unproved::OtherAuthor(stamped.author.to_string()))
+            }
+            Author::Operator(_) if only_denies(&stamped.command) => {
+                self.check_later(brought, stamped);
+                Ok(())
+            }
+            _ => check(&self.operators, brought.cluster, stamped),
+        };
+        checked.map_err(|unproved| self.alarm.raise(sender, brought.index, &unproved))
+    }
+
+    fn check_later(&self, brought: Brought, stamped: &Stamped) {
+        let beside = Beside {
+            cluster: brought.cluster,
+            sender: brought.sender,
+            index: brought.index,
+            stamped: stamped.clone(),
+        };
+        // Too many wait: then this one is checked before it is acknowledged, and the sender waits for it.
+        if let Err(full) = self.beside.try_send(beside) {
+            full.into_inner().check(&self.operators, &self.alarm);
+        }
+    }
+}
+
+/// What is known of a command that a member brings.
+#[derive(Clone, Copy)]
+struct Brought {
+    cluster: Option<FeedId>,
+    sender: u64,
+    /// The entry is of the term in which the sender leads: it made it itself.
+    leads: bool,
+    index: u64,
+}
+
+fn commands<R: AsyncRuntime>(entry: &Entry<R>) -> Option<&[Stamped]> {
+    match &entry.payload {
+        EntryPayload::Normal(Proposal(commands)) => Some(commands),
+        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+    }
+}
+
+async fn check_beside<W: World>(
+    operators: Arc<Checker>,
+    alarm: Alarm<W>,
+    mut waiting: mpsc::Receiver<Beside>,
+) {
+    while let Some(beside) = waiting.recv().await {
+        beside.check(&operators, &alarm);
+        // A signature takes about a tenth of a millisecond: others have their turn between.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Beside {
+    fn check<W: World>(&self, operators: &Checker, alarm: &Alarm<W>) {
+        if let Err(unproved) = check(operators, self.cluster, &self.stamped) {
+            let _ = alarm.raise(self.sender, self.index, &unproved);
+        }
+    }
+}
+
+/// Alarm about a member that brings what nobody has proved.
+#[derive(Clone)]
+struct Alarm<W> {
+    audit: AuditGate,
+    world: W,
+}
+
+impl<W: World> Alarm<W> {
+    /// Raises it: figure, log and audit name the node. Returns the refusal for the sender.
+    fn raise(&self, sender: u64, index: u64, unproved: &Unproved) -> Failure {
+        tracing::error!(sender, index, %unproved, "a member brought an entry whose author is not proved");
+        self.world.measure(Measurement::Unproved { sender });
+        let mut record = Record::new(
+            Event::CommandUnproved,
+            Outcome::Failure,
+            self.world.wall().0,
+        )
+        .with("index", index);
+        record.actor.auth = "node".to_owned();
+        record.action = "check".to_owned();
+        record.target.r#type = "member".to_owned();
+        record.target.id = format!("node {sender}");
+        record.message = format!("it brought an entry whose author is not proved: {unproved}");
+        self.audit.tell(record);
+        Failure::new(Reason::Unauthenticated, unproved.to_string())
+    }
+}

@@ -1,0 +1,185 @@
+//! Checker: says whether a proof is to be believed. One function, for the node that is asked, the leader, every member
+//! before it acknowledges an entry, and the audit.
+//!
+//! The chain of a certificate is verified once and remembered by the certificate's fingerprint; what is left for every
+//! other command of the same operator is one signature.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ring::signature::UnparsedPublicKey;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::proof::Proof;
+use crate::signer::Signer;
+
+/// Certificates that are remembered as verified; more are verified again. Operators are few.
+const REMEMBERED_MAX: usize = 1_024;
+/// Seconds for which a verified chain is relied upon: the certificates between may end meanwhile.
+const REMEMBERED_SECONDS: u64 = 3_600;
+
+/// Reason why a proof is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Unproved {
+    #[error("no operator's signature came with the command")]
+    Missing,
+    #[error(
+        "the certificate of the signature is not of an authority that identifies operators: {0}"
+    )]
+    Certificate(String),
+    #[error("the certificate of the signature was not valid at the time of the command")]
+    CertificateEnded,
+    #[error("the signature is not of the certificate that it names")]
+    Signature,
+    #[error(
+        "the signature was made at {issued_at} and ends at {expires_at}, and the cluster's time is {now}. Set this machine's clock, and sign anew"
+    )]
+    Time {
+        issued_at: u64,
+        expires_at: u64,
+        now: u64,
+    },
+    #[error("the signature is for another cluster")]
+    OtherCluster,
+    #[error("the signature is of another command, or of another request")]
+    OtherCommand,
+    #[error("`{0}` may not make this command")]
+    OtherAuthor(String),
+}
+
+/// Checks proofs against the authorities that identify operators. All clones of one are one.
+#[derive(Debug)]
+pub struct Checker {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    authorities: Arc<[CertificateDer<'static>]>,
+    /// Time at which the chain of each certificate was verified, by its fingerprint and header.
+    verified: BTreeMap<[u8; 32], (Arc<Signer>, u64)>,
+}
+
+impl Checker {
+    /// Checker that trusts these authorities: certificates, DER.
+    #[must_use]
+    pub fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                authorities: authorities.into(),
+                verified: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// Trusts other authorities from now on, and forgets which certificates were verified.
+    pub fn replace(&self, authorities: Vec<CertificateDer<'static>>) {
+        let mut inner = self.lock();
+        inner.authorities = authorities.into();
+        inner.verified.clear();
+    }
+
+    /// Checks a proof as of `now`, in Unix seconds: certificate, signature, time. That the statement is that of the command
+    /// it came with is for the caller to compare.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn check(&self, proof: &Proof, now: u64) -> Result<(), Unproved> {
+        let statement = proof.statement();
+        if !statement.is_current(now) {
+            return Err(Unproved::Time {
+                issued_at: statement.issued_at,
+                expires_at: statement.expires_at,
+                now,
+            });
+        }
+        self.check_kept(proof, now)
+    }
+
+    /// Checks a proof that was kept: as [`Self::check`] at the time of its command, however long ago that was.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn check_kept(&self, proof: &Proof, at: u64) -> Result<(), Unproved> {
+        let signer = proof.signer();
+        if !signer.is_valid_at(at) {
+            return Err(Unproved::CertificateEnded);
+        }
+        self.certificate(signer, at)?;
+        check_signature(proof)
+    }
+
+    fn certificate(&self, signer: &Arc<Signer>, at: u64) -> Result<(), Unproved> {
+        let authorities = {
+            let inner = self.lock();
+            let known = inner.verified.get(&signer.fingerprint());
+            if known.is_some_and(|(known, since)| {
+                known == signer && at.abs_diff(*since) <= REMEMBERED_SECONDS
+            }) {
+                return Ok(());
+            }
+            Arc::clone(&inner.authorities)
+        };
+        verify(signer, &authorities, at)?;
+        let mut inner = self.lock();
+        // Other authorities may have been put there meanwhile: then it is verified again next time.
+        if Arc::ptr_eq(&inner.authorities, &authorities) {
+            if inner.verified.len() >= REMEMBERED_MAX {
+                inner.verified.pop_first();
+            }
+            inner
+                .verified
+                .insert(signer.fingerprint(), (Arc::clone(signer), at));
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code panics while it holds the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Checks that a proof is signed with the key of the certificate that it names, whoever has issued that.
+///
+/// # Errors
+/// [`Unproved::Signature`].
+pub fn check_signature(proof: &Proof) -> Result<(), Unproved> {
+    let signer = proof.signer();
+    let key = UnparsedPublicKey::new(signer.algorithm.verification(), &signer.public_key);
+    key.verify(proof.message().as_bytes(), proof.signature())
+        .map_err(|_| Unproved::Signature)
+}
+
+/// Verifies a chain up to one of the authorities (RFC 5280), for a client.
+fn verify(
+    signer: &Signer,
+    authorities: &[CertificateDer<'static>],
+    at: u64,
+) -> Result<(), Unproved> {
+    let refused = |error: webpki::Error| Unproved::Certificate(error.to_string());
+    let anchors: Vec<TrustAnchor<'_>> = authorities
+        .iter()
+        .filter_map(|authority| webpki::anchor_from_trusted_cert(authority).ok())
+        .collect();
+    let (own, between) = signer
+        .chain
+        .split_first()
+        .expect("a signer has a certificate of its own");
+    let own = EndEntityCert::try_from(own).map_err(refused)?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    own.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        between,
+        time,
+        KeyUsage::client_auth(),
+        None,
+        None,
+    )
+    .map(drop)
+    .map_err(refused)
+}
