@@ -313,6 +313,7 @@ fn a_chain_that_begins_anew_has_every_change_that_the_log_still_has() {
             .map(str::to_owned)
             .collect()
     };
+    wait_witnessed(&cluster, node);
     cluster.stop(node);
     let before = changes(&cluster);
     assert!(before.len() > 10, "{before:?}");

@@ -252,14 +252,20 @@ impl Folder {
         self.newest.is_none()
     }
 
-    /// Checks that the segment that is written is the file at its path.
+    /// Checks that the segment that is written is the file at its path, and as long as what was written.
     pub(super) fn check_place(&self) -> Result<(), String> {
         let Some(newest) = &self.newest else {
             return Ok(());
         };
         let path = newest.path.display();
         match fs::symlink_metadata(&newest.path) {
-            Ok(there) if identity(&there) == newest.identity => Ok(()),
+            Ok(there) if identity(&there) == newest.identity => match there.len() {
+                length if length == self.length => Ok(()),
+                length => Err(format!(
+                    "`{path}` has {length} bytes instead of {}: it was changed",
+                    self.length
+                )),
+            },
             Ok(_) => Err(format!("another file is at `{path}`: it was replaced")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("`{path}` is gone: it was deleted or moved"))

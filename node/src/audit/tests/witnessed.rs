@@ -166,6 +166,25 @@ async fn a_file_that_is_no_longer_at_its_path_takes_no_record() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_emptied_in_its_place_takes_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = open(folder.path());
+    auditor
+        .write(issued(&auditor, "urn:hessra:alice"))
+        .await
+        .unwrap();
+    let segment = segments(&changes(folder.path())).unwrap().pop().unwrap();
+    std::fs::write(&segment.path, b"").unwrap();
+    let mut written = auditor.written();
+    let failing = written.wait_for(|written| written.failing.is_some());
+    tokio::time::timeout(Duration::from_secs(30), failing)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(refusal(&auditor).contains("it was changed"));
+}
+
+#[tokio::test]
 async fn a_moved_folder_is_noticed_without_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = open(folder.path());
