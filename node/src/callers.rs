@@ -46,10 +46,11 @@ pub fn standing(
 ) -> Standing {
     let names = || certificate.san_uris.iter().chain(&certificate.san_dns);
     let operator = names().find(|name| policy.operator(name).is_some());
-    let is_client = |name: &&String| {
-        Identity::parse(name).is_ok_and(|identity| policy.client(&identity).is_some())
+    let is_known = |name: &&String| {
+        let is_client = |identity: Identity| policy.client(&identity).is_some();
+        policy.owns_verifiers(name) || Identity::parse(name).is_ok_and(is_client)
     };
-    let Some(known) = operator.or_else(|| names().find(is_client)) else {
+    let Some(known) = operator.or_else(|| names().find(is_known)) else {
         return Standing::Unproved;
     };
     match may_speak(certificate, known, (state, policy), now) {
