@@ -30,14 +30,14 @@ impl Target {
         let verifier = Verifier::builder()
             .connection(self::connection(
                 directory,
-                "alice",
+                "verifier",
                 &cluster.node(id).public,
             ))
-            .id("honest")
+            .id("orders-honest")
             .and_then(hessra_sdk_rust::VerifierBuilder::connect)
             .expect("a verifier");
         let ready = tokio::time::timeout(PATIENCE, verifier.ready()).await;
-        ready.expect("a verifier with a client's certificate is served");
+        ready.expect("a verifier that the policy names is served");
         Self {
             operator: Authority::new(connection),
             verifier,
