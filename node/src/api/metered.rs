@@ -70,10 +70,10 @@ impl Allowance {
         time_max: None,
         is_stream: true,
     };
-    /// A request over HTTPS: its size and time are bounded by its routes.
+    /// A request over HTTPS: its size is bounded by its routes.
     const ROUTED: Self = Self {
         bytes_max: None,
-        time_max: None,
+        time_max: Some(SMALL_TIME_MAX),
         is_stream: false,
     };
 
@@ -294,6 +294,8 @@ mod tests {
         assert_eq!(read(STATUS, of(large), room).await, Err(Refused::TooLarge));
         assert_eq!(read(REVOKE, of(large), room).await, Ok(large));
         assert_eq!(read(REVOKE, of(large), 1_000).await, Err(Refused::NoRoom));
-        assert_eq!(read(REVOKE, endless(1), room).await, Err(Refused::Late));
+        for path in [REVOKE, STATUS, "/request_token"] {
+            assert_eq!(read(path, endless(1), room).await, Err(Refused::Late));
+        }
     }
 }
