@@ -17,7 +17,7 @@ use hessra_audit::{Event, Outcome, Record};
 use hessra_proof::{Checker, Unproved};
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::FeedId;
-use hessra_sled::{Entry, Proposal, Types};
+use hessra_sled::{Entry, Membership, Proposal, Types};
 use hessra_state::{Author, Command, PendingAction, Stamped};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{AsyncRuntime, EntryPayload};
@@ -86,10 +86,16 @@ impl<W: World> Authors<W> {
             request.vote.leader_id().term,
             cluster_of(&consensus.state()),
         );
+        let applied = consensus.raft().watch().borrow().applied;
         for entry in &request.entries {
+            // What is applied was acknowledged before: a leader sends it again to whoever it does not know yet.
+            let is_applied = applied.is_some_and(|applied| entry.log_id.index <= applied.index);
             let EntryPayload::Normal(Proposal(commands)) = &entry.payload else {
                 continue;
             };
+            if is_applied {
+                continue;
+            }
             let leads = entry.log_id.leader_id.term == term;
             for stamped in commands.iter() {
                 let brought = Brought {
@@ -115,35 +121,39 @@ impl<W: World> Authors<W> {
         sender: u64,
         request: &AppendEntriesRequest<Types<W::Runtime>>,
     ) -> Result<(), Failure> {
-        let of_members =
-            |entry: &&Entry<W::Runtime>| matches!(entry.payload, EntryPayload::Membership(_));
-        if !request.entries.iter().any(|entry| of_members(&entry))
-            || is_planted(Plant::AuthorsBelieved)
-        {
+        let none = request
+            .entries
+            .iter()
+            .all(|entry| membership(entry).is_none());
+        if none || is_planted(Plant::AuthorsBelieved) {
             return Ok(());
         }
-        let Some(before) = self.before(consensus, request)? else {
+        let published = Arc::clone(&consensus.raft().watch().borrow());
+        let applied = published.applied.map(|id| id.index);
+        let Some(before) = self.before(consensus, applied, request)? else {
             // The log here differs: openraft says so, and acknowledges nothing.
             return Ok(());
         };
-        let mut known = consensus.raft().memberships();
+        // What is applied was acknowledged before, and nothing takes its place.
+        let brought = request.entries.iter();
+        let brought: Vec<_> = brought
+            .filter(|entry| applied.is_none_or(|applied| entry.log_id.index > applied))
+            .collect();
+        let newest = before.iter().filter_map(membership).next_back();
+        let mut members = newest.unwrap_or(published.membership.membership()).clone();
         let remembered = consensus.raft().remembered();
-        for (place, entry) in request.entries.iter().enumerate() {
-            let EntryPayload::Membership(after) = &entry.payload else {
+        for (place, entry) in brought.iter().enumerate() {
+            let Some(after) = membership(entry) else {
                 continue;
             };
-            let entries = before.iter().chain(&request.entries[..place]);
-            let state =
-                remembered.foresee(&mut entries.filter_map(commands).flat_map(|all| all.iter()));
-            let permitted = state.member_change();
-            if !known
-                .iter()
-                .any(|known| is_explained(known, after, permitted))
-            {
+            let earlier = before.iter().chain(brought[..place].iter().copied());
+            let mut commands = earlier.filter_map(commands).flatten();
+            let state = remembered.foresee(&mut commands);
+            if !is_explained(&members, after, state.member_change()) {
                 let unproved = Unproved::OtherAuthor(format!("node {sender}"));
                 return Err(self.alarm.raise(sender, entry.log_id.index, &unproved));
             }
-            known = vec![after.clone()];
+            members = after.clone();
         }
         Ok(())
     }
@@ -153,15 +163,16 @@ impl<W: World> Authors<W> {
     fn before(
         &self,
         consensus: &Consensus<W>,
+        applied: Option<u64>,
         request: &AppendEntriesRequest<Types<W::Runtime>>,
     ) -> Result<Option<Vec<Entry<W::Runtime>>>, Failure> {
-        let applied = consensus.raft().applied_index();
-        let Some(previous) = request.prev_log_id.filter(|id| id.index > applied) else {
+        let first = applied.map_or(0, |applied| applied + 1);
+        let Some(previous) = request.prev_log_id.filter(|id| id.index >= first) else {
             return Ok(Some(Vec::new()));
         };
         let mut entries: Vec<Entry<W::Runtime>> = Vec::new();
         loop {
-            let next = entries.last().map_or(applied, |last| last.log_id.index) + 1;
+            let next = entries.last().map_or(first, |last| last.log_id.index + 1);
             if next > previous.index {
                 break;
             }
@@ -216,6 +227,13 @@ struct Brought {
     /// The entry is of the term in which the sender leads: it made it itself.
     leads: bool,
     index: u64,
+}
+
+fn membership<R: AsyncRuntime>(entry: &Entry<R>) -> Option<&Membership> {
+    match &entry.payload {
+        EntryPayload::Membership(membership) => Some(membership),
+        EntryPayload::Blank | EntryPayload::Normal(_) => None,
+    }
 }
 
 fn commands<R: AsyncRuntime>(entry: &Entry<R>) -> Option<&[Stamped]> {

@@ -27,9 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hessra_sled::{
-    Answers, Engine, Member, Membership, Parts, Proposal, Published, Remembered, Types,
-};
+use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
 use openraft::storage::RaftLogStorage;
@@ -208,21 +206,6 @@ impl<W: World> RaftHandle<W> {
     #[must_use]
     pub fn members(&self) -> Members {
         members(&self.raft.metrics().borrow())
-    }
-
-    /// Memberships from which the next one may follow: the newest of this node's log, and the last that is applied, should
-    /// the newest be taken back.
-    #[must_use]
-    pub(crate) fn memberships(&self) -> Vec<Membership> {
-        let newest = self
-            .raft
-            .metrics()
-            .borrow()
-            .membership_config
-            .membership()
-            .clone();
-        let applied = self.published.borrow().membership.membership().clone();
-        vec![newest, applied]
     }
 
     /// True when the newest membership that this node knows names `id`.
