@@ -140,7 +140,7 @@ fn a_restore_waits_and_then_tokens_issued_before_live_again() {
         .run(["revocations", "show", &revocation, "-o", "json"])
         .done()
         .json();
-    assert_eq!(shown["orders-restored"], true, "{shown}");
+    assert_eq!(shown["restored"], true, "{shown}");
 }
 
 #[test]
