@@ -24,7 +24,7 @@ use hessra_revocation::Monotonic;
 use hessra_sled::{Engine, Entry, Parts, StoreError};
 use hessra_state::{Applied, Author, Command, Duty, RequestId, Stamped, State};
 use openraft::storage::RaftLogStorage as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -343,12 +343,28 @@ impl<W: World> Consensus<W> {
         origin: Origin,
     ) -> Result<(Proposed, Duration), WriteError> {
         let begun = Instant::now();
+        let _turn = self.turn_of_members(&commands, deadline).await?;
         let proposer = &self.inner.proposer;
         let mut proposed = proposer.enqueue(commands, deadline, origin).await?;
         let took = begun.elapsed();
         self.inner.world.measure(Measurement::CommitTook(took));
         proposed.holders = self.holders(&proposed).await;
         Ok((proposed, took))
+    }
+
+    /// Waits, as the leader, until no change of the members is under way: a permission for another one must not come between
+    /// a permission and the membership that follows from it.
+    async fn turn_of_members(
+        &self,
+        commands: &[Stamped],
+        deadline: Instant,
+    ) -> Result<Option<MutexGuard<'_, ()>>, WriteError> {
+        let changes = |stamped: &Stamped| matches!(stamped.command, Command::Members(_));
+        if !commands.iter().any(changes) || !self.inner.raft.is_leader() {
+            return Ok(None);
+        }
+        let turn = timeout_at(deadline, self.inner.changing.lock()).await;
+        turn.map(Some).map_err(|_| WriteError::Overloaded)
     }
 
     /// Members that hold the entry. A quorum has it in any case; the other members of one site follow within a
