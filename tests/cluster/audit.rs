@@ -350,7 +350,7 @@ fn verified_by_cluster(cluster: &Cluster, folder: &std::path::Path) -> (i32, Str
     let path = folder.display().to_string();
     let verified = cluster
         .operator()
-        .run(["audit", "verify", &path, "--cluster"]);
+        .run(["audit", "verify", &path, "--witnessed"]);
     (verified.code(), verified.stderr())
 }
 

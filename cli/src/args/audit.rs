@@ -25,7 +25,7 @@ pub(crate) enum AuditCommand {
     ///
     /// Without a path every node is asked for all of its records, and they are checked here, also against the heads that
     /// the other members have witnessed. With a path the files of a node (the folder `audit` of its data directory), or an
-    /// export, are checked without asking anybody; with --cluster, against what its members have witnessed. Records that
+    /// export, are checked without asking anybody; with --witnessed, against what the members have witnessed. Records that
     /// retention deleted before anybody had exported them are lost, and fail the check.
     ///
     /// Each change by an operator must have the proof of its author: a signature of what was changed.
@@ -80,7 +80,7 @@ pub(crate) struct VerifyAudit {
     pub keys: Option<PathBuf>,
     /// Compare files with what the members of the cluster have witnessed.
     #[arg(long, requires = "path")]
-    pub cluster: bool,
+    pub witnessed: bool,
     /// Do not fail for records that were deleted before anybody had exported them; they are named.
     #[arg(long)]
     pub allow_lost: bool,

@@ -35,7 +35,7 @@ use report::{Checked, broken};
 /// Checks files, or every node.
 pub(super) async fn run(context: &Context, console: Console, arguments: VerifyAudit) -> Outcome {
     let keys = arguments.keys.as_deref().map(read_keys).transpose()?;
-    let asks = arguments.path.is_none() || arguments.cluster;
+    let asks = arguments.path.is_none() || arguments.witnessed;
     let client = match asks {
         true => Some(AuditClient::new(context.authenticated_connection()?)),
         false => None,
@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, console: Console, arguments: VerifyAu
     let mut checked = Checked::new(console, arguments.allow_lost);
     match (&arguments.path, &client) {
         (Some(path), _) => {
-            witnesses.require(arguments.cluster)?;
+            witnesses.require(arguments.witnessed)?;
             files::walk(
                 path,
                 keys.unwrap_or_default(),

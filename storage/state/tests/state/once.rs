@@ -21,7 +21,7 @@ fn spend(facet: u8, expires_at: u64) -> Command {
 fn judged(subject: &str) -> Judged {
     Judged {
         subject: identity(subject),
-        rev: Revision(4),
+        rev: Revision(1),
     }
 }
 

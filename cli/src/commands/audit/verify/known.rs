@@ -47,7 +47,7 @@ impl Witnesses {
         if asked && self.members == 0 {
             let message = "no member could be asked what the cluster has witnessed";
             return Err(
-                CommandError::unavailable(message).hint("Give a server, or leave out --cluster.")
+                CommandError::unavailable(message).hint("Give a server, or leave out --witnessed.")
             );
         }
         Ok(())
