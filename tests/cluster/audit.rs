@@ -528,7 +528,12 @@ fn refusals_of_strangers_displace_no_record_of_a_change() {
         .filter(|record| record["outcome"] == "denied")
         .map(|record| record["change"]["summed"].as_u64().unwrap_or(1))
         .sum();
-    assert_eq!(counted, refused as u64, "none is lost");
+    // A caller that lost the answer counts none: there may be more records than answers.
+    let asked = refused as u64..=4_000;
+    assert!(
+        asked.contains(&counted),
+        "{counted} are counted, {refused} were answered"
+    );
     let sizes = segments(&cluster, 1, "refusals");
     let sizes = sizes
         .iter()

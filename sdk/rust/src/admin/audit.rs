@@ -3,10 +3,10 @@
 use hessra_proto::v1;
 use hessra_proto::v1::audit_client::AuditClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, RequestId};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, RequestId, proved};
 use crate::ClientError;
 
-rpcs! { AuditClient:
+signed_rpcs! { AuditClient:
     /// Accepts that the audit of a node is lost: it may begin a new one.
     ///
     /// # Errors
