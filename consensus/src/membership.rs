@@ -40,6 +40,27 @@ impl From<&Change> for MemberChange {
     }
 }
 
+impl From<&MemberChange> for Change {
+    fn from(change: &MemberChange) -> Self {
+        match change {
+            MemberChange::Add {
+                id,
+                peer_address,
+                public_address,
+            } => Self::AddLearner {
+                id: *id,
+                member: Member {
+                    peer_address: peer_address.clone(),
+                    public_address: public_address.clone(),
+                },
+            },
+            MemberChange::Promote(id) => Self::Promote(*id),
+            MemberChange::Remove(id) => Self::Remove(*id),
+            MemberChange::TransferTo(id) => Self::TransferTo(*id),
+        }
+    }
+}
+
 /// Error of a change of the members. Each variant with a text is a sentence that ends with what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]

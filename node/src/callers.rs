@@ -20,6 +20,7 @@ impl PeerCertificate {
             uris: &self.san_uris,
             dns_names: &self.san_dns,
             ends_at: self.ends_at,
+            may_name_operators: self.is_of_files,
         }
     }
 }

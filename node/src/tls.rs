@@ -45,12 +45,15 @@ pub struct PeerCertificate {
     pub san_dns: Vec<String>,
     /// End of its validity, in Unix seconds; 0 when that cannot be read.
     pub ends_at: u64,
+    /// True when its chain leads to an authority of this port's file. One of the policy vouches for clients alone: an operator
+    /// who changes the policy must not make other operators with it.
+    pub is_of_files: bool,
 }
 
 impl PeerCertificate {
     /// Reads the names of a certificate. One that does not parse has none: it identifies nobody.
     #[must_use]
-    pub fn read(certificate: &CertificateDer<'_>) -> Self {
+    pub fn read(certificate: &CertificateDer<'_>, is_of_files: bool) -> Self {
         let (mut san_uris, mut san_dns) = (Vec::new(), Vec::new());
         for name in alternative_names(certificate) {
             match name {
@@ -66,6 +69,7 @@ impl PeerCertificate {
             san_uris,
             san_dns,
             ends_at: ends_at(certificate).unwrap_or(0),
+            is_of_files,
         }
     }
 
@@ -358,6 +362,7 @@ mod tests {
             san_uris: uris.to_vec(),
             san_dns: Vec::new(),
             ends_at: 0,
+            is_of_files: true,
         };
         assert_eq!(names(&[node_urn("prod", 7)]).node_id("prod"), Some(7));
         assert_eq!(

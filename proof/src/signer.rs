@@ -127,6 +127,12 @@ impl Signer {
         self.fingerprint
     }
 
+    /// SHA-256 of the public key: the same in every certificate of one key.
+    #[must_use]
+    pub fn key_digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.public_key).into()
+    }
+
     /// Subject alternative names of the kind URI.
     #[must_use]
     pub fn uris(&self) -> &[String] {

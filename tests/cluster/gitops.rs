@@ -277,6 +277,33 @@ fn what_is_not_signed_by_an_allowed_signer_or_not_valid_or_a_link_is_never_appli
 }
 
 #[test]
+fn a_push_that_weakens_the_rule_of_two_persons_waits_for_an_operator() {
+    let repository = Repository::new();
+    let layout = Layout::new("gitops_two").set("policy", "git", repository.settings());
+    let mut cluster = crate::two_persons::prepared(layout);
+    repository.write_clients(&cluster, 4);
+    let first = repository.commit("the first policy", Some("keeper"));
+    cluster.start_all();
+    wait_applied(&cluster, &first);
+    repository.write_clients(&cluster, 2);
+    let weaker = repository.commit("nearer to the root", Some("keeper"));
+    let leader = cluster.leader();
+    let said = wait_error(&cluster, leader, "waits for an operator");
+    assert!(said.contains(&weaker), "{said}");
+    assert_eq!(history(&cluster)[0]["commit"], first);
+    let alice = cluster.person("alice");
+    let list = alice.run(["approvals", "list", "-o", "json"]).done().json();
+    let waiting = list["approvals"].as_array().expect("a list");
+    assert_eq!(waiting.len(), 1, "it is asked for once: {list}");
+    let id = waiting[0]["id"].as_str().expect("an id");
+    let shown = alice.run(["approvals", "show", id]).done().stdout();
+    assert!(shown.contains("min_revocation_depth: 4 → 2"), "{shown}");
+    alice.run(["approvals", "approve", id, "--yes"]).done();
+    wait_applied(&cluster, &weaker);
+    assert_eq!(history(&cluster)[0]["commit"], weaker);
+}
+
+#[test]
 fn a_rewritten_branch_is_refused_and_a_change_by_hand_is_reported_until_the_next_commit() {
     let repository = Repository::new();
     let mut cluster = Layout::new("gitops_drift")

@@ -25,5 +25,6 @@ mod rotations;
 mod rules_of_resources;
 mod single_use;
 mod strangers;
+mod two_persons;
 mod verifiers;
 mod walk_through;

@@ -59,7 +59,7 @@ pub(crate) struct PolicyReason {
     /// Where the story is told.
     #[arg(long, value_name = "ID")]
     pub ticket: Option<String>,
-    /// Also when no operator would have the right `policy` any more.
+    /// Also when its author, or everybody, would be locked out.
     #[arg(long)]
     pub allow_lockout: bool,
 }

@@ -1,9 +1,11 @@
 //! A pending action as its asker signed it: what an approver reads here is what the approval signs, whatever a server says
 //! beside it.
 
-use hessra_sdk_rust::admin::read_statement;
+use data_encoding::HEXLOWER;
+use hessra_sdk_rust::admin::{read_statement, text_digest};
+use hessra_sdk_rust::v1::log::member_change::Change;
 use hessra_sdk_rust::v1::log::target::Kind;
-use hessra_sdk_rust::v1::log::{Lift, Revoke, Target, statement::Asks};
+use hessra_sdk_rust::v1::log::{Lift, MemberChange, Revoke, Target, statement::Asks};
 
 use crate::output::timestamp;
 
@@ -16,8 +18,43 @@ pub(super) fn sentence(statement: &[u8]) -> String {
         Some(Asks::AcceptAuditLoss(accept)) => {
             format!("accepts that the audit of node {} is lost", accept.node)
         }
+        Some(Asks::Policy(policy)) => format!(
+            "applies the policy with clients.toml {} and resources.toml {}, made from revision {}",
+            HEXLOWER.encode(&policy.clients),
+            HEXLOWER.encode(&policy.resources),
+            policy.based_on
+        ),
+        Some(Asks::Rollback(back)) => format!(
+            "goes back to the policy of revision {}, from revision {}",
+            back.to, back.based_on
+        ),
+        Some(Asks::Members(change)) => members(&change),
         Some(other) => format!("{other:?}"),
         None => "cannot be read by this version: do not approve it".to_owned(),
+    }
+}
+
+/// True when a statement is of a policy with these texts. Going back is stated by its revision, and has no texts.
+pub(super) fn is_of_texts(statement: &[u8], clients: &str, resources: &str) -> bool {
+    match read_statement(statement) {
+        Some(Asks::Policy(policy)) => {
+            policy.clients == text_digest(clients) && policy.resources == text_digest(resources)
+        }
+        Some(Asks::Rollback(_)) => true,
+        _ => false,
+    }
+}
+
+fn members(change: &MemberChange) -> String {
+    match &change.change {
+        Some(Change::Add(node)) => format!(
+            "adds node {} at {} (public: {})",
+            node.id, node.peer_address, node.public_address
+        ),
+        Some(Change::Promote(id)) => format!("gives node {id} a vote"),
+        Some(Change::Remove(id)) => format!("removes node {id} for ever"),
+        Some(Change::TransferTo(id)) => format!("lets node {id} lead"),
+        None => "changes nothing".to_owned(),
     }
 }
 
@@ -47,7 +84,7 @@ fn lifts(lift: &Lift) -> String {
 }
 
 fn target(target: &Target) -> String {
-    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    let hex = |bytes: &[u8]| HEXLOWER.encode(bytes);
     match &target.kind {
         Some(Kind::Subtree(identity)) => format!("subtree {identity}"),
         Some(Kind::Exact(identity)) => format!("exactly {identity}"),

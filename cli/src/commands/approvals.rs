@@ -8,7 +8,7 @@ use super::action;
 use super::confirm::{self, Decided};
 use crate::args::{ApprovalsCommand, Approve};
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table, timestamp};
 
 /// Runs one of the commands.
@@ -18,7 +18,8 @@ pub(super) async fn run(context: &Context, console: Console, command: ApprovalsC
         ApprovalsCommand::List => list(&authority, console).await,
         ApprovalsCommand::Show { id } => {
             let info = authority.show_approval(&id).await?;
-            console.answer(&to_json(&info), || details(&info))
+            let text = described(&authority, &info).await?;
+            console.answer(&to_json(&info), || text)
         }
         ApprovalsCommand::Approve(arguments) => approve(&authority, console, &arguments).await,
         ApprovalsCommand::Cancel { id } => {
@@ -70,14 +71,15 @@ async fn list(authority: &Authority, console: Console) -> Outcome {
 
 async fn approve(authority: &Authority, console: Console, arguments: &Approve) -> Outcome {
     let info = authority.show_approval(&arguments.id).await?;
+    let text = described(authority, &info).await?;
     if arguments.confirmation.dry_run {
         return console.answer(
             &json!({"dry_run": true, "approval": to_json(&info)}),
-            || details(&info),
+            || text,
         );
     }
     let id = &info.id;
-    console.note(&details(&info));
+    console.note(&text);
     if confirm::decided(console, &arguments.confirmation, id)? == Decided::Ask {
         confirm::ask(id, "do it")?;
     }
@@ -94,6 +96,26 @@ async fn approve(authority: &Authority, console: Console, arguments: &Approve) -
             done.id, done.revision, done.what
         )
     })
+}
+
+/// Details, and the difference that a policy would make. Its texts are compared with what the approval signs.
+async fn described(authority: &Authority, info: &ApprovalInfo) -> Outcome<String> {
+    let Some(proposed) = &info.policy else {
+        return Ok(details(info));
+    };
+    if !action::is_of_texts(
+        &info.statement,
+        &proposed.clients_toml,
+        &proposed.resources_toml,
+    ) {
+        return Err(CommandError::no(
+            "other_policy",
+            format!("the server shows another policy than {} is about", info.id),
+        )
+        .hint("Do not approve it; ask another node with --server."));
+    }
+    let difference = super::policy::difference_of(authority, proposed).await?;
+    Ok(format!("{}\n{difference}", details(info)))
 }
 
 fn details(info: &ApprovalInfo) -> String {

@@ -4,6 +4,7 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AddMemberRequest, MemberInfo, MembershipResponse, NodeStatus};
 use serde_json::{Value, json};
 
+use super::approvals::waits;
 use super::confirm::{self, Decided};
 use crate::args::{AddMember, ClusterCommand, RemoveMember};
 use crate::context::Context;
@@ -57,6 +58,9 @@ async fn add(authority: &Authority, console: Console, arguments: AddMember) -> O
         public_address: arguments.public,
     };
     let answer = authority.add_member(request).await?;
+    if answer.pending.is_some() {
+        return changed(console, &answer, "");
+    }
     changed(
         console,
         &answer,
@@ -103,6 +107,9 @@ async fn find(authority: &Authority, id: u64) -> Outcome<NodeStatus> {
 }
 
 fn changed(console: Console, answer: &MembershipResponse, what: &str) -> Outcome {
+    if let Some(pending) = &answer.pending {
+        return waits(console, pending);
+    }
     let members: Vec<Value> = answer.members.iter().map(member_json).collect();
     console.success(what);
     console.answer(

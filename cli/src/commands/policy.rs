@@ -13,7 +13,7 @@ use hessra_policy::{Explanation, Step};
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{
     CheckPolicyRequest, CheckPolicyResponse, GitFollowing, PolicyTexts, PolicyVersionInfo,
-    ShowPolicyResponse,
+    ProposedPolicy, ShowPolicyResponse,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,23 @@ use crate::sdk;
 
 use compare::Comparison;
 use texts::Texts;
+
+/// Text of the difference that a policy which waits for approval would make.
+pub(super) async fn difference_of(
+    authority: &Authority,
+    proposed: &ProposedPolicy,
+) -> Outcome<String> {
+    let texts = Texts::proposed(proposed);
+    let Ok(view) = texts.view() else {
+        return Ok("This version cannot read the policy: do not approve it.\n".to_owned());
+    };
+    let shown = authority.show_policy(0).await?;
+    let guard = report::Guard {
+        weakenings: proposed.weakenings.clone(),
+        lockouts: Vec::new(),
+    };
+    Ok(Comparison::new(&shown, &texts, &view).guarded(guard).text())
+}
 
 /// Runs one of the commands.
 pub(super) async fn run(context: &Context, console: Console, command: PolicyCommand) -> Outcome {
@@ -51,10 +68,15 @@ pub(super) async fn run(context: &Context, console: Console, command: PolicyComm
 fn validate(console: Console, files: &PolicyFiles) -> Outcome {
     let texts = Texts::read(files)?;
     match texts.view() {
-        Ok(_) => {
+        Ok(view) => {
+            let found = hessra_policy::shortages(&view);
+            let lockouts: Vec<String> = found.iter().map(ToString::to_string).collect();
+            for lockout in &lockouts {
+                console.warn(&format!("it locks people out: {lockout}"));
+            }
             console.success(&format!("{} is a valid policy", texts.name()));
             console.answer(
-                &json!({"valid": true, "problems": [], "more": 0}),
+                &json!({"valid": true, "problems": [], "more": 0, "lockouts": lockouts}),
                 String::new,
             )
         }
@@ -75,7 +97,9 @@ async fn diff(authority: &Authority, console: Console, arguments: &DiffPolicy) -
     let shown = authority
         .show_policy(arguments.revision.unwrap_or(0))
         .await?;
-    let comparison = Comparison::new(&shown, &new, &view);
+    let found = authority.validate_policy(new.to_wire()).await?;
+    let guard = report::accepted(console, &new, found)?;
+    let comparison = Comparison::new(&shown, &new, &view).guarded(guard);
     console.answer(&comparison.to_json(), || comparison.text())?;
     if comparison.is_empty() {
         console.note("Nothing differs.");

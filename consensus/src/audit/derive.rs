@@ -12,8 +12,8 @@ use hessra_revocation::{KeyState, Revision, Target as Revocable};
 use hessra_sled::{Membership, codec};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, MemberChange, PendingAction, PolicyOrigin, RefusalCode,
-    Revoke, Stamped, State, Witness,
+    Applied, Command, KeyCommand, Lift, MemberChange, PendingAction, Policy, PolicyChange,
+    PolicyOrigin, RefusalCode, Revoke, Stamped, State, Witness,
 };
 use prost::Message as _;
 
@@ -44,21 +44,9 @@ pub fn command(
             policy,
             change,
         } => {
-            let action = match change.origin {
-                PolicyOrigin::Rollback(_) => "rollback",
-                _ => "apply",
-            };
-            let mut record = begun(stamped, Event::PolicyApplied, action, answer)
-                .with("digest", HEXLOWER.encode(&policy.digest))
-                .with("based_on", based_on.0);
-            record = match &change.origin {
-                PolicyOrigin::Rollback(revision) => record.with("rollback_to", revision.0),
-                PolicyOrigin::Git(commit) => record.with("commit", commit.clone()),
-                PolicyOrigin::Start | PolicyOrigin::Operator => record,
-            };
+            let record = begun(stamped, Event::PolicyApplied, policy_action(change), answer);
+            let mut record = of_policy(record, *based_on, policy, change);
             record.target.r#type = "policy".to_owned();
-            record.ticket = change.ticket.clone();
-            record.message = change.message.clone();
             vec![record]
         }
         Command::Key(key) => vec![key_changed(stamped, key, answer)],
@@ -276,6 +264,18 @@ fn asked(
             ("lift_restore", named("revocation", id))
         }
         PendingAction::RevokeKey(id) => ("key_revoke", named("key", id.to_string())),
+        PendingAction::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => {
+            record = of_policy(record, *based_on, policy, change);
+            (policy_action(change), named("policy", String::new()))
+        }
+        PendingAction::Members(change) => {
+            let (action, id) = member_action(change);
+            (action, named("member", format!("node {id}")))
+        }
     };
     record.target = target;
     if let Some(Applied::Pending { id, .. }) = answer {
@@ -299,14 +299,40 @@ fn proof(stamped: &Stamped) -> Option<Proof> {
 
 /// Record of a change of the members that an operator has permitted. What follows from it has records of its own.
 fn members_permitted(stamped: &Stamped, change: &MemberChange, answer: Option<&Applied>) -> Record {
-    let (action, id) = match change {
-        MemberChange::Add { id, .. } => ("add", id),
-        MemberChange::Promote(id) => ("promote", id),
-        MemberChange::Remove(id) => ("remove", id),
-        MemberChange::TransferTo(id) => ("transfer", id),
-    };
+    let (action, id) = member_action(change);
     let mut record = begun(stamped, Event::MembersPermitted, action, answer);
     record.target = named("member", format!("node {id}"));
+    record
+}
+
+fn member_action(change: &MemberChange) -> (&'static str, u64) {
+    match change {
+        MemberChange::Add { id, .. } => ("add", *id),
+        MemberChange::Promote(id) => ("promote", *id),
+        MemberChange::Remove(id) => ("remove", *id),
+        MemberChange::TransferTo(id) => ("transfer", *id),
+    }
+}
+
+fn policy_action(change: &PolicyChange) -> &'static str {
+    match change.origin {
+        PolicyOrigin::Rollback(_) => "rollback",
+        PolicyOrigin::Start | PolicyOrigin::Operator | PolicyOrigin::Git(_) => "apply",
+    }
+}
+
+/// Record with what is known of a policy's change.
+fn of_policy(record: Record, based_on: Revision, policy: &Policy, change: &PolicyChange) -> Record {
+    let record = record
+        .with("digest", HEXLOWER.encode(&policy.digest))
+        .with("based_on", based_on.0);
+    let mut record = match &change.origin {
+        PolicyOrigin::Rollback(revision) => record.with("rollback_to", revision.0),
+        PolicyOrigin::Git(commit) => record.with("commit", commit.clone()),
+        PolicyOrigin::Start | PolicyOrigin::Operator => record,
+    };
+    record.ticket.clone_from(&change.ticket);
+    record.message.clone_from(&change.message);
     record
 }
 

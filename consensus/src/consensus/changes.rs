@@ -1,5 +1,6 @@
 //! Changes of the members, and leadership handed over, wherever the leader is.
 
+use hessra_audit::Actor;
 use hessra_state::{Applied, Command, MemberChange};
 use tokio::time::{Instant, timeout_at};
 
@@ -34,6 +35,25 @@ impl<W: World> Consensus<W> {
                 )));
             }
         }
+        self.make_permitted(change, deadline).await
+    }
+
+    /// Makes a change of the members that an approval has permitted, as [`Self::change_members`] does after its command.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change_approved_members(
+        &self,
+        change: &Change,
+        actor: Actor,
+        deadline: Instant,
+    ) -> Result<u64, ChangeError> {
+        let _expecting = self.inner.audit.expect_members(actor);
+        self.make_permitted(change, deadline).await
+    }
+
+    async fn make_permitted(&self, change: &Change, deadline: Instant) -> Result<u64, ChangeError> {
+        let audit = &self.inner.audit;
         let index = self.change_members_somewhere(change, deadline).await?;
         audit.covers(index, deadline).await?;
         Ok(index)

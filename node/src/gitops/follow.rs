@@ -8,16 +8,19 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use hessra_policy::PolicyError;
+use hessra_policy::{PolicyError, lockouts};
 use hessra_revocation::Revision;
+use hessra_rights::reasons_to_wait;
 use hessra_sled::Published;
 use hessra_state::limits::MESSAGE_BYTES_MAX;
-use hessra_state::{Applied, Command, Duty, Policy, PolicyChange, PolicyOrigin};
+use hessra_state::{
+    Applied, Command, Duty, PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin,
+};
 
 use super::decide::{Decision, Permitted, applied_last, decide};
 use super::repository::{Content, GitError, Repository, Verified};
 use crate::config::PolicyGit;
-use crate::policy::{Followed, Policies, PolicyView, Right};
+use crate::policy::{Followed, Policies, PolicyView};
 use crate::telemetry::Metrics;
 use crate::world::Consensus;
 
@@ -43,6 +46,10 @@ enum FollowError {
          policy.git.allow_rewind"
     )]
     Rewind { commit: String, applied: String },
+    #[error(
+        "the policy of commit {commit} weakens the rule of two persons and waits for an operator: hessra approvals approve {id}"
+    )]
+    Waits { commit: String, id: PendingId },
     #[error("{reason}")]
     Cluster { reason: String },
     #[error("the cluster answered {0:?} to a policy")]
@@ -174,14 +181,9 @@ impl Following {
             error,
         })?;
         // Followed from a repository, it can be corrected there; but somebody should know.
-        if !view
-            .operators()
-            .any(|operator| operator.rights.contains(&Right::Policy))
-        {
-            warn!(
-                commit = read.commit,
-                "no operator of this policy has the right `policy`"
-            );
+        let stands = self.policies.of(&self.consensus.state());
+        for lockout in lockouts(&stands, &view, None) {
+            warn!(commit = read.commit, %lockout, "the policy of the repository locks people out");
         }
         Ok(Applicable(read))
     }
@@ -233,19 +235,39 @@ impl Following {
         Applicable(read): Applicable,
         based_on: Revision,
     ) -> Result<&'static str, FollowError> {
-        let command = Command::ApplyPolicy {
-            based_on,
-            policy: read.policy,
-            change: PolicyChange {
-                origin: PolicyOrigin::Git(read.commit.clone()),
-                message: bounded(&read.story),
-                ticket: String::new(),
+        let change = PolicyChange {
+            origin: PolicyOrigin::Git(read.commit.clone()),
+            message: bounded(&read.story),
+            ticket: String::new(),
+        };
+        let stands = self.policies.of(&self.consensus.state());
+        let waits = !reasons_to_wait(&stands, &read.policy).is_empty();
+        let policy = read.policy;
+        let command = match waits {
+            true => Command::Ask(PendingAction::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            }),
+            false => Command::ApplyPolicy {
+                based_on,
+                policy,
+                change,
             },
         };
+        if let Command::Ask(action) = &command
+            && let Some(waiting) = self.waiting(action)
+        {
+            return Err(waiting);
+        }
         let deadline = self.consensus.deadline();
         let asked = self.consensus.asked_by_node(Duty::Repository);
         let proposed = self.consensus.propose(command, asked, deadline).await;
         match proposed.map_err(FollowError::cluster)?.applied {
+            Applied::Pending { id, .. } => Err(FollowError::Waits {
+                commit: read.commit,
+                id,
+            }),
             Applied::PolicyApplied { revision } => {
                 info!(
                     revision = revision.0,
@@ -259,6 +281,25 @@ impl Following {
             }),
             other => Err(FollowError::Answer(Box::new(other))),
         }
+    }
+
+    /// The error of a commit that waits already: it is not asked for at each look.
+    fn waiting(&self, action: &PendingAction) -> Option<FollowError> {
+        let state = self.consensus.state();
+        let PendingAction::ApplyPolicy { change, .. } = action else {
+            return None;
+        };
+        let PolicyOrigin::Git(commit) = &change.origin else {
+            return None;
+        };
+        let clock = self.consensus.world().clock.wall();
+        let mut waiting = state.pending().iter();
+        let same =
+            waiting.find(|pending| pending.action == *action && !pending.has_ended(clock))?;
+        Some(FollowError::Waits {
+            commit: commit.clone(),
+            id: same.id,
+        })
     }
 
     /// Says what changed, and shows how it stands.

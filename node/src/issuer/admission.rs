@@ -151,7 +151,7 @@ pub(super) fn certificate_is_good(
     let silenced = callers::may_speak(certificate, identity.as_str(), known, basis.wall());
     silenced.map_err(|silenced| match silenced {
         Silenced::Revoked(_) => revoked(identity),
-        Silenced::Ended | Silenced::TwoNames(..) => Problem::new(
+        Silenced::Ended | Silenced::TwoNames(..) | Silenced::OtherAuthority(_) => Problem::new(
             Kind::Unauthenticated,
             "unauthenticated",
             silenced.to_string(),

@@ -104,6 +104,7 @@ fn alice() -> Caller {
             san_uris: vec!["urn:hessra:alice".to_owned()],
             san_dns: Vec::new(),
             ends_at: u64::MAX,
+            is_of_files: true,
         }),
         bearer: None,
     }

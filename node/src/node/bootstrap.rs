@@ -21,7 +21,7 @@ use hessra_state::{Applied, Command, Duty, Init, Policy};
 use crate::config::Config;
 use crate::edge::random_16;
 use crate::keys::generate::new_key;
-use crate::policy::{PolicyError, PolicyView};
+use crate::policy::{PolicyError, PolicyView, shortages};
 use crate::seal::{KekRing, SealError};
 use crate::signer::Keyholder;
 use crate::world::Consensus;
@@ -196,7 +196,9 @@ pub(super) fn policy(config: &Config) -> Result<Policy, BootstrapError> {
     } else {
         read("resources", &config.policy.resources)?
     };
-    PolicyView::parse(&clients, &resources)?;
+    for lockout in shortages(&PolicyView::parse(&clients, &resources)?) {
+        tracing::warn!(%lockout, "the first policy locks people out");
+    }
     Ok(Policy::new(clients, resources))
 }
 

@@ -78,7 +78,7 @@ fn tls_files(config: &Config) -> (TlsFiles, TlsFiles) {
 /// Checks that the certificate is this node's. Peers would refuse it: better to say so here.
 fn own_certificate(config: &Config, files: &TlsFiles) -> Result<(), NodeError> {
     let chain = files.chain()?;
-    let names = PeerCertificate::read(&chain[0]);
+    let names = PeerCertificate::read(&chain[0], true);
     if names.node_id(&config.cluster.name) == Some(config.cluster.node_id) {
         return Ok(());
     }

@@ -82,8 +82,10 @@ impl Parts {
             stopping,
         } = around;
         let store = open_store(config)?;
-        let opened: hessra_sled::Parts<SledEngine, TokioRuntime> =
-            Store::open(store.clone(), Arc::new(Rights::default()))?;
+        let opened: hessra_sled::Parts<SledEngine, TokioRuntime> = Store::open(
+            store.clone(),
+            Arc::new(Rights::new(hessra_sled::codec::action_digest)),
+        )?;
         let keys = material.keys.clone();
         let auditor = Auditor::open(
             audit_settings(config),

@@ -504,7 +504,13 @@ fn open(directory: &std::path::Path, identity: &NodeIdentity) -> Option<Opened> 
         ..OpenOptions::default()
     };
     let engine = SledEngine::open(directory, options).ok()?;
-    Some(Store::open(engine, Arc::new(Rights::default())).unwrap())
+    Some(
+        Store::open(
+            engine,
+            Arc::new(Rights::new(hessra_sled::codec::action_digest)),
+        )
+        .unwrap(),
+    )
 }
 
 async fn serve(
@@ -566,6 +572,7 @@ fn certificate(name: &str) -> PeerCertificate {
         san_uris: vec![name.to_owned()],
         san_dns: Vec::new(),
         ends_at: u64::MAX,
+        is_of_files: true,
     }
 }
 

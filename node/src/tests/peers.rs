@@ -32,6 +32,7 @@ fn by<T>(names: &[&str], message: T) -> Request<T> {
         san_uris: names.iter().map(ToString::to_string).collect(),
         san_dns: Vec::new(),
         ends_at: u64::MAX,
+        is_of_files: true,
     });
     request
 }

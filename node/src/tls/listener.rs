@@ -295,7 +295,7 @@ impl Connection {
     async fn run(self, stream: TcpStream, arrival: Arrival) {
         // Small answers must not wait for more: a revocation is a small answer.
         let _ = stream.set_nodelay(true);
-        let trust = self.port.tls.trust();
+        let mut trust = self.port.tls.trust();
         let handshake = TlsAcceptor::from(self.port.tls.config()).accept(stream);
         let handshake = timeout(self.port.limits.handshake_timeout, handshake);
         let done = tokio::select! {
@@ -316,7 +316,11 @@ impl Connection {
             .cloned()
             .map(CertificateDer::into_owned)
             .collect();
-        let certificate = chain.first().map(PeerCertificate::read);
+        let is_of_files = trust
+            .borrow_and_update()
+            .vouches_for_operators(&chain, self.port.clock.wall());
+        let own = chain.first();
+        let certificate = own.map(|own| PeerCertificate::read(own, is_of_files));
         let standing = match (self.served.admission)(certificate.as_ref()) {
             Ok(standing) => standing,
             Err(reason) => return self.refuse("not_admitted", &reason.to_string()),
@@ -384,7 +388,10 @@ impl Connection {
                 // The sender is a part of the port, which this connection has.
                 Ok(()) = peer.trust.changed(), if !peer.chain.is_empty() => {
                     let trust = peer.trust.borrow_and_update().clone();
-                    is_untrusted |= !trust.believes(&peer.chain, self.port.clock.wall());
+                    let now = self.port.clock.wall();
+                    let vouches = trust.vouches_for_operators(&peer.chain, now);
+                    let vouched = peer.certificate.as_ref().is_some_and(|own| own.is_of_files);
+                    is_untrusted |= !trust.believes(&peer.chain, now) || vouches != vouched;
                 }
                 () = self.stop.cancelled(), if leaving_until.is_none() => {}
                 () = self.cut.cancelled() => return,

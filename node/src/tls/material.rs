@@ -129,9 +129,12 @@ impl TlsFiles {
         authorities: Vec<CertificateDer<'static>>,
         protocols: &[&[u8]],
     ) -> Result<ServerTls, TlsError> {
-        let verifier = verifier
-            .build()
-            .map_err(|error| self.no_authority(&error))?;
+        let built = |verifier: ClientCertVerifierBuilder| {
+            let built = verifier.build();
+            built.map_err(|error| self.no_authority(&error))
+        };
+        let of_files = built(self.verifier(&self.authorities()?)?)?;
+        let verifier = built(verifier)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has the cipher suites of TLS 1.3")
@@ -143,7 +146,7 @@ impl TlsFiles {
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(ServerTls {
             config: Arc::new(config),
-            trust: Trust::new(verifier, authorities),
+            trust: Trust::new(verifier, of_files, authorities),
         })
     }
 

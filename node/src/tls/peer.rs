@@ -109,7 +109,7 @@ impl PeerTls {
             .1
             .peer_certificates()
             .and_then(<[_]>::first)
-            .map(PeerCertificate::read);
+            .map(|own| PeerCertificate::read(own, true));
         let id = shown.and_then(|certificate| certificate.node_id(&self.cluster));
         if id == Some(node) {
             return Ok(());

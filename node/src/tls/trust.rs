@@ -25,6 +25,8 @@ pub struct ServerTls {
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     verifier: Arc<dyn ClientCertVerifier>,
+    /// Of the authorities of the port's file alone.
+    of_files: Arc<dyn ClientCertVerifier>,
     /// The authorities themselves, sorted: other ones are another trust.
     roots: Arc<[CertificateDer<'static>]>,
 }
@@ -32,23 +34,42 @@ pub(super) struct Trust {
 impl Trust {
     pub(super) fn new(
         verifier: Arc<dyn ClientCertVerifier>,
+        of_files: Arc<dyn ClientCertVerifier>,
         mut roots: Vec<CertificateDer<'static>>,
     ) -> Self {
         roots.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
         Self {
             verifier,
+            of_files,
             roots: roots.into(),
         }
     }
 
     /// True when a chain, the caller's own certificate first, leads to one of these authorities.
     pub(super) fn believes(&self, chain: &[CertificateDer<'static>], now: UnixMillis) -> bool {
-        let Some((own, above)) = chain.split_first() else {
-            return true;
-        };
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
-        self.verifier.verify_client_cert(own, above, now).is_ok()
+        leads(chain, &self.verifier, now)
     }
+
+    /// True when a chain leads to an authority of the port's file, which may name operators; those of the policy may not.
+    pub(super) fn vouches_for_operators(
+        &self,
+        chain: &[CertificateDer<'static>],
+        now: UnixMillis,
+    ) -> bool {
+        leads(chain, &self.of_files, now)
+    }
+}
+
+fn leads(
+    chain: &[CertificateDer<'static>],
+    verifier: &Arc<dyn ClientCertVerifier>,
+    now: UnixMillis,
+) -> bool {
+    let Some((own, above)) = chain.split_first() else {
+        return true;
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+    verifier.verify_client_cert(own, above, now).is_ok()
 }
 
 /// TLS of one port, replaced in place when its files change. Cheap to clone; all clones are one.

@@ -114,6 +114,12 @@ pub fn read_statement(statement: &[u8]) -> Option<v1::log::statement::Asks> {
     read.asks.filter(|_| is_whole)
 }
 
+/// Digest of a text of a policy, as a statement has it.
+#[must_use]
+pub fn text_digest(text: &str) -> Vec<u8> {
+    hessra_proto::statement::text_digest(text)
+}
+
 /// Digest of a statement, which its author's proof signs.
 #[must_use]
 pub fn statement_digest(statement: &[u8]) -> [u8; 32] {

@@ -28,6 +28,7 @@
 mod denied;
 mod difference;
 mod explain;
+mod guard;
 mod load;
 mod names;
 mod operator;
@@ -40,6 +41,7 @@ mod view;
 pub use denied::Denied;
 pub use difference::{Difference, RightsChange, SettingChange, difference};
 pub use explain::{Explanation, Step};
+pub use guard::{Lockout, Weakening, lockouts, shortages, weakenings};
 pub use hessra_settings::{PROBLEMS_MAX, Problem, Problems as PolicyError, nearest};
 pub use names::{is_named, without_scheme};
 pub use operator::{NotPermitted, Operator, Right};

@@ -5,19 +5,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hessra_policy::PolicyView;
 use hessra_proof::Proof;
 use hessra_revocation::UnixSeconds;
-use hessra_state::{Author, Command, Judge, PendingAction, Refusal, RefusalCode, Stamped, State};
+use hessra_state::{
+    Author, Command, Judge, Pending, PendingAction, Refusal, RefusalCode, Stamped, State,
+};
 
-use crate::rights::{needs_second_person, permit};
+use crate::rights::{needs_second_person, permit, permit_asker, reasons_to_wait};
 use crate::speaking::{Certificate, may_speak};
 
 /// Judge that asks the policy and the revocations of the state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rights {
     /// The policy that was asked last, by its digest.
     parsed: Mutex<([u8; 32], Arc<PolicyView>)>,
+    stated: fn(&PendingAction) -> [u8; 32],
 }
 
 impl Rights {
+    /// Judge of a state. `stated`: digest of what the approver of an action signs.
+    #[must_use]
+    pub fn new(stated: fn(&PendingAction) -> [u8; 32]) -> Self {
+        Self {
+            parsed: Mutex::default(),
+            stated,
+        }
+    }
+
     /// The policy of a state. One that this version cannot read permits nothing.
     #[must_use]
     pub fn policy(&self, state: &State) -> Arc<PolicyView> {
@@ -43,6 +55,8 @@ impl Rights {
             uris: signer.uris(),
             dns_names: signer.dns_names(),
             ends_at: signer.ends_at(),
+            // Every member asks before it acknowledges: the proof leads to an authority of operators.
+            may_name_operators: true,
         };
         let identity = certificate.operator(&policy).ok_or_else(|| {
             refused("the certificate of the signature has no URI among its names")
@@ -56,12 +70,54 @@ impl Rights {
         .map_err(|silenced| refused(silenced.to_string()))?;
         permit((state, &policy), &identity, &stamped.command)
             .map_err(|refusal| refused(refusal.to_string()))?;
+        self.check_approval((state, &policy), stamped)?;
         if needs_second_person(&policy, &stamped.command) {
             let message =
                 format!("`{identity}` may ask for this, and a second person must approve it");
             return Err(Refusal::new(RefusalCode::SecondPerson, message));
         }
         Ok(identity)
+    }
+}
+
+impl Rights {
+    /// Checks of an approval, beside the right of its author: the asker's right, as of now, and that what a node has asked for
+    /// is what the approver has read.
+    fn check_approval(
+        &self,
+        (state, policy): (&State, &PolicyView),
+        stamped: &Stamped,
+    ) -> Result<(), Refusal> {
+        let Command::Approve(approval) = &stamped.command else {
+            return Ok(());
+        };
+        let Some(pending) = state.pending().find(approval.id) else {
+            return Ok(());
+        };
+        let id = approval.id;
+        if pending.is_of_node() && (self.stated)(&pending.action) != approval.action {
+            let message =
+                format!("{id} is another action than the one that was approved; show it again");
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
+        permit_asker((state, policy), pending, state.clock().seconds())
+            .map_err(|lost| refused(format!("{id} cannot be approved: {lost}. Ask for it again")))
+    }
+
+    /// Checks that a node's policy may stand without an operator's approval.
+    fn repository(&self, state: &State, command: &Command) -> Result<(), Refusal> {
+        let Command::ApplyPolicy { policy, .. } = command else {
+            return Ok(());
+        };
+        let reasons = reasons_to_wait(&self.policy(state), policy);
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the commit weakens the rule of two persons: {}. An operator must approve it",
+            reasons.join("; ")
+        );
+        Err(Refusal::new(RefusalCode::SecondPerson, message))
     }
 }
 
@@ -75,8 +131,16 @@ impl Judge for Rights {
         }
         match &stamped.author {
             Author::Operator(proof) => self.operator(state, proof, stamped),
-            Author::Node { .. } => Ok(stamped.author.to_string()),
+            Author::Node { .. } => {
+                self.repository(state, &stamped.command)?;
+                Ok(stamped.author.to_string())
+            }
         }
+    }
+
+    fn still_asks(&self, state: &State, pending: &Pending) -> bool {
+        let now = state.clock().seconds();
+        permit_asker((state, &self.policy(state)), pending, now).is_ok()
     }
 }
 
@@ -115,8 +179,8 @@ mod tests {
         UnixMillis,
     };
     use hessra_state::{
-        Applied, Approval, Duty, Init, Lift, Machine, PendingId, Policy, PolicyChange,
-        PolicyOrigin, RequestId, Revoke, SealedKey,
+        Applied, Approval, Duty, Init, Lift, Machine, MemberChange, PendingId, Policy,
+        PolicyChange, PolicyOrigin, RequestId, Revoke, SealedKey,
     };
 
     use super::*;
@@ -127,11 +191,11 @@ version = "0.2.0"
 
 [[operators]]
 identity = "urn:h:ann"
-rights = ["revoke", "lift", "keys", "policy"]
+rights = ["revoke", "lift", "keys", "policy", "cluster"]
 
 [[operators]]
 identity = "urn:h:bob"
-rights = ["revoke", "lift"]
+rights = ["revoke", "lift", "keys", "policy", "cluster"]
 
 [[operators]]
 identity = "urn:h:eve"
@@ -168,7 +232,7 @@ two_person = true
             });
             let mut cluster = Self {
                 machine: Machine::new(),
-                rights: Rights::default(),
+                rights: Rights::new(|_| [7; 32]),
                 requests: 0,
             };
             let begun = cluster.node(Duty::Start, init);
@@ -199,10 +263,42 @@ two_person = true
 
         /// As an operator who has signed at one time, stamped at another.
         fn at(&mut self, name: &str, (signed, at): (u64, u64), command: Command) -> Applied {
-            let person = Person::named(name);
+            self.as_person(&Person::named(name), (signed, at), command)
+        }
+
+        fn as_person(
+            &mut self,
+            person: &Person,
+            (signed, at): (u64, u64),
+            command: Command,
+        ) -> Applied {
             let author =
                 |request| Author::Operator(person.proof([1; 16], request, [7; 32], signed));
             self.apply(at, author, command)
+        }
+
+        /// Policy with a change, of the operator or commit, made from what stands.
+        fn policy(&self, (from, to): (&str, &str), origin: PolicyOrigin) -> PendingAction {
+            assert!(POLICY.contains(from), "{from}");
+            PendingAction::ApplyPolicy {
+                based_on: self.machine.policy().0,
+                policy: Policy::new(POLICY.replacen(from, to, 1), String::new()),
+                change: PolicyChange {
+                    origin,
+                    ..PolicyChange::default()
+                },
+            }
+        }
+
+        fn waiting(&self) -> usize {
+            self.machine.pending().iter().count()
+        }
+
+        fn ask(&mut self, name: &str, action: PendingAction) -> PendingId {
+            match self.by(name, Command::Ask(action)) {
+                Applied::Pending { id, .. } => id,
+                other => panic!("{other:?}"),
+            }
         }
 
         fn by(&mut self, name: &str, command: Command) -> Applied {
@@ -281,6 +377,156 @@ two_person = true
         assert_eq!(code(&cluster.by("urn:h:bob", approve([7; 32]))), None);
     }
 
+    fn at_once(action: PendingAction) -> Command {
+        match action {
+            PendingAction::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            } => Command::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            },
+            PendingAction::Members(change) => Command::Members(change),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn approve(id: PendingId) -> Command {
+        let action = [7; 32];
+        Command::Approve(Approval { id, action })
+    }
+
+    const OFF: (&str, &str) = ("two_person = true", "two_person = false");
+    const HARMLESS: (&str, &str) = ("two_person = true", "two_person = true # still");
+
+    #[test]
+    fn what_weakens_the_rule_is_made_by_two_however_it_comes() {
+        let mut cluster = Cluster::begun();
+        let second = Some(RefusalCode::SecondPerson);
+        let depth = ("min_revocation_depth = 3", "min_revocation_depth = 2");
+        let eve = ("rights = [\"revoke\"]", "rights = [\"revoke\", \"policy\"]");
+        for change in [OFF, depth, eve] {
+            let action = cluster.policy(change, PolicyOrigin::Operator);
+            let alone = cluster.by("urn:h:ann", at_once(action));
+            assert_eq!(code(&alone), second, "{change:?}");
+            let action = cluster.policy(change, PolicyOrigin::Git("1".repeat(40)));
+            let pushed = cluster.node(Duty::Repository, at_once(action));
+            assert_eq!(code(&pushed), second, "{change:?}");
+        }
+        let harmless = cluster.policy(HARMLESS, PolicyOrigin::Operator);
+        let applied = cluster.by("urn:h:ann", at_once(harmless));
+        assert_eq!(code(&applied), None, "{applied:?}");
+        for change in [MemberChange::Remove(3), MemberChange::Promote(3)] {
+            let alone = cluster.by("urn:h:ann", Command::Members(change));
+            assert_eq!(code(&alone), second);
+        }
+        let led = cluster.by("urn:h:ann", Command::Members(MemberChange::TransferTo(3)));
+        assert_eq!(code(&led), None);
+        let removal = PendingAction::Members(MemberChange::Remove(3));
+        let id = cluster.ask("urn:h:ann", removal);
+        assert_eq!(
+            cluster.machine.member_change(),
+            Some(&MemberChange::TransferTo(3))
+        );
+        assert_eq!(code(&cluster.by("urn:h:ann", approve(id))), second);
+        assert_eq!(code(&cluster.by("urn:h:bob", approve(id))), None);
+        assert_eq!(
+            cluster.machine.member_change(),
+            Some(&MemberChange::Remove(3))
+        );
+    }
+
+    #[test]
+    fn going_back_to_a_policy_without_the_rule_is_made_by_two() {
+        let mut cluster = Cluster::begun();
+        let off = cluster.policy(OFF, PolicyOrigin::Operator);
+        let id = cluster.ask("urn:h:ann", off);
+        assert_eq!(code(&cluster.by("urn:h:bob", approve(id))), None);
+        let without = cluster.machine.policy().0;
+        let on = cluster.policy(HARMLESS, PolicyOrigin::Operator);
+        assert_eq!(code(&cluster.by("urn:h:ann", at_once(on))), None);
+        let back = cluster.policy(OFF, PolicyOrigin::Rollback(without));
+        let alone = cluster.by("urn:h:ann", at_once(back.clone()));
+        assert_eq!(code(&alone), Some(RefusalCode::SecondPerson));
+        let id = cluster.ask("urn:h:ann", back);
+        assert_eq!(code(&cluster.by("urn:h:bob", approve(id))), None);
+    }
+
+    #[test]
+    fn a_commit_waits_for_an_operator_who_has_read_it_and_for_the_newest_only() {
+        let mut cluster = Cluster::begun();
+        let commit = |letter: &str| PolicyOrigin::Git(letter.repeat(40));
+        let ask = |cluster: &mut Cluster, action| {
+            let asked = cluster.node(Duty::Repository, Command::Ask(action));
+            assert!(matches!(asked, Applied::Pending { .. }), "{asked:?}");
+        };
+        let first = cluster.policy(OFF, commit("1"));
+        ask(&mut cluster, first);
+        let second = cluster.policy(("= 3", "= 2"), commit("2"));
+        ask(&mut cluster, second);
+        assert_eq!(cluster.waiting(), 1, "the newest commit alone");
+        let another = Command::Approve(Approval {
+            id: PendingId(1),
+            action: [0; 32],
+        });
+        let unread = cluster.by("urn:h:ann", another);
+        assert_eq!(code(&unread), Some(RefusalCode::Conflict));
+        let approved = cluster.by("urn:h:ann", approve(PendingId(1)));
+        assert_eq!(code(&approved), None, "{approved:?}");
+        let by_hand = cluster.policy(OFF, PolicyOrigin::Operator);
+        let asked = cluster.node(Duty::Repository, Command::Ask(by_hand));
+        assert_eq!(code(&asked), Some(RefusalCode::NotPermitted));
+    }
+
+    #[test]
+    fn a_pending_action_ends_with_the_right_of_its_asker_and_with_its_policy() {
+        let removal = || PendingAction::Members(MemberChange::Remove(3));
+        let mut cluster = Cluster::begun();
+        let id = cluster.ask("urn:h:ann", removal());
+        assert_eq!(code(&cluster.by("urn:h:bob", revoke("urn:h:ann"))), None);
+        assert_eq!(cluster.waiting(), 0, "the asker is revoked");
+        let late = cluster.by("urn:h:bob", approve(id));
+        assert_eq!(code(&late), Some(RefusalCode::NotFound));
+
+        let mut cluster = Cluster::begun();
+        let target = Target::Certificate(Person::named("urn:h:ann").signer().fingerprint());
+        cluster.ask("urn:h:ann", removal());
+        let Command::Revoke(of) = revoke("urn:h:x:y") else {
+            unreachable!("it revokes")
+        };
+        let targets = vec![target];
+        cluster.by("urn:h:bob", Command::Revoke(Revoke { targets, ..of }));
+        assert_eq!(cluster.waiting(), 0, "its certificate is revoked");
+
+        let mut cluster = Cluster::begun();
+        cluster.ask("urn:h:ann", removal());
+        let less = cluster.policy(OFF, PolicyOrigin::Operator);
+        cluster.ask("urn:h:ann", less);
+        let harmless = cluster.policy(HARMLESS, PolicyOrigin::Operator);
+        cluster.by("urn:h:bob", at_once(harmless));
+        assert_eq!(cluster.waiting(), 1, "another policy stands");
+        let ann = "\"keys\", \"policy\", \"cluster\"]";
+        let without = cluster.policy((ann, "\"keys\", \"policy\"]"), PolicyOrigin::Operator);
+        let id = cluster.ask("urn:h:ann", without);
+        assert_eq!(code(&cluster.by("urn:h:bob", approve(id))), None);
+        assert_eq!(cluster.waiting(), 0, "the asker lost the right");
+    }
+
+    #[test]
+    fn one_key_is_one_person_whatever_the_names() {
+        let mut cluster = Cluster::begun();
+        let ask = Command::Ask(PendingAction::Members(MemberChange::Remove(3)));
+        let times = (NOW, NOW);
+        let as_bob = Person::renamed("urn:h:ann", "urn:h:bob");
+        let asked = cluster.by("urn:h:ann", ask);
+        assert!(matches!(asked, Applied::Pending { .. }), "{asked:?}");
+        let own = cluster.as_person(&as_bob, times, approve(PendingId(0)));
+        assert_eq!(code(&own), Some(RefusalCode::SecondPerson));
+        assert_eq!(code(&cluster.by("urn:h:bob", approve(PendingId(0)))), None);
+    }
+
     #[test]
     fn an_operator_who_is_revoked_makes_nothing_any_more() {
         let mut cluster = Cluster::begun();
@@ -323,7 +569,7 @@ two_person = true
         let mut cluster = Cluster::begun();
         let of_commit = Command::ApplyPolicy {
             based_on: cluster.machine.policy().0,
-            policy: Policy::new("# of a commit".to_owned(), String::new()),
+            policy: Policy::new(format!("# of a commit{POLICY}"), String::new()),
             change: PolicyChange {
                 origin: PolicyOrigin::Git("1".repeat(40)),
                 ..PolicyChange::default()

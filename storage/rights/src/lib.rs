@@ -21,5 +21,5 @@ pub mod rights;
 pub mod speaking;
 
 pub use judge::Rights;
-pub use rights::{needs_second_person, permit};
+pub use rights::{needs_second_person, permit, permit_action, permit_asker, reasons_to_wait};
 pub use speaking::{Certificate, Silenced, is_certificate_revoked, is_revoked, may_speak};

@@ -24,6 +24,8 @@ pub struct Certificate<'a> {
     pub dns_names: &'a [String],
     /// End of its validity, in Unix seconds; 0 when that cannot be read.
     pub ends_at: u64,
+    /// True when its authority may name operators: one of the node's files, not of the policy.
+    pub may_name_operators: bool,
 }
 
 /// Reason why a caller may not speak now.
@@ -38,6 +40,10 @@ pub enum Silenced {
         "the client certificate names `{0}` and `{1}`, and the policy knows both: a certificate is one caller's"
     )]
     TwoNames(String, String),
+    #[error(
+        "the authority of the client certificate is of the policy, which names clients: no certificate of it is the operator `{0}`'s"
+    )]
+    OtherAuthority(String),
 }
 
 impl Certificate<'_> {
@@ -65,6 +71,15 @@ pub fn may_speak(
         return Err(Silenced::Ended);
     }
     one_name(certificate, policy)?;
+    if !certificate.may_name_operators {
+        let named = certificate.uris.iter().chain(certificate.dns_names);
+        if let Some(name) = named
+            .into_iter()
+            .find(|name| policy.operator(name).is_some())
+        {
+            return Err(Silenced::OtherAuthority(name.clone()));
+        }
+    }
     let is_covered = Identity::parse_spelled(identity)
         .is_ok_and(|identity| is_revoked(state, &identity, Some(certificate.sha256), now));
     match is_covered || is_certificate_revoked(state, certificate.sha256) {
@@ -158,6 +173,7 @@ rights = ["read"]
             uris: &uris,
             dns_names: &[],
             ends_at,
+            may_name_operators: true,
         };
         let policy = PolicyView::parse(POLICY, "").unwrap_or_else(|error| panic!("{error:?}"));
         may_speak(
@@ -172,6 +188,28 @@ rights = ["read"]
     fn a_certificate_speaks_until_it_ends_also_on_a_connection_that_stays_open() {
         assert_eq!(spoken(&["urn:hessra:alice"], 101), Ok(()));
         assert_eq!(spoken(&["urn:hessra:alice"], 100), Err(Silenced::Ended));
+    }
+
+    #[test]
+    fn an_authority_of_the_policy_names_clients_and_no_operator() {
+        let policy = PolicyView::parse(POLICY, "").unwrap_or_else(|error| panic!("{error:?}"));
+        let speaks = |name: &str| {
+            let certificate = Certificate {
+                sha256: [7; 32],
+                uris: &[name.to_owned()],
+                dns_names: &[],
+                ends_at: 101,
+                may_name_operators: false,
+            };
+            let known = (&State::default(), &policy);
+            may_speak(&certificate, name, known, UnixSeconds(100))
+        };
+        assert_eq!(speaks("urn:hessra:alice"), Ok(()));
+        let operator = speaks("uri:urn:hessra:operator");
+        assert!(
+            matches!(operator, Err(Silenced::OtherAuthority(_))),
+            "{operator:?}"
+        );
     }
 
     #[test]

@@ -18,7 +18,9 @@ use hessra_revocation::{Identity, Target, UnixMillis};
 use hessra_sled::{
     Entry, LogStore, OpenOptions as StoreOptions, Proposal, SledEngine, StateMachine, Store, codec,
 };
-use hessra_state::{Author, Command, Duty, Judge, Refusal, RequestId, Revoke, Stamped, State};
+use hessra_state::{
+    Author, Command, Duty, Judge, Pending, Refusal, RequestId, Revoke, Stamped, State,
+};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{CommittedLeaderId, EntryPayload, LogId};
 
@@ -153,6 +155,10 @@ struct Anyone;
 impl Judge for Anyone {
     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
         Ok(stamped.author.to_string())
+    }
+
+    fn still_asks(&self, _: &State, _: &Pending) -> bool {
+        true
     }
 }
 

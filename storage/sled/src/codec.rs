@@ -27,4 +27,4 @@ pub use entry::{
 pub use message::CodecError;
 pub(crate) use message::decode;
 pub use record::{decode_record, encode_record};
-pub use statement::{action_statement, statement, statement_digest};
+pub use statement::{action_digest, action_statement, statement, statement_digest};

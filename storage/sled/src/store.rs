@@ -24,10 +24,11 @@ impl Store {
     ///
     /// ```
     /// use hessra_sled::{LogStore, MemoryEngine, StateMachine, Store};
-    /// # use hessra_state::{Judge, Refusal, Stamped, State};
+    /// # use hessra_state::{Judge, Pending, Refusal, Stamped, State};
     /// # struct Rights;
     /// # impl Judge for Rights {
     /// #     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> { Ok(stamped.author.to_string()) }
+    /// #     fn still_asks(&self, _: &State, _: &Pending) -> bool { true }
     /// # }
     /// let engine = MemoryEngine::new(7);
     /// let (log, machine): (LogStore<_>, StateMachine<_>) = Store::open(engine, std::sync::Arc::new(Rights))?;

@@ -22,6 +22,9 @@ impl State {
                 already: true,
             });
         }
+        if author.proof().is_none() {
+            self.pending.supersede();
+        }
         self.pending.check_room(action)?;
         // No action waits for approval that cannot be done. A clone shares all that is large.
         self.clone().perform(action, by)?;
@@ -34,16 +37,21 @@ impl State {
     }
 
     /// Carries the pending action out, and answers as if it had been asked for directly.
-    pub(crate) fn approve(&mut self, approval: &Approval, by: &str) -> Result<Applied, Refusal> {
+    pub(crate) fn approve(
+        &mut self,
+        approval: &Approval,
+        (by, author): (&str, &Author),
+    ) -> Result<Applied, Refusal> {
         let id = approval.id;
         let pending = self.pending.live(id, self.clock)?.clone();
-        if pending.by == by {
+        if pending.is_asked_by(by, author) {
             let message = format!(
-                "`{by}` asked for {id} and cannot approve it; another operator with the right must"
+                "`{by}` asked for {id}, by name, certificate or key, and cannot approve it; another operator with the right must"
             );
             return Err(Refusal::new(RefusalCode::SecondPerson, message));
         }
-        if pending.digest != approval.action {
+        // What a node has asked for is compared by the judge, who can make its statement.
+        if !pending.is_of_node() && pending.digest != approval.action {
             let message = format!(
                 "{id} is another action than the one that was approved; show it again, and approve what it says now"
             );
@@ -67,6 +75,12 @@ impl State {
             PendingAction::Revoke(revoke) => self.revoke(revoke, by),
             PendingAction::Lift(lift) => self.lift(lift, by),
             PendingAction::RevokeKey(id) => self.change_key(&KeyCommand::Revoke(*id)),
+            PendingAction::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            } => self.apply_policy(*based_on, policy, change, by),
+            PendingAction::Members(change) => Ok(self.permit_members(change)),
         }
     }
 }

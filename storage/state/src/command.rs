@@ -173,6 +173,17 @@ pub enum PendingAction {
     Lift(Lift),
     /// Revocation of a key, by its id: everything that it signed is denied.
     RevokeKey(u32),
+    /// Policy that weakens the rule of two persons.
+    ApplyPolicy {
+        /// Revision of the policy that the new one was made from.
+        based_on: Revision,
+        /// The new policy.
+        policy: Policy,
+        /// Reason and origin of the change.
+        change: PolicyChange,
+    },
+    /// Change of the members.
+    Members(MemberChange),
 }
 
 /// Approval of a pending action.
@@ -202,6 +213,18 @@ pub enum MemberChange {
     Remove(u64),
     /// Hands leadership over.
     TransferTo(u64),
+}
+
+impl MemberChange {
+    /// Id of the node that it is about.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Add { id, .. } | Self::Promote(id) | Self::Remove(id) | Self::TransferTo(id) => {
+                *id
+            }
+        }
+    }
 }
 
 /// Name of a pending action: `ap_17`.

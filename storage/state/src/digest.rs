@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::revocations::Lifted;
 use crate::{
     Applied, ChainHead, Frozen, Machine, MemberChange, Meta, Pending, PendingAction, Policy,
-    PolicyOrigin, PolicyVersion, Record, Revocation, SealedKey, Witnessed,
+    PolicyChange, PolicyOrigin, PolicyVersion, Record, Revocation, SealedKey, Witnessed,
 };
 
 /// Domain of these hashes, which separates them from all others of this product.
@@ -181,6 +181,7 @@ impl Writer {
         self.number(pending.id.0)
             .text(&pending.by)
             .bytes(&pending.certificate)
+            .bytes(&pending.key)
             .bytes(&pending.digest)
             .number(pending.at.0);
         match &pending.action {
@@ -203,6 +204,15 @@ impl Writer {
                     .text(&lift.reason);
             }
             PendingAction::RevokeKey(id) => _ = self.tag(3).number((*id).into()),
+            PendingAction::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            } => {
+                self.tag(4).number(based_on.0).policy_change(change);
+                self.policy(policy);
+            }
+            PendingAction::Members(change) => self.tag(5).member_change(Some(change)),
         }
     }
 
@@ -216,7 +226,11 @@ impl Writer {
         self.number(version.revision.0)
             .number(version.at.0)
             .text(&version.by);
-        let change = &version.change;
+        self.policy_change(&version.change);
+        self.policy(&version.policy);
+    }
+
+    fn policy_change(&mut self, change: &PolicyChange) {
         match &change.origin {
             PolicyOrigin::Start => self.tag(0),
             PolicyOrigin::Operator => self.tag(1),
@@ -224,7 +238,6 @@ impl Writer {
             PolicyOrigin::Git(commit) => self.tag(3).text(commit),
         };
         self.text(&change.message).text(&change.ticket);
-        self.policy(&version.policy);
     }
 
     fn applied(&mut self, applied: &Applied) {

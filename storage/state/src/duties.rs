@@ -3,7 +3,8 @@
 //! | command | author |
 //! |---|---|
 //! | `Init` | a node that starts the cluster; the state takes one |
-//! | `Revoke`, `Lift`, `Ask`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss` | an operator |
+//! | `Ask` | an operator; for the policy of a commit: a node that follows a repository |
+//! | `Revoke`, `Lift`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss` | an operator |
 //! | `ApplyPolicy` | an operator; of a commit: a node that follows a repository |
 //! | `Key` | an operator; `Prepare`, and `Activate` of a key that has been published: a node by its schedule |
 //! | `Collect` | a node that leads |
@@ -12,7 +13,7 @@
 //! | `RaiseVersion` | nobody yet: no request asks for it |
 
 use crate::author::{Author, Duty};
-use crate::command::{Command, KeyCommand};
+use crate::command::{Command, KeyCommand, PendingAction};
 use crate::policy::PolicyOrigin;
 
 impl Author {
@@ -31,15 +32,16 @@ fn is_of_operators(command: &Command) -> bool {
         Command::Revoke(_)
         | Command::Lift(_)
         | Command::Key(_)
-        | Command::Ask(_)
         | Command::Approve(_)
         | Command::Cancel(_)
         | Command::Members(_)
         | Command::AcceptAuditLoss { .. } => true,
-        Command::ApplyPolicy { change, .. } => matches!(
+        Command::ApplyPolicy { change, .. }
+        | Command::Ask(PendingAction::ApplyPolicy { change, .. }) => matches!(
             change.origin,
             PolicyOrigin::Operator | PolicyOrigin::Rollback(_)
         ),
+        Command::Ask(_) => true,
         Command::Init(_)
         | Command::Collect { .. }
         | Command::Spend(_)
@@ -57,7 +59,8 @@ pub fn duty_of(command: &Command) -> Option<Duty> {
         Command::Collect { .. } => Some(Duty::Collection),
         Command::Spend(_) | Command::Context(_) => Some(Duty::Holders),
         Command::Witness(_) => Some(Duty::Witness),
-        Command::ApplyPolicy { change, .. } => {
+        Command::ApplyPolicy { change, .. }
+        | Command::Ask(PendingAction::ApplyPolicy { change, .. }) => {
             matches!(change.origin, PolicyOrigin::Git(_)).then_some(Duty::Repository)
         }
         // A node never retires, revokes, or lets a key sign that verifiers may not know.

@@ -1,6 +1,7 @@
 //! Judge of commands: says what their authors may.
 
 use crate::command::Stamped;
+use crate::pending::Pending;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -12,4 +13,7 @@ pub trait Judge: Send + Sync {
     /// # Errors
     /// The refusal: the author may not.
     fn judge(&self, state: &State, stamped: &Stamped) -> Result<String, Refusal>;
+
+    /// True while the asker of a pending action has the right to it. One that has lost it ends.
+    fn still_asks(&self, state: &State, pending: &Pending) -> bool;
 }

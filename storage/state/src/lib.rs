@@ -12,12 +12,15 @@
 //!
 //! ```
 //! use hessra_revocation::UnixMillis;
-//! use hessra_state::{Applied, Author, Command, Duty, Judge, Machine, Refusal, RefusalCode, RequestId, Stamped, State};
+//! use hessra_state::{Applied, Author, Command, Duty, Judge, Machine, Pending, Refusal, RefusalCode, RequestId, Stamped, State};
 //!
 //! struct Anyone;
 //! impl Judge for Anyone {
 //!     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
 //!         Ok(stamped.author.to_string())
+//!     }
+//!     fn still_asks(&self, _: &State, _: &Pending) -> bool {
+//!         true
 //!     }
 //! }
 //!

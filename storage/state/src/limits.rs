@@ -49,6 +49,8 @@ pub const PENDING_MAX: usize = 100;
 /// Targets of a revocation that waits for a second person: the approver must be able to read them. All pending actions
 /// together are about 5 MiB at most.
 pub const PENDING_TARGETS_MAX: usize = 100;
+/// Policies among the pending actions: one of each of a few operators and one of a repository, 8 MiB at most.
+pub const PENDING_POLICIES_MAX: usize = 4;
 /// A pending action can be approved for a day: the other operator may be asleep.
 pub const PENDING_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Feed entries kept for resuming verifiers: 2^16 is eleven minutes at 100 revocations a second, and about 5 MiB. A

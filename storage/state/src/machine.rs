@@ -9,7 +9,7 @@ use std::ops::Deref;
 use crate::limits::HISTORY_MAX;
 use crate::refusal::Refusal;
 use crate::requests::{Answers, Requests};
-use crate::{Applied, Command, Judge, RefusalCode, RequestId, Stamped, State};
+use crate::{Applied, Command, Judge, Pending, PendingId, RefusalCode, RequestId, Stamped, State};
 
 /// State, and the answers that are needed to apply the next command to it.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +47,9 @@ impl Machine {
             .judge(&self.state, stamped)
             .and_then(|by| self.state.decide(stamped, &by));
         let applied = decided.unwrap_or_else(Applied::Refused);
+        if may_take_rights(&applied) {
+            self.end_of_the_silenced(judge);
+        }
         if !is_own_answer(&stamped.command, &applied) {
             let asked = stamped.author.binding();
             self.requests
@@ -55,6 +58,21 @@ impl Machine {
         }
         self.state.history.truncate_front(HISTORY_MAX);
         applied
+    }
+
+    /// Ends the pending actions whose askers have lost the right, or are revoked.
+    fn end_of_the_silenced(&mut self, judge: &dyn Judge) {
+        let lost = |pending: &&Pending| !judge.still_asks(&self.state, pending);
+        let lost: Vec<PendingId> = self
+            .state
+            .pending
+            .iter()
+            .filter(lost)
+            .map(|pending| pending.id)
+            .collect();
+        for id in lost {
+            self.state.pending.remove(id);
+        }
     }
 
     /// State, for readers.
@@ -87,6 +105,14 @@ fn is_own_answer(command: &Command, applied: &Applied) -> bool {
         Command::Witness(_) => *applied == Applied::Witnessed,
         _ => false,
     }
+}
+
+/// True for an answer after which an asker may have no right any more.
+fn may_take_rights(applied: &Applied) -> bool {
+    matches!(
+        applied,
+        Applied::Revoked(_) | Applied::PolicyApplied { .. } | Applied::Collected { .. }
+    )
 }
 
 fn other_request() -> Refusal {

@@ -3,19 +3,23 @@
 //! ```text
 //! ask ──▶ pending ──approve, by somebody else, in time──▶ done, in the same step
 //!            ├──cancel──▶ gone
+//!            ├──the asker loses the right, or is revoked──▶ gone
+//!            ├──another policy stands than the one it was made from──▶ gone
 //!            └──a day passes──▶ can no longer be approved; a collection removes it
 //! ```
 //! The policy decides who may ask and who may approve; it was asked before. Decided here, on every node alike: that the
-//! approval is in time, that the two operators differ, and that the action can still be done.
+//! approval is in time, that the two operators differ in name, certificate and key, and that the action can still be done.
 
 use std::sync::Arc;
 
-use hessra_revocation::UnixMillis;
+use hessra_revocation::{Identity, Revision, UnixMillis};
 use imbl::OrdMap;
 
 use crate::author::Author;
 use crate::command::{PendingAction, PendingId};
-use crate::limits::{PENDING_AGE_MILLIS_MAX, PENDING_MAX, PENDING_TARGETS_MAX};
+use crate::limits::{
+    PENDING_AGE_MILLIS_MAX, PENDING_MAX, PENDING_POLICIES_MAX, PENDING_TARGETS_MAX,
+};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// Action that waits for a second person.
@@ -29,17 +33,41 @@ pub struct Pending {
     pub by: String,
     /// SHA-256 of the certificate with which it was asked for.
     pub certificate: [u8; 32],
-    /// Digest of the action, as the asker signed it; who approves signs the same.
+    /// SHA-256 of the public key with which it was asked for. Zeros, as the certificate is: a node has asked.
+    pub key: [u8; 32],
+    /// Digest of the action, as the asker signed it; the approver signs the same. Zeros: a node has asked.
     pub digest: [u8; 32],
     /// Time of asking, on the state's clock.
     pub at: UnixMillis,
 }
 
 impl Pending {
+    /// True when a node has asked, for a commit of a followed repository.
+    #[must_use]
+    pub fn is_of_node(&self) -> bool {
+        self.certificate == [0; 32]
+    }
+
+    /// True when the asker is also this author: by name, however it is spelled, by certificate, or by key. One certificate is
+    /// one person, whatever the names in it.
+    #[must_use]
+    pub fn is_asked_by(&self, by: &str, author: &Author) -> bool {
+        let is_same_name = spelled(&self.by) == spelled(by);
+        let is_same_signer = author.proof().is_some_and(|proof| {
+            let signer = proof.signer();
+            signer.fingerprint() == self.certificate || signer.key_digest() == self.key
+        });
+        is_same_name || is_same_signer
+    }
+
     /// Clock of the state until which it can be approved.
     #[must_use]
     pub fn until(&self) -> UnixMillis {
         UnixMillis(self.at.0.saturating_add(PENDING_AGE_MILLIS_MAX))
+    }
+
+    fn is_policy(&self) -> bool {
+        matches!(self.action, PendingAction::ApplyPolicy { .. })
     }
 
     /// True when it can no longer be approved.
@@ -47,6 +75,11 @@ impl Pending {
     pub fn has_ended(&self, clock: UnixMillis) -> bool {
         self.until() < clock
     }
+}
+
+/// Path of a name: `uri:` in front of it is a spelling of the same.
+fn spelled(name: &str) -> String {
+    Identity::parse_spelled(name).map_or_else(|_| name.to_owned(), |name| name.path().to_owned())
 }
 
 /// All pending actions. Cheap to clone.
@@ -122,6 +155,7 @@ impl Pendings {
             action,
             by: by.to_owned(),
             certificate: proof.map_or([0; 32], |proof| proof.signer().fingerprint()),
+            key: proof.map_or([0; 32], |proof| proof.signer().key_digest()),
             digest: author.signed(),
             at,
         });
@@ -134,12 +168,29 @@ impl Pendings {
         self.waiting.remove(&id);
     }
 
-    /// Removes the actions that can no longer be approved, and returns their number.
-    pub(crate) fn collect(&mut self, clock: UnixMillis) -> usize {
-        let ended = self.iter().filter(|pending| pending.has_ended(clock));
+    /// Removes the actions that `has_ended` says, and returns their number.
+    pub(crate) fn end(&mut self, has_ended: impl Fn(&Pending) -> bool) -> usize {
+        let ended = self.iter().filter(|pending| has_ended(pending));
         let ended: Vec<PendingId> = ended.map(|pending| pending.id).collect();
         ended.iter().for_each(|id| self.remove(*id));
         ended.len()
+    }
+
+    /// Removes the policies that were made from another revision than the one that stands now: none can be applied any more.
+    pub(crate) fn policy_stands(&mut self, revision: Revision) {
+        self.end(|pending| {
+            matches!(&pending.action, PendingAction::ApplyPolicy { based_on, .. } if *based_on != revision)
+        });
+    }
+
+    /// Removes what a node has asked for: it follows one branch, and asks for its newest commit.
+    pub(crate) fn supersede(&mut self) {
+        self.end(Pending::is_of_node);
+    }
+
+    /// Removes the actions that can no longer be approved, and returns their number.
+    pub(crate) fn collect(&mut self, clock: UnixMillis) -> usize {
+        self.end(|pending| pending.has_ended(clock))
     }
 
     /// Refuses an action when too many wait, or when it is too long for its approver to read.
@@ -150,6 +201,13 @@ impl Pendings {
             let message = format!(
                 "{} targets, at most {PENDING_TARGETS_MAX} wait for approval together; ask for them in parts",
                 revoke.targets.len()
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        let policies = self.iter().filter(|pending| pending.is_policy()).count();
+        if matches!(action, PendingAction::ApplyPolicy { .. }) && policies >= PENDING_POLICIES_MAX {
+            let message = format!(
+                "{PENDING_POLICIES_MAX} policies wait for approval, the most that can; approve or cancel one of them first"
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
         }

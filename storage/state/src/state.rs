@@ -228,7 +228,7 @@ impl State {
             ) => self.apply_policy(*based_on, policy, change, by),
             (Command::Key(command), true) => self.change_key(command),
             (Command::Ask(action), true) => self.ask(action, (by, &stamped.author)),
-            (Command::Approve(approval), true) => self.approve(approval, by),
+            (Command::Approve(approval), true) => self.approve(approval, (by, &stamped.author)),
             (Command::Cancel(id), true) => self.cancel(*id),
             (Command::Members(change), true) => Ok(self.permit_members(change)),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
@@ -303,7 +303,7 @@ impl State {
         })
     }
 
-    fn apply_policy(
+    pub(crate) fn apply_policy(
         &mut self,
         based_on: Revision,
         policy: &Policy,
@@ -376,7 +376,7 @@ impl State {
     }
 
     /// Permits one change of the members: the last that was permitted is the one that may be made.
-    fn permit_members(&mut self, change: &MemberChange) -> Applied {
+    pub(crate) fn permit_members(&mut self, change: &MemberChange) -> Applied {
         self.member_change = Some(change.clone());
         Applied::MembersPermitted
     }
@@ -426,6 +426,7 @@ impl State {
             by: by.to_owned(),
             change: change.clone(),
         });
+        self.pending.policy_stands(revision);
         revision
     }
 

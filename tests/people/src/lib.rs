@@ -41,7 +41,17 @@ impl Person {
     /// A person of this identity with a certificate of another authority.
     #[must_use]
     pub fn certified(identity: &str, authority: &str) -> Self {
-        let key = key_of(identity);
+        Self::keyed(identity, identity, authority)
+    }
+
+    /// The person that has the key of `owner`, under another name.
+    #[must_use]
+    pub fn renamed(owner: &str, identity: &str) -> Self {
+        Self::keyed(identity, owner, AUTHORITY)
+    }
+
+    fn keyed(identity: &str, owner: &str, authority: &str) -> Self {
+        let key = key_of(owner);
         let mut params = dated(identity);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -210,7 +210,10 @@ impl Node {
                 id: self.id,
                 cluster: "simulation".to_owned(),
             },
-            store: Store::open(self.disk.open(process), Arc::new(Rights::default()))?,
+            store: Store::open(
+                self.disk.open(process),
+                Arc::new(Rights::new(hessra_sled::codec::action_digest)),
+            )?,
             world,
             guard: self.disk.clone(),
             operators: checker(),

@@ -9,6 +9,8 @@ use hessra_proof::{Checker, Proof, Unproved, check_signature};
 use hessra_sdk_rust::Trust;
 use hessra_sdk_rust::admin::{read_statement, statement_digest};
 use hessra_sdk_rust::revocation::SignerKey;
+use hessra_sdk_rust::v1::log::MemberChange;
+use hessra_sdk_rust::v1::log::member_change::Change;
 use hessra_sdk_rust::v1::log::statement::Asks;
 use hessra_sdk_rust::v1::log::target::Kind;
 
@@ -128,7 +130,6 @@ fn needs_proof(record: &Record) -> bool {
         | Event::KeyRetired
         | Event::KeyRevoked
         | Event::KeysRewrapped
-        | Event::ApprovalAsked
         | Event::ApprovalGiven
         | Event::ApprovalCancelled
         | Event::AuditLossAccepted
@@ -138,7 +139,7 @@ fn needs_proof(record: &Record) -> bool {
         Event::KeyActivated => {
             !is_of_node(record, "rotation") || record.change.get("forced") == Some(&true.into())
         }
-        Event::PolicyApplied => {
+        Event::PolicyApplied | Event::ApprovalAsked => {
             !is_of_node(record, "repository") || !record.change.contains_key("commit")
         }
         _ => false,
@@ -177,12 +178,13 @@ fn is_of(asks: &Asks, record: &Record) -> bool {
             named && (same || (lift.restore && asked("lift_restore")))
         }
         Asks::Policy(policy) => {
-            event == Event::PolicyApplied
+            (event == Event::PolicyApplied || asked("apply"))
                 && change("based_on") == policy.based_on
                 && record.ticket == policy.ticket
         }
         Asks::Rollback(rollback) => {
-            event == Event::PolicyApplied && change("rollback_to") == rollback.to
+            (event == Event::PolicyApplied || asked("rollback"))
+                && change("rollback_to") == rollback.to
         }
         Asks::PrepareKey(_) => event == Event::KeyPrepared,
         Asks::ActivateKey(activation) => {
@@ -197,13 +199,31 @@ fn is_of(asks: &Asks, record: &Record) -> bool {
             event == Event::ApprovalGiven && id(&format!("ap_{}", approval.id))
         }
         Asks::Cancel(name) => event == Event::ApprovalCancelled && id(&format!("ap_{}", name.id)),
-        Asks::Members(_) => event == Event::MembersPermitted,
+        Asks::Members(change) => is_of_member(change, record, event),
         Asks::AcceptAuditLoss(accept) => {
             event == Event::AuditLossAccepted
                 && id(&format!("node {}", accept.node))
                 && record.ticket == accept.ticket
         }
     }
+}
+
+/// True when a record is of this change of the members, permitted or asked for.
+fn is_of_member(change: &MemberChange, record: &Record, event: Event) -> bool {
+    let (action, id) = match &change.change {
+        Some(Change::Add(node)) => ("add", node.id),
+        Some(Change::Promote(id)) => ("promote", *id),
+        Some(Change::Remove(id)) => ("remove", *id),
+        Some(Change::TransferTo(id)) => ("transfer", *id),
+        None => return false,
+    };
+    let is_named = record.target.id == format!("node {id}");
+    let is_same = match event {
+        Event::MembersPermitted => record.action == action,
+        Event::ApprovalAsked => record.change.get("what") == Some(&action.into()),
+        _ => false,
+    };
+    is_named && is_same
 }
 
 /// True when a record is about this target.

@@ -8,6 +8,7 @@ use super::compare::Comparison;
 use super::report;
 use super::texts::Texts;
 use crate::args::{ApplyPolicy, Confirmation, RollbackPolicy};
+use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
@@ -25,8 +26,8 @@ pub(super) async fn apply(
     let view = report::valid(console, &texts)?;
     let shown = authority.show_policy(0).await?;
     let found = authority.validate_policy(texts.to_wire()).await?;
-    report::accepted(console, &texts, found)?;
-    let comparison = Comparison::new(&shown, &texts, &view);
+    let guard = report::accepted(console, &texts, found)?;
+    let comparison = Comparison::new(&shown, &texts, &view).guarded(guard);
     let based_on = arguments.based_on.unwrap_or(comparison.revision);
     if !goes_on(console, &comparison, &arguments.confirmation, WORD)? {
         return Ok(());
@@ -55,7 +56,9 @@ pub(super) async fn rollback(
     let texts = Texts::of_revision(arguments.revision, wire);
     let view = report::valid(console, &texts)?;
     let shown = authority.show_policy(0).await?;
-    let comparison = Comparison::new(&shown, &texts, &view);
+    let found = authority.validate_policy(texts.to_wire()).await?;
+    let guard = report::accepted(console, &texts, found)?;
+    let comparison = Comparison::new(&shown, &texts, &view).guarded(guard);
     let word = arguments.revision.to_string();
     if !goes_on(console, &comparison, &arguments.confirmation, &word)? {
         return Ok(());
@@ -97,6 +100,9 @@ fn goes_on(
 }
 
 fn done(console: Console, answer: ApplyPolicyResponse) -> Outcome {
+    if let Some(pending) = &answer.pending {
+        return waits(console, pending);
+    }
     let digest = data_encoding::HEXLOWER.encode(&answer.digest);
     console.success(&match answer.already {
         true => format!("The policy stands already, at revision {}", answer.revision),

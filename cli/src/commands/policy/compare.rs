@@ -9,6 +9,7 @@ use hessra_sdk_rust::v1::ShowPolicyResponse;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
+use super::report::Guard;
 use super::texts::Texts;
 
 /// Time to compare two files well: large ones without a line in common take long, and are compared badly after it.
@@ -20,6 +21,7 @@ pub(super) struct Comparison {
     pub revision: u64,
     meaning: Difference,
     lines: [(&'static str, String); 2],
+    guard: Guard,
 }
 
 impl Comparison {
@@ -34,11 +36,17 @@ impl Comparison {
         Self {
             revision,
             meaning: difference(&current, new),
+            guard: Guard::default(),
             lines: [
                 lines(CLIENTS_FILE, &old.clients_toml, &texts.clients),
                 lines(RESOURCES_FILE, &old.resources_toml, &texts.resources),
             ],
         }
+    }
+
+    /// The same comparison, with what the server says of its effects.
+    pub(super) fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// True when not even a line differs.
@@ -87,6 +95,12 @@ impl Comparison {
         for (_, lines) in self.lines.iter().filter(|(_, lines)| !lines.is_empty()) {
             text.push_str(&format!("\n{lines}"));
         }
+        for weakening in &self.guard.weakenings {
+            text.push_str(&format!("\nA second person must approve it: {weakening}."));
+        }
+        for lockout in &self.guard.lockouts {
+            text.push_str(&format!("\nIt locks people out: {lockout}."));
+        }
         text
     }
 
@@ -110,6 +124,8 @@ impl Comparison {
             "revision": self.revision,
             "rights": rights,
             "settings": settings,
+            "weakenings": self.guard.weakenings,
+            "lockouts": self.guard.lockouts,
             "text": {CLIENTS_FILE: clients, RESOURCES_FILE: resources},
         })
     }

@@ -20,13 +20,29 @@ pub(super) fn valid(console: Console, texts: &Texts) -> Outcome<PolicyView> {
     })
 }
 
+/// Effects of a policy on the rule of two persons, and on the people who may change it, in words.
+#[derive(Default)]
+pub(super) struct Guard {
+    /// People that it locks out.
+    pub lockouts: Vec<String>,
+    /// Reasons for which a second person must approve it.
+    pub weakenings: Vec<String>,
+}
+
 /// Checks that a server accepts the texts: it may find problems that this version does not.
 ///
 /// # Errors
 /// No: they are not valid there.
-pub(super) fn accepted(console: Console, texts: &Texts, answer: ValidatePolicyResponse) -> Outcome {
+pub(super) fn accepted(
+    console: Console,
+    texts: &Texts,
+    answer: ValidatePolicyResponse,
+) -> Outcome<Guard> {
     if answer.problems.is_empty() {
-        return Ok(());
+        return Ok(Guard {
+            lockouts: answer.lockouts,
+            weakenings: answer.weakenings,
+        });
     }
     let problems = answer.problems.into_iter().map(problem).collect();
     let read = [

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hessra_policy::{CLIENTS_FILE, PolicyError, PolicyView, RESOURCES_FILE};
-use hessra_sdk_rust::v1::PolicyTexts;
+use hessra_sdk_rust::v1::{PolicyTexts, ProposedPolicy};
 
 use crate::args::PolicyFiles;
 use crate::failure::Outcome;
@@ -45,6 +45,15 @@ impl Texts {
             name: PathBuf::from(format!("revision {revision}")),
             clients: wire.clients_toml,
             resources: wire.resources_toml,
+        }
+    }
+
+    /// Texts of a policy that waits for approval.
+    pub(super) fn proposed(wire: &ProposedPolicy) -> Self {
+        Self {
+            name: PathBuf::from("the proposed policy"),
+            clients: wire.clients_toml.clone(),
+            resources: wire.resources_toml.clone(),
         }
     }
 

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hessra_proto::v1::feed::Downstream;
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Target, UnixSeconds};
 use hessra_state::{
-    Applied, Author, Command, Duty, Init, Judge, Machine, Policy, Refusal, RequestId, Revoke,
-    SealedKey, Stamped, State,
+    Applied, Author, Command, Duty, Init, Judge, Machine, Pending, Policy, Refusal, RequestId,
+    Revoke, SealedKey, Stamped, State,
 };
 
 use super::*;
@@ -38,6 +38,10 @@ struct Anyone;
 impl Judge for Anyone {
     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
         Ok(stamped.author.to_string())
+    }
+
+    fn still_asks(&self, _: &State, _: &Pending) -> bool {
+        true
     }
 }
 

@@ -3,14 +3,17 @@
 //! The approver needs the right that the action itself needs, on the same identities, under the policy as it stands at
 //! the approval. That the two are not the same person is decided by the state machine, on every node alike.
 
+use hessra_consensus::Change;
 use hessra_proto::statement::Stated;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::approvals_server::Approvals as Service;
 use hessra_revocation::Revision;
+use hessra_rights::{permit_action, reasons_to_wait};
 use hessra_sled::codec;
 use hessra_state::{
-    Applied, Approval, Command, Pending, PendingAction, PendingId, Revocation, RevocationId, State,
+    Applied, Approval, Command, MemberChange, Pending, PendingAction, PendingId, PolicyChange,
+    PolicyOrigin, Revocation, RevocationId, State,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -47,7 +50,11 @@ impl Service for AuthorityService {
         self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let pending = find(&state, &request.get_ref().id)?;
-        Ok(Response::new(info(&caller, &state, pending)))
+        let policy = proposed(&caller, &pending.action);
+        Ok(Response::new(v1::ApprovalInfo {
+            policy,
+            ..info(&caller, &state, pending)
+        }))
     }
 
     async fn approve(&self, request: Request<v1::ApproveRequest>) -> Answer<v1::ApproveResponse> {
@@ -55,10 +62,12 @@ impl Service for AuthorityService {
             Ok(found) => found,
             // A retry of what was done: it gets the first answer.
             Err(status) => {
-                return self
-                    .approved_before(&request)
-                    .map(Response::new)
-                    .ok_or(status);
+                let answer = self.approved_before(&request).ok_or(status)?;
+                if let Some(applied) = self.answered_before(&request) {
+                    let caller = self.caller(&request)?;
+                    self.follow_up(&request, &caller, &applied).await?;
+                }
+                return Ok(Response::new(answer));
             }
         };
         let state = self.consensus.state();
@@ -73,6 +82,7 @@ impl Service for AuthorityService {
                 }),
             )
             .await?;
+        self.follow_up(&request, &caller, &applied).await?;
         let answer = done(&state, &pending, &applied)?;
         tracing::info!(pending = %pending.id, asked_by = pending.by, by = caller.identity, "approved");
         Ok(Response::new(answer))
@@ -131,6 +141,36 @@ impl AuthorityService {
         }
     }
 
+    /// Makes the change of the members that an approval has permitted. A retry makes it when the first try did not; one that was
+    /// made is refused as such.
+    async fn follow_up<T>(
+        &self,
+        request: &Request<T>,
+        caller: &Caller,
+        applied: &Applied,
+    ) -> Result<(), Status> {
+        if *applied != Applied::MembersPermitted {
+            return Ok(());
+        }
+        let state = self.consensus.state();
+        let Some(change) = state.member_change().map(Change::from) else {
+            return Ok(());
+        };
+        let (actor, deadline) = (caller.context.actor(), self.deadline(request));
+        let consensus = &self.consensus;
+        let changed = consensus
+            .change_approved_members(&change, actor, deadline)
+            .await;
+        let log_index = changed.map_err(Failure::from)?;
+        tracing::info!(
+            ?change,
+            log_index,
+            by = caller.identity,
+            "changed the members"
+        );
+        Ok(())
+    }
+
     /// The caller of a request, and the pending action that it names, as of now.
     async fn pending_for(
         &self,
@@ -170,9 +210,10 @@ impl AuthorityService {
                 let revisions: Vec<Revision> = items.iter().map(|item| item.revision).collect();
                 (revisions.iter().copied().max()?, revisions)
             }
-            Applied::Lifted { revision, .. } | Applied::KeyChanged { revision, .. } => {
-                (revision, Vec::new())
-            }
+            Applied::Lifted { revision, .. }
+            | Applied::KeyChanged { revision, .. }
+            | Applied::PolicyApplied { revision } => (revision, Vec::new()),
+            Applied::MembersPermitted => (state.view().revision, Vec::new()),
             _ => return None,
         };
         Some(v1::ApproveResponse {
@@ -253,18 +294,11 @@ fn find<'a>(state: &'a State, name: &str) -> Result<&'a Pending, Failure> {
 
 /// Checks that the caller could do alone what the action does, were it not for the second person.
 fn may(caller: &Caller, state: &State, action: &PendingAction) -> Result<(), Failure> {
-    match action {
-        PendingAction::Revoke(revoke) => revoke
-            .targets
-            .iter()
-            .try_for_each(|target| caller.may(Right::Revoke, target.identity())),
-        PendingAction::Lift(lift) => {
-            let revocation = state.revocations().get(&lift.revision);
-            let under = revocation.and_then(|revocation| revocation.target.identity());
-            caller.may(Right::Lift, under)
-        }
-        PendingAction::RevokeKey(_) => caller.may(Right::Keys, None),
-    }
+    let permitted = permit_action((state, &caller.policy), &caller.identity, action);
+    permitted.map_err(|refusal| {
+        Failure::new(Reason::NotPermitted, refusal.to_string())
+            .hint("Ask for the right under `[[operators]]` in the policy, or use another operator's certificate.")
+    })
 }
 
 fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
@@ -273,7 +307,7 @@ fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
         by: pending.by.clone(),
         at_ms: pending.at.0,
         until_ms: pending.until().0,
-        may_approve: caller.identity != pending.by && may(caller, state, &pending.action).is_ok(),
+        may_approve: !caller.is_asker_of(pending) && may(caller, state, &pending.action).is_ok(),
         what: what(state, &pending.action),
         statement: codec::action_statement(&pending.action).encode_to_vec(),
         ..Default::default()
@@ -295,8 +329,52 @@ fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
             (info.kind, info.right) = ("key_revoke".into(), Right::Keys.name().into());
             info.targets = vec![id.to_string()];
         }
+        PendingAction::ApplyPolicy { change, .. } => {
+            (info.kind, info.right) = ("policy".into(), Right::Policy.name().into());
+            info.ticket.clone_from(&change.ticket);
+            info.message.clone_from(&change.message);
+        }
+        PendingAction::Members(change) => {
+            (info.kind, info.right) = ("members".into(), Right::Cluster.name().into());
+            info.targets = vec![format!("node {}", change.id())];
+        }
     }
     info
+}
+
+/// Policy that waits, with the reasons why.
+fn proposed(caller: &Caller, action: &PendingAction) -> Option<v1::ProposedPolicy> {
+    match action {
+        PendingAction::ApplyPolicy { policy, .. } => Some(v1::ProposedPolicy {
+            clients_toml: policy.clients_toml.clone(),
+            resources_toml: policy.resources_toml.clone(),
+            weakenings: reasons_to_wait(&caller.policy, policy),
+        }),
+        _ => None,
+    }
+}
+
+fn policy_words(based_on: Revision, change: &PolicyChange) -> String {
+    let what = match &change.origin {
+        PolicyOrigin::Rollback(to) => format!("goes back to the policy of revision {to}"),
+        PolicyOrigin::Git(commit) => format!("applies the policy of commit {commit}"),
+        PolicyOrigin::Start | PolicyOrigin::Operator => "applies another policy".to_owned(),
+    };
+    format!("{what}, made from revision {based_on}, which weakens the rule of two persons")
+}
+
+fn member_words(change: &MemberChange) -> String {
+    let id = change.id();
+    match change {
+        MemberChange::Add {
+            peer_address,
+            public_address,
+            ..
+        } => format!("adds node {id} at {peer_address} (public: {public_address}), without a vote"),
+        MemberChange::Promote(_) => format!("gives node {id} a vote"),
+        MemberChange::Remove(_) => format!("removes node {id} for ever"),
+        MemberChange::TransferTo(_) => format!("lets node {id} lead"),
+    }
 }
 
 fn what(state: &State, action: &PendingAction) -> String {
@@ -327,6 +405,10 @@ fn what(state: &State, action: &PendingAction) -> String {
             let purpose = state.keys().get(id).map_or("", |key| key.purpose.word());
             format!("revokes {purpose} key {id}: everything that it signed is denied")
         }
+        PendingAction::ApplyPolicy {
+            based_on, change, ..
+        } => policy_words(*based_on, change),
+        PendingAction::Members(change) => member_words(change),
     }
 }
 
@@ -352,7 +434,10 @@ fn done(
         (Applied::Lifted { revision, .. }, PendingAction::Lift(lift)) => {
             (*revision, vec![lift.revision])
         }
-        (Applied::KeyChanged { revision, .. }, _) => (*revision, Vec::new()),
+        (Applied::KeyChanged { revision, .. } | Applied::PolicyApplied { revision }, _) => {
+            (*revision, Vec::new())
+        }
+        (Applied::MembersPermitted, _) => (state.view().revision, Vec::new()),
         _ => return Err(other_request()),
     };
     Ok(v1::ApproveResponse {

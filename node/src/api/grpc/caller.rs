@@ -12,7 +12,7 @@ use hessra_proto::statement::PROOF_KEY;
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::Identity;
 use hessra_sled::codec;
-use hessra_state::{Author, Command, RequestId};
+use hessra_state::{Author, Command, Pending, RequestId};
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Status};
 
@@ -49,6 +49,11 @@ impl Caller {
     pub(super) fn has(&self, right: Right) -> bool {
         let operator = self.policy.operator(&self.identity);
         operator.is_some_and(|operator| operator.rights.contains(&right))
+    }
+
+    /// True when it has asked for a pending action itself, by name or certificate.
+    pub(super) fn is_asker_of(&self, pending: &Pending) -> bool {
+        self.identity == pending.by || self.certificate.sha256 == pending.certificate
     }
 
     /// Checks a right. `under`: the identity that it is used on; `None` = something that is not an identity.

@@ -3,8 +3,9 @@
 use hessra_consensus::Change;
 use hessra_proto::status::Failure;
 use hessra_proto::v1;
+use hessra_rights::needs_second_person;
 use hessra_sled::Member;
-use hessra_state::{Command, MemberChange};
+use hessra_state::{Command, MemberChange, PendingAction};
 use tonic::{Request, Status};
 
 use super::service::AuthorityService;
@@ -63,7 +64,15 @@ impl AuthorityService {
     ) -> Result<v1::MembershipResponse, Status> {
         let caller = self.caller(request)?;
         caller.may(Right::Cluster, None)?;
-        let command = Command::Members(MemberChange::from(&change));
+        let permitted = MemberChange::from(&change);
+        let command = Command::Members(permitted.clone());
+        if needs_second_person(&caller.policy, &command) {
+            let action = PendingAction::Members(permitted);
+            return Ok(v1::MembershipResponse {
+                pending: Some(self.ask(request, &caller, id, action).await?),
+                ..self.members(0)
+            });
+        }
         let asked = caller.asks(&command, request_id(id)?)?;
         let deadline = self.deadline(request);
         let changed = self
@@ -91,6 +100,7 @@ impl AuthorityService {
         v1::MembershipResponse {
             members: members.nodes.iter().map(info).collect(),
             log_index,
+            pending: None,
         }
     }
 }

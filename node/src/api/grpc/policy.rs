@@ -3,12 +3,14 @@
 //! The meaning of a text is decided here, before it is proposed; the state machine only compares revisions and keeps
 //! versions. So a policy that this node cannot read never enters the log through it.
 
+use hessra_policy::{lockouts, weakenings};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_proto::v1::policies_server::Policies as Service;
 use hessra_revocation::{Identity, Revision};
 use hessra_state::{
-    Applied, Command, Policy, PolicyChange, PolicyOrigin, PolicyVersion, RequestId, State,
+    Applied, Command, PendingAction, Policy, PolicyChange, PolicyOrigin, PolicyVersion, RequestId,
+    State,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -31,14 +33,18 @@ impl Service for AuthorityService {
             .or_else(|_| caller.may(Right::Policy, None))?;
         let texts = request.get_ref();
         let outcome = PolicyView::parse(&texts.clients_toml, &texts.resources_toml);
-        let response =
-            outcome
-                .err()
-                .map_or_else(Default::default, |error| v1::ValidatePolicyResponse {
-                    problems: error.problems().map(problem).collect(),
-                    more: count(error.more()),
-                });
-        Ok(Response::new(response))
+        Ok(Response::new(match outcome {
+            Ok(view) => v1::ValidatePolicyResponse {
+                lockouts: words(lockouts(&caller.policy, &view, Some(&caller.identity))),
+                weakenings: words(weakenings(&caller.policy, &view)),
+                ..Default::default()
+            },
+            Err(error) => v1::ValidatePolicyResponse {
+                problems: error.problems().map(problem).collect(),
+                more: count(error.more()),
+                ..Default::default()
+            },
+        }))
     }
 
     async fn apply(
@@ -48,21 +54,22 @@ impl Service for AuthorityService {
         let caller = self.caller(&request)?;
         caller.may(Right::Policy, None)?;
         let deadline = self.deadline(&request);
-        let request = request.into_inner();
-        let texts = request.texts.unwrap_or_default();
+        let asked = request.get_ref().clone();
+        let texts = asked.texts.unwrap_or_default();
         let application = Application {
-            request: request_id(&request.request_id)?,
-            based_on: Revision(request.based_on),
+            request: request_id(&asked.request_id)?,
+            based_on: Revision(asked.based_on),
             policy: Policy::new(texts.clients_toml, texts.resources_toml),
             change: PolicyChange {
                 origin: PolicyOrigin::Operator,
-                message: request.message,
-                ticket: request.ticket,
+                message: asked.message,
+                ticket: asked.ticket,
             },
-            allow_lockout: request.allow_lockout,
+            allow_lockout: asked.allow_lockout,
         };
         Ok(Response::new(
-            self.apply_policy(&caller, application, deadline).await?,
+            self.apply_policy(&request, &caller, application, deadline)
+                .await?,
         ))
     }
 
@@ -73,27 +80,28 @@ impl Service for AuthorityService {
         let caller = self.caller(&request)?;
         caller.may(Right::Policy, None)?;
         let deadline = self.deadline(&request);
-        let request = request.into_inner();
-        let id = request_id(&request.request_id)?;
+        let asked = request.get_ref().clone();
+        let id = request_id(&asked.request_id)?;
         // A version that was applied a moment ago elsewhere can be rolled back to here.
         self.consensus
             .linearize(deadline)
             .await
             .map_err(Failure::from)?;
-        let to = Revision(request.to_revision);
+        let to = Revision(asked.to_revision);
         let application = Application {
             request: id,
-            based_on: Revision(request.based_on),
+            based_on: Revision(asked.based_on),
             policy: version(&self.consensus.state(), to)?.policy.clone(),
             change: PolicyChange {
                 origin: PolicyOrigin::Rollback(to),
-                message: request.message,
-                ticket: request.ticket,
+                message: asked.message,
+                ticket: asked.ticket,
             },
-            allow_lockout: request.allow_lockout,
+            allow_lockout: asked.allow_lockout,
         };
         Ok(Response::new(
-            self.apply_policy(&caller, application, deadline).await?,
+            self.apply_policy(&request, &caller, application, deadline)
+                .await?,
         ))
     }
 
@@ -179,8 +187,9 @@ struct Application {
 }
 
 impl AuthorityService {
-    async fn apply_policy(
+    async fn apply_policy<T: Sync>(
         &self,
+        asked: &Request<T>,
         caller: &Caller,
         application: Application,
         deadline: Instant,
@@ -195,7 +204,21 @@ impl AuthorityService {
         let view = PolicyView::parse(&policy.clients_toml, &policy.resources_toml)
             .map_err(|error| unreadable(&error))?;
         if !allow_lockout {
-            somebody_can_change_it(&view)?;
+            nobody_is_locked_out(caller, &view)?;
+        }
+        if !weakenings(&caller.policy, &view).is_empty() {
+            let digest = policy.digest.to_vec();
+            let action = PendingAction::ApplyPolicy {
+                based_on,
+                policy,
+                change,
+            };
+            let pending = self.ask(asked, caller, &request.0, action).await?;
+            return Ok(v1::ApplyPolicyResponse {
+                pending: Some(pending),
+                digest,
+                ..Default::default()
+            });
         }
         let (digest, origin) = (policy.digest, change.origin.clone());
         let already = self.consensus.state().policy().1.digest == digest;
@@ -217,6 +240,7 @@ impl AuthorityService {
                     revision: revision.0,
                     digest: digest.to_vec(),
                     already,
+                    pending: None,
                 })
             }
             Applied::Refused(refusal) => Err(refused(refusal).into()),
@@ -237,19 +261,18 @@ fn unreadable(error: &PolicyError) -> Failure {
         .hint("`hessra policy validate` says everything that is wrong, with its place.")
 }
 
-/// Checks that an operator keeps the right `policy`: without one, a lockout can be undone only from the machines.
-fn somebody_can_change_it(view: &PolicyView) -> Result<(), Failure> {
-    let mut operators = view.operators();
-    if operators.any(|operator| operator.rights.contains(&Right::Policy)) {
+/// Checks that the author and two people can still change it: a lockout can be undone only from the machines.
+fn nobody_is_locked_out(caller: &Caller, view: &PolicyView) -> Result<(), Failure> {
+    let found = words(lockouts(&caller.policy, view, Some(&caller.identity)));
+    if found.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(
-        Reason::Conflict,
-        "nobody would have the right `policy` any more, so nobody could change it again",
-    )
-    .hint(
-        "Give it to an operator, or apply with --allow-lockout where a git repository is followed.",
-    ))
+    Err(Failure::new(Reason::Conflict, found.join("; "))
+        .hint("Give the right to other operators too, or apply with --allow-lockout."))
+}
+
+fn words(reasons: Vec<impl ToString>) -> Vec<String> {
+    reasons.iter().map(ToString::to_string).collect()
 }
 
 fn version(state: &State, revision: Revision) -> Result<&PolicyVersion, Failure> {

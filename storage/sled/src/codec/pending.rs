@@ -1,10 +1,12 @@
 //! Pending actions.
 
 use hessra_proto::v1::log;
-use hessra_revocation::UnixMillis;
+use hessra_revocation::{Revision, UnixMillis};
 use hessra_state::{Approval, Pending, PendingAction, PendingId};
 
+use super::members::{decode_member_change, encode_member_change};
 use super::message::{CodecError, array};
+use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
 use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
 
 pub(super) fn encode_action(action: &PendingAction) -> log::PendingAction {
@@ -13,6 +15,16 @@ pub(super) fn encode_action(action: &PendingAction) -> log::PendingAction {
         PendingAction::Revoke(revoke) => Kind::Revoke(encode_revoke(revoke)),
         PendingAction::Lift(lift) => Kind::Lift(encode_lift(lift)),
         PendingAction::RevokeKey(id) => Kind::RevokeKey(*id),
+        PendingAction::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => Kind::ApplyPolicy(log::ApplyPolicy {
+            based_on: based_on.0,
+            policy: Some(encode_policy(policy)),
+            change: Some(encode_policy_change(change)),
+        }),
+        PendingAction::Members(change) => Kind::Members(encode_member_change(change)),
     };
     log::PendingAction { kind: Some(kind) }
 }
@@ -24,6 +36,12 @@ pub(super) fn decode_action(action: &log::PendingAction) -> Result<PendingAction
         Kind::Revoke(revoke) => PendingAction::Revoke(decode_revoke(revoke)?),
         Kind::Lift(lift) => PendingAction::Lift(decode_lift(lift)?),
         Kind::RevokeKey(id) => PendingAction::RevokeKey(*id),
+        Kind::ApplyPolicy(apply) => PendingAction::ApplyPolicy {
+            based_on: Revision(apply.based_on),
+            policy: decode_policy(apply.policy.as_ref())?,
+            change: decode_policy_change(apply.change.as_ref())?,
+        },
+        Kind::Members(change) => PendingAction::Members(decode_member_change(change)?),
     })
 }
 
@@ -57,6 +75,7 @@ pub(super) fn encode_pending(pending: &Pending) -> log::Pending {
         at_ms: pending.at.0,
         certificate: pending.certificate.to_vec(),
         digest: pending.digest.to_vec(),
+        key: pending.key.to_vec(),
     }
 }
 
@@ -68,6 +87,7 @@ pub(super) fn decode_pending(pending: &log::Pending) -> Result<Pending, CodecErr
         by: pending.by.clone(),
         certificate: array("certificate", &pending.certificate)?,
         digest: array("digest", &pending.digest)?,
+        key: array("key", &pending.key)?,
         at: UnixMillis(pending.at_ms),
     })
 }

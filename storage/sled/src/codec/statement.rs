@@ -5,7 +5,8 @@
 
 use hessra_proto::statement::{digest, text_digest};
 use hessra_proto::v1::log::{self, statement::Asks};
-use hessra_state::{Command, KeyCommand, PendingAction, PolicyChange, PolicyOrigin};
+use hessra_revocation::Revision;
+use hessra_state::{Command, KeyCommand, PendingAction, Policy, PolicyChange, PolicyOrigin};
 
 use super::key::encode_purpose;
 use super::members::encode_member_change;
@@ -28,16 +29,11 @@ pub fn statement(command: &Command) -> Option<log::Statement> {
             based_on,
             policy,
             change,
-        } => match &change.origin {
-            PolicyOrigin::Operator => Asks::Policy(log::StatedPolicy {
-                based_on: based_on.0,
-                clients: text_digest(&policy.clients_toml),
-                resources: text_digest(&policy.resources_toml),
-                message: change.message.clone(),
-                ticket: change.ticket.clone(),
-            }),
-            PolicyOrigin::Rollback(to) => rollback(based_on.0, to.0, change),
+        } => match change.origin {
             PolicyOrigin::Start | PolicyOrigin::Git(_) => return None,
+            PolicyOrigin::Operator | PolicyOrigin::Rollback(_) => {
+                policy_statement(*based_on, policy, change)
+            }
         },
         Command::Key(key) => key_statement(key),
         Command::Ask(action) => return Some(action_statement(action)),
@@ -65,8 +61,36 @@ pub fn action_statement(action: &PendingAction) -> log::Statement {
         PendingAction::Revoke(revoke) => Asks::Revoke(encode_revoke(revoke)),
         PendingAction::Lift(lift) => Asks::Lift(encode_lift(lift)),
         PendingAction::RevokeKey(id) => Asks::RevokeKey(*id),
+        PendingAction::ApplyPolicy {
+            based_on,
+            policy,
+            change,
+        } => policy_statement(*based_on, policy, change),
+        PendingAction::Members(change) => Asks::Members(encode_member_change(change)),
     };
     log::Statement { asks: Some(asks) }
+}
+
+/// Digest of what the approver of a pending action signs.
+#[must_use]
+pub fn action_digest(action: &PendingAction) -> [u8; 32] {
+    digest(&action_statement(action))
+}
+
+/// Statement of a policy: of its texts; going back is stated by the revision.
+fn policy_statement(based_on: Revision, policy: &Policy, change: &PolicyChange) -> Asks {
+    match change.origin {
+        PolicyOrigin::Rollback(to) => rollback(based_on.0, to.0, change),
+        PolicyOrigin::Start | PolicyOrigin::Operator | PolicyOrigin::Git(_) => {
+            Asks::Policy(log::StatedPolicy {
+                based_on: based_on.0,
+                clients: text_digest(&policy.clients_toml),
+                resources: text_digest(&policy.resources_toml),
+                message: change.message.clone(),
+                ticket: change.ticket.clone(),
+            })
+        }
+    }
 }
 
 fn rollback(based_on: u64, to: u64, change: &PolicyChange) -> Asks {

@@ -97,7 +97,16 @@ fn pending_action() -> impl Strategy<Value = PendingAction> {
     prop_oneof![
         revoke,
         lift,
-        any::<u32>().prop_map(PendingAction::RevokeKey)
+        any::<u32>().prop_map(PendingAction::RevokeKey),
+        any::<u64>().prop_map(|id| PendingAction::Members(MemberChange::Remove(id))),
+        (any::<u64>(), ".{0,50}").prop_map(|(revision, text)| PendingAction::ApplyPolicy {
+            based_on: Revision(revision),
+            policy: Policy::new(text, String::new()),
+            change: PolicyChange {
+                origin: PolicyOrigin::Rollback(Revision(revision)),
+                ..PolicyChange::default()
+            },
+        }),
     ]
 }
 
@@ -368,6 +377,7 @@ fn record() -> impl Strategy<Value = Record> {
                     action,
                     by,
                     certificate: [4; 32],
+                    key: [6; 32],
                     digest: [5; 32],
                     at: UnixMillis(at),
                 })

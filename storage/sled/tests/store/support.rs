@@ -15,8 +15,8 @@ use hessra_sled::{
     StoreError, TokioTypes, Vote, codec,
 };
 use hessra_state::{
-    Author, Command, Duty, Init, Judge, Policy, Refusal, RequestId, Revoke, SealedKey, Stamped,
-    State, duty_of,
+    Author, Command, Duty, Init, Judge, Pending, Policy, Refusal, RequestId, Revoke, SealedKey,
+    Stamped, State, duty_of,
 };
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{
@@ -130,6 +130,10 @@ pub(crate) struct Anyone;
 impl Judge for Anyone {
     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
         Ok(stamped.author.to_string())
+    }
+
+    fn still_asks(&self, _: &State, _: &Pending) -> bool {
+        true
     }
 }
 

@@ -8,8 +8,8 @@ use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, TokenId, UnixMillis,
 };
 use hessra_state::{
-    Applied, Author, Command, Init, Judge, Machine, Policy, Refusal, RequestId, Revoke, SealedKey,
-    Stamped, State,
+    Applied, Author, Command, Init, Judge, Machine, Pending, Policy, Refusal, RequestId, Revoke,
+    SealedKey, Stamped, State,
 };
 
 pub(crate) fn identity(text: &str) -> Identity {
@@ -89,6 +89,10 @@ pub(crate) struct Anyone;
 impl Judge for Anyone {
     fn judge(&self, _: &State, stamped: &Stamped) -> Result<String, Refusal> {
         Ok(stamped.author.to_string())
+    }
+
+    fn still_asks(&self, _: &State, _: &Pending) -> bool {
+        true
     }
 }
 

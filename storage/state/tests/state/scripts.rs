@@ -458,6 +458,8 @@ fn pending_line(pending: &Pending) -> String {
         }
         PendingAction::Lift(lift) => format!("lift {} restore", lift.revision),
         PendingAction::RevokeKey(id) => format!("revoke key {id}"),
+        PendingAction::ApplyPolicy { based_on, .. } => format!("policy based on {based_on}"),
+        PendingAction::Members(change) => format!("members {}", change.id()),
     };
     format!("{} {what} asked by {}\n", pending.id, pending.by)
 }

@@ -190,6 +190,7 @@ fn certificate(identity: &str) -> PeerCertificate {
         san_uris: vec![identity.to_owned()],
         san_dns: Vec::new(),
         ends_at: u64::MAX,
+        is_of_files: true,
     }
 }
 
@@ -243,7 +244,7 @@ fn state(directory: &Path, keks: &KekRing) -> Result<State, BenchError> {
         request: RequestId(random_16()),
         command: Command::Init(init),
     };
-    let applied = machine.apply(&begin, &Rights::default());
+    let applied = machine.apply(&begin, &Rights::new(|_| [0; 32]));
     match applied {
         Applied::Initialized { .. } => Ok(machine.state().clone()),
         other => Err(BenchError::Token(format!("no state: {other:?}"))),
