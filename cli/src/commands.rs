@@ -19,6 +19,7 @@ mod revocations;
 mod revoke;
 mod status;
 mod token;
+mod waiting;
 
 use crate::args::{Arguments, Command, Identity};
 use crate::context::Context;

@@ -1,10 +1,12 @@
 //! The rule of two persons itself: one operator alone takes nothing from it, by whichever way it tries.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hessra_tests::{Cli, Cluster, Layout};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
 };
 use serde_json::Value;
 
@@ -260,6 +262,10 @@ fn a_ca_of_the_policy_makes_no_operators() {
         CertificateParams::default(),
     );
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let common_name = "authority of the policy";
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     let ca = params.self_signed(&key).expect("signed").pem();
     let ca_of_policy = Issuer::new(params, key);
     for name in ["urn:hessra:alice", "urn:hessra:gateway"] {
@@ -300,4 +306,6 @@ fn issue(cluster: &Cluster, ca: &Issuer<'_, KeyPair>, name: &str) {
     };
     std::fs::write(path("crt"), certificate.pem()).expect("written");
     std::fs::write(path("key"), key.serialize_pem()).expect("written");
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path("key"), private).expect("closed to others");
 }

@@ -1,7 +1,7 @@
 //! `hessra approvals …`: actions that wait for a second person.
 
 use hessra_sdk_rust::Authority;
-use hessra_sdk_rust::v1::{ApprovalInfo, PendingApproval};
+use hessra_sdk_rust::v1::ApprovalInfo;
 use serde_json::{Value, json};
 
 use super::action;
@@ -28,24 +28,6 @@ pub(super) async fn run(context: &Context, console: Console, command: ApprovalsC
             console.answer(&json!({"id": cancelled.id, "cancelled": true}), String::new)
         }
     }
-}
-
-/// Says that nothing is done yet, and what is to be done next. Exit 0: what was asked for waits.
-pub(super) fn waits(console: Console, pending: &PendingApproval) -> Outcome {
-    let id = &pending.id;
-    let value = json!({"pending": {
-        "id": id,
-        "until": timestamp(pending.until_ms),
-        "already": pending.already,
-    }});
-    let again = if pending.already { " already" } else { "" };
-    console.answer(&value, || {
-        format!(
-            "… Nothing is done yet: {id} waits{again} for a second person, until {}\n  \
-             Another operator with the same right: hessra approvals approve {id}\n",
-            timestamp(pending.until_ms)
-        )
-    })
 }
 
 async fn list(authority: &Authority, console: Console) -> Outcome {

@@ -4,8 +4,8 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AddMemberRequest, MemberInfo, MembershipResponse, NodeStatus};
 use serde_json::{Value, json};
 
-use super::approvals::waits;
 use super::confirm::{self, Decided};
+use super::waiting::waits;
 use crate::args::{AddMember, ClusterCommand, RemoveMember};
 use crate::context::Context;
 use crate::failure::{CommandError, Outcome};

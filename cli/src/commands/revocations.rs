@@ -8,9 +8,9 @@ use hessra_sdk_rust::v1::{
 use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
-use super::approvals::waits;
 use super::confirm::{self, Decided};
 use super::revoke::containment::{self, Wait};
+use super::waiting::waits;
 use crate::args::{LiftArguments, ListArguments, RevocationsCommand, WaitShare, WatchArguments};
 use crate::clock;
 use crate::context::Context;

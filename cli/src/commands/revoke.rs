@@ -20,8 +20,8 @@ use hessra_sdk_rust::v1::{RevokeRequest, RevokeResponse, RevokedItem};
 use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
-use super::approvals::waits;
 use super::confirm::{self, Decided};
+use super::waiting::waits;
 use crate::args::{RevokeArguments, WaitFor};
 use crate::clock;
 use crate::context::Context;

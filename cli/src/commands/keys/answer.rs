@@ -6,7 +6,7 @@ use hessra_sdk_rust::v1::{KeyInfo, KeyResponse};
 use hessra_settings::duration;
 use serde_json::{Value, json};
 
-use crate::commands::approvals::waits;
+use crate::commands::waiting::waits;
 use crate::failure::Outcome;
 use crate::output::{Console, timestamp};
 

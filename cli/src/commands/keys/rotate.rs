@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::changed;
 use crate::args::{Purpose, RotateKeys};
-use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};
+use crate::commands::waiting::waits;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;

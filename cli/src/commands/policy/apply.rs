@@ -8,8 +8,8 @@ use super::compare::Comparison;
 use super::report;
 use super::texts::Texts;
 use crate::args::{ApplyPolicy, Confirmation, RollbackPolicy};
-use crate::commands::approvals::waits;
 use crate::commands::confirm::{self, Decided};
+use crate::commands::waiting::waits;
 use crate::failure::{CommandError, Outcome};
 use crate::output::Console;
 
