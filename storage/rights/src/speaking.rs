@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use hessra_policy::{PolicyView, without_scheme};
-use hessra_revocation::{Identity, Query, RuleKind, Target, UnixSeconds};
-use hessra_state::{Revocation, State};
+use hessra_revocation::{Identity, Query, Target, UnixSeconds};
+use hessra_state::State;
 
 /// Seconds after its end for which a lock still denies, as at verifiers: clocks differ.
 const SKEW_SECONDS: u64 = 5;
@@ -135,17 +135,9 @@ pub fn is_revoked(
 #[must_use]
 pub fn is_certificate_revoked(state: &State, sha256: [u8; 32]) -> bool {
     let target = Target::Certificate(sha256);
-    let set = &state.view().set;
-    let has_rule = set
-        .rule(RuleKind::Certificate, &target.digest(set.salt()))
-        .is_some();
-    let stands =
-        |revocation: &Revocation| revocation.target == target && revocation.lifted.is_none();
-    has_rule
-        && state
-            .revocations()
-            .values()
-            .any(|revocation| stands(revocation))
+    state
+        .revocations_of(&target)
+        .any(|revocation| revocation.lifted.is_none())
 }
 
 #[cfg(test)]

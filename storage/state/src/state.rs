@@ -109,6 +109,12 @@ impl State {
         self.revocations.by_revision()
     }
 
+    /// Revocations of one target, oldest first, lifted and ended ones among them. Costs as much as there are of it.
+    pub fn revocations_of(&self, target: &Target) -> impl Iterator<Item = &Revocation> {
+        let digest = target.digest(self.view().set.salt());
+        self.revocations.of(target.kind(), digest)
+    }
+
     /// Keys by id.
     #[must_use]
     pub fn keys(&self) -> &OrdMap<u32, SealedKey> {
