@@ -50,7 +50,11 @@ use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 use hessra_consensus::NodeFacts;
 
 pub(super) const OPERATOR: &str = "urn:hessra:operator";
+/// One operator makes every change alone: what two persons must do is tested through the binaries.
 const CLIENTS: &str = r#"
+[limits]
+two_person = false
+
 [[operators]]
 identity = "urn:hessra:operator"
 rights = ["revoke", "lift", "keys", "policy", "cluster", "read"]
