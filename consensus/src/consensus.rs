@@ -243,21 +243,10 @@ impl<W: World> Consensus<W> {
         asked: Asked,
         deadline: Instant,
     ) -> Result<Committed, WriteError> {
-        let Asked {
-            author,
-            request,
-            actor,
-        } = asked;
-        let stamped = Stamped {
-            at: self.inner.world.wall(),
-            author,
-            request,
-            command,
-        };
-        self.check_author(&stamped)?;
+        let (stamped, actor) = self.stamp(command, asked)?;
         let audit = &self.inner.audit;
         audit.ready().map_err(WriteError::Unaudited)?;
-        let _expecting = audit.expect(request, actor);
+        let _expecting = audit.expect(stamped.request, actor);
         let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
         audit
             .covers(proposed.index, deadline)
@@ -277,21 +266,22 @@ impl<W: World> Consensus<W> {
         asked: Asked,
         deadline: Instant,
     ) -> Result<Committed, WriteError> {
-        let Asked {
-            author,
-            request,
-            actor,
-        } = asked;
+        let (stamped, actor) = self.stamp(command, asked)?;
+        let _expecting = self.inner.audit.expect(stamped.request, actor);
+        let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
+        committed(proposed, took)
+    }
+
+    /// Gives a command its stamp, after a check that its author is who the request says.
+    fn stamp(&self, command: Command, asked: Asked) -> Result<(Stamped, Actor), WriteError> {
         let stamped = Stamped {
             at: self.inner.world.wall(),
-            author,
-            request,
+            author: asked.author,
+            request: asked.request,
             command,
         };
         self.check_author(&stamped)?;
-        let _expecting = self.inner.audit.expect(request, actor);
-        let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
-        committed(proposed, took)
+        Ok((stamped, asked.actor))
     }
 
     /// Proposes a batch that another member forwarded. It is not forwarded again.
