@@ -145,50 +145,40 @@ impl Setting for PathBuf {
     }
 }
 
-impl LogFormat {
-    const WORDS: [(&'static str, Self); 3] = [
+/// Setting that is one of a few words.
+trait Words: Copy + PartialEq + 'static {
+    /// Every value, with its word.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
         ("auto", Self::Auto),
         ("text", Self::Text),
         ("json", Self::Json),
     ];
 }
 
-impl Setting for LogFormat {
-    fn read(
-        section: &mut Section<'_, '_>,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Option<Self> {
-        section.word(key, &Self::WORDS, faults)
-    }
-
-    fn show(&self) -> Value {
-        let word = Self::WORDS.iter().find(|(_, format)| format == self);
-        let (word, _) = word.expect("every format has a word");
-        Value::String((*word).to_owned())
-    }
-}
-
-impl FeedAdmits {
-    const WORDS: [(&'static str, Self); 3] = [
+impl Words for FeedAdmits {
+    const WORDS: &'static [(&'static str, Self)] = &[
         ("proved", Self(Admits::Proved)),
         ("verifiers", Self(Admits::Verifiers)),
         ("anyone", Self(Admits::Anyone)),
     ];
 }
 
-impl Setting for FeedAdmits {
+impl<T: Words> Setting for T {
     fn read(
         section: &mut Section<'_, '_>,
         key: &'static str,
         faults: &mut Faults<'_>,
     ) -> Option<Self> {
-        section.word(key, &Self::WORDS, faults)
+        section.word(key, Self::WORDS, faults)
     }
 
     fn show(&self) -> Value {
-        let word = Self::WORDS.iter().find(|(_, admits)| admits == self);
-        let (word, _) = word.expect("every choice has a word");
+        let word = Self::WORDS.iter().find(|(_, value)| value == self);
+        let (word, _) = word.expect("every value has a word");
         Value::String((*word).to_owned())
     }
 }
