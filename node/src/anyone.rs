@@ -1,6 +1,11 @@
 //! Judge for tests of parts that ask nobody who may do what.
 
-use hessra_state::{Judge, Pending, Refusal, Stamped, State};
+use hessra_revocation::UnixMillis;
+use hessra_state::{
+    Applied, Author, Command, Duty, Judge, Machine, Pending, Refusal, RequestId, Stamped, State,
+};
+
+use crate::edge::random_16;
 
 /// Judge that lets every author do everything.
 pub(crate) struct Anyone;
@@ -13,4 +18,18 @@ impl Judge for Anyone {
     fn still_asks(&self, _: &State, _: &Pending) -> bool {
         true
     }
+}
+
+/// Applies a command of a node, as a new request.
+pub(crate) fn apply(machine: &mut Machine, at: UnixMillis, command: Command) -> Applied {
+    let stamped = Stamped {
+        at,
+        author: Author::Node {
+            id: 1,
+            duty: Duty::Start,
+        },
+        request: RequestId(random_16()),
+        command,
+    };
+    machine.apply(&stamped, &Anyone)
 }

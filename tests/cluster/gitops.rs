@@ -188,6 +188,19 @@ fn wait_error(cluster: &Cluster, node: u64, part: &str) -> String {
     })
 }
 
+/// One node that has applied a signed commit of the repository.
+fn following(name: &'static str, repository: &Repository) -> Cluster {
+    let mut cluster = Layout::new(name)
+        .nodes(1)
+        .set("policy", "git", repository.settings())
+        .prepare();
+    repository.write_clients(&cluster, 4);
+    let good = repository.commit("good", Some("keeper"));
+    cluster.start_all();
+    wait_applied(&cluster, &good);
+    cluster
+}
+
 #[test]
 fn a_signed_commit_is_applied_once_for_the_cluster_also_after_the_leader_is_killed() {
     let repository = Repository::new();
@@ -230,14 +243,7 @@ fn a_signed_commit_is_applied_once_for_the_cluster_also_after_the_leader_is_kill
 #[test]
 fn what_is_not_signed_by_an_allowed_signer_or_not_valid_or_a_link_is_never_applied() {
     let repository = Repository::new();
-    let mut cluster = Layout::new("gitops_refused")
-        .nodes(1)
-        .set("policy", "git", repository.settings())
-        .prepare();
-    repository.write_clients(&cluster, 4);
-    let good = repository.commit("good", Some("keeper"));
-    cluster.start_all();
-    wait_applied(&cluster, &good);
+    let cluster = following("gitops_refused", &repository);
     let revision = show(&cluster, 1)["revision"].clone();
 
     repository.write_clients(&cluster, 5);
@@ -393,14 +399,7 @@ fn hooks_and_settings_of_the_repository_and_the_machine_are_never_used() {
 #[test]
 fn a_signed_commit_is_applied_only_where_and_when_it_was_signed_for() {
     let repository = Repository::new();
-    let mut cluster = Layout::new("gitops_bound")
-        .nodes(1)
-        .set("policy", "git", repository.settings())
-        .prepare();
-    repository.write_clients(&cluster, 4);
-    let good = repository.commit("good", Some("keeper"));
-    cluster.start_all();
-    wait_applied(&cluster, &good);
+    let cluster = following("gitops_bound", &repository);
     let revision = show(&cluster, 1)["revision"].clone();
 
     // Signed on another branch, and pushed as the head of this one.

@@ -2,12 +2,11 @@
 
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, Revision, UnixMillis};
 use hessra_state::{
-    Applied, Author, Command, Duty, Init, Machine, Policy, PolicyChange, PolicyOrigin, RequestId,
-    SealedKey, Stamped, State,
+    Applied, Command, Init, Machine, Policy, PolicyChange, PolicyOrigin, SealedKey, State,
 };
 
 use super::decide::{Decision, Permitted, applied_last, decide};
-use crate::anyone::Anyone;
+use crate::anyone;
 
 const OLD: &str = "1111111111111111111111111111111111111111";
 const NEW: &str = "2222222222222222222222222222222222222222";
@@ -36,20 +35,7 @@ fn key(id: u32, purpose: KeyPurpose) -> SealedKey {
 /// A cluster that began with the policy `start` and had these applied since.
 fn state(applied: &[(PolicyOrigin, &str)]) -> Machine {
     let mut state = Machine::new();
-    let mut number = 0;
-    let mut apply = |state: &mut Machine, command| {
-        number += 1;
-        let stamped = Stamped {
-            at: UnixMillis(1),
-            author: Author::Node {
-                id: 1,
-                duty: Duty::Repository,
-            },
-            request: RequestId([number; 16]),
-            command,
-        };
-        state.apply(&stamped, &Anyone)
-    };
+    let apply = |state: &mut Machine, command| anyone::apply(state, UnixMillis(1), command);
     apply(
         &mut state,
         Command::Init(Init {

@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use hessra_revocation::{FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Target, UnixMillis};
 use hessra_sdk_core::{Limits, Token};
-use hessra_state::{
-    Applied, Author, Command, Duty, Init, Machine, Policy, RequestId, Revoke, Stamped, State,
-};
+use hessra_state::{Applied, Command, Init, Machine, Policy, Revoke, State};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::anyone::Anyone;
-use crate::edge::random_16;
+use crate::anyone;
 use crate::keys::generate::new_key;
 use crate::request::{Noted, RequestContext};
 use crate::seal::{KekRing, MemoryKek};
@@ -72,16 +69,7 @@ impl World {
     }
 
     fn apply(&mut self, command: Command) {
-        let stamped = Stamped {
-            at: UnixMillis(1_000),
-            author: Author::Node {
-                id: 1,
-                duty: Duty::Start,
-            },
-            request: RequestId(random_16()),
-            command,
-        };
-        let applied = self.machine.apply(&stamped, &Anyone);
+        let applied = anyone::apply(&mut self.machine, UnixMillis(1_000), command);
         assert!(!matches!(applied, Applied::Refused(_)), "{applied:?}");
         let state = Arc::new(self.machine.state().clone());
         *self.newest.lock().expect("nobody panics with it") = state;

@@ -135,11 +135,10 @@ async fn take(consensus: &Consensus, keks: &KekRing, schedule: &Schedule, step: 
 #[cfg(test)]
 mod tests {
     use hessra_revocation::{FeedId, FeedSalt, PublicKeyRecord};
-    use hessra_state::{Author, Init, Machine, Policy, RequestId, Stamped};
+    use hessra_state::{Init, Machine, Policy};
 
     use super::*;
-    use crate::anyone::Anyone;
-    use crate::edge::random_16;
+    use crate::anyone::apply;
 
     const DAY: Duration = Duration::from_secs(86_400);
     const BOUND: Duration = Duration::from_secs(10);
@@ -153,19 +152,6 @@ mod tests {
             public_key,
         };
         SealedKey::new(record, vec![1])
-    }
-
-    fn apply(state: &mut Machine, at: UnixMillis, command: Command) -> Applied {
-        let stamped = Stamped {
-            at,
-            author: Author::Node {
-                id: 1,
-                duty: Duty::Rotation,
-            },
-            request: RequestId(random_16()),
-            command,
-        };
-        state.apply(&stamped, &Anyone)
     }
 
     fn begun() -> Machine {

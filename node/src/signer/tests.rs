@@ -3,16 +3,13 @@ use std::sync::Arc;
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState, UnixMillis};
 use hessra_sdk_core::Signer as _;
 use hessra_sled::Published;
-use hessra_state::{
-    Applied, Author, Command, Duty, Init, KeyCommand, Machine, Policy, RequestId, Stamped, State,
-};
+use hessra_state::{Applied, Command, Init, KeyCommand, Machine, Policy, State};
 use openraft::StoredMembership;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::anyone::Anyone;
-use crate::edge::random_16;
+use crate::anyone;
 use crate::keys::generate::new_key;
 use crate::seal::{KekRing, MemoryKek};
 
@@ -56,16 +53,7 @@ impl Cluster {
     }
 
     fn apply(&mut self, command: Command) {
-        let stamped = Stamped {
-            at: UnixMillis(1_000),
-            author: Author::Node {
-                id: 1,
-                duty: Duty::Start,
-            },
-            request: RequestId(random_16()),
-            command,
-        };
-        let applied = self.machine.apply(&stamped, &Anyone);
+        let applied = anyone::apply(&mut self.machine, UnixMillis(1_000), command);
         assert!(!matches!(applied, Applied::Refused(_)), "{applied:?}");
         self.published.send_replace(published(self.machine.state()));
     }

@@ -16,7 +16,7 @@ use hessra_revocation::FeedId;
 use hessra_state::{Witness, Witnessed};
 
 use super::folder::{known_head, segments};
-use super::{AuditSettings, Auditor, ClusterSide, FolderError, NodeKey};
+use super::{AuditError, AuditLog as _, AuditSettings, Auditor, ClusterSide, FolderError, NodeKey};
 use crate::edge::Clock;
 use crate::telemetry::Metrics;
 
@@ -102,6 +102,22 @@ fn issued(auditor: &Auditor, subject: &str) -> Record {
     let mut record = auditor.record(Event::IdentityIssued, Outcome::Success);
     record.actor.subject = subject.to_owned();
     record
+}
+
+/// Writes a record of alice's identity token.
+async fn write_one(auditor: &Auditor) -> Result<(), AuditError> {
+    let record = issued(auditor, "urn:hessra:alice");
+    auditor.write(record).await.map(drop)
+}
+
+/// Waits until the audit cannot be written (`true`), or can be again.
+async fn until_failing(auditor: &Auditor, failing: bool) {
+    let mut written = auditor.written();
+    let changed = written.wait_for(|written| written.failing.is_some() == failing);
+    tokio::time::timeout(Duration::from_secs(30), changed)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// Every line of every segment, in order.

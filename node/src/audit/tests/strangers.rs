@@ -7,7 +7,7 @@ use hessra_audit::{Chain, Event, Known, Outcome, Record, Walk};
 
 use super::super::folder::segments;
 use super::super::{AuditSettings, Auditor, Ticket};
-use super::{all_lines, issued, lines_of, open, open_with, settings};
+use super::{all_lines, lines_of, open, open_with, settings, write_one};
 
 fn refused(auditor: &Auditor, address: &str) -> Record {
     let mut record = auditor.record(Event::AccessDenied, Outcome::Denied);
@@ -71,10 +71,7 @@ async fn a_flood_of_refusals_leaves_the_record_of_a_change_where_it_is() {
         ..settings(folder.path())
     };
     let auditor = open_with(small).unwrap();
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
     let before = all_lines(folder.path());
     for number in 0..5_000 {
         let address = format!("10.{}.{}.1", number / 256, number % 256);
@@ -90,10 +87,7 @@ async fn a_flood_of_refusals_leaves_the_record_of_a_change_where_it_is() {
 async fn each_of_the_two_chains_is_whole_and_says_which_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = open(folder.path());
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
     flood(&auditor, 10).await;
     auditor.close().await;
     for chain in Chain::ALL {

@@ -1,13 +1,14 @@
 //! A chain against what the cluster has witnessed of it, and against its own files.
 
 use std::path::Path;
-use std::time::Duration;
 
 use hessra_audit::{Chain, Event, Outcome};
 
 use super::super::folder::segments;
 use super::super::{AuditError, AuditLog as _, Auditor, Exported};
-use super::{Side, all_lines, changes, issued, open, open_in, open_with, settings};
+use super::{
+    Side, all_lines, changes, issued, open, open_in, open_with, settings, until_failing, write_one,
+};
 
 /// The reason for which nothing can be written.
 fn refusal(auditor: &Auditor) -> String {
@@ -38,10 +39,7 @@ async fn a_chain_that_goes_on_from_what_was_witnessed_is_written() {
     let side = witnessed(folder.path()).await;
     let auditor = open_in(settings(folder.path()), &side, 7).unwrap();
     auditor.ready().unwrap();
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
 }
 
 #[tokio::test]
@@ -55,25 +53,12 @@ async fn a_deleted_folder_is_not_begun_anew_until_its_loss_is_accepted() {
         reason.contains("it is empty") && reason.contains("accept-loss 7"),
         "{reason}"
     );
-    assert!(
-        auditor
-            .write(issued(&auditor, "urn:hessra:alice"))
-            .await
-            .is_err()
-    );
+    assert!(write_one(&auditor).await.is_err());
     assert!(auditor.statement(Chain::Changes).is_none());
     assert!(all_lines(folder.path()).is_empty());
     side.accept_loss();
-    let mut written = auditor.written();
-    let begun = written.wait_for(|written| written.failing.is_none());
-    tokio::time::timeout(Duration::from_secs(30), begun)
-        .await
-        .unwrap()
-        .unwrap();
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    until_failing(&auditor, false).await;
+    write_one(&auditor).await.unwrap();
 }
 
 #[tokio::test]
@@ -126,14 +111,11 @@ async fn a_head_that_the_chain_does_not_have_stops_it_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     let side = Side::default();
     let auditor = open_in(settings(folder.path()), &side, 7).unwrap();
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
     let mut forked = auditor.statement(Chain::Changes).unwrap();
     forked.head.hash = [9; 32];
     side.witness(forked);
-    let refused = auditor.write(issued(&auditor, "urn:hessra:alice")).await;
+    let refused = write_one(&auditor).await;
     assert!(refused.is_err(), "{refused:?}");
     assert!(refusal(&auditor).contains("not the one that the cluster has witnessed"));
 }
@@ -143,10 +125,7 @@ async fn a_file_that_is_no_longer_at_its_path_takes_no_record() {
     for replaced in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let auditor = open(folder.path());
-        auditor
-            .write(issued(&auditor, "urn:hessra:alice"))
-            .await
-            .unwrap();
+        write_one(&auditor).await.unwrap();
         let segment = segments(&changes(folder.path()))
             .unwrap()
             .pop()
@@ -169,18 +148,10 @@ async fn a_file_that_is_no_longer_at_its_path_takes_no_record() {
 async fn a_file_that_was_emptied_in_its_place_takes_no_record() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = open(folder.path());
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
     let segment = segments(&changes(folder.path())).unwrap().pop().unwrap();
     std::fs::write(&segment.path, b"").unwrap();
-    let mut written = auditor.written();
-    let failing = written.wait_for(|written| written.failing.is_some());
-    tokio::time::timeout(Duration::from_secs(30), failing)
-        .await
-        .unwrap()
-        .unwrap();
+    until_failing(&auditor, true).await;
     assert!(refusal(&auditor).contains("it was changed"));
 }
 
@@ -189,12 +160,7 @@ async fn a_moved_folder_is_noticed_without_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = open(folder.path());
     std::fs::rename(changes(folder.path()), folder.path().join("elsewhere")).unwrap();
-    let mut written = auditor.written();
-    let failing = written.wait_for(|written| written.failing.is_some());
-    tokio::time::timeout(Duration::from_secs(30), failing)
-        .await
-        .unwrap()
-        .unwrap();
+    until_failing(&auditor, true).await;
 }
 
 #[tokio::test]
@@ -229,10 +195,7 @@ async fn a_missing_segment_stops_the_start() {
 async fn an_export_is_remembered_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let auditor = open(folder.path());
-    auditor
-        .write(issued(&auditor, "urn:hessra:alice"))
-        .await
-        .unwrap();
+    write_one(&auditor).await.unwrap();
     let export = |from, through| Exported {
         chain: Chain::Changes,
         from,
