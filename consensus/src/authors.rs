@@ -8,7 +8,7 @@
 //!                      └──▶ members: they follow from what an operator's command permits
 //! ```
 //!
-//! What the author *may* is not asked here but when the entry is applied, by every node alike: an entry that a leader took in
+//! The author's rights are not asked here but when the entry is applied, by every node alike: an entry that a leader took in
 //! good faith must not stay in its log unacknowledged because the policy changed on the way.
 
 use std::sync::Arc;
@@ -219,7 +219,7 @@ impl<W: World> Authors<W> {
     }
 }
 
-/// What is known of a command that a member brings.
+/// Circumstances of a command that a member brings.
 #[derive(Clone, Copy)]
 struct Brought {
     cluster: Option<FeedId>,

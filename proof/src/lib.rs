@@ -18,7 +18,7 @@
 //! | [`checker`] | whether a proof is to be believed: the one function that says so |
 //! | [`algorithm`] | the four algorithms of signatures |
 //!
-//! What a command is, and its digest, is not known here; what its author may do is the policy's to say. Header and payload
+//! Commands and their digests are not known here; the rights of an author are the policy's to say. Header and payload
 //! have one spelling each: a text that says the same otherwise is refused, so a proof can be kept in parts and put
 //! together again.
 

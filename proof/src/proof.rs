@@ -95,13 +95,13 @@ impl Proof {
         format!("{}.{signature}", message(&self.signer, &self.statement))
     }
 
-    /// Who signed.
+    /// Signer, with the certificate chain.
     #[must_use]
     pub fn signer(&self) -> &Arc<Signer> {
         &self.signer
     }
 
-    /// What was signed.
+    /// Statement that was signed.
     #[must_use]
     pub fn statement(&self) -> &Statement {
         &self.statement

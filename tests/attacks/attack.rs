@@ -45,7 +45,7 @@ impl Scale {
     }
 }
 
-/// What an attack holds, and how far it came.
+/// Connections and streams that an attack holds, and how far it came.
 #[derive(Default)]
 pub(crate) struct Held {
     pub(crate) tried: usize,

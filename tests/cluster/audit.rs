@@ -345,7 +345,7 @@ fn wait_witnessed(cluster: &Cluster, node: u64) {
     });
 }
 
-/// What `audit verify` says of a folder against the cluster.
+/// Exit code and answer of `audit verify` for a folder against the cluster.
 fn verified_by_cluster(cluster: &Cluster, folder: &std::path::Path) -> (i32, String) {
     let path = folder.display().to_string();
     let verified = cluster

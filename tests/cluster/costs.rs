@@ -1,4 +1,4 @@
-//! What strangers may cost: a token's checks have a bounded cost, whoever asks too often is told so, and a flood of questions
+//! Costs that strangers may cause: a token's checks have a bounded cost, whoever asks too often is told so, and a flood of questions
 //! is the questioners' refusal and nobody else's.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who follows the feed: what a caller must show, what it may be counted as, and when its stream ends.
+//! Callers of the feed: what one must show, what it may be counted as, and when its stream ends.
 
 use std::time::Duration;
 

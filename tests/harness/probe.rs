@@ -14,7 +14,7 @@ use crate::binary;
 /// Time limit of an answer: after it the probe hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// What a verifier shows of itself.
+/// Credential that a verifier shows.
 pub enum Proof {
     /// Nothing.
     Nothing,

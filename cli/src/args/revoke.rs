@@ -66,10 +66,10 @@ pub(crate) struct TargetArguments {
     /// A token in a file, by its last block id.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Whatever is signed with this key of a service, party, attestor or activator: `ed25519/HEX` or `secp256r1/HEX`.
+    /// Signatures by this key of a service, party, attestor or activator: `ed25519/HEX` or `secp256r1/HEX`.
     #[arg(long, value_name = "KEY")]
     pub signer: Option<String>,
-    /// Whatever was issued over this client certificate (PEM or DER file).
+    /// Tokens and sessions issued over this client certificate (PEM or DER file).
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
 }

@@ -41,7 +41,7 @@ pub trait Claim: Send + Sync + 'static {
 pub enum Admits {
     /// Operators with the right to read, and nobody else.
     Verifiers,
-    /// Whoever proves an identity that the policy names.
+    /// Callers that prove an identity which the policy names.
     #[default]
     Proved,
     /// Anyone.

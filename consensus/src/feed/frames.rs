@@ -53,7 +53,7 @@ pub(super) struct Position {
     cursor: Cursor,
 }
 
-/// What a node says of a revision.
+/// Publication of a revision by this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Published {
     /// Its root, and since when it is published.
@@ -271,7 +271,7 @@ impl FrameLog {
         }
     }
 
-    /// What this node says of a revision.
+    /// Publication of a revision by this node.
     pub(super) fn published(&self, revision: Revision) -> Published {
         let revisions = |(revision, ..): &(Revision, Hash, Monotonic)| *revision;
         match self.roots.binary_search_by_key(&revision, revisions) {

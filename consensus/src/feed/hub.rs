@@ -429,7 +429,7 @@ impl<W: World> FeedHub<W> {
         self.frames().next(position)
     }
 
-    /// What this node says of a revision.
+    /// Publication of a revision by this node.
     pub(super) fn published(&self, revision: Revision) -> Published {
         self.frames().published(revision)
     }

@@ -136,7 +136,7 @@ struct Writer {
     fresh: ChainId,
     stated: Arc<Stated>,
     exported: Arc<AtomicU64>,
-    /// What the cluster had witnessed when the chain was compared with it last.
+    /// Head that the cluster had witnessed when the chain was compared with it last.
     compared: Option<Witnessed>,
     sums: Option<Arc<Sums>>,
     /// Records of sums that are not written yet.

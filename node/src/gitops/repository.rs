@@ -101,7 +101,7 @@ pub(super) struct Verified(());
 pub(super) struct Repository {
     folder: PathBuf,
     settings: PolicyGit,
-    /// What a signer must have said: `CLUSTER/BRANCH`.
+    /// Binding that a signed commit must carry: `CLUSTER/BRANCH`.
     binding: String,
 }
 

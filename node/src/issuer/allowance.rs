@@ -33,7 +33,7 @@ pub(super) struct Allowances {
     addresses: Buckets,
 }
 
-/// Who pays for the judgement of a token.
+/// Payer of the judgement of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Payer {
     /// Its subject, which shows it to get another.

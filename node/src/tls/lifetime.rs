@@ -76,7 +76,7 @@ pub(super) struct Bounds {
     pub(super) is_counting_taken_back: bool,
 }
 
-/// What is seen of a connection at one instant.
+/// Observation of a connection at one instant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     /// Since when it carries no request.
@@ -90,7 +90,7 @@ pub(super) struct Seen {
     pub(super) leaving_until: Option<Instant>,
 }
 
-/// What to do with a connection.
+/// Decision about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Look again at this instant, or when something changes.
@@ -143,7 +143,7 @@ pub(super) fn decide(bounds: &Bounds, seen: &Seen, now: Instant) -> Decision {
     Decision::Wait(next)
 }
 
-/// What one connection carries. Shared with the bodies of its answers.
+/// Requests and answers that one connection carries. Shared with the bodies of its answers.
 #[derive(Debug)]
 pub(super) struct Activity {
     carried: Mutex<Carried>,
@@ -200,7 +200,7 @@ impl Activity {
         self.taking_back.notified().await;
     }
 
-    /// What is seen of it now, beside what only its owner knows.
+    /// Observation of it now, without the parts that only its owner knows.
     pub(super) fn seen(&self) -> Seen {
         let carried = self.carried();
         Seen {

@@ -105,7 +105,7 @@ pub struct Listener {
     port: Port,
 }
 
-/// What all connections of a port share. Cheap to clone.
+/// Parts that all connections of a port share. Cheap to clone.
 #[derive(Clone)]
 struct Port {
     name: &'static str,
@@ -116,7 +116,7 @@ struct Port {
     warnings: Arc<Mutex<PerSecond>>,
 }
 
-/// What is served on a port, and to whom.
+/// Service of a port, and the callers that it is for.
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct Served {

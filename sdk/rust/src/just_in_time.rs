@@ -1,6 +1,6 @@
 //! Limits an identity token before it is sent: a token that cannot be limited is not sent.
 //!
-//! What is issued for a token ends with it, so the limit is as long as the answer is wanted for. Where the policy demands a
+//! An answer to a token ends with it, so the limit is as long as the answer is wanted for. Where the policy demands a
 //! token that was limited to the request (`require_jit`), it is five seconds, and so is the life of the answer.
 
 use std::time::Duration;

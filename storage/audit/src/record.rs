@@ -287,7 +287,7 @@ impl Request {
 pub struct Proof {
     /// Compact JWS (RFC 7515) by the key of the author's certificate.
     pub jws: String,
-    /// What was signed: `Statement` of the log's format, base64. Empty when it was too long to keep; the proof has its
+    /// `Statement` of the log's format that was signed, base64. Empty when it was too long to keep; the proof has its
     /// digest.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub statement: String,

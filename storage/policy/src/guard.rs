@@ -46,7 +46,7 @@ pub enum Weakening {
 pub enum Lockout {
     /// The author would not have the right `policy` any more.
     Author(String),
-    /// Nobody would have it.
+    /// No operator would have it.
     Everybody,
     /// Two people use this right together, and fewer than two operators would have it.
     TooFew(Right),

@@ -1,4 +1,4 @@
-//! Who may do what: authors of commands, judged by the policy and the revocations of the state that they change.
+//! Rights of the authors of commands, judged by the policy and the revocations of the state that they change.
 //!
 //! ```text
 //! Stamped { author, command } ──▶ Rights::judge(state) ──▶ the author's name, or a refusal: the same on every node

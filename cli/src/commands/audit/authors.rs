@@ -26,7 +26,7 @@ pub(super) struct Authors {
     checker: Option<Checker>,
 }
 
-/// What is wrong with the author of a record.
+/// Fault in the author of a record.
 #[derive(Debug, thiserror::Error)]
 enum Wrong {
     #[error("it is a change by an operator and has no proof of it")]

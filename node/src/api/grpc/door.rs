@@ -1,7 +1,7 @@
 //! The door of the operators' services: no byte of a request is read before it is known who asks, and that the policy knows
 //! the caller as an operator with a right for this method.
 //!
-//! What a right may be used on is in the message: the method asks again, with the target.
+//! The target of a right is in the message: the method asks again, with the target.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;

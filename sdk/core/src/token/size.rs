@@ -4,7 +4,7 @@
 //! bytes ─ decode ─ count ─▶ convert ─ signatures ─ checks
 //!                    └ too many: refused here
 //! ```
-//! Whoever can send bytes can make a verifier convert them: symbols become text at each of their uses, keys become points
+//! Any sender of bytes can make a verifier convert them: symbols become text at each of their uses, keys become points
 //! of a curve. So each part is counted first, and what is left to do is linear in numbers that are bounded here. The bounds
 //! hold for every block, also for the authority's: nothing is signed yet as far as the reader knows.
 

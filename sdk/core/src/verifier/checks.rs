@@ -1,6 +1,6 @@
 //! Checks in the token: Biscuit's authorizer with the facts of the request.
 //!
-//! What is run here was read before: it costs what [`crate::token::policy`] says. The limits of the library are the second
+//! Each check that runs here was read before: it costs what [`crate::token::policy`] says. The limits of the library are the second
 //! line; its time limit does not reach into a query.
 //!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed,

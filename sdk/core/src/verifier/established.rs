@@ -16,7 +16,7 @@ use crate::{DenyReason, Keyring, Token};
 
 /// Token whose signatures verify, with a key of the keyring. It permits nothing, and nothing about it was judged.
 ///
-/// What its authority block says is the word of the authority: whoever pays for the judgement can be told from it first.
+/// The authority block is the word of the authority: the payer of the judgement can be told from it first.
 pub struct Opened {
     token: Token,
     signed: Signed,

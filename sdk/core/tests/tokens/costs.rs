@@ -1,4 +1,4 @@
-//! What a holder's checks may cost: each accepted one has a constant cost, and all of one token a bounded one.
+//! Cost of a holder's checks: each accepted one has a constant cost, and all of one token a bounded one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the cluster decides about the audit of a node. Reading it is [`crate::audit`].
+//! Decisions of the cluster about the audit of a node. Reading it is [`crate::audit`].
 
 use hessra_proto::v1;
 use hessra_proto::v1::audit_client::AuditClient;

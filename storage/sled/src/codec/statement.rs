@@ -19,7 +19,7 @@ pub fn statement_digest(command: &Command) -> Option<[u8; 32]> {
     statement(command).map(|statement| digest(&statement))
 }
 
-/// What an operator signs of a command; `None` for a command that no operator makes.
+/// Statement that an operator signs of a command; `None` for a command that no operator makes.
 #[must_use]
 pub fn statement(command: &Command) -> Option<log::Statement> {
     let asks = match command {
@@ -54,7 +54,7 @@ pub fn statement(command: &Command) -> Option<log::Statement> {
     Some(log::Statement { asks: Some(asks) })
 }
 
-/// What the asker of a pending action has signed, and its approver signs the digest of.
+/// Statement that the asker of a pending action has signed, and whose digest its approver signs.
 #[must_use]
 pub fn action_statement(action: &PendingAction) -> log::Statement {
     let asks = match action {

@@ -1,4 +1,4 @@
-//! What is forgotten, and the shares of what is remembered.
+//! Collection of ended revocations, and the shares of the remembered ones.
 
 use hessra_revocation::{Target, UnixMillis, UnixSeconds};
 use hessra_state::limits::{REVOCATION_KEPT_SECONDS, REVOCATIONS_PER_BASE_MAX, TARGETS_MAX};

@@ -41,7 +41,7 @@ pub(super) fn walk(
 /// Name of a chain.
 type Name = (u64, Chain);
 
-/// What a line says of where it belongs.
+/// Node and chain that a line says it belongs to.
 #[derive(Deserialize)]
 struct Belongs {
     node: u64,

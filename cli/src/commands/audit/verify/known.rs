@@ -1,4 +1,4 @@
-//! What the cluster has witnessed of each chain, as all members that answer say.
+//! Heads of each chain that the cluster has witnessed, as all members that answer say.
 
 use std::collections::BTreeMap;
 use std::path::Path;
