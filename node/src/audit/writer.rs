@@ -6,8 +6,8 @@
 //! kernel may have thrown the bytes away while saying so only once: the audit is closed until the node is restarted.
 //!
 //! It is closed too when the file that is written is not at its path any more, and when the chain is not the one that the
-//! cluster has witnessed: cut, set back, rewritten, begun anew, or signed with another key. Only a chain without a record
-//! looks again: it begins as soon as an operator has accepted that the one before it is lost.
+//! cluster has witnessed: cut, set back, rewritten, begun anew, or signed with another key. Another chain than the
+//! witnessed one goes on as soon as an operator has accepted that the witnessed one is lost; all else needs a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,9 +95,10 @@ pub(super) fn start(
         segment_began: around.clock.wall().0,
         lines: Vec::new(),
         closed: None,
+        dropped: recovered.dropped,
         begun: false,
     };
-    writer.begin(recovered.dropped);
+    writer.begin();
     let waits = Arc::clone(&waiting);
     std::thread::Builder::new()
         .name(format!("audit {}", name.chain))
@@ -126,6 +127,23 @@ enum Then {
     End,
 }
 
+/// Reason for which the chain is closed: nothing is written to it.
+#[derive(Clone)]
+enum Closed {
+    /// It may not be what was written: until the node is started again.
+    Damaged(AuditError),
+    /// The cluster has witnessed another chain: until an operator accepts that that one is lost.
+    Contradicted(AuditError),
+}
+
+impl Closed {
+    fn error(&self) -> &AuditError {
+        match self {
+            Self::Damaged(error) | Self::Contradicted(error) => error,
+        }
+    }
+}
+
 struct Writer {
     folder: Folder,
     settings: ChainSettings,
@@ -146,20 +164,21 @@ struct Writer {
     segment_began: u64,
     /// Lines of the batch that is being written; the room is kept for the next one.
     lines: Vec<u8>,
-    /// Error that closed the audit: nothing is ever written again.
-    closed: Option<AuditError>,
+    closed: Option<Closed>,
+    /// Bytes of the last lines that a crash had cut; the first records say so.
+    dropped: u64,
     /// True once this process has written its first records.
     begun: bool,
 }
 
 impl Writer {
     /// Writes the first records of this process, unless the cluster has witnessed another chain.
-    fn begin(&mut self, dropped: u64) {
+    fn begin(&mut self) {
         let mut records = Vec::new();
-        if dropped > 0 {
+        if self.dropped > 0 {
             let message = "a crash had cut the last lines; no answer had waited for them";
             let record = self.own(Event::AuditRecovered, message);
-            records.push(record.with("dropped_bytes", dropped));
+            records.push(record.with("dropped_bytes", self.dropped));
         }
         let id = *self.marks.chain_id.get_or_insert(self.fresh);
         let started = self
@@ -184,17 +203,17 @@ impl Writer {
 
     /// Looks at the file and at what the cluster has witnessed.
     fn look(&mut self) {
-        let has_records = self.written.head.seq > 0;
-        if !has_records && !self.begun {
-            self.closed = None;
-            return self.begin(0);
+        match &self.closed {
+            Some(Closed::Contradicted(_)) if self.replaces_a_lost_chain() => self.closed = None,
+            Some(_) => return,
+            None => {}
         }
-        if self.closed.is_some() {
-            return;
+        if !self.begun {
+            return self.begin();
         }
         let looked = match self.folder.check_place() {
             Ok(()) => self.compare(),
-            Err(reason) => Err(self.refuse(&reason)),
+            Err(reason) => Err(self.refuse(&reason, Closed::Damaged)),
         };
         if let Err(error) = looked {
             self.written.failing = Some(error);
@@ -219,10 +238,20 @@ impl Writer {
                 self.settings.folder.display(),
                 known.head.seq,
             );
-            return Err(self.refuse(&reason));
+            return Err(self.refuse(&reason, Closed::Contradicted));
         }
         self.compared = known;
         Ok(())
+    }
+
+    /// True when an operator has accepted that the witnessed chain is lost, and this is another one.
+    fn replaces_a_lost_chain(&self) -> bool {
+        let known = self.around.cluster.witnessed(self.settings.chain);
+        known.is_some_and(|known| known.loss_accepted && !self.is_chain(&known))
+    }
+
+    fn is_chain(&self, known: &Witnessed) -> bool {
+        self.marks.chain_id == Some(ChainId(known.head.id))
     }
 
     /// Checks that the chain is the witnessed one, and goes on from it.
@@ -231,7 +260,7 @@ impl Writer {
             seq: known.head.seq,
             hash: known.head.hash,
         };
-        let is_same = self.marks.chain_id == Some(ChainId(known.head.id));
+        let is_same = self.is_chain(known);
         if !is_same && known.loss_accepted {
             return Ok(());
         }
@@ -404,7 +433,7 @@ impl Writer {
         records: impl IntoIterator<Item = &'a mut Record>,
     ) -> Result<(), AuditError> {
         if let Some(closed) = &self.closed {
-            return Err(closed.clone());
+            return Err(closed.error().clone());
         }
         self.compare()?;
         self.has_room()?;
@@ -431,7 +460,7 @@ impl Writer {
         }
         // After the sync: what was written to a file that is gone by then is in no audit.
         if let Err(reason) = self.folder.check_place() {
-            return Err(self.refuse(&reason));
+            return Err(self.refuse(&reason, Closed::Damaged));
         }
         self.since_checkpoint += head.seq - self.written.head.seq;
         self.written.head = head;
@@ -505,17 +534,17 @@ impl Writer {
     fn close(&mut self, error: &std::io::Error) -> AuditError {
         tracing::error!(%error, "audit: the disk did not keep a record; restart this node");
         let closed = AuditError::Failing(format!("the disk did not keep one: {error}"));
-        self.closed = Some(closed.clone());
+        self.closed = Some(Closed::Damaged(closed.clone()));
         closed
     }
 
     /// Closes the audit: it is not the one that it was.
-    fn refuse(&mut self, reason: &str) -> AuditError {
+    fn refuse(&mut self, reason: &str, closed_as: fn(AuditError) -> Closed) -> AuditError {
         let closed = AuditError::Failing(reason.to_owned());
         if self.written.failing.as_ref() != Some(&closed) {
             tracing::error!(reason, chain = %self.settings.chain, "audit: closed");
         }
-        self.closed = Some(closed.clone());
+        self.closed = Some(closed_as(closed.clone()));
         closed
     }
 
@@ -524,7 +553,7 @@ impl Writer {
             return;
         }
         if let Err(reason) = self.folder.check_segments() {
-            self.written.failing = Some(self.refuse(&reason));
+            self.written.failing = Some(self.refuse(&reason, Closed::Damaged));
             self.published.send_replace(self.written.clone());
         }
     }

@@ -71,6 +71,12 @@ impl Side {
         });
     }
 
+    /// Takes all that another one knows.
+    fn learn_from(&self, other: &Self) {
+        let known = other.0.lock().unwrap().clone();
+        *self.0.lock().unwrap() = known;
+    }
+
     fn accept_loss(&self) {
         let mut known = self.0.lock().unwrap();
         known.iter_mut().for_each(|one| one.loss_accepted = true);

@@ -61,6 +61,33 @@ async fn a_deleted_folder_is_not_begun_anew_until_its_loss_is_accepted() {
     write_one(&auditor).await.unwrap();
 }
 
+/// The node heard late, or after a restart, that its former chain was witnessed.
+#[tokio::test]
+async fn a_chain_that_had_begun_anew_goes_on_once_the_loss_is_accepted() {
+    for restarted in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let known = witnessed(folder.path()).await;
+        std::fs::remove_dir_all(folder.path().join("audit")).unwrap();
+        let late = Side::default();
+        let mut auditor = open_in(settings(folder.path()), &late, 7).unwrap();
+        write_one(&auditor).await.unwrap();
+        let before = all_lines(folder.path());
+        if restarted {
+            auditor.close().await;
+            auditor = open_in(settings(folder.path()), &known, 7).unwrap();
+        } else {
+            late.learn_from(&known);
+        }
+        assert!(write_one(&auditor).await.is_err());
+        assert!(refusal(&auditor).contains("it began anew"));
+        late.accept_loss();
+        known.accept_loss();
+        until_failing(&auditor, false).await;
+        write_one(&auditor).await.unwrap();
+        assert_eq!(all_lines(folder.path())[..before.len()], before);
+    }
+}
+
 #[tokio::test]
 async fn a_chain_that_was_set_back_or_rewritten_or_replaced_or_has_another_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
