@@ -50,7 +50,9 @@ pub(crate) use keys::{
 pub(crate) use policy::{
     ApplyPolicy, CheckPolicy, DiffPolicy, PolicyCommand, PolicyFiles, RollbackPolicy, ShowPolicy,
 };
-pub(crate) use revocations::{LiftArguments, ListArguments, RevocationsCommand, WatchArguments};
+pub(crate) use revocations::{
+    LiftArguments, ListArguments, RevocationsCommand, UndoArguments, WatchArguments,
+};
 pub(crate) use revoke::{RevokeArguments, TargetArguments};
 pub(crate) use token::{ExplainToken, TokenCommand};
 pub(crate) use values::{WaitFor, WaitShare};

@@ -74,6 +74,12 @@ stated! {
         reason: request.reason.clone(),
         of: request.of.clone(),
     });
+    UndoRequest: request => Asks::Undo(log::Undo {
+        operator: request.operator.clone(),
+        since_ms: request.since_ms,
+        reason: request.reason.clone(),
+        ticket: request.ticket.clone(),
+    });
     ApplyPolicyRequest: request => {
         let text = |text: fn(&v1::PolicyTexts) -> &str| {
             text_digest(request.texts.as_ref().map_or("", text))

@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use hessra_tests::{Cli, Cluster, Layout};
+use hessra_tests::{Cli, Cluster, Layout, until};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     SanType,
@@ -214,6 +215,74 @@ fn what_was_asked_for_ends_when_its_asker_is_revoked() {
     alice.run(["approvals", "approve", &id, "--yes"]).exits(6);
     let list = alice.run(["approvals", "list", "-o", "json"]).done().json();
     assert_eq!(list["approvals"].as_array().map(Vec::len), Some(0));
+}
+
+fn revoke(cli: &Cli, target: &str) {
+    let arguments = ["revoke", target, "--permanent", "--yes", "--wait", "commit"];
+    cli.run(arguments).done();
+}
+
+fn denied(cluster: &Cluster) -> Vec<String> {
+    let list = cluster
+        .operator()
+        .run(["revocations", "list", "-o", "json"])
+        .done()
+        .json();
+    let targets = list["revocations"].as_array().expect("a list").iter();
+    targets
+        .map(|item| item["target"].as_str().expect("a target").to_owned())
+        .collect()
+}
+
+/// The responder's certificate was stolen, and revoked what services need. A third person had found one of these bad too.
+#[test]
+fn what_a_thief_has_revoked_is_removed_by_two_and_what_others_revoked_stays() {
+    let cluster = cluster("two_undo");
+    let (operator, alice) = (cluster.operator(), cluster.person("alice"));
+    let responder = cluster.person("responder");
+    let (service, agent) = ("urn:hessra:gateway", "urn:hessra:alice:agent");
+    revoke(&responder, service);
+    revoke(&responder, agent);
+    revoke(&alice, agent);
+    let undo = |by: &'static str| ["revocations", "undo", "--by", by, "--yes", "-o", "json"];
+    operator.run(undo("urn:hessra:nobody")).exits(3);
+    responder.run(undo("urn:hessra:alice")).exits(5);
+    revoke(&operator, "urn:hessra:responder");
+    let thief = "urn:hessra:responder";
+    let dry = [
+        "revocations",
+        "undo",
+        "--by",
+        thief,
+        "--dry-run",
+        "-o",
+        "json",
+    ];
+    let shown = operator.run(dry).done().json();
+    assert_eq!(shown["revocations"].as_array().map(Vec::len), Some(2));
+    let id = waits(&operator.run(undo(thief)).done().json());
+    assert_eq!(denied(&cluster).len(), 4, "nothing is done yet");
+    operator
+        .run(["approvals", "approve", &id, "--yes"])
+        .exits(5);
+    let shown = alice.run(["approvals", "show", &id]).done().stdout();
+    let action = format!("removes what {thief} has revoked alone");
+    assert!(shown.contains(&action), "{shown}");
+    approve(&alice, &id);
+    until("both are removed", Duration::from_secs(30), || {
+        (denied(&cluster).len() == 2).then_some(())
+    });
+    assert_eq!(
+        denied(&cluster),
+        [agent, thief],
+        "what others revoked stays"
+    );
+    let search = ["audit", "search", "event=approval.asked", "-o", "json"];
+    let records = operator.run(search).done().json();
+    let record = &records["records"][0];
+    assert_eq!(record["target"]["subject"], thief);
+    assert_eq!(record["change"]["what"], "undo");
+    operator.run(["audit", "verify"]).done();
 }
 
 #[test]

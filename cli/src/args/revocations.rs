@@ -21,6 +21,8 @@ pub(crate) enum RevocationsCommand {
     Watch(WatchArguments),
     /// Permit again what is issued from now on. What was issued before stays denied, unless --restore.
     Lift(LiftArguments),
+    /// Remove what one operator has revoked alone: its certificate was stolen, or it meant harm.
+    Undo(UndoArguments),
 }
 
 /// `revocations list`
@@ -29,6 +31,12 @@ pub(crate) struct ListArguments {
     /// Only those made in this time.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
     pub since: Option<Duration>,
+    /// Only those that this operator made.
+    #[arg(long, value_name = "OPERATOR")]
+    pub by: Option<String>,
+    /// Only those that this operator lifted.
+    #[arg(long, value_name = "OPERATOR")]
+    pub lifted_by: Option<String>,
     /// Also those lifted.
     #[arg(long)]
     pub all: bool,
@@ -58,6 +66,29 @@ pub(crate) struct LiftArguments {
     /// What was issued before lives again, too: the revocation was a mistake. May need a second person.
     #[arg(long)]
     pub restore: bool,
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}
+
+/// `revocations undo`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+What that operator made together with a second one stays, and so does what others have revoked of the same targets. First \
+revoke the operator, or remove it from the policy: what it revokes afterwards is not removed. What it has lifted is named, \
+and stays lifted. Its other changes: `hessra policy history`, `hessra keys list`, `hessra approvals list`.")]
+pub(crate) struct UndoArguments {
+    /// Operator, as the list of revocations names it.
+    #[arg(long, value_name = "OPERATOR")]
+    pub by: String,
+    /// Only what was revoked in this time.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
+    pub since: Option<Duration>,
+    /// Why.
+    #[arg(long, default_value = "unspecified", value_name = "WORD")]
+    pub reason: String,
+    /// Ticket that tells the story.
+    #[arg(long, default_value = "", value_name = "ID")]
+    pub ticket: String,
     #[command(flatten)]
     pub confirmation: Confirmation,
 }

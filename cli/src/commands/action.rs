@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use hessra_sdk_rust::admin::{read_statement, text_digest};
 use hessra_sdk_rust::v1::log::member_change::Change;
 use hessra_sdk_rust::v1::log::target::Kind;
-use hessra_sdk_rust::v1::log::{Lift, MemberChange, Revoke, Target, statement::Asks};
+use hessra_sdk_rust::v1::log::{Lift, MemberChange, Revoke, Target, Undo, statement::Asks};
 
 use crate::output::timestamp;
 
@@ -14,6 +14,7 @@ pub(super) fn sentence(statement: &[u8]) -> String {
     match read_statement(statement) {
         Some(Asks::Revoke(revoke)) => revokes(&revoke),
         Some(Asks::Lift(lift)) => lifts(&lift),
+        Some(Asks::Undo(undo)) => undoes(&undo),
         Some(Asks::RevokeKey(id)) => format!("revokes key {id}"),
         Some(Asks::AcceptAuditLoss(accept)) => {
             format!("accepts that the audit of node {} is lost", accept.node)
@@ -66,6 +67,17 @@ fn revokes(revoke: &Revoke) -> String {
         (false, None) => String::new(),
     };
     format!("revokes{how}: {}", targets.join(", "))
+}
+
+fn undoes(undo: &Undo) -> String {
+    let since = match undo.since_ms {
+        0 => String::new(),
+        since => format!(" since {}", timestamp(since)),
+    };
+    format!(
+        "removes what {} has revoked alone{since}, and what was issued before lives again",
+        undo.operator
+    )
 }
 
 fn lifts(lift: &Lift) -> String {

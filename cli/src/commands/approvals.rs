@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::action;
 use super::confirm::{self, Decided};
+use super::revocations::warn_of_others;
 use crate::args::{ApprovalsCommand, Approve};
 use crate::context::Context;
 use crate::failure::{CommandError, Outcome};
@@ -71,7 +72,9 @@ async fn approve(authority: &Authority, console: Console, arguments: &Approve) -
         "what": done.what,
         "revision": done.revision,
         "revocations": done.revocations,
+        "still_denied_by": done.still_denied_by,
     });
+    warn_of_others(console, &done.still_denied_by);
     console.answer(&value, || {
         format!(
             "✓ {} at revision {}: {}\n",

@@ -1,4 +1,4 @@
-//! `hessra revocations …`: what has been revoked, its progress at verifiers, and lifting it.
+//! `hessra revocations …`: what has been revoked, its progress at verifiers, and taking it back.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table, timestamp};
+
+mod undo;
 
 /// Most that one answer of a node holds.
 const PAGE: u32 = 1_000;
@@ -41,15 +43,20 @@ pub(super) async fn run(
         }
         RevocationsCommand::Watch(arguments) => watch(&authority, console, arguments).await,
         RevocationsCommand::Lift(arguments) => lift(&authority, console, &arguments).await,
+        RevocationsCommand::Undo(arguments) => undo::run(&authority, console, &arguments).await,
     }
 }
 
 async fn list(authority: &Authority, console: Console, arguments: &ListArguments) -> Outcome {
-    let since_ms = arguments.since.map_or(0, |since| {
-        clock::unix_milliseconds()
-            .saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    });
-    let (found, revision, more) = pages(authority, since_ms, arguments).await?;
+    let wanted = ListRevocationsRequest {
+        since_ms: since_ms(arguments.since),
+        limit: arguments.limit,
+        include_lifted: arguments.all || arguments.lifted_by.is_some(),
+        by: arguments.by.clone().unwrap_or_default(),
+        lifted_by: arguments.lifted_by.clone().unwrap_or_default(),
+        ..Default::default()
+    };
+    let (found, revision, more) = pages(authority, wanted).await?;
     let items: Vec<Value> = found.iter().map(to_json).collect();
     console.answer_list(
         &json!({"revocations": items, "revision": revision}),
@@ -65,14 +72,21 @@ async fn list(authority: &Authority, console: Console, arguments: &ListArguments
     Ok(())
 }
 
+/// Time from which on something is asked for; 0 without a limit.
+fn since_ms(since: Option<Duration>) -> u64 {
+    since.map_or(0, |since| {
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        clock::unix_milliseconds().saturating_sub(since)
+    })
+}
+
 /// Revocations, oldest first, at most as many as asked for; the revision that they were read at; true when there are
 /// more.
 async fn pages(
     authority: &Authority,
-    since_ms: u64,
-    arguments: &ListArguments,
+    request: ListRevocationsRequest,
 ) -> Outcome<(Vec<RevocationInfo>, u64, bool)> {
-    let wanted = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     let mut after_revision = 0;
     loop {
@@ -80,10 +94,9 @@ async fn pages(
             .unwrap_or(PAGE)
             .min(PAGE);
         let request = ListRevocationsRequest {
-            since_ms,
             after_revision,
             limit,
-            include_lifted: arguments.all,
+            ..request.clone()
         };
         let ListRevocationsResponse {
             revocations,
@@ -193,10 +206,26 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
     } else {
         "is lifted"
     };
+    warn_of_others(console, &lifted.still_denied_by);
     console.answer(
-        &json!({"id": id, "revision": revision, "already": lifted.already}),
+        &json!({
+            "id": id,
+            "revision": revision,
+            "already": lifted.already,
+            "still_denied_by": lifted.still_denied_by,
+        }),
         || format!("{id} {verb} at revision {revision}\n"),
     )
+}
+
+/// Says that other revocations deny what a lift was to permit.
+pub(super) fn warn_of_others(console: Console, still_denied_by: &[String]) {
+    if !still_denied_by.is_empty() {
+        console.warn(&format!(
+            "it is still denied, by {}: `hessra revocations show` says what each is of",
+            still_denied_by.join(", ")
+        ));
+    }
 }
 
 /// The identity that was named, so that it is signed: the server that finds its revocation cannot point it at another one.

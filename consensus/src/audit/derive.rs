@@ -13,7 +13,7 @@ use hessra_sled::{Membership, codec};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{
     Applied, Command, KeyCommand, Lift, MemberChange, PendingAction, Policy, PolicyChange,
-    PolicyOrigin, RefusalCode, Revoke, Stamped, State, Witness,
+    PolicyOrigin, RefusalCode, Revoke, Stamped, State, Undo, Witness,
 };
 use prost::Message as _;
 
@@ -39,6 +39,10 @@ pub fn command(
         ],
         Command::Revoke(revoke) => revoked(stamped, revoke, answer, state),
         Command::Lift(lift) => vec![lifted(stamped, lift, answer, state)],
+        Command::Undo(undo) => {
+            let record = begun(stamped, Event::RevocationsUndone, "undo", answer);
+            vec![of_undo(record, undo)]
+        }
         Command::ApplyPolicy {
             based_on,
             policy,
@@ -245,6 +249,19 @@ fn lifted(stamped: &Stamped, lift: &Lift, answer: Option<&Applied>, state: &Stat
         .with("why", lift.reason.clone())
 }
 
+/// Record with what is known of an undo.
+fn of_undo(record: Record, undo: &Undo) -> Record {
+    let mut record = record
+        .with("since_ms", undo.since.0)
+        .with("why", undo.reason.clone());
+    record.target = Target {
+        subject: undo.operator.clone(),
+        ..named("operator", String::new())
+    };
+    record.ticket.clone_from(&undo.ticket);
+    record
+}
+
 /// Record of an action that waits for a second person, and of the name under which it waits.
 fn asked(
     stamped: &Stamped,
@@ -262,6 +279,10 @@ fn asked(
         PendingAction::Lift(lift) => {
             let id = revocation_id(state, lift.revision);
             ("lift_restore", named("revocation", id))
+        }
+        PendingAction::Undo(undo) => {
+            record = of_undo(record, undo);
+            ("undo", record.target.clone())
         }
         PendingAction::RevokeKey(id) => ("key_revoke", named("key", id.to_string())),
         PendingAction::ApplyPolicy {

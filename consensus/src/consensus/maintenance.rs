@@ -18,6 +18,8 @@ use crate::world::World;
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// Pause between collections of what has ended: that denies and permits nothing, and is a matter of space only.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// Collections in a row while something is being undone: what else this loop does waits for a second at most.
+const COLLECTIONS_MAX: usize = 50;
 
 impl<W: World> Consensus<W> {
     pub(super) async fn maintain(&self) {
@@ -51,22 +53,29 @@ impl<W: World> Consensus<W> {
         let (tick, wall) = (self.inner.world.monotonic(), self.inner.world.wall());
         let now = wall.seconds();
         let last = Monotonic(self.inner.collected.load(Ordering::Relaxed));
-        if tick.since(last) < COLLECT_EVERY || !self.state().has_ended(wall) {
+        let is_due = tick.since(last) >= COLLECT_EVERY && self.state().has_ended(wall);
+        // What is being undone denies until it is removed: people wait for it.
+        if !is_due && self.state().undoing().next().is_none() {
             return;
         }
         self.inner.collected.store(tick.0, Ordering::Relaxed);
-        let collect = Command::Collect { now };
-        let proposed = self.propose(
-            collect,
-            self.asked_by_node(Duty::Collection),
-            self.deadline(),
-        );
-        match proposed.await {
-            Ok(committed) => {
-                tracing::info!(applied = ?committed.applied, "collected what had ended");
+        for _ in 0..COLLECTIONS_MAX {
+            let proposed = self.propose(
+                Command::Collect { now },
+                self.asked_by_node(Duty::Collection),
+                self.deadline(),
+            );
+            match proposed.await {
+                Ok(committed) => {
+                    tracing::info!(applied = ?committed.applied, "collected what had ended");
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Failure::from(error), "could not collect what had ended");
+                    return;
+                }
             }
-            Err(error) => {
-                tracing::warn!(error = %Failure::from(error), "could not collect what had ended");
+            if self.state().undoing().next().is_none() {
+                return;
             }
         }
     }

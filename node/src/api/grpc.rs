@@ -116,6 +116,10 @@ impl Service for AuthorityService {
         Ok(Response::new(self.lift_revocation(request).await?))
     }
 
+    async fn undo(&self, request: Request<v1::UndoRequest>) -> Answer<v1::UndoResponse> {
+        Ok(Response::new(self.undo_operator(request).await?))
+    }
+
     async fn list_revocations(
         &self,
         request: Request<v1::ListRevocationsRequest>,

@@ -309,6 +309,13 @@ signed_rpcs! { AuthorityClient:
     lift(request: v1::LiftRequest) -> v1::LiftResponse
         = lift(identify(request, |request| &mut request.request_id)), Safe;
 
+    /// Removes what one operator has revoked alone. An empty `request_id` gets a random one.
+    ///
+    /// # Errors
+    /// `not_found` for an operator of whom no revocation is remembered, `not_permitted`, or unavailable.
+    undo(request: v1::UndoRequest) -> v1::UndoResponse
+        = undo(identify(request, |request| &mut request.request_id)), Safe;
+
     /// Adds a member that receives everything and does not vote. An empty `request_id` gets a random one.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ fn kind(event: Option<Event>, class: Class) -> Kind {
 fn administration(event: Event) -> u64 {
     match event {
         Event::ClusterInitialized | Event::RevocationCreated | Event::KeyPrepared => 1,
-        Event::RevocationLifted => 4,
+        Event::RevocationLifted | Event::RevocationsUndone => 4,
         Event::MemberAdded => 6,
         Event::MemberRemoved => 7,
         Event::KeyActivated => 10,

@@ -125,6 +125,8 @@ events! {
     RevocationCreated = "revocation.created", Administration;
     /// A revocation was lifted.
     RevocationLifted = "revocation.lifted", Administration;
+    /// What one operator had revoked is removed from then on.
+    RevocationsUndone = "revocation.undone", Administration;
     /// A revocation is proven applied at the verifiers that a caller waited for.
     RevocationCompleted = "revocation.completed", Administration;
     /// A key was published before it signs.

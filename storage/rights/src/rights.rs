@@ -21,6 +21,7 @@ pub fn permit(
     match command {
         Command::Revoke(revoke) => may_revoke(policy, identity, revoke),
         Command::Lift(lift) => may_lift((state, policy), identity, lift),
+        Command::Undo(_) => may(Right::Lift, None),
         Command::ApplyPolicy { .. } => may(Right::Policy, None),
         Command::Key(_) => may(Right::Keys, None),
         Command::Members(_) | Command::AcceptAuditLoss { .. } => may(Right::Cluster, None),
@@ -74,6 +75,7 @@ pub fn needs_second_person(policy: &PolicyView, command: &Command) -> bool {
                 .iter()
                 .any(|target| target.identity().is_some_and(is_near_the_root)),
             Command::Lift(lift) => lift.restore,
+            Command::Undo(_) => true,
             Command::Key(KeyCommand::Revoke(_)) => true,
             Command::ApplyPolicy { policy: new, .. } => !reasons_to_wait(policy, new).is_empty(),
             Command::Members(change) => !matches!(change, MemberChange::TransferTo(_)),
@@ -96,6 +98,7 @@ pub fn permit_action(
         PendingAction::RevokeKey(_) => policy.may(identity, Right::Keys, None),
         PendingAction::ApplyPolicy { .. } => policy.may(identity, Right::Policy, None),
         PendingAction::Members(_) => policy.may(identity, Right::Cluster, None),
+        PendingAction::Undo(_) => policy.may(identity, Right::Lift, None),
     }
 }
 

@@ -25,6 +25,11 @@ pub enum Applied {
         /// True when it was lifted before; `revision` is that lift's.
         already: bool,
     },
+    /// What an operator has revoked is being removed: a collection removes a part.
+    Undoing {
+        /// Number of the operator's revocations that are remembered: no more are removed.
+        at_most: u64,
+    },
     /// Policy stands.
     PolicyApplied {
         /// Revision of the policy that stands now.

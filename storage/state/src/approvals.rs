@@ -81,6 +81,7 @@ impl State {
                 change,
             } => self.apply_policy(*based_on, policy, change, by),
             PendingAction::Members(change) => Ok(self.permit_members(change)),
+            PendingAction::Undo(undo) => self.undo(undo),
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Command {
     Revoke(Revoke),
     /// Lifts one revocation.
     Lift(Lift),
+    /// Removes what one operator has revoked.
+    Undo(Undo),
     /// Compare-and-set on the policy's revision.
     ApplyPolicy {
         /// Revision of the policy that the new one was made from.
@@ -133,6 +135,20 @@ pub struct Lift {
     pub reason: String,
 }
 
+/// Removal of what one operator has revoked alone, for an operator whose certificate was stolen or who meant harm. What
+/// that operator made together with a second one stays, and so does what others have revoked of the same targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// Operator, as the revocations name it.
+    pub operator: String,
+    /// Time from which on, on the state's clock; 0: all.
+    pub since: UnixMillis,
+    /// Short code of the reason, at most [`crate::limits::REASON_BYTES_MAX`] bytes.
+    pub reason: String,
+    /// Ticket that tells the story, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
+    pub ticket: String,
+}
+
 /// Change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyCommand {
@@ -184,6 +200,8 @@ pub enum PendingAction {
     },
     /// Change of the members.
     Members(MemberChange),
+    /// Removal of what one operator has revoked.
+    Undo(Undo),
 }
 
 /// Approval of a pending action.

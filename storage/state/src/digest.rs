@@ -108,6 +108,12 @@ impl Writer {
             .number(meta.pending)
             .number(meta.witnessed);
         self.member_change(meta.member_change.as_ref());
+        self.number(meta.undoing.len() as u64);
+        for undoing in &meta.undoing {
+            self.text(&undoing.operator)
+                .number(undoing.since.0)
+                .number(undoing.next.0);
+        }
     }
 
     fn member_change(&mut self, change: Option<&MemberChange>) {
@@ -213,6 +219,13 @@ impl Writer {
                 self.policy(policy);
             }
             PendingAction::Members(change) => self.tag(5).member_change(Some(change)),
+            PendingAction::Undo(undo) => {
+                self.tag(6)
+                    .text(&undo.operator)
+                    .number(undo.since.0)
+                    .text(&undo.reason)
+                    .text(&undo.ticket);
+            }
         }
     }
 
@@ -253,6 +266,7 @@ impl Writer {
             Applied::Lifted { revision, already } => {
                 self.tag(3).number(revision.0).tag((*already).into())
             }
+            Applied::Undoing { at_most } => self.tag(90).number(*at_most),
             Applied::PolicyApplied { revision } => self.tag(4).number(revision.0),
             Applied::KeyChanged {
                 id,

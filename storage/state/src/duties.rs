@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Init` | a node that starts the cluster; the state takes one |
 //! | `Ask` | an operator; for the policy of a commit: a node that follows a repository |
-//! | `Revoke`, `Lift`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss` | an operator |
+//! | `Revoke`, `Lift`, `Undo`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss` | an operator |
 //! | `ApplyPolicy` | an operator; of a commit: a node that follows a repository |
 //! | `Key` | an operator; `Prepare`, and `Activate` of a key that has been published: a node by its schedule |
 //! | `Collect` | a node that leads |
@@ -31,6 +31,7 @@ fn is_of_operators(command: &Command) -> bool {
     match command {
         Command::Revoke(_)
         | Command::Lift(_)
+        | Command::Undo(_)
         | Command::Key(_)
         | Command::Approve(_)
         | Command::Cancel(_)

@@ -43,6 +43,7 @@
 //! | [`machine`] | the state machine: the one way to change anything |
 //! | [`state`] | the state, as readers see it |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
+//! | [`undo`] | what one operator has revoked is removed, in parts |
 //! | [`keys`] | keys and the one table of their states |
 //! | [`pending`] | actions that wait for a second person |
 //! | [`policy`] | the policy that stands, and its earlier versions |
@@ -85,6 +86,7 @@ mod revoke;
 mod sealed_key;
 pub mod state;
 mod timed;
+pub mod undo;
 pub mod version;
 pub mod witness;
 
@@ -93,7 +95,7 @@ pub use author::{Author, Duty};
 pub use command::{
     Approval, Command, ContextStep, Envelope, FacetId, Init, Judged, KeyCommand, Lift,
     MemberChange, PendingAction, PendingId, PendingIdError, RequestId, Revoke, SessionId, Spend,
-    Stamped,
+    Stamped, Undo,
 };
 pub use contexts::ContextVersion;
 pub use duties::duty_of;
@@ -108,5 +110,6 @@ pub use refusal::{Refusal, RefusalCode};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
 pub use sealed_key::SealedKey;
 pub use state::State;
+pub use undo::Undoing;
 pub use version::{UpgradeNeeded, supported};
 pub use witness::{ChainHead, ChainName, Witness, Witnessed, WitnessedHeads};

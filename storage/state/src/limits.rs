@@ -16,6 +16,8 @@ pub const REVOCATIONS_PER_BASE_MAX: usize = REVOCATIONS_MAX / 8;
 pub const REVOCATIONS_KEPT: usize = 100_000;
 /// Segments of a base subject: the least depth that a policy protects by default.
 pub const BASE_SEGMENTS: usize = 3;
+/// Operators whose revocations are being removed at one time.
+pub const UNDOING_MAX: usize = 100;
 /// Seconds after which nothing that a revocation was about is left: a token lives for 30 days at most, and a day covers
 /// clocks and late nodes.
 pub const REVOCATION_KEPT_SECONDS: u64 = 31 * 24 * 60 * 60;

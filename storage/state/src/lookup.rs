@@ -36,9 +36,8 @@ impl State {
             .find_map(|target| self.forbids(&target, now))
     }
 
-    /// True when a collection at `now` would remove something: a lock, a
-    /// revocation of what has ended, a retired key, a pending action, a spent facet,
-    /// a session.
+    /// True when a collection at `now` would remove something: a lock, a revocation of what has ended or of an operator
+    /// whose revocations are being removed, a retired key, a pending action, a spent facet, a session.
     #[must_use]
     pub fn has_ended(&self, now: UnixMillis) -> bool {
         let locks = || self.locks.get_min();
@@ -46,6 +45,7 @@ impl State {
         locks().is_some_and(|(until, _)| *until < now.seconds())
             || self.keys.values().any(forgotten)
             || self.pending.iter().any(|pending| pending.has_ended(now))
+            || !self.undoing.is_empty()
             || self.revocations.has_ended(now.seconds())
             || self.ledger.has_ended(now.seconds())
             || self.contexts.has_ended(now.seconds())

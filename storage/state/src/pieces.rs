@@ -77,6 +77,7 @@ impl State {
             pending: self.pending.iter().count() as u64,
             witnessed: self.witnessed.len() as u64,
             member_change: self.member_change.clone(),
+            undoing: self.undoing.values().cloned().collect(),
         }
     }
 

@@ -13,13 +13,13 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::contexts::Contexts;
 use crate::invalid::{InvalidRecords, invalid, require};
-use crate::limits::HISTORY_MAX;
+use crate::limits::{HISTORY_MAX, UNDOING_MAX};
 use crate::requests::{FirstAnswer, Requests};
 use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::{
     FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation,
-    SealedKey, Spent, State, WitnessedHeads, check,
+    SealedKey, Spent, State, Undoing, WitnessedHeads, check,
 };
 
 impl Machine {
@@ -114,6 +114,7 @@ impl Parts {
             contexts: self.contexts,
             witnessed: self.witnessed,
             member_change: meta.member_change.clone(),
+            undoing: undoing(&meta)?,
             clock: meta.clock,
             version: meta.version,
         };
@@ -191,6 +192,21 @@ fn revocations(meta: &Meta, stored: Vec<Revocation>) -> Result<Revocations, Inva
     }
     Revocations::rebuild(&meta.salt, stored)
         .map_err(|twice| invalid(format!("revocation {twice} is there twice")))
+}
+
+fn undoing(meta: &Meta) -> Result<OrdMap<String, Undoing>, InvalidRecords> {
+    let undoing: OrdMap<String, Undoing> = meta
+        .undoing
+        .iter()
+        .map(|undoing| (undoing.operator.clone(), undoing.clone()))
+        .collect();
+    let whole = undoing.len() == meta.undoing.len() && undoing.len() <= UNDOING_MAX;
+    let mut left = undoing.values();
+    let dated = left.all(|undoing| undoing.next <= meta.revision);
+    require(whole && dated, || {
+        "an operator's revocations are removed twice, or from the future on".to_owned()
+    })?;
+    Ok(undoing)
 }
 
 fn locks(view: &View) -> OrdSet<(UnixSeconds, Digest)> {

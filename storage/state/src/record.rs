@@ -6,7 +6,7 @@ use hessra_revocation::{
 
 use crate::{
     Applied, ChainName, ContextVersion, FacetId, MemberChange, Pending, PendingId, PolicyVersion,
-    RequestId, Revocation, SealedKey, SessionId, Spent, Witnessed,
+    RequestId, Revocation, SealedKey, SessionId, Spent, Undoing, Witnessed,
 };
 
 /// Piece of the state.
@@ -91,6 +91,8 @@ pub struct Meta {
     pub witnessed: u64,
     /// Change of the members that was permitted last.
     pub member_change: Option<MemberChange>,
+    /// Operators whose revocations are being removed, in the order of their names.
+    pub undoing: Vec<Undoing>,
 }
 
 /// Name of a record.

@@ -241,6 +241,13 @@ impl Revocations {
         self.by_author.get(author).map_or(0, OrdSet::len)
     }
 
+    /// Revisions of one author's, the newest first, of those up to `next`.
+    pub(crate) fn newest_by(&self, author: &str, next: Revision) -> impl Iterator<Item = Revision> {
+        let own = self.by_author.get(author);
+        let up_to = own.map(|own| own.range(..=next).rev());
+        up_to.into_iter().flatten().copied()
+    }
+
     /// Number about identities of one base subject that is remembered.
     pub(crate) fn len_below(&self, base: &str) -> usize {
         self.by_base.get(base).copied().unwrap_or(0)
@@ -334,6 +341,17 @@ impl Revocations {
         revocations
             .map(|revocation| (revocation.target.kind(), revocation.target.digest(salt)))
             .collect()
+    }
+
+    /// Rule that one author's revocations of a target imply, with the revision it comes from.
+    pub(crate) fn implied_by(
+        &self,
+        salt: &FeedSalt,
+        (kind, digest): (RuleKind, Digest),
+        author: &str,
+    ) -> Option<(Revision, Rule)> {
+        let of_author = |revocation: &&Revocation| revocation.why.by == author;
+        implied(salt, self.of(kind, digest).filter(of_author))
     }
 
     /// Rule that the revocations of one target imply together, with the revision it comes from. Locks that ended before

@@ -144,8 +144,8 @@ impl State {
         }
     }
 
-    /// Removes the locks that ended longest ago, revocations of what has ended by now, retired keys whose tokens have expired, pending actions that nobody
-    /// approved, spent facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end early
+    /// Removes the locks that ended longest ago, revocations of what has ended by now or is being
+    /// undone, retired keys whose tokens have expired, pending actions that nobody approved, spent facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end early
     /// because one node's clock runs ahead.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
         let end = now.min(self.clock.seconds());
@@ -160,12 +160,10 @@ impl State {
             self.remove_rule(RuleKind::Lock, *digest);
         }
         let forgotten = self.collect_revocations(end, COLLECTED_MAX - ended.len());
-        let room = COLLECTED_MAX - ended.len() - forgotten;
-        let removed = ended.len()
-            + forgotten
-            + self.collect_timed(end, room)
-            + self.forget_keys()
-            + self.pending.collect(self.clock);
+        let mut removed = ended.len() + forgotten;
+        removed += self.collect_timed(end, COLLECTED_MAX - removed);
+        removed += self.collect_undone(COLLECTED_MAX - removed);
+        removed += self.forget_keys() + self.pending.collect(self.clock);
         Applied::Collected {
             removed: removed as u64,
         }
@@ -180,7 +178,7 @@ impl State {
     }
 
     /// Forgets a revocation, and what it alone implied.
-    fn forget(&mut self, revision: Revision) {
+    pub(crate) fn forget(&mut self, revision: Revision) {
         let salt = *self.view.set.salt();
         let Some(revocation) = self.revocations.forget(&salt, revision) else {
             return;
@@ -226,11 +224,18 @@ impl State {
         let rule = Rule::new(self.view.set.salt(), target, cutoff, revoke.until);
         let existing = self.view.set.rule(rule.kind, &rule.digest);
         if existing.is_some_and(|existing| adds_nothing(&rule, &existing, before)) {
-            let revision = self.find(target).map_or(revision, |(revision, _)| revision);
-            return Revoked {
-                revision,
-                already: true,
-            };
+            // Only what its author has revoked adds nothing: what another one has may be undone.
+            let own = self.revocations.implied_by(
+                self.view.set.salt(),
+                (rule.kind, rule.digest),
+                &why.by,
+            );
+            if let Some((revision, _)) = own.filter(|(_, own)| adds_nothing(&rule, own, before)) {
+                return Revoked {
+                    revision,
+                    already: true,
+                };
+            }
         }
         self.put_rule(existing.map_or(rule, |existing| existing.merge(rule)));
         self.contexts.end(target);
@@ -376,7 +381,7 @@ fn check_texts(revoke: &Revoke) -> Result<(), Refusal> {
     check_length("message", &revoke.message, MESSAGE_BYTES_MAX)
 }
 
-fn check_length(name: &str, text: &str, max: usize) -> Result<(), Refusal> {
+pub(crate) fn check_length(name: &str, text: &str, max: usize) -> Result<(), Refusal> {
     if text.len() <= max {
         return Ok(());
     }

@@ -27,7 +27,7 @@ use crate::version::NEWEST;
 use crate::{
     Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, MemberChange, Pendings,
     Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation,
-    SealedKey, SessionId, Spend, Spent, Stamped, WitnessedHeads, keys, policy,
+    SealedKey, SessionId, Spend, Spent, Stamped, Undoing, WitnessedHeads, keys, policy,
 };
 
 /// State, as readers see it. Equal logs make equal states, on every node.
@@ -47,6 +47,8 @@ pub struct State {
     pub(crate) contexts: Contexts,
     pub(crate) witnessed: WitnessedHeads,
     pub(crate) member_change: Option<MemberChange>,
+    /// Operators whose revocations are being removed.
+    pub(crate) undoing: OrdMap<String, Undoing>,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
 }
@@ -68,6 +70,7 @@ impl State {
             contexts: Contexts::default(),
             witnessed: WitnessedHeads::default(),
             member_change: None,
+            undoing: OrdMap::new(),
             clock: UnixMillis(0),
             version: 1,
         }
@@ -224,6 +227,7 @@ impl State {
             )),
             (Command::Revoke(revoke), true) => self.revoke(revoke, by),
             (Command::Lift(lift), true) => self.lift(lift, by),
+            (Command::Undo(undo), true) => self.undo(undo),
             (
                 Command::ApplyPolicy {
                     based_on,

@@ -127,6 +127,7 @@ fn needs_proof(record: &Record) -> bool {
     match event {
         Event::RevocationCreated
         | Event::RevocationLifted
+        | Event::RevocationsUndone
         | Event::KeyRetired
         | Event::KeyRevoked
         | Event::KeysRewrapped
@@ -176,6 +177,12 @@ fn is_of(asks: &Asks, record: &Record) -> bool {
             let named = record.target.id.ends_with(&format!("_{}", lift.revision));
             let same = event == Event::RevocationLifted && change("restore") == lift.restore;
             named && (same || (lift.restore && asked("lift_restore")))
+        }
+        Asks::Undo(undo) => {
+            (event == Event::RevocationsUndone || asked("undo"))
+                && record.target.subject == undo.operator
+                && change("since_ms") == undo.since_ms
+                && record.ticket == undo.ticket
         }
         Asks::Policy(policy) => {
             (event == Event::PolicyApplied || asked("apply"))

@@ -3,6 +3,7 @@
 //! The approver needs the right that the action itself needs, on the same identities, under the policy as it stands at
 //! the approval. That the two are not the same person is decided by the state machine, on every node alike.
 
+use hessra_audit::time::rfc3339;
 use hessra_consensus::Change;
 use hessra_proto::statement::Stated;
 use hessra_proto::status::{Failure, Reason};
@@ -19,6 +20,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::read::denied_by;
 use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
 use crate::policy::Right;
@@ -83,7 +85,14 @@ impl Service for AuthorityService {
             )
             .await?;
         self.follow_up(&request, &caller, &applied).await?;
-        let answer = done(&state, &pending, &applied)?;
+        let mut answer = done(&state, &pending, &applied)?;
+        if let PendingAction::Lift(lift) = &pending.action
+            && let Some(revocation) = state.revocations().get(&lift.revision)
+        {
+            let now = self.consensus.world().clock.wall().seconds();
+            let after = self.consensus.state();
+            answer.still_denied_by = denied_by(&after, &revocation.target, true, now);
+        }
         tracing::info!(pending = %pending.id, asked_by = pending.by, by = caller.identity, "approved");
         Ok(Response::new(answer))
     }
@@ -213,7 +222,9 @@ impl AuthorityService {
             Applied::Lifted { revision, .. }
             | Applied::KeyChanged { revision, .. }
             | Applied::PolicyApplied { revision } => (revision, Vec::new()),
-            Applied::MembersPermitted => (state.view().revision, Vec::new()),
+            Applied::MembersPermitted | Applied::Undoing { .. } => {
+                (state.view().revision, Vec::new())
+            }
             _ => return None,
         };
         Some(v1::ApproveResponse {
@@ -224,6 +235,7 @@ impl AuthorityService {
                 .into_iter()
                 .map(|revision| revocation_name(&state, revision))
                 .collect(),
+            still_denied_by: Vec::new(),
         })
     }
 
@@ -325,6 +337,12 @@ fn info(caller: &Caller, state: &State, pending: &Pending) -> v1::ApprovalInfo {
             info.targets = vec![revocation_name(state, lift.revision)];
             info.reason.clone_from(&lift.reason);
         }
+        PendingAction::Undo(undo) => {
+            (info.kind, info.right) = ("undo".into(), Right::Lift.name().into());
+            info.targets = vec![undo.operator.clone()];
+            info.reason.clone_from(&undo.reason);
+            info.ticket.clone_from(&undo.ticket);
+        }
         PendingAction::RevokeKey(id) => {
             (info.kind, info.right) = ("key_revoke".into(), Right::Keys.name().into());
             info.targets = vec![id.to_string()];
@@ -401,6 +419,16 @@ fn what(state: &State, action: &PendingAction) -> String {
                 target.map(|revocation| of(revocation)).unwrap_or_default()
             )
         }
+        PendingAction::Undo(undo) => {
+            let since = match undo.since.0 {
+                0 => String::new(),
+                since => format!(" since {}", rfc3339(since)),
+            };
+            format!(
+                "removes what `{}` has revoked alone{since}: what that denies is permitted again, also what was issued before",
+                undo.operator
+            )
+        }
         PendingAction::RevokeKey(id) => {
             let purpose = state.keys().get(id).map_or("", |key| key.purpose.word());
             format!("revokes {purpose} key {id}: everything that it signed is denied")
@@ -437,7 +465,9 @@ fn done(
         (Applied::KeyChanged { revision, .. } | Applied::PolicyApplied { revision }, _) => {
             (*revision, Vec::new())
         }
-        (Applied::MembersPermitted, _) => (state.view().revision, Vec::new()),
+        (Applied::MembersPermitted | Applied::Undoing { .. }, _) => {
+            (state.view().revision, Vec::new())
+        }
         _ => return Err(other_request()),
     };
     Ok(v1::ApproveResponse {
@@ -448,5 +478,6 @@ fn done(
             .into_iter()
             .map(|revision| revocation_name(state, revision))
             .collect(),
+        still_denied_by: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Identity, Revision, Rule, Target, UnixSeconds};
+use hessra_revocation::{Cutoff, Identity, Revision, Rule, Target, UnixSeconds};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{Revocation, State};
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use crate::policy::Right;
 
 /// Revocations on one page: with the longest texts below 4 MiB.
 const PAGE_MAX: usize = 1_000;
+/// Revocations that an answer names as those that still deny.
+const DENIED_BY_MAX: usize = 100;
 /// Revocations looked at for one page, when most of them are not shown.
 const SCAN_MAX: usize = 100_000;
 /// Time for which a list waits for a confirmation before it is answered from what there is.
@@ -113,7 +115,42 @@ impl AuthorityService {
 /// The newest rule that covers a target: its own, or for an identity that of any ancestor's subtree.
 fn cover(state: &State, target: &Target, now: UnixSeconds) -> Option<Revision> {
     let lives = |(_, rule): &(Revision, Rule)| rule.until.is_none_or(|until| now < until);
-    let covering = match target {
+    covering(target)
+        .iter()
+        .filter_map(|target| state.find(target))
+        .filter(lives)
+        .map(|(revision, _)| revision)
+        .max()
+}
+
+/// Names of the revocations that deny a target for good or until they end: its own, or for an identity those of any
+/// ancestor's subtree. `restored`: also those of what was issued before them.
+pub(super) fn denied_by(
+    state: &State,
+    target: &Target,
+    restored: bool,
+    now: UnixSeconds,
+) -> Vec<String> {
+    let denies = |revocation: &&Revocation| {
+        let is_cutoff = match &revocation.lifted {
+            Some(lifted) => !lifted.restored && revocation.until.is_none(),
+            None => revocation.cutoff != Cutoff::Permanent,
+        };
+        let stands = revocation.lifted.is_none() && !revocation.has_ended(now);
+        (stands && !is_cutoff) || (restored && is_cutoff)
+    };
+    let covering = covering(target);
+    let all = covering
+        .iter()
+        .flat_map(|target| state.revocations_of(target));
+    let epoch = state.view().epoch;
+    let names = all.filter(denies).map(|found| found.id(epoch).to_string());
+    names.take(DENIED_BY_MAX).collect()
+}
+
+/// Targets of which a revocation covers this one.
+fn covering(target: &Target) -> Vec<Target> {
+    match target {
         Target::Subtree(identity) | Target::Lock(identity) => at_or_above(identity),
         Target::Exact(identity) => {
             let mut targets = at_or_above(identity);
@@ -123,13 +160,7 @@ fn cover(state: &State, target: &Target, now: UnixSeconds) -> Option<Revision> {
         Target::Token(_) | Target::Key(_) | Target::Signer(_) | Target::Certificate(_) => {
             vec![target.clone()]
         }
-    };
-    covering
-        .iter()
-        .filter_map(|target| state.find(target))
-        .filter(lives)
-        .map(|(revision, _)| revision)
-        .max()
+    }
 }
 
 fn at_or_above(identity: &Identity) -> Vec<Target> {
@@ -149,8 +180,13 @@ fn page(
         limit => limit.min(PAGE_MAX),
     };
     let after = Revision(request.after_revision).max(last_before(state, request.since_ms));
+    let is_by = |wanted: &str, by: Option<&str>| wanted.is_empty() || by == Some(wanted);
     let shown = |revocation: &Revocation| {
-        request.include_lifted || (revocation.lifted.is_none() && !revocation.has_ended(now))
+        let lifted_by = revocation.lifted.as_ref().map(|lifted| lifted.by.as_str());
+        let stands = revocation.lifted.is_none() && !revocation.has_ended(now);
+        (request.include_lifted || stands)
+            && is_by(&request.by, Some(&revocation.why.by))
+            && is_by(&request.lifted_by, lifted_by)
     };
     let mut response = v1::ListRevocationsResponse {
         revision: state.view().revision.0,
@@ -184,7 +220,6 @@ fn last_before(state: &State, since_ms: u64) -> Revision {
 }
 
 fn info(state: &State, revocation: &Revocation) -> v1::RevocationInfo {
-    use hessra_revocation::Cutoff;
     let cutoff = match revocation.cutoff {
         Cutoff::Before(revision) => revision.0,
         Cutoff::Permanent => 0,

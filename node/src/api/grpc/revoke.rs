@@ -1,4 +1,4 @@
-//! Revocations: revoke, preview, lift.
+//! Revocations: revoke, preview, lift, undo.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -8,14 +8,17 @@ use hessra_consensus::Committed;
 use hessra_policy::Operator;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
-use hessra_revocation::{Cutoff, Identity, Revision, SignerKey, Target, UnixSeconds};
+use hessra_revocation::{Cutoff, Identity, Revision, SignerKey, Target, UnixMillis, UnixSeconds};
 use hessra_state::revocations::RevocationId;
-use hessra_state::{Applied, Command, Lift, PendingAction, Revocation, Revoke, Revoked, State};
+use hessra_state::{
+    Applied, Command, Lift, PendingAction, Revocation, Revoke, Revoked, State, Undo,
+};
 use opentelemetry::KeyValue;
 use tonic::{Request, Status};
 
 use super::caller::Caller;
 use super::known;
+use super::read::denied_by;
 use super::service::AuthorityService;
 use super::target::{command, other_request, refused, request_id};
 use crate::callers::is_revoked;
@@ -177,6 +180,7 @@ impl AuthorityService {
         let revocation =
             revocation.ok_or_else(|| not_found(&RevocationId { epoch, revision }.to_string()))?;
         caller.may(Right::Lift, revocation.target.identity())?;
+        let target = revocation.target.clone();
         let lift = Lift {
             revision,
             of: identity_of(&request.get_ref().of)?,
@@ -205,11 +209,55 @@ impl AuthorityService {
                     already,
                     "lifted"
                 );
-                let id = RevocationId { epoch, revision }.to_string();
+                let now = self.consensus.world().clock.wall().seconds();
+                let state = self.consensus.state();
                 Ok(v1::LiftResponse {
-                    id,
+                    id: RevocationId { epoch, revision }.to_string(),
                     revision: lifted.0,
                     already,
+                    pending: None,
+                    still_denied_by: denied_by(&state, &target, false, now),
+                })
+            }
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            _ => Err(other_request()),
+        }
+    }
+}
+
+impl AuthorityService {
+    pub(super) async fn undo_operator(
+        &self,
+        request: Request<v1::UndoRequest>,
+    ) -> Result<v1::UndoResponse, Status> {
+        let caller = self.caller(&request)?;
+        caller.may(Right::Lift, None)?;
+        let (deadline, asked) = (self.deadline(&request), request.get_ref());
+        let undo = Undo {
+            operator: asked.operator.clone(),
+            since: UnixMillis(asked.since_ms),
+            reason: asked.reason.clone(),
+            ticket: asked.ticket.clone(),
+        };
+        if caller.policy.two_person() {
+            let (id, action) = (&asked.request_id, PendingAction::Undo(undo));
+            return Ok(v1::UndoResponse {
+                pending: Some(self.ask(&request, &caller, id, action).await?),
+                ..Default::default()
+            });
+        }
+        let (id, command) = (request_id(&asked.request_id)?, Command::Undo(undo));
+        let committed = self.propose(&caller, command, id, deadline).await?;
+        match committed.applied {
+            Applied::Undoing { at_most } => {
+                tracing::info!(
+                    operator = asked.operator,
+                    by = caller.identity,
+                    at_most,
+                    "removing what was revoked"
+                );
+                Ok(v1::UndoResponse {
+                    at_most,
                     pending: None,
                 })
             }

@@ -103,6 +103,10 @@ impl Service for Fake {
     async fn preview_revoke(&self, _: Request<RevokeRequest>) -> Answer<PreviewResponse> {
         absent()
     }
+    async fn undo(&self, _: Request<UndoRequest>) -> Answer<UndoResponse> {
+        absent()
+    }
+
     async fn lift(&self, _: Request<LiftRequest>) -> Answer<LiftResponse> {
         absent()
     }

@@ -18,7 +18,9 @@ use super::pending::{
     decode_action, decode_approval, decode_name, encode_action, encode_approval, encode_name,
 };
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
-use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
+use super::revoke::{
+    decode_lift, decode_revoke, decode_undo, encode_lift, encode_revoke, encode_undo,
+};
 use super::witness::{decode_witness, encode_witness};
 
 /// Encodes commands with their stamps; what their proofs have in common is written once.
@@ -105,6 +107,7 @@ fn encode_command(command: &Command) -> log::stamped::Command {
         }),
         Command::Revoke(revoke) => Wire::Revoke(encode_revoke(revoke)),
         Command::Lift(lift) => Wire::Lift(encode_lift(lift)),
+        Command::Undo(undo) => Wire::Undo(encode_undo(undo)),
         Command::Ask(action) => Wire::Ask(encode_action(action)),
         Command::Approve(approval) => Wire::Approve(encode_approval(approval)),
         Command::Cancel(id) => Wire::Cancel(encode_name(*id)),
@@ -155,6 +158,7 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
         }),
         Wire::Revoke(revoke) => Command::Revoke(decode_revoke(revoke)?),
         Wire::Lift(lift) => Command::Lift(decode_lift(lift)?),
+        Wire::Undo(undo) => Command::Undo(decode_undo(undo)),
         Wire::Ask(action) => Command::Ask(decode_action(action)?),
         Wire::Approve(approval) => Command::Approve(decode_approval(approval)?),
         Wire::Cancel(name) => Command::Cancel(decode_name(name)),
@@ -280,6 +284,7 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
             revision: revision.0,
             already: *already,
         })),
+        Applied::Undoing { at_most } => Some(Outcome::Undoing(log::Undone { at_most: *at_most })),
         Applied::PolicyApplied { revision } => Some(Outcome::Policy(log::PolicyApplied {
             revision: revision.0,
         })),
@@ -346,6 +351,9 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
                     .collect(),
             )
         }
+        Outcome::Undoing(undone) => Applied::Undoing {
+            at_most: undone.at_most,
+        },
         Outcome::Lifted(lifted) => Applied::Lifted {
             revision: Revision(lifted.revision),
             already: lifted.already,

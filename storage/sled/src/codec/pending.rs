@@ -7,7 +7,9 @@ use hessra_state::{Approval, Pending, PendingAction, PendingId};
 use super::members::{decode_member_change, encode_member_change};
 use super::message::{CodecError, array};
 use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_policy_change};
-use super::revoke::{decode_lift, decode_revoke, encode_lift, encode_revoke};
+use super::revoke::{
+    decode_lift, decode_revoke, decode_undo, encode_lift, encode_revoke, encode_undo,
+};
 
 pub(super) fn encode_action(action: &PendingAction) -> log::PendingAction {
     use log::pending_action::Kind;
@@ -25,6 +27,7 @@ pub(super) fn encode_action(action: &PendingAction) -> log::PendingAction {
             change: Some(encode_policy_change(change)),
         }),
         PendingAction::Members(change) => Kind::Members(encode_member_change(change)),
+        PendingAction::Undo(undo) => Kind::Undo(encode_undo(undo)),
     };
     log::PendingAction { kind: Some(kind) }
 }
@@ -42,6 +45,7 @@ pub(super) fn decode_action(action: &log::PendingAction) -> Result<PendingAction
             change: decode_policy_change(apply.change.as_ref())?,
         },
         Kind::Members(change) => PendingAction::Members(decode_member_change(change)?),
+        Kind::Undo(undo) => PendingAction::Undo(decode_undo(undo)),
     })
 }
 

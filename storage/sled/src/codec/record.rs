@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hessra_proto::v1::log;
 use hessra_revocation::{Cutoff, Epoch, FeedId, FeedSalt, Revision, Rule, UnixMillis, UnixSeconds};
 use hessra_state::{
-    ContextVersion, FacetId, Lifted, Meta, Record, RequestId, Revocation, SessionId, Spent, Why,
+    ContextVersion, FacetId, Lifted, Meta, Record, RequestId, Revocation, SessionId, Spent,
+    Undoing, Why,
 };
 use prost::Message;
 
@@ -145,6 +146,15 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         policy_versions: meta.policy_versions,
         witnessed: meta.witnessed,
         member_change: meta.member_change.as_ref().map(encode_member_change),
+        undoing: meta
+            .undoing
+            .iter()
+            .map(|undoing| log::Undoing {
+                operator: undoing.operator.clone(),
+                since_ms: undoing.since.0,
+                next: undoing.next.0,
+            })
+            .collect(),
     }
 }
 
@@ -176,6 +186,15 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
             .as_ref()
             .map(decode_member_change)
             .transpose()?,
+        undoing: meta
+            .undoing
+            .iter()
+            .map(|undoing| Undoing {
+                operator: undoing.operator.clone(),
+                since: UnixMillis(undoing.since_ms),
+                next: Revision(undoing.next),
+            })
+            .collect(),
     })
 }
 

@@ -1,8 +1,8 @@
-//! Revocations and lifts, as commands and as actions that wait for approval.
+//! Revocations, lifts and undos, as commands and as actions that wait for approval.
 
 use hessra_proto::v1::log;
-use hessra_revocation::{Identity, Revision, Target, UnixSeconds};
-use hessra_state::{Lift, Revoke};
+use hessra_revocation::{Identity, Revision, Target, UnixMillis, UnixSeconds};
+use hessra_state::{Lift, Revoke, Undo};
 
 use super::message::CodecError;
 
@@ -27,6 +27,24 @@ pub(super) fn decode_lift(lift: &log::Lift) -> Result<Lift, CodecError> {
         restore: lift.restore,
         reason: lift.reason.clone(),
     })
+}
+
+pub(super) fn encode_undo(undo: &Undo) -> log::Undo {
+    log::Undo {
+        operator: undo.operator.clone(),
+        since_ms: undo.since.0,
+        reason: undo.reason.clone(),
+        ticket: undo.ticket.clone(),
+    }
+}
+
+pub(super) fn decode_undo(undo: &log::Undo) -> Undo {
+    Undo {
+        operator: undo.operator.clone(),
+        since: UnixMillis(undo.since_ms),
+        reason: undo.reason.clone(),
+        ticket: undo.ticket.clone(),
+    }
 }
 
 pub(super) fn encode_revoke(revoke: &Revoke) -> log::Revoke {

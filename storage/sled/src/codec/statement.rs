@@ -11,7 +11,7 @@ use hessra_state::{Command, KeyCommand, PendingAction, Policy, PolicyChange, Pol
 use super::key::encode_purpose;
 use super::members::encode_member_change;
 use super::pending::{encode_approval, encode_name};
-use super::revoke::{encode_lift, encode_revoke};
+use super::revoke::{encode_lift, encode_revoke, encode_undo};
 
 /// Digest of what an operator signs of a command; `None` for a command that no operator makes.
 #[must_use]
@@ -25,6 +25,7 @@ pub fn statement(command: &Command) -> Option<log::Statement> {
     let asks = match command {
         Command::Revoke(revoke) => Asks::Revoke(encode_revoke(revoke)),
         Command::Lift(lift) => Asks::Lift(encode_lift(lift)),
+        Command::Undo(undo) => Asks::Undo(encode_undo(undo)),
         Command::ApplyPolicy {
             based_on,
             policy,
@@ -67,6 +68,7 @@ pub fn action_statement(action: &PendingAction) -> log::Statement {
             change,
         } => policy_statement(*based_on, policy, change),
         PendingAction::Members(change) => Asks::Members(encode_member_change(change)),
+        PendingAction::Undo(undo) => Asks::Undo(encode_undo(undo)),
     };
     log::Statement { asks: Some(asks) }
 }

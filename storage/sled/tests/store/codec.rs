@@ -16,7 +16,7 @@ use hessra_state::{
     Applied, Approval, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope,
     FacetId, Judged, KeyCommand, Lift, Lifted, Machine, MemberChange, Pending, PendingAction,
     PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode,
-    RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Why, Witness,
+    RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Undo, Why, Witness,
     Witnessed,
 };
 use openraft::EntryPayload;
@@ -73,6 +73,17 @@ fn key() -> impl Strategy<Value = SealedKey> {
         )
 }
 
+fn undo() -> impl Strategy<Value = Undo> {
+    (".{0,20}", any::<u64>(), ".{0,20}", ".{0,20}").prop_map(|(operator, since, reason, ticket)| {
+        Undo {
+            operator,
+            since: UnixMillis(since),
+            reason,
+            ticket,
+        }
+    })
+}
+
 fn pending_action() -> impl Strategy<Value = PendingAction> {
     let revoke = (proptest::collection::vec(target(), 0..4), any::<bool>()).prop_map(
         |(targets, permanent)| {
@@ -97,6 +108,7 @@ fn pending_action() -> impl Strategy<Value = PendingAction> {
     prop_oneof![
         revoke,
         lift,
+        undo().prop_map(PendingAction::Undo),
         any::<u32>().prop_map(PendingAction::RevokeKey),
         any::<u64>().prop_map(|id| PendingAction::Members(MemberChange::Remove(id))),
         (any::<u64>(), ".{0,50}").prop_map(|(revision, text)| PendingAction::ApplyPolicy {
@@ -141,6 +153,7 @@ fn command() -> impl Strategy<Value = Command> {
                 reason,
             })
         }),
+        undo().prop_map(Command::Undo),
         (any::<u64>(), policy, policy_change()).prop_map(|(based_on, policy, change)| {
             Command::ApplyPolicy {
                 based_on: Revision(based_on),
@@ -286,6 +299,7 @@ fn applied() -> impl Strategy<Value = Applied> {
             revision: Revision(revision),
             already
         }),
+        any::<u64>().prop_map(|at_most| Applied::Undoing { at_most }),
         any::<u64>().prop_map(|revision| Applied::PolicyApplied {
             revision: Revision(revision)
         }),

@@ -1,8 +1,10 @@
 //! Collection of ended revocations, and the shares of the remembered ones.
 
 use hessra_revocation::{Target, UnixMillis, UnixSeconds};
-use hessra_state::limits::{REVOCATION_KEPT_SECONDS, REVOCATIONS_PER_BASE_MAX, TARGETS_MAX};
-use hessra_state::{Applied, Command, Lift, RefusalCode, Revoke};
+use hessra_state::limits::{
+    COLLECTED_MAX, REVOCATION_KEPT_SECONDS, REVOCATIONS_PER_BASE_MAX, TARGETS_MAX,
+};
+use hessra_state::{Applied, Command, Lift, RefusalCode, Revoke, Undo};
 
 use crate::sample::{Anyone, Checked, identity, init, revoke, stamped, subtree, token};
 
@@ -127,4 +129,39 @@ fn one_base_subject_cannot_take_what_all_share_and_a_subtree_is_still_revoked() 
         checked.state.apply(&stamped(2, 1_000_002, other), &Anyone),
         Applied::Revoked(_)
     ));
+}
+
+#[test]
+fn what_an_operator_revoked_is_removed_in_parts_and_a_snapshot_between_them_loses_none() {
+    let mut checked = begun();
+    let exact = |number: usize| Target::Exact(identity(&format!("urn:h:alice:a{number}")));
+    let all = Revoke {
+        permanent: true,
+        ..revoke((0..2 * COLLECTED_MAX + 1).map(exact).collect())
+    };
+    checked.apply(&stamped(2, 2, Command::Revoke(all)));
+    let undo = Command::Undo(Undo {
+        operator: "urn:h:ann".to_owned(),
+        since: UnixMillis(0),
+        reason: String::new(),
+        ticket: String::new(),
+    });
+    let at_most = 2 * COLLECTED_MAX as u64 + 1;
+    assert_eq!(
+        checked.apply(&stamped(3, 3, undo)),
+        Applied::Undoing { at_most }
+    );
+    let later = exact(COLLECTED_MAX * 3);
+    let late = Command::Revoke(revoke(vec![later.clone()]));
+    checked.apply(&stamped(4, 4, late));
+    for (request, left) in [(5, COLLECTED_MAX + 1), (6, 1), (7, 0)] {
+        assert!(checked.state.has_ended(UnixMillis(4)));
+        checked.apply(&stamped(5, request, collect(5)));
+        // Also compares the state with one that is made of its records.
+        checked.check();
+        assert_eq!(checked.state.revocations().len(), left + 1);
+    }
+    assert!(!checked.state.has_ended(UnixMillis(4)));
+    assert!(is_denied(&checked, &later), "it was revoked afterwards");
+    assert!(!is_denied(&checked, &exact(0)));
 }

@@ -8,7 +8,7 @@ use hessra_revocation::{
 };
 use hessra_state::{
     Applied, Approval, Command, Envelope, KeyCommand, Lift, Machine, PendingAction, PendingId,
-    Policy, PolicyChange, RefusalCode, Revocation, Revoke, Stamped,
+    Policy, PolicyChange, RefusalCode, Revocation, Revoke, Stamped, Undo,
     limits::{
         COLLECTED_MAX, HISTORY_MAX, POLICY_BYTES_MAX, POLICY_HISTORY_BYTES_MAX,
         POLICY_VERSIONS_MAX, REQUEST_AGE_MILLIS_MAX, REQUESTS_MAX, TARGETS_MAX,
@@ -82,6 +82,16 @@ fn a_key_command() -> impl Strategy<Value = KeyCommand> {
     ]
 }
 
+fn an_undo() -> impl Strategy<Value = Undo> {
+    let operator = prop_oneof![Just("urn:h:ann"), Just("urn:h:bob")];
+    (operator, 0..200u64).prop_map(|(operator, since)| Undo {
+        operator: operator.to_owned(),
+        since: UnixMillis(since * 1000),
+        reason: String::new(),
+        ticket: String::new(),
+    })
+}
+
 fn an_action() -> impl Strategy<Value = PendingAction> {
     let lift = (0..40u64).prop_map(|revision| {
         PendingAction::Lift(Lift {
@@ -94,6 +104,7 @@ fn an_action() -> impl Strategy<Value = PendingAction> {
     prop_oneof![
         a_revoke().prop_map(PendingAction::Revoke),
         lift,
+        an_undo().prop_map(PendingAction::Undo),
         (0..6u32).prop_map(PendingAction::RevokeKey),
     ]
 }
@@ -116,6 +127,7 @@ fn a_command() -> impl Strategy<Value = Command> {
         1 => Just(init()),
         8 => a_revoke().prop_map(Command::Revoke),
         4 => lift,
+        1 => an_undo().prop_map(Command::Undo),
         1 => change,
         3 => a_key_command().prop_map(Command::Key),
         2 => an_action().prop_map(Command::Ask),

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use goldenscript::{ArgumentConsumer, Command as Line, Context, Runner};
 use hessra_revocation::{
-    Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, SignerKey, Target, TokenId, UnixSeconds,
+    Cutoff, FeedId, KeyPurpose, KeyState, Revision, Rule, SignerKey, Target, TokenId, UnixMillis,
+    UnixSeconds,
 };
 use hessra_state::{
     Applied, Approval, Author, Command, Envelope, Init, KeyCommand, Lift, MemberChange, Pending,
     PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, RequestId,
-    Revocation, Revoke, SealedKey, Stamped,
+    Revocation, Revoke, SealedKey, Stamped, Undo,
 };
 
 use crate::sample::{Checked, identity, init, key, policy, revoke, signed, stamped, subtree};
@@ -42,6 +43,7 @@ scripts! {
     what_needs_two_people_waits_for_the_second: "pending.txt",
     refusals_say_what_to_do: "refusals.txt",
     collection_removes_only_what_ended: "collect.txt",
+    what_one_operator_revoked_is_removed: "undo.txt",
     versions_only_rise: "version.txt",
     issuing_is_forbidden_below_permanent_rules_and_live_locks: "covered.txt",
 }
@@ -219,6 +221,8 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
             reason: long(arguments.take_key("reason").unwrap_or_default()),
             restore: flag(arguments, "restore")?,
         }),
+        "undo" => Command::Undo(undo_line(arguments)?),
+        "ask-undo" => Command::Ask(PendingAction::Undo(undo_line(arguments)?)),
         "policy" => Command::ApplyPolicy {
             based_on: Revision(number(
                 arguments
@@ -273,6 +277,19 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
         },
         "raise-version" => Command::RaiseVersion(position(arguments)? as u32),
         _ => return Err(format!("unknown command {name}").into()),
+    })
+}
+
+fn undo_line(arguments: &mut ArgumentConsumer<'_>) -> Outcome<Undo> {
+    let since = arguments.take_key("since").map_or(Ok(0), number)?;
+    Ok(Undo {
+        operator: arguments
+            .next_pos()
+            .ok_or("undo needs an operator")?
+            .to_owned(),
+        since: UnixMillis(since * 1000),
+        reason: "stolen".into(),
+        ticket: String::new(),
     })
 }
 
@@ -427,6 +444,7 @@ fn answer(applied: &Applied) -> String {
                 if *already { "already lifted" } else { "lifted" }
             )
         }
+        Applied::Undoing { at_most } => format!("undoing {at_most} at most"),
         Applied::PolicyApplied { revision } => format!("policy at {revision}"),
         Applied::KeyChanged {
             id,
@@ -457,6 +475,7 @@ fn pending_line(pending: &Pending) -> String {
             format!("revoke {}", targets.join(", "))
         }
         PendingAction::Lift(lift) => format!("lift {} restore", lift.revision),
+        PendingAction::Undo(undo) => format!("undo {}", undo.operator),
         PendingAction::RevokeKey(id) => format!("revoke key {id}"),
         PendingAction::ApplyPolicy { based_on, .. } => format!("policy based on {based_on}"),
         PendingAction::Members(change) => format!("members {}", change.id()),

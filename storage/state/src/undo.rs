@@ -1,0 +1,81 @@
+//! Undo: what one operator has revoked is removed, a part with every collection, so that no entry of the log holds up a
+//! revocation for long.
+
+use hessra_revocation::{Revision, UnixMillis};
+
+use crate::applied::Applied;
+use crate::command::Undo;
+use crate::limits::{REASON_BYTES_MAX, TICKET_BYTES_MAX, UNDOING_MAX};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::revoke::check_length;
+use crate::state::State;
+
+/// Operator whose revocations are being removed, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undoing {
+    /// Operator, as the revocations name it.
+    pub operator: String,
+    /// Time from which on, on the state's clock.
+    pub since: UnixMillis,
+    /// Newest revision that may be left: what the operator revokes later is not removed.
+    pub next: Revision,
+}
+
+impl State {
+    /// Operators whose revocations are being removed, in the order of their names.
+    pub fn undoing(&self) -> impl Iterator<Item = &Undoing> {
+        self.undoing.values()
+    }
+
+    /// Begins to remove what an operator has revoked up to now.
+    pub(crate) fn undo(&mut self, undo: &Undo) -> Result<Applied, Refusal> {
+        check_length("reason", &undo.reason, REASON_BYTES_MAX)?;
+        check_length("ticket", &undo.ticket, TICKET_BYTES_MAX)?;
+        let operator = &undo.operator;
+        let at_most = self.revocations.len_by(operator);
+        if at_most == 0 {
+            let message = format!(
+                "no revocation by `{operator}` alone is remembered; copy the name from the list of revocations"
+            );
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        }
+        let before = self.undoing.get(operator);
+        if before.is_none() && self.undoing.len() >= UNDOING_MAX {
+            let message = format!(
+                "the revocations of {UNDOING_MAX} operators are being removed, the most at one time; ask again when some have been"
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        let since = before.map_or(undo.since, |before| before.since.min(undo.since));
+        let undoing = Undoing {
+            operator: operator.clone(),
+            since,
+            next: self.view.revision,
+        };
+        self.undoing.insert(operator.clone(), undoing);
+        Ok(Applied::Undoing {
+            at_most: at_most as u64,
+        })
+    }
+
+    /// Removes a part of what is being undone, at most `room` revocations, and returns their number.
+    pub(crate) fn collect_undone(&mut self, room: usize) -> usize {
+        let mut removed = 0;
+        for undoing in self.undoing.clone().values() {
+            let newest = self.revocations.newest_by(&undoing.operator, undoing.next);
+            let is_late = |revision: &Revision| {
+                let revocation = self.revocations.find(*revision);
+                revocation.is_some_and(|revocation| revocation.at >= undoing.since)
+            };
+            let part = newest.take_while(is_late).take(room - removed);
+            let part: Vec<Revision> = part.collect();
+            part.iter().for_each(|revision| self.forget(*revision));
+            removed += part.len();
+            if removed == room {
+                break;
+            }
+            self.undoing.remove(&undoing.operator);
+        }
+        removed
+    }
+}
