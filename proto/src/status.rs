@@ -232,8 +232,12 @@ mod grpc {
             let info = status
                 .get_details_error_info()
                 .filter(|info| info.domain == DOMAIN);
-            info.and_then(|info| Self::parse(&info.reason))
-                .unwrap_or_else(|| Self::of_code(status.code()))
+            let said = info.and_then(|info| Self::parse(&info.reason));
+            match said {
+                Some(said) => said,
+                None if is_of_connection(status) => Self::Unavailable,
+                None => Self::of_code(status.code()),
+            }
         }
     }
 
@@ -258,10 +262,23 @@ mod grpc {
             let details = status.get_error_details();
             let ours = details.error_info().filter(|info| info.domain == DOMAIN);
             let fact = |name: &str| ours.and_then(|info| info.metadata.get(name));
+            let (message, hint) = match ours {
+                None if is_of_connection(status) => (
+                    format!(
+                        "the connection ended before the answer: {}",
+                        status.message()
+                    ),
+                    "Ask again: a write with the same request id has one effect.".to_owned(),
+                ),
+                _ => (
+                    status.message().to_owned(),
+                    fact("hint").cloned().unwrap_or_default(),
+                ),
+            };
             Self {
                 reason,
-                message: status.message().to_owned(),
-                hint: fact("hint").cloned().unwrap_or_default(),
+                message,
+                hint,
                 retryable: fact("retryable").map_or(reason.retryable(), |text| text == "true"),
                 retry_after: details
                     .retry_info()
@@ -269,6 +286,13 @@ mod grpc {
                     .map(bounded),
             }
         }
+    }
+
+    /// True for the end of a connection, as tonic reports it: no server has said this, and `Internal` or `Unknown` is what
+    /// tonic makes of most errors of HTTP/2.
+    fn is_of_connection(status: &Status) -> bool {
+        let is_vague = matches!(status.code(), Code::Internal | Code::Unknown);
+        is_vague && std::error::Error::source(status).is_some()
     }
 
     /// Cuts a delay named by a peer to one minute, so that no peer parks a client for ever.
@@ -295,6 +319,18 @@ mod grpc {
             let status = Status::permission_denied("proxy says no");
             assert_eq!(Reason::from(&status), Reason::NotPermitted);
             assert!(!Failure::from(&status).retryable);
+        }
+
+        #[test]
+        fn a_connection_that_ended_is_worth_another_try_and_what_a_server_says_is_not() {
+            let ended: Box<dyn std::error::Error + Send + Sync> = "goodbye".into();
+            let status = Status::from_error(ended);
+            assert_eq!(status.code(), Code::Unknown);
+            let failure = Failure::from(&status);
+            assert_eq!(failure.reason, Reason::Unavailable);
+            assert!(failure.retryable && failure.message.contains("goodbye"));
+            let said = Failure::from(&Status::internal("it broke"));
+            assert_eq!((said.reason, said.retryable), (Reason::Internal, false));
         }
 
         #[test]
