@@ -158,6 +158,23 @@ fn an_identity_token_proves_a_verifier_too() {
 }
 
 #[test]
+fn tokens_at_the_feeds_door_are_judged_within_the_allowance_of_their_address() {
+    let cluster = Layout::new("feed_allowance")
+        .nodes(1)
+        .set("limits", "requests_per_second_per_address", 1)
+        .start();
+    let proof = Proof::Token("no token at all".to_owned());
+    let _strangers: Vec<Probe> = (0..4)
+        .map(|number| cluster.probe_as(&format!("stranger-{number}"), &proof, &[1]))
+        .collect();
+    until("an address is refused", Duration::from_secs(20), || {
+        let labels = ["by=\"address\""];
+        let refused = cluster.metric_with(1, "hessra_requests_limited_total", &labels);
+        (refused > 0.0).then_some(())
+    });
+}
+
+#[test]
 fn a_stream_ends_when_the_certificate_that_opened_it_is_revoked() {
     let cluster = Cluster::start("feed_revoked");
     let mut probe = cluster.probe("orders-1", &[1, 2, 3]);

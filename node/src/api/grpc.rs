@@ -37,6 +37,7 @@ mod target;
 mod watch;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -54,7 +55,7 @@ use super::middleware;
 use crate::audit::Auditor;
 use crate::policy::Right;
 
-pub use service::GrpcParts;
+pub use service::{AddressAllowance, GrpcParts};
 
 use claim::FeedDoor;
 use feed::FeedService;
@@ -69,7 +70,11 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// `Audit` for operators, `Feed` for verifiers.
 pub fn router(parts: GrpcParts) -> Router {
     let auditor = parts.auditor.clone();
-    let door = FeedDoor::new(parts.consensus.clone(), parts.policies.clone());
+    let door = FeedDoor::new(
+        parts.consensus.clone(),
+        parts.policies.clone(),
+        Arc::clone(&parts.address_allowance),
+    );
     let feed = FeedService::new(parts.feed.clone(), door);
     let service = AuthorityService::new(parts);
     routes(service.clone(), feed, auditor.clone())

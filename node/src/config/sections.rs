@@ -215,7 +215,7 @@ section! {
         requests_per_second: u32 = 1_000, in 1..=100_000;
         /// Targets that one operator may revoke per second, and as many at once: an incident fits, a flood does not.
         revocations_per_second: u32 = 20_000, in 10_000..=10_000_000;
-        /// Token requests of one address without a client certificate per second, and as many at once; an IPv6 /64 is one.
+        /// Token requests, and tokens shown to the feed, of one address without a client certificate per second, and as many at once; an IPv6 /64 is one.
         requests_per_second_per_address: u32 = 2_000, in 1..=1_000_000;
         /// Token requests worked on at once, of each kind of caller (certificate, token, question about a token); more are answered 429.
         requests_at_once_max: u32 = 512, in 1..=100_000;

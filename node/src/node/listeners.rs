@@ -247,6 +247,8 @@ fn peer_router(config: &Config, parts: &Parts) -> Router {
 }
 
 fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
+    let issuer = parts.issuer(config);
+    let allowing = Arc::clone(&issuer);
     let grpc = grpc::router(GrpcParts {
         consensus: parts.consensus.clone(),
         feed: parts.feed.clone(),
@@ -257,9 +259,10 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
         keys: parts.key_management.clone(),
         auditor: parts.auditor.clone(),
         metrics: Arc::clone(&parts.metrics),
+        address_allowance: Arc::new(move |address| allowing.allows(Some(address)).is_ok()),
     });
     let https = https::router(
-        parts.issuer(config),
+        issuer,
         Ledger::new(parts.consensus.clone()),
         parts.auditor.clone(),
         https_settings(config)?,

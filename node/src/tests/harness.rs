@@ -385,6 +385,7 @@ impl Cluster {
             keys: key_management(),
             auditor: auditor.clone(),
             metrics,
+            address_allowance: Arc::new(|_| true),
         };
         let public = serve(parts, secret, listener, self.cuts.of(id), &stop).await;
         self.nodes.insert(

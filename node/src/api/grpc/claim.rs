@@ -1,6 +1,7 @@
 //! Proof of a feed's caller: a client certificate, or an identity token; asked at the door and as long as its stream runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hessra_consensus::feed::Claim;
 use hessra_proto::status::{Failure, Reason};
@@ -12,6 +13,7 @@ use hessra_sdk_core::{
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap};
 
+use super::AddressAllowance;
 use crate::callers::may_speak;
 use crate::policy::{Policies, PolicyView, without_scheme};
 use crate::tls::{AddressBlock, CallerAddress, PeerCertificate};
@@ -25,6 +27,7 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct FeedDoor {
     consensus: Consensus,
     policies: Policies,
+    allowance: AddressAllowance,
     verifier: TokenVerifier,
 }
 
@@ -50,7 +53,11 @@ enum Shown {
 }
 
 impl FeedDoor {
-    pub(super) fn new(consensus: Consensus, policies: Policies) -> Self {
+    pub(super) fn new(
+        consensus: Consensus,
+        policies: Policies,
+        allowance: AddressAllowance,
+    ) -> Self {
         let config = VerifierConfig {
             // A node without its quorum makes nobody fresh, so it need not send anybody away.
             staleness: StalenessPolicy::BestEffort,
@@ -61,6 +68,7 @@ impl FeedDoor {
         Self {
             consensus,
             policies,
+            allowance,
             verifier: TokenVerifier::new(config),
         }
     }
@@ -68,22 +76,30 @@ impl FeedDoor {
     /// Claim of a request, from its connection and its headers.
     ///
     /// # Errors
-    /// It shows a token that is not good.
+    /// It shows a token that is not good, or tokens come too often from its address.
     pub(super) fn claim(
         &self,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Arc<dyn Claim>, Failure> {
+        let address = extensions
+            .get::<CallerAddress>()
+            .map(|address| address.0.ip());
         let shown = match (extensions.get::<PeerCertificate>(), bearer(headers)?) {
             (Some(certificate), _) => self.certificate(certificate),
-            (None, Some(token)) => self.token(token)?,
+            (None, Some(token)) => {
+                // Before the token is judged: its signatures cost, whoever made them.
+                if !address.is_none_or(|address| (self.allowance)(address)) {
+                    return Err(asks_too_often());
+                }
+                self.token(token)?
+            }
             (None, None) => Shown::Nothing,
         };
-        let address = extensions.get::<CallerAddress>();
         Ok(Arc::new(Caller {
             door: self.clone(),
             address: address.map_or_else(String::new, |address| {
-                AddressBlock::from(address.0.ip()).to_string()
+                AddressBlock::from(address).to_string()
             }),
             shown,
         }))
@@ -214,6 +230,12 @@ fn request() -> Request {
         purpose: None,
         domain: DomainClaim::OfToken,
     }
+}
+
+fn asks_too_often() -> Failure {
+    Failure::new(Reason::Limit, "your address asks too often with tokens")
+        .hint("Try again in a second; a client certificate has no such limit.")
+        .retry_after(Duration::from_secs(1))
 }
 
 /// True when tokens of such a chain must be limited to the seconds of one request, which no stream is.

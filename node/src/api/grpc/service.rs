@@ -1,5 +1,6 @@
 //! The parts of a node that its gRPC services ask.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -50,7 +51,12 @@ pub struct GrpcParts {
     pub keys: KeyManagement,
     pub auditor: Auditor,
     pub metrics: Arc<Metrics>,
+    /// Asked before a token of the feed is judged: may an address without a certificate ask once more?
+    pub address_allowance: AddressAllowance,
 }
+
+/// Takes a request from the allowance of an address; false when nothing is left.
+pub type AddressAllowance = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 impl AuthorityService {
     pub(super) fn new(parts: GrpcParts) -> Self {
@@ -63,6 +69,7 @@ impl AuthorityService {
             keys,
             auditor: _,
             metrics,
+            address_allowance: _,
         } = parts;
         Self {
             consensus,
