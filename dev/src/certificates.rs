@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    KeyUsagePurpose, PKCS_ED25519, SanType, date_time_ymd,
 };
 
 use crate::error::DevError;
@@ -21,8 +21,11 @@ pub(crate) enum Purpose<'a> {
     Server,
     /// Member on the peer port of a node, both directions. The URN names it.
     Member(&'a str),
-    /// Client or operator: its identity.
+    /// Client: its identity.
     Client(&'a str),
+    /// Client that also signs its changes. Its key is Ed25519: of the algorithms that can be, the cheapest to check, and
+    /// every member checks each signature.
+    Operator(&'a str),
 }
 
 impl CertificateAuthority {
@@ -69,7 +72,11 @@ impl CertificateAuthority {
         if certificate.exists() {
             return Ok(());
         }
-        let signing = KeyPair::generate().map_err(DevError::certificate)?;
+        let signing = match purpose {
+            Purpose::Operator(_) => KeyPair::generate_for(&PKCS_ED25519),
+            Purpose::Server | Purpose::Member(_) | Purpose::Client(_) => KeyPair::generate(),
+        };
+        let signing = signing.map_err(DevError::certificate)?;
         let params = leaf_params(common_name, purpose)?;
         let signed = params
             .signed_by(&signing, &self.issuer)
@@ -95,9 +102,9 @@ fn leaf_params(common_name: &str, purpose: &Purpose<'_>) -> Result<CertificatePa
     params.extended_key_usages = match purpose {
         Purpose::Server => vec![ServerAuth],
         Purpose::Member(_) => vec![ServerAuth, ClientAuth],
-        Purpose::Client(_) => vec![ClientAuth],
+        Purpose::Client(_) | Purpose::Operator(_) => vec![ClientAuth],
     };
-    if let Purpose::Member(urn) | Purpose::Client(urn) = purpose {
+    if let Purpose::Member(urn) | Purpose::Client(urn) | Purpose::Operator(urn) = purpose {
         params.subject_alt_names.push(SanType::URI(
             (*urn).try_into().map_err(DevError::certificate)?,
         ));

@@ -50,6 +50,8 @@ const CLIENTS: [&str; 6] = [
     "mycompany",
     "verifier",
 ];
+/// Clients that are operators in the sample policy.
+const OPERATORS: [&str; 2] = ["operator", "responder"];
 /// Components of the sample service chain.
 const CHAIN: [&str; 2] = ["edge", "middleware"];
 
@@ -62,12 +64,12 @@ pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevEr
     let public = CertificateAuthority::open(directory, "ca", "hessra dev CA")?;
     let cluster = CertificateAuthority::open(directory, "cluster-ca", "hessra dev cluster CA")?;
     for name in CLIENTS {
-        public.issue(
-            &directory.join("clients"),
-            name,
-            name,
-            &Purpose::Client(&format!("urn:hessra:{name}")),
-        )?;
+        let urn = format!("urn:hessra:{name}");
+        let purpose = match OPERATORS.contains(&name) {
+            true => Purpose::Operator(&urn),
+            false => Purpose::Client(&urn),
+        };
+        public.issue(&directory.join("clients"), name, name, &purpose)?;
     }
     for name in ["kek", "join-secret"] {
         let secret = directory.join(name);

@@ -3,7 +3,7 @@
 //! | pool | who | processors |
 //! |---|---|---|
 //! | certificates | shows a client certificate, and no token to judge | all |
-//! | bearers | shows an identity token, or nothing | all but one |
+//! | bearers | shows an identity token, or nothing | all but one; of two, both |
 //! | questions | anyone: is this token good, may it be used? | half |
 //!
 //! Anyone can ask about a token, and a token's Datalog is written by its holders. So questions have a pool of their own, and
@@ -71,7 +71,7 @@ impl Pools {
         let strangers = Some(seats.div_ceil(2));
         Self {
             certificates: Pool::new(seats, processors, None),
-            bearers: Pool::new(seats, processors - 1, strangers),
+            bearers: Pool::new(seats, processors_of_bearers(processors), strangers),
             questions: Pool::new(seats, processors / 2, strangers),
         }
     }
@@ -91,6 +91,15 @@ impl Pools {
             Standing::Question => &self.questions,
         };
         Pool::seat(pool, address)
+    }
+}
+
+/// Half of a small machine is too much to keep idle: what a bearer's request costs is bounded, and the system shares two
+/// processors among those who want them.
+fn processors_of_bearers(processors: usize) -> usize {
+    match processors {
+        0..=2 => processors,
+        more => more - 1,
     }
 }
 
