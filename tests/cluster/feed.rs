@@ -141,6 +141,11 @@ fn an_identity_token_proves_a_verifier_too() {
     let proof = Proof::Token(token.trim().to_owned());
     let mut probe = cluster.probe_as("gateway-1", &proof, &[1, 2, 3]);
     until_fresh(&mut probe);
+    // A node that applies the policy later than the others takes it for a guest, and asks again within a second.
+    until("it is enrolled", Duration::from_secs(20), || {
+        let verifiers = enrolled(&cluster);
+        (verifiers.len() == 1 && verifiers[0]["connected"] == true).then_some(())
+    });
     assert_eq!(revoke(&cluster, 0)["applied"], 1);
     let arguments = [
         "revoke",
