@@ -22,6 +22,7 @@ mod approvals;
 mod audit;
 mod caller;
 mod claim;
+mod denied;
 mod door;
 mod feed;
 mod goodbye;

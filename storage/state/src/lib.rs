@@ -43,7 +43,6 @@
 //! | [`machine`] | the state machine: the one way to change anything |
 //! | [`state`] | the state, as readers see it |
 //! | [`revocations`] | revocations as people see them, and the rule that several of one target imply |
-//! | [`undo`] | what one operator has revoked is removed, in parts |
 //! | [`keys`] | keys and the one table of their states |
 //! | [`pending`] | actions that wait for a second person |
 //! | [`policy`] | the policy that stands, and its earlier versions |
@@ -86,7 +85,7 @@ mod revoke;
 mod sealed_key;
 pub mod state;
 mod timed;
-pub mod undo;
+mod undo;
 pub mod version;
 pub mod witness;
 
@@ -107,9 +106,8 @@ pub use pending::{Pending, Pendings};
 pub use policy::{Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions};
 pub use record::{Meta, Record, RecordKey};
 pub use refusal::{Refusal, RefusalCode};
-pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Why};
+pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Undoing, Why};
 pub use sealed_key::SealedKey;
 pub use state::State;
-pub use undo::Undoing;
 pub use version::{UpgradeNeeded, supported};
 pub use witness::{ChainHead, ChainName, Witness, Witnessed, WitnessedHeads};

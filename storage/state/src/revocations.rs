@@ -115,6 +115,17 @@ pub struct Lifted {
     pub restored: bool,
 }
 
+/// Operator whose revocations are being removed, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undoing {
+    /// Operator, as the revocations name it.
+    pub operator: String,
+    /// Time from which on, on the state's clock.
+    pub since: UnixMillis,
+    /// Newest revision that may be left: what the operator revokes later is not removed.
+    pub next: Revision,
+}
+
 /// Name of a revocation: `rv_17`, or `rv_2.17` in the history that began with the first restore from a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevocationId {

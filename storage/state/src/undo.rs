@@ -1,25 +1,15 @@
 //! Undo: what one operator has revoked is removed, a part with every collection, so that no entry of the log holds up a
 //! revocation for long.
 
-use hessra_revocation::{Revision, UnixMillis};
+use hessra_revocation::Revision;
 
 use crate::applied::Applied;
 use crate::command::Undo;
 use crate::limits::{REASON_BYTES_MAX, TICKET_BYTES_MAX, UNDOING_MAX};
 use crate::refusal::{Refusal, RefusalCode};
+use crate::revocations::Undoing;
 use crate::revoke::check_length;
 use crate::state::State;
-
-/// Operator whose revocations are being removed, the newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undoing {
-    /// Operator, as the revocations name it.
-    pub operator: String,
-    /// Time from which on, on the state's clock.
-    pub since: UnixMillis,
-    /// Newest revision that may be left: what the operator revokes later is not removed.
-    pub next: Revision,
-}
 
 impl State {
     /// Operators whose revocations are being removed, in the order of their names.

@@ -4,7 +4,7 @@ use hessra_sdk_rust::v1::{ListRevocationsRequest, RevocationInfo, UndoRequest};
 use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
-use super::{PAGE, pages, since_ms, to_json};
+use super::listing::{PAGE, pages, since_ms, to_json};
 use crate::args::UndoArguments;
 use crate::commands::confirm::{self, Decided};
 use crate::commands::waiting::waits;

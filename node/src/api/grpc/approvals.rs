@@ -20,7 +20,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::read::denied_by;
+use super::denied::denied_by;
 use super::service::{Answer, AuthorityService};
 use super::target::{other_request, refused, request_id};
 use crate::policy::Right;

@@ -17,8 +17,8 @@ use opentelemetry::KeyValue;
 use tonic::{Request, Status};
 
 use super::caller::Caller;
+use super::denied::denied_by;
 use super::known;
-use super::read::denied_by;
 use super::service::AuthorityService;
 use super::target::{command, other_request, refused, request_id};
 use crate::callers::is_revoked;
