@@ -125,7 +125,7 @@ events! {
     RevocationCreated = "revocation.created", Administration;
     /// A revocation was lifted.
     RevocationLifted = "revocation.lifted", Administration;
-    /// What one operator had revoked is removed from then on.
+    /// Removal of what one operator had revoked begins.
     RevocationsUndone = "revocation.undone", Administration;
     /// A revocation is proven applied at the verifiers that a caller waited for.
     RevocationCompleted = "revocation.completed", Administration;

@@ -25,7 +25,7 @@ pub enum Applied {
         /// True when it was lifted before; `revision` is that lift's.
         already: bool,
     },
-    /// What an operator has revoked is being removed: a collection removes a part.
+    /// Removal of what an operator has revoked begins: collections remove it in parts.
     Undoing {
         /// Number of the operator's revocations that are remembered: no more are removed.
         at_most: u64,

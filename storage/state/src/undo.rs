@@ -29,17 +29,22 @@ impl State {
             );
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
-        let before = self.undoing.get(operator);
-        if before.is_none() && self.undoing.len() >= UNDOING_MAX {
+        // Two ranges of time are no range: together they would remove what nobody has asked to be removed.
+        if self.undoing.contains_key(operator) {
+            let message = format!(
+                "what `{operator}` has revoked is being removed already; ask, or approve, again in a few seconds"
+            );
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
+        if self.undoing.len() >= UNDOING_MAX {
             let message = format!(
                 "the revocations of {UNDOING_MAX} operators are being removed, the most at one time; ask again when some have been"
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
-        let since = before.map_or(undo.since, |before| before.since.min(undo.since));
         let undoing = Undoing {
             operator: operator.clone(),
-            since,
+            since: undo.since,
             next: self.view.revision,
         };
         self.undoing.insert(operator.clone(), undoing);
