@@ -43,25 +43,30 @@ pub(crate) async fn run(arguments: Arguments, console: Console) -> Outcome {
         return config::init(&arguments.connection, console, &command).await;
     }
     let context = Context::resolve(&arguments.connection)?;
+    run_in(&context, console, arguments).await?;
+    context.confirmed()
+}
+
+async fn run_in(context: &Context, console: Console, arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Identity(command) => {
             let identity = Identity::chosen(&arguments.connection, arguments.certificate_named);
-            identity::run(&context, console, identity, command).await
+            identity::run(context, console, identity, command).await
         }
-        Command::Token(command) => token::run(&context, console, command).await,
+        Command::Token(command) => token::run(context, console, command).await,
         Command::Authorize(command) => {
             let identity = Identity::chosen(&arguments.connection, arguments.certificate_named);
-            authorize::run(&context, console, identity, command).await
+            authorize::run(context, console, identity, command).await
         }
-        Command::Revoke(arguments) => revoke::run(&context, console, &arguments).await,
-        Command::Revocations(command) => revocations::run(&context, console, command).await,
-        Command::Status => status::run(&context, console).await,
-        Command::Cluster(command) => cluster::run(&context, console, command).await,
-        Command::Audit(command) => audit::run(&context, console, command).await,
-        Command::Keys(command) => keys::run(&context, console, command).await,
-        Command::Approvals(command) => approvals::run(&context, console, command).await,
-        Command::Policy(command) => policy::run(&context, console, command).await,
-        Command::Feed(command) => feed::run(&context, console, command).await,
+        Command::Revoke(arguments) => revoke::run(context, console, &arguments).await,
+        Command::Revocations(command) => revocations::run(context, console, command).await,
+        Command::Status => status::run(context, console).await,
+        Command::Cluster(command) => cluster::run(context, console, command).await,
+        Command::Audit(command) => audit::run(context, console, command).await,
+        Command::Keys(command) => keys::run(context, console, command).await,
+        Command::Approvals(command) => approvals::run(context, console, command).await,
+        Command::Policy(command) => policy::run(context, console, command).await,
+        Command::Feed(command) => feed::run(context, console, command).await,
         Command::Help { .. }
         | Command::Completion { .. }
         | Command::Man { .. }

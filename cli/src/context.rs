@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use hessra_sdk_rust::config::PORT_DEFAULT;
 use hessra_sdk_rust::revocation::FeedId;
-use hessra_sdk_rust::{Connection, Credentials, Endpoint, Servers, Trust};
+use hessra_sdk_rust::{AsOf, Connection, Credentials, Endpoint, Readings, Servers, Trust};
 
 use crate::args::ConnectionArguments;
 use crate::exit::Exit;
@@ -46,6 +46,8 @@ pub(crate) struct Context {
     /// Id of the cluster that changes are signed for.
     pub cluster: Option<FeedId>,
     pub timeout: Duration,
+    /// Ages of the answers that this command got.
+    readings: Readings,
     token_folder: PathBuf,
 }
 
@@ -88,6 +90,7 @@ impl Context {
             ca: arguments.ca.clone().or(chosen.ca).or(known.ca),
             cluster: arguments.cluster.or(chosen.cluster),
             timeout: arguments.timeout.unwrap_or(TIMEOUT),
+            readings: Readings::default(),
             token_folder: token_folder(&home, name.as_deref()),
             home,
             name,
@@ -130,10 +133,32 @@ impl Context {
         let ca = self.ca.as_ref().ok_or_else(no_authority)?;
         let mut connection = Connection::new(servers, Trust::file(ca)?).timeout(self.timeout);
         connection.cluster = self.cluster;
+        connection.readings = self.readings.clone();
         Ok(match self.credentials()? {
             Some(credentials) => connection.credentials(credentials),
             None => connection,
         })
+    }
+
+    /// Checks that a quorum confirmed everything that this command has read: what is older is shown, and is no success.
+    ///
+    /// # Errors
+    /// Stale, with the node that answered and how old its knowledge is.
+    pub(crate) fn confirmed(&self) -> Outcome {
+        let Some(as_of) = self.readings.unconfirmed() else {
+            return Ok(());
+        };
+        let AsOf { node, revision, .. } = as_of;
+        let age = match as_of.age {
+            Some(age) => format!("its last confirmation is {:.1} s old", age.as_secs_f64()),
+            None => "it has had no confirmation since it was started".to_owned(),
+        };
+        let message = format!(
+            "node {node} could not confirm this with a quorum: it knows everything up to revision {revision}, and {age}"
+        );
+        let error = CommandError::new(Exit::CannotTell, "stale", message);
+        Err(error
+            .hint("Ask another node with --server, or wait until `hessra status` shows a leader."))
     }
 
     /// The client certificate and its key.

@@ -197,14 +197,24 @@ impl AuditGate {
 
     /// Records that a verifier or a member holds another history than this node at the same revision.
     pub(crate) fn alarm_fork(&self, whom: String, revision: u64, at: u64) {
-        let mut record = Record::new(Event::FeedForkAlarm, Outcome::Failure, at);
+        let message = "it holds another history at the same revision: one of the two is wrong";
+        self.alarm(Event::FeedForkAlarm, whom, revision, at, message);
+    }
+
+    /// Records that a verifier holds a revision that the cluster does not have.
+    pub(crate) fn alarm_loss(&self, whom: String, revision: u64, at: u64) {
+        let message = "it holds a revision that a quorum of the members does not have: acknowledged changes are lost";
+        self.alarm(Event::FeedLossAlarm, whom, revision, at, message);
+    }
+
+    fn alarm(&self, event: Event, whom: String, revision: u64, at: u64, message: &str) {
+        let mut record = Record::new(event, Outcome::Failure, at);
         record.actor.auth = "node".to_owned();
         record.action = "compare".to_owned();
         record.target.r#type = "replica".to_owned();
         record.target.id = whom;
         record.revision = revision;
-        record.message =
-            "it holds another history at the same revision: one of the two is wrong".to_owned();
+        record.message = message.to_owned();
         self.tell(record);
     }
 

@@ -12,7 +12,9 @@
 //! Nothing here decides who may ask: that is the business of the API.
 
 mod changes;
+mod founding;
 mod maintenance;
+mod presence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,6 +183,7 @@ impl<W: World> Consensus<W> {
                 follower.run(log, published),
                 beside.neighbours().run(),
                 beside.maintain(),
+                beside.be_present(),
             );
         }));
         Ok((consensus, background))

@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
+use hessra_sled::Vote;
 use openraft::AsyncRuntime as _;
 use tokio::time::sleep;
 
 use crate::consensus::Consensus;
+use crate::peers::Between;
 use crate::plant::{Plant, is_planted};
 use crate::status::Members;
+use crate::stores::Check;
 use crate::world::World;
 
 /// Least time between two rounds of asking the members about an unknown sender.
@@ -32,6 +35,8 @@ pub struct Sender {
     pub id: u64,
     /// True when it showed the join secret of this node's configuration.
     pub shows_join_secret: bool,
+    /// Stores between which it asks, as the sender knows them.
+    pub between: Between,
 }
 
 /// Fence of one node. Cheap to clone; all clones are one.
@@ -62,14 +67,12 @@ impl<W: World> Fence<W> {
             return Ok(());
         }
         let raft = self.consensus.raft();
-        if raft.is_member(sender.id) {
-            return Ok(());
-        }
         let (own, members) = (raft.identity().id, raft.members());
+        self.refuse_removed(sender.id)?;
         if is_heard(own, &members, &self.founders, sender)
             || self.is_newer_member(&members, sender.id)
         {
-            return Ok(());
+            return self.compare_stores(&members, sender);
         }
         self.ask_members(sender.id);
         Err(no_member(sender.id))
@@ -80,10 +83,39 @@ impl<W: World> Fence<W> {
     /// # Errors
     /// The sender is no member.
     pub(crate) fn hear_member(&self, sender: Sender) -> Result<(), Failure> {
-        match self.consensus.raft().is_member(sender.id) || is_planted(Plant::StrangersHeard) {
-            true => Ok(()),
+        self.refuse_removed(sender.id)?;
+        let members = self.consensus.raft().members();
+        match members.nodes.contains_key(&sender.id) || is_planted(Plant::StrangersHeard) {
+            true => self.compare_stores(&members, sender),
             false => Err(no_member(sender.id)),
         }
+    }
+
+    /// Tells a former member that it is none any more, so that it ends.
+    fn refuse_removed(&self, sender: u64) -> Result<(), Failure> {
+        if !self.consensus.raft().stores().was_removed(sender) {
+            return Ok(());
+        }
+        let message = format!("node {sender} was removed from the cluster");
+        Err(Failure::new(Reason::Removed, message))
+    }
+
+    /// Refuses a member whose store is not the one that this node knows, and everybody once this node's own is not.
+    fn compare_stores(&self, members: &Members, sender: Sender) -> Result<(), Failure> {
+        let stores = self.consensus.raft().stores();
+        if stores.ended().is_some() {
+            return Err(ended());
+        }
+        let member = members.nodes.get(&sender.id);
+        let checked = stores.check(sender.id, member, &sender.between);
+        checked.map_err(|check| refused_store(sender.id, check))
+    }
+
+    /// Refuses to go on when a leader shows that this node has less than it had acknowledged.
+    pub(crate) fn compare_held(&self, sender: Sender, leader: &Vote) -> Result<(), Failure> {
+        let stores = self.consensus.raft().stores();
+        let checked = stores.check_held(leader, &sender.between);
+        checked.map_err(|check| refused_store(sender.id, check))
     }
 
     /// True when a member that this node knows names the sender in a newer membership than this node has.
@@ -121,6 +153,23 @@ fn is_heard(own: u64, members: &Members, founders: &BTreeSet<u64>, sender: Sende
     members.nodes.contains_key(&sender.id) || is_founding || is_joining
 }
 
+fn refused_store(sender: u64, check: Check) -> Failure {
+    match check {
+        Check::Own => ended(),
+        Check::Sender(misfit) => {
+            tracing::error!(sender, %misfit, "refused a member with another store");
+            Failure::new(Reason::Disowned, misfit.to_string())
+        }
+    }
+}
+
+fn ended() -> Failure {
+    Failure::new(
+        Reason::Unavailable,
+        "this node takes no part in consensus any more",
+    )
+}
+
 fn no_member(id: u64) -> Failure {
     let message = format!("node {id} is not a member. Add it with `hessra cluster add`");
     Failure::new(Reason::NotPermitted, message)
@@ -144,6 +193,7 @@ mod tests {
         let sender = Sender {
             id,
             shows_join_secret,
+            between: Between::default(),
         };
         is_heard(1, members, &founders.iter().copied().collect(), sender)
     }

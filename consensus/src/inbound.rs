@@ -83,8 +83,21 @@ impl<W: World> Inbound<W> {
             .check_commands(&self.consensus, from.id, &request)?;
         self.authors
             .check_members(&self.consensus, from.id, &request)?;
-        let raft = self.consensus.raft().openraft();
-        raft.append_entries(request).await.map_err(stopped)
+        self.fence.compare_held(from, &request.vote)?;
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let last = last.or(request.prev_log_id);
+        let raft = self.consensus.raft();
+        let answer = raft
+            .openraft()
+            .append_entries(request)
+            .await
+            .map_err(stopped)?;
+        raft.stores().holds(match &answer {
+            AppendEntriesResponse::Success => last.map_or(0, |id| id.index),
+            AppendEntriesResponse::PartialSuccess(matching) => matching.map_or(0, |id| id.index),
+            _ => 0,
+        });
+        Ok(answer)
     }
 
     /// Answers a candidate.
@@ -131,9 +144,14 @@ impl<W: World> Inbound<W> {
         if let Some(known) = self.may_send_snapshot(from, &vote)? {
             return Ok(known);
         }
-        let raft = self.consensus.raft().openraft();
-        let installed = raft.install_full_snapshot(vote, snapshot).await;
-        installed.map_err(|fatal| stopped(RaftError::Fatal(fatal)))
+        let raft = self.consensus.raft();
+        let upto = snapshot.meta.last_log_id;
+        let installed = raft.openraft().install_full_snapshot(vote, snapshot).await;
+        let answer = installed.map_err(|fatal| stopped(RaftError::Fatal(fatal)))?;
+        if answer.vote == vote {
+            raft.stores().holds(upto.map_or(0, |id| id.index));
+        }
+        Ok(answer)
     }
 
     /// Checks that this sender may forward a batch of so many commands. Asked before they are read.
@@ -204,7 +222,7 @@ impl<W: World> Inbound<W> {
     /// # Errors
     /// The sender is no member.
     pub fn inspect(&self, from: Sender, verifiers: bool) -> Result<InspectResponse, Failure> {
-        self.fence.hear_member(from)?;
+        self.fence.hear(from)?;
         Ok(self.inspector.report(verifiers))
     }
 }

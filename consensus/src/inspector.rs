@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hessra_proto::NodeState;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_proto::v1::{NodeStatus, StatusResponse};
-use hessra_sled::Member;
+use hessra_sled::{Member, codec};
 
 use crate::consensus::Consensus;
 use crate::feed::FeedHub;
@@ -63,6 +63,7 @@ impl<W: World> Inspector<W> {
             members: members.nodes.into_keys().collect(),
             membership_index: members.log_index,
             guests: count(self.feed.subscribers().guests()),
+            start: Some(codec::encode_start(&self.consensus.raft().stores().own())),
         }
     }
 
@@ -73,6 +74,7 @@ impl<W: World> Inspector<W> {
         let Member {
             peer_address,
             public_address,
+            ..
         } = member.unwrap_or_default();
         let state = self.consensus.state();
         let view = state.view();

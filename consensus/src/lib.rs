@@ -23,6 +23,7 @@
 //! | [`inspector`] | the report of this node, and of the cluster |
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
 //! | `fence` | which senders are heard between members |
+//! | `stores` | which stores are theirs, and whether they have what they promised |
 //! | [`policies`] | the policy in force, parsed once |
 //! | `author` | whether the author of a command is proved |
 //! | `authors` | what another member brings: its authors are asked before it is acknowledged |
@@ -53,6 +54,7 @@ mod proposer;
 pub mod raft;
 mod settings;
 pub mod status;
+mod stores;
 pub mod world;
 
 pub use confirmer::{Began, Confirmation};
@@ -64,7 +66,7 @@ pub use inbound::Inbound;
 pub use inspector::{Inspector, NodeFacts};
 pub use measurement::Measurement;
 pub use membership::{Change, ChangeError};
-pub use peers::{Peer, PeerError, Peers, Proposed};
+pub use peers::{Between, Peer, PeerError, Peers, Proposed};
 pub use proposer::WriteGuard;
 pub use raft::{NodeIdentity, RaftHandle, RaftSettings};
 pub use settings::ConsensusSettings;

@@ -34,6 +34,8 @@ pub enum Measurement {
     FeedReset(hessra_revocation::publisher::ResetReason),
     /// A verifier holds another history at an equal revision.
     FeedForkAlarm,
+    /// A verifier holds a revision that the cluster, confirmed by a quorum, does not have: acknowledged changes are lost.
+    FeedLossAlarm,
     /// A command was brought whose author is not proved; by this member.
     Unproved {
         /// Node that brought it.

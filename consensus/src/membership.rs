@@ -52,6 +52,7 @@ impl From<&MemberChange> for Change {
                 member: Member {
                     peer_address: peer_address.clone(),
                     public_address: public_address.clone(),
+                    incarnation: None,
                 },
             },
             MemberChange::Promote(id) => Self::Promote(*id),

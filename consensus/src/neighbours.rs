@@ -16,7 +16,7 @@ use hessra_sled::Member;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::peers::{Peer, Peers as _};
+use crate::peers::Peers as _;
 use crate::raft::RaftHandle;
 use crate::world::World;
 
@@ -134,14 +134,12 @@ impl<W: World> Neighbours<W> {
     }
 
     async fn ask(&self, id: u64, member: &Member, verifiers: bool) -> Option<(u64, NodeStatus)> {
-        let peer = Peer {
-            id,
-            member: member.clone(),
-        };
+        let peer = self.raft.peer(id, member);
         let peers = self.world.peers();
         match peers.inspect(&peer, verifiers, INSPECT_TIMEOUT).await {
             Ok(report) => self.note(id, report, verifiers),
             Err(error) => {
+                self.raft.stores().heed(id, &error);
                 tracing::debug!(peer = id, %error, "a member did not answer");
                 None
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hessra_proto::status::Failure;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_sled::{Member, Types, Vote};
-use hessra_state::{Applied, Stamped};
+use hessra_state::{Applied, Stamped, Start};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -23,6 +23,19 @@ use crate::membership::Change;
 pub struct Peer {
     pub id: u64,
     pub member: Member,
+    /// Stores between which it is asked: carried with every request, and shown to the answering side as its sender's.
+    pub between: Between,
+}
+
+/// Stores between which a request is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// Start of the sender.
+    pub from: Start,
+    /// Newest start of the receiver that the sender knows; `None`: it knows no store of it.
+    pub to: Option<Start>,
+    /// Log index up to which the receiver has acknowledged entries to this leader; 0: none.
+    pub acknowledged: u64,
 }
 
 /// Error of a request to which another member gave no answer that can be used.

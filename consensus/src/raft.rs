@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
-use hessra_state::{Applied, State};
+use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
 use openraft::storage::RaftLogStorage;
 use openraft::{AsyncRuntime, ServerState};
@@ -40,7 +40,8 @@ use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
 use crate::peers::Peer;
 use crate::plant::{Plant, is_planted};
-use crate::status::{Members, Metrics, RaftStatus, StopReason, matched, members, status};
+use crate::status::{Members, Metrics, RaftStatus, Role, StopReason, matched, members, status};
+use crate::stores::Stores;
 use crate::world::World;
 use candidacy::Candidacy;
 
@@ -66,6 +67,14 @@ pub struct RaftHandle<W: World> {
     published: watch::Receiver<Arc<Published>>,
     remembered: Arc<dyn Remembered>,
     restored: Arc<RestoredLeadership>,
+    stores: Stores,
+}
+
+/// Stops consensus when this node has ended itself, so that it promises nothing more while its process goes down.
+async fn end_with<R: AsyncRuntime>(stores: Stores, raft: openraft::Raft<Types<R>>) {
+    let reason = stores.when_ended().await;
+    tracing::error!(%reason, "this node takes no part in consensus any more");
+    let _ = raft.shutdown().await;
 }
 
 /// The term in which this node led when its process before this one stopped, until that is harmless.
@@ -86,6 +95,8 @@ pub(crate) async fn start<W: World, E: Engine>(
 ) -> Result<RaftHandle<W>, StartError> {
     let storage = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
     let config = Arc::new(settings.config(&identity.cluster)?);
+    let random = [world.random(), world.random()];
+    let own = log.begin(random).await.map_err(|error| storage(&error))?;
     let vote = log.read_vote().await.map_err(|error| storage(&error))?;
     let led = vote
         .filter(|vote| vote.is_committed() && vote.leader_id().voted_for() == Some(identity.id))
@@ -96,7 +107,19 @@ pub(crate) async fn start<W: World, E: Engine>(
     };
     let (published, remembered) = (machine.watch(), machine.remembered());
     let candidacy = Arc::new(Candidacy::default());
-    let network = network::Factory::new(world.clone(), Arc::clone(&candidacy), &settings);
+    let stored = log.get_log_state().await.map_err(|error| storage(&error))?;
+    let applied = published.borrow().applied;
+    let held = stored.last_log_id.max(applied).map_or(0, |id| id.index);
+    let stores = Stores::new(
+        (identity.id, own),
+        (vote.unwrap_or_default(), held),
+        published.clone(),
+    );
+    let network = network::Factory::new(
+        (world.clone(), stores.clone()),
+        Arc::clone(&candidacy),
+        &settings,
+    );
     let raft = openraft::Raft::new(identity.id, config, network, log, machine)
         .await
         .map_err(|error| storage(&error))?;
@@ -108,6 +131,7 @@ pub(crate) async fn start<W: World, E: Engine>(
             longest,
         )));
     }
+    drop(W::Runtime::spawn(end_with(stores.clone(), raft.clone())));
     Ok(RaftHandle {
         raft,
         world,
@@ -116,6 +140,7 @@ pub(crate) async fn start<W: World, E: Engine>(
         published,
         remembered,
         restored: Arc::new(restored),
+        stores,
     })
 }
 
@@ -125,7 +150,10 @@ impl<W: World> RaftHandle<W> {
     ///
     /// # Errors
     /// When this node is not in the list, or consensus has stopped.
-    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), StopReason> {
+    pub(crate) async fn initialize(
+        &self,
+        members: BTreeMap<u64, Member>,
+    ) -> Result<(), StopReason> {
         match self.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::Fatal(fatal)) => Err(StopReason::of(&fatal)),
@@ -133,15 +161,35 @@ impl<W: World> RaftHandle<W> {
         }
     }
 
-    /// True when this node has neither voted nor a log: when this is the first start on an empty data directory.
+    /// True when this node has neither voted nor a log: its store has never promised anything.
     ///
     /// # Errors
     /// When consensus has stopped.
-    pub async fn is_untouched(&self) -> Result<bool, StopReason> {
+    pub(crate) async fn is_untouched(&self) -> Result<bool, StopReason> {
         let initialized = self.raft.is_initialized().await;
         initialized
             .map(|initialized| !initialized)
             .map_err(|fatal| StopReason::of(&fatal))
+    }
+
+    /// Start of this process on its store.
+    #[must_use]
+    pub fn start(&self) -> Start {
+        self.stores.own()
+    }
+
+    /// Stores of the members.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// A member, as it is asked from here.
+    pub(crate) fn peer(&self, id: u64, member: &Member) -> Peer {
+        Peer {
+            id,
+            member: member.clone(),
+            between: self.stores.between(id, member),
+        }
     }
 
     /// Identity of this node.
@@ -199,7 +247,11 @@ impl<W: World> RaftHandle<W> {
     /// Status of this node: who leads, and how far it is.
     #[must_use]
     pub fn status(&self) -> RaftStatus {
-        status(&self.raft.metrics().borrow(), self.applied_index())
+        let mut status = status(&self.raft.metrics().borrow(), self.applied_index());
+        if let Some(reason) = self.stores.ended() {
+            (status.stopped, status.role) = (Some(reason), Role::Stopped);
+        }
+        status
     }
 
     /// The members.
@@ -227,10 +279,7 @@ impl<W: World> RaftHandle<W> {
         let metrics = metrics.borrow();
         let id = metrics.current_leader?;
         let member = metrics.membership_config.membership().get_node(&id)?;
-        Some(Peer {
-            id,
-            member: member.clone(),
-        })
+        Some(self.peer(id, member))
     }
 
     /// True when this node believes that it leads. Only [`Self::confirm`] proves it.
@@ -261,6 +310,14 @@ impl<W: World> RaftHandle<W> {
 
     /// Resolves with the reason when consensus has stopped on this node for good.
     pub async fn stopped(&self) -> StopReason {
+        tokio::select! {
+            biased;
+            reason = self.stores.when_ended() => reason,
+            reason = self.consensus_stopped() => reason,
+        }
+    }
+
+    async fn consensus_stopped(&self) -> StopReason {
         let mut metrics = self.raft.metrics();
         let stopped = metrics.wait_for(|metrics| metrics.running_state.is_err());
         match stopped

@@ -34,6 +34,26 @@ pub enum StopReason {
         "another node is becoming leader while this one was about to send a snapshot. Nothing is lost; start this node again"
     )]
     Deposed,
+    /// The members have removed it: it is told so, or reads it in its own log.
+    #[error(
+        "node {id} was removed from the cluster, and its id is never used again. Stop it for good; to bring the machine back, add \
+         it under a new id with an empty data directory"
+    )]
+    Removed {
+        /// Id of the node.
+        id: u64,
+    },
+    /// Its store has less than it acknowledged, or runs twice.
+    #[error(
+        "node {id} must not take part any more: {why}. Keep its data directory if you want to know how, remove the node \
+         (`hessra cluster remove {id}`), and add the machine again under a new id with an empty data directory"
+    )]
+    Disowned {
+        /// Id of the node.
+        id: u64,
+        /// Reason, in words.
+        why: String,
+    },
     /// The store failed, or a task of consensus broke.
     #[error("{0}")]
     Failed(String),

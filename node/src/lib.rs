@@ -31,6 +31,7 @@
 mod anyone;
 pub mod api;
 pub mod audit;
+mod between;
 pub mod callers;
 pub mod config;
 pub mod edge;

@@ -109,7 +109,7 @@ impl Node {
             tasks,
             addresses,
         };
-        if let Err(error) = bootstrap::start(&config, &node.consensus, &keys, &node.stop).await {
+        if let Err(error) = bootstrap::start(&config, &node.consensus, &keys, &node.stop) {
             node.stop().await;
             return Err(error.into());
         }

@@ -24,6 +24,7 @@ use prost::bytes::Bytes;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use crate::between;
 use crate::join::JoinSecret;
 use crate::tls::PeerTls;
 
@@ -101,9 +102,13 @@ impl PeerClients {
         self.client(Traffic::Calls, peer)
     }
 
-    /// A request that shows the join secret: the receiver may be a node that no membership names yet.
-    fn shown<T>(&self, message: T, timeout: Duration) -> Request<T> {
-        let mut request = within(message, timeout);
+    /// A request that names the stores between which it is made, and shows the join secret: the receiver may be a node that
+    /// no membership names yet.
+    fn ask<T>(&self, to: &Peer, message: T, timeout: Duration) -> Request<T> {
+        let mut request = Request::new(message);
+        // The peer sees the deadline too.
+        request.set_timeout(timeout);
+        between::show(&to.between, request.metadata_mut());
         if let Some(secret) = &self.join_secret {
             secret.show(request.metadata_mut());
         }
@@ -135,7 +140,7 @@ impl Peers<TokioRuntime> for PeerClients {
             entries,
             leader_commit: append.leader_commit.as_ref().map(codec::encode_log_id),
         };
-        let answered = self.calls(to).append(self.shown(request, timeout)).await;
+        let answered = self.calls(to).append(self.ask(to, request, timeout)).await;
         append_response(&answered.map_err(failed)?.into_inner())
     }
 
@@ -150,7 +155,7 @@ impl Peers<TokioRuntime> for PeerClients {
             vote: Some(codec::encode_vote(&vote.vote)),
             last_log: vote.last_log_id.as_ref().map(codec::encode_log_id),
         };
-        let answered = self.calls(to).vote(self.shown(request, timeout)).await;
+        let answered = self.calls(to).vote(self.ask(to, request, timeout)).await;
         let response = answered.map_err(failed)?.into_inner();
         Ok(VoteResponse::new(
             decoded_vote(response.vote.as_ref())?,
@@ -167,7 +172,7 @@ impl Peers<TokioRuntime> for PeerClients {
         timeout: Duration,
     ) -> Result<SnapshotResponse<u64>, PeerError> {
         let chunks = snapshot_chunks(self.cluster_id.clone(), &vote, snapshot);
-        let request = self.shown(tokio_stream::iter(chunks), timeout);
+        let request = self.ask(to, tokio_stream::iter(chunks), timeout);
         let answered = self.client(Traffic::Snapshots, to).snapshot(request).await;
         let response = answered.map_err(failed)?.into_inner();
         Ok(SnapshotResponse::new(decoded_vote(response.vote.as_ref())?))
@@ -183,7 +188,7 @@ impl Peers<TokioRuntime> for PeerClients {
             cluster_id: self.cluster_id.clone(),
             batch: Some(codec::encode_batch(&commands)),
         };
-        let answered = self.calls(to).propose(within(request, timeout)).await;
+        let answered = self.calls(to).propose(self.ask(to, request, timeout)).await;
         let response = answered.map_err(failed)?.into_inner();
         let answers: Result<Vec<Applied>, _> =
             response.applied.iter().map(codec::decode_applied).collect();
@@ -198,7 +203,10 @@ impl Peers<TokioRuntime> for PeerClients {
         let request = wire::ReadIndexRequest {
             cluster_id: self.cluster_id.clone(),
         };
-        let answered = self.calls(to).read_index(within(request, timeout)).await;
+        let answered = self
+            .calls(to)
+            .read_index(self.ask(to, request, timeout))
+            .await;
         Ok(answered.map_err(failed)?.into_inner().index)
     }
 
@@ -206,7 +214,7 @@ impl Peers<TokioRuntime> for PeerClients {
         let request = wire::StandRequest {
             cluster_id: self.cluster_id.clone(),
         };
-        let answered = self.calls(to).stand(within(request, timeout)).await;
+        let answered = self.calls(to).stand(self.ask(to, request, timeout)).await;
         answered.map_err(failed)?;
         Ok(())
     }
@@ -222,7 +230,9 @@ impl Peers<TokioRuntime> for PeerClients {
             change: Some(encode_change(change)),
         };
         let mut client = self.calls(to);
-        let answered = client.change_membership(within(request, timeout)).await;
+        let answered = client
+            .change_membership(self.ask(to, request, timeout))
+            .await;
         Ok(answered.map_err(failed)?.into_inner().log_index)
     }
 
@@ -236,7 +246,7 @@ impl Peers<TokioRuntime> for PeerClients {
             cluster_id: self.cluster_id.clone(),
             verifiers,
         };
-        let answered = self.calls(to).inspect(within(request, timeout)).await;
+        let answered = self.calls(to).inspect(self.ask(to, request, timeout)).await;
         Ok(answered.map_err(failed)?.into_inner())
     }
 }
@@ -338,6 +348,7 @@ fn encode_change(change: &Change) -> WireChange {
             id: *id,
             peer_address: member.peer_address.clone(),
             public_address: member.public_address.clone(),
+            incarnation: Vec::new(),
         }),
         Change::Promote(id) => WireChange::Promote(*id),
         Change::Remove(id) => WireChange::Remove(*id),
@@ -356,6 +367,7 @@ pub(crate) fn decode_change(change: Option<WireChange>) -> Result<Change, Failur
             member: Member {
                 peer_address: node.peer_address,
                 public_address: node.public_address,
+                incarnation: None,
             },
         },
         Some(WireChange::Promote(id)) => Change::Promote(id),
@@ -396,11 +408,4 @@ impl EncodedEntries {
             self.bytes -= oldest.len();
         }
     }
-}
-
-/// A request with a deadline that the peer sees too.
-fn within<T>(message: T, timeout: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(timeout);
-    request
 }

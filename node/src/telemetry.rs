@@ -247,6 +247,7 @@ instruments! {
     feed_bytes: counter "hessra.feed.bytes", "By", NONE, "Bytes of feed frames handed to streams.";
     feed_snapshots: counter "hessra.feed.snapshots", "{snapshot}", NONE, "Snapshots begun for verifiers, by `mode` (full, buckets).";
     feed_resets: counter "hessra.feed.resets", "{reset}", NONE, "Streams told to resume, by `reason`.";
+    feed_loss_alarms: counter "hessra.feed.loss_alarms", "{alarm}", NONE, "Verifiers that hold a revision which a quorum of the members does not have: acknowledged changes are lost. Never zero without an incident.";
     feed_fork_alarms: counter "hessra.feed.fork_alarms", "{alarm}", NONE, "Verifiers that hold another history at an equal revision. Never zero without an incident.";
     audit_events: counter "hessra.audit.events", "{record}", NONE, "Audit records made durable, by `event`.";
     audit_write_failures: counter "hessra.audit.write_failures", "{record}", NONE, "Audit records that could not be written, by `reason` (full, disk, late, stopping); what they were for was refused.";
@@ -316,6 +317,7 @@ impl Metrics {
                 self.feed_resets.add(1, &[word("reason", reason.as_str())])
             }
             Measurement::FeedForkAlarm => self.feed_fork_alarms.add(1, &[]),
+            Measurement::FeedLossAlarm => self.feed_loss_alarms.add(1, &[]),
             Measurement::Unproved { sender } => self
                 .unproved_commands
                 .add(1, &[KeyValue::new("node", sender.to_string())]),

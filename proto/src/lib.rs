@@ -2,6 +2,7 @@
 //!
 //! Messages are generated from `hessra/v1/*.proto`; services exist behind the feature `grpc`.
 
+pub mod as_of;
 pub mod convert;
 pub mod node_state;
 pub mod statement;

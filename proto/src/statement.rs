@@ -119,6 +119,8 @@ stated! {
         id: request.id,
         peer_address: request.peer_address.clone(),
         public_address: request.public_address.clone(),
+        // The store is the machine's to say.
+        incarnation: Vec::new(),
     }));
     PromoteMemberRequest: request => members(log::member_change::Change::Promote(request.id));
     RemoveMemberRequest: request => members(log::member_change::Change::Remove(request.id));

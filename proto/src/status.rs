@@ -90,6 +90,10 @@ reasons! {
     Unsupported = 15, "unsupported", exit 1, http 501, false;
     /// Request that the person stopped.
     Interrupted = 16, "interrupted", exit 130, http 499, false;
+    /// Node that was removed from the cluster, and speaks as if it were a member.
+    Removed = 17, "removed", exit 5, http 403, false;
+    /// Node whose store is not the one that the members know.
+    Disowned = 18, "disowned", exit 5, http 403, false;
 }
 
 impl Reason {
@@ -198,7 +202,7 @@ mod grpc {
                     Code::FailedPrecondition
                 }
                 Self::Unauthenticated => Code::Unauthenticated,
-                Self::NotPermitted => Code::PermissionDenied,
+                Self::NotPermitted | Self::Removed | Self::Disowned => Code::PermissionDenied,
                 Self::NotFound => Code::NotFound,
                 Self::Unavailable | Self::NoLeader | Self::Stale => Code::Unavailable,
                 Self::Deadline => Code::DeadlineExceeded,

@@ -24,6 +24,7 @@ mod refused_starts;
 mod rotations;
 mod rules_of_resources;
 mod single_use;
+mod stores;
 mod strangers;
 mod two_persons;
 mod verifiers;

@@ -65,6 +65,36 @@ fn a_member_is_removed_and_cannot_be_when_the_quorum_would_be_lost() {
 }
 
 #[test]
+fn a_member_that_does_not_answer_gets_no_vote() {
+    let mut cluster = Layout::new("dead").joining(1).prepare();
+    cluster.start_nodes(1..=3);
+    let operator = cluster.operator();
+    let (peer, public) = (cluster.node(4).peer.clone(), cluster.node(4).public.clone());
+    operator
+        .run(["cluster", "add", "4", "--peer", &peer, "--public", &public])
+        .done();
+    let promoted = operator.run(["cluster", "promote", "4"]).exits(7);
+    assert!(
+        promoted.stderr().contains("node 4 does not answer"),
+        "{}",
+        promoted.stderr()
+    );
+    // The three go on with one of them down, as before.
+    let down = cluster.follower();
+    cluster.kill(down);
+    operator
+        .run(["revoke", "urn:hessra:test:x", "--yes", "--wait", "commit"])
+        .done();
+    let transferred = operator.run(["cluster", "transfer", "--to", &down.to_string()]);
+    let transferred = transferred.exits(7);
+    assert!(
+        transferred.stderr().contains("does not answer"),
+        "{}",
+        transferred.stderr()
+    );
+}
+
+#[test]
 fn a_node_that_is_added_and_promoted_serves_and_counts_for_the_quorum() {
     let mut cluster = Layout::new("join").joining(1).prepare();
     cluster.start_nodes(1..=3);

@@ -12,8 +12,8 @@ use hessra_revocation::{KeyState, Revision, Target as Revocable};
 use hessra_sled::{Membership, codec};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{
-    Applied, Command, KeyCommand, Lift, MemberChange, PendingAction, Policy, PolicyChange,
-    PolicyOrigin, RefusalCode, Revoke, Stamped, State, Undo, Witness,
+    Applied, Author, Command, KeyCommand, Lift, MemberChange, Misfit, PendingAction, Policy,
+    PolicyChange, PolicyOrigin, RefusalCode, Revoke, Stamped, Start, State, Undo, Witness,
 };
 use prost::Message as _;
 
@@ -79,6 +79,7 @@ pub fn command(
         | Command::Context(_)
         | Command::Collect { .. }
         | Command::RaiseVersion(_) => Vec::new(),
+        Command::Started(start) => disowned(stamped, start, answer),
     };
     // The first record of a command keeps its proof; the others name the same request.
     if let Some(first) = records.first_mut() {
@@ -103,6 +104,24 @@ fn contradicted(stamped: &Stamped, witness: &Witness, answer: Option<&Applied>) 
         .with("hash", HEXLOWER.encode(&witness.head.hash));
     record.outcome = Outcome::Failure;
     record.target = named("audit", format!("node {}", witness.name.node));
+    vec![record]
+}
+
+/// Record of a start on a store that is not the one that the members know. A start that follows has no record.
+fn disowned(stamped: &Stamped, start: &Start, answer: Option<&Applied>) -> Vec<Record> {
+    let Some(Applied::Refused(refusal)) = answer else {
+        return Vec::new();
+    };
+    if Misfit::of_refusal(refusal).is_none() {
+        return Vec::new();
+    }
+    let mut record = begun(stamped, Event::MemberDisowned, "start", answer)
+        .with("store", HEXLOWER.encode(&start.incarnation.0))
+        .with("starts", start.count);
+    record.outcome = Outcome::Failure;
+    if let Author::Node { id, .. } = &stamped.author {
+        record.target = named("member", format!("node {id}"));
+    }
     vec![record]
 }
 

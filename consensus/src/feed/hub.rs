@@ -325,6 +325,19 @@ impl<W: World> FeedHub<W> {
         consensus.audit().alarm_fork(whom, revision.0, at.0);
     }
 
+    pub(super) fn alarm_loss(&self, whom: String, revision: Revision) {
+        let consensus = &self.inner.consensus;
+        let at = consensus.world().wall();
+        consensus.audit().alarm_loss(whom, revision.0, at.0);
+    }
+
+    /// True when a quorum confirms that no revision as new as this one was acknowledged.
+    pub(super) async fn is_ahead_of_quorum(&self, revision: Revision) -> bool {
+        let consensus = &self.inner.consensus;
+        let confirmed = consensus.linearize(consensus.deadline()).await;
+        confirmed.is_ok() && consensus.state().view().revision < revision
+    }
+
     /// Brings the frames up to the applied state, and adds a heartbeat when the quorum was just confirmed.
     ///
     /// INVARIANT: the confirmation is older than the state that is read here, because the caller has waited until

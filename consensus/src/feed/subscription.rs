@@ -17,6 +17,7 @@ use hessra_revocation::follower::Event;
 use hessra_revocation::publisher::{DELTA_ENTRIES_MAX, Plan, ResetReason};
 use hessra_revocation::{Monotonic, Revision, SignedCheckpoint};
 use hessra_state::State;
+use openraft::AsyncRuntime as _;
 use prost::bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
@@ -258,7 +259,29 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         {
             self.alarm(connection, from);
         }
+        if reason == ResetReason::Ahead
+            && let Some(connection) = &self.connection
+        {
+            self.suspect_loss(Arc::clone(connection), from);
+        }
         self.reset(reason)
+    }
+
+    /// A verifier that is ahead of this node may have followed a faster one; that it is ahead of a quorum proves a loss.
+    fn suspect_loss(&self, connection: Arc<Connection>, from: Revision) {
+        let hub = self.hub.clone();
+        drop(W::Runtime::spawn(async move {
+            if hub.is_ahead_of_quorum(from).await && hub.subscribers().alarm_is_due(&connection) {
+                let verifier = connection.verifier().as_str();
+                hub.world().measure(Measurement::FeedLossAlarm);
+                tracing::error!(
+                    verifier,
+                    revision = from.0,
+                    "a verifier holds a revision that a quorum does not have: acknowledged changes are lost"
+                );
+                hub.alarm_loss(format!("verifier {verifier}"), from);
+            }
+        }));
     }
 
     /// Delta of everything that the verifier missed; a heartbeat when it is up to date.

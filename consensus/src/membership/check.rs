@@ -5,18 +5,12 @@ use hessra_sled::Member;
 use super::{Change, ChangeError};
 use crate::status::Members;
 
-/// A learner may vote when it is at most so many entries behind: less than what a second of load writes, so that the
-/// joint quorum does not wait for it.
-const PROMOTE_LAG_MAX: u64 = 1_000;
-
 /// Facts of a running cluster that [`check`] must know.
 pub struct Situation<'a> {
     /// The members as of now.
     pub members: &'a Members,
-    /// Entries that a member is behind the leader.
-    pub lag: &'a dyn Fn(u64) -> u64,
-    /// True when the member was heard of recently.
-    pub alive: &'a dyn Fn(u64) -> bool,
+    /// True when the member answers, as it was asked just now.
+    pub answers: &'a dyn Fn(u64) -> bool,
 }
 
 /// Checks that this change may begin.
@@ -81,13 +75,20 @@ fn known(members: &Members, id: u64) -> Result<(), ChangeError> {
 
 fn check_promote(situation: &Situation<'_>, id: u64) -> Result<(), ChangeError> {
     known(situation.members, id)?;
-    let lag = (situation.lag)(id);
-    if !situation.members.is_voter(id) && lag > PROMOTE_LAG_MAX {
+    if situation.members.is_voter(id) {
+        return Ok(());
+    }
+    if !(situation.answers)(id) {
+        let address = &situation.members.nodes[&id].peer_address;
         return Err(ChangeError::Conflict(format!(
-            "node {id} is {lag} entries behind. Wait until it is at most {PROMOTE_LAG_MAX} behind, then promote it"
+            "node {id} does not answer at `{address}`, so it cannot vote. Start it, then promote it"
         )));
     }
-    Ok(())
+    let mut after = situation.members.clone();
+    after.voters.iter_mut().for_each(|set| _ = set.insert(id));
+    keeps_quorum(situation, &after, || {
+        format!("promoting node {id} would leave the cluster without a quorum")
+    })
 }
 
 fn check_remove(situation: &Situation<'_>, id: u64) -> Result<(), ChangeError> {
@@ -104,25 +105,37 @@ fn check_remove(situation: &Situation<'_>, id: u64) -> Result<(), ChangeError> {
             .collect(),
         ..Members::default()
     };
-    if rest.has_quorum(situation.alive) {
+    keeps_quorum(situation, &rest, || {
+        format!("removing node {id} would leave the cluster without a quorum")
+    })
+}
+
+/// Checks that the members that answer now are a quorum of the configuration that a change leads to.
+fn keeps_quorum(
+    situation: &Situation<'_>,
+    after: &Members,
+    without: impl Fn() -> String,
+) -> Result<(), ChangeError> {
+    if after.has_quorum(situation.answers) {
         return Ok(());
     }
-    let silent: Vec<String> = rest
+    let silent: Vec<String> = after
         .voters
         .iter()
         .flatten()
-        .filter(|voter| !(situation.alive)(**voter))
+        .filter(|voter| !(situation.answers)(**voter))
         .map(ToString::to_string)
         .collect();
     let because = match silent.is_empty() {
         true => "it is the last voter".to_owned(),
         false => format!(
-            "too few of the remaining voters answer; silent: {}",
+            "too few of its voters would answer; silent: {}",
             silent.join(", ")
         ),
     };
     Err(ChangeError::QuorumLost(format!(
-        "removing node {id} would leave the cluster without a quorum: {because}. Add or restart a voter first"
+        "{}: {because}. Start them, or add a voter, first",
+        without()
     )))
 }
 
@@ -133,7 +146,7 @@ fn check_transfer(situation: &Situation<'_>, id: u64) -> Result<(), ChangeError>
             "node {id} does not vote, so it cannot lead. Promote it first"
         )));
     }
-    if !(situation.alive)(id) {
+    if !(situation.answers)(id) {
         return Err(ChangeError::Conflict(format!(
             "node {id} does not answer, so it cannot lead. Restart it first"
         )));
@@ -151,6 +164,7 @@ mod tests {
         Member {
             peer_address: format!("10.0.0.{number}:7411"),
             public_address: format!("10.0.0.{number}:7401"),
+            incarnation: None,
         }
     }
 
@@ -168,12 +182,10 @@ mod tests {
     }
 
     fn verdict(members: &Members, alive: &[u64], change: &Change) -> Result<(), ChangeError> {
-        let lag = |id: u64| if id == 9 { 5_000 } else { 0 };
         check(
             &Situation {
                 members,
-                lag: &lag,
-                alive: &|id| alive.contains(&id),
+                answers: &|id| alive.contains(&id),
             },
             change,
         )
@@ -189,6 +201,7 @@ mod tests {
         let nowhere = Member {
             peer_address: "somewhere".into(),
             public_address: "x:1".into(),
+            incarnation: None,
         };
         assert!(matches!(add(4, nowhere), Err(ChangeError::Invalid(_))));
         assert_eq!(add(4, member(4)), Ok(()));
@@ -217,13 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn a_learner_that_is_far_behind_is_not_promoted() {
-        let learning = members(&[1, 2, 3], &[4, 9]);
-        assert_eq!(verdict(&learning, &[], &Change::Promote(4)), Ok(()));
+    fn a_learner_that_does_not_answer_is_not_promoted() {
+        let learning = members(&[1, 2, 3], &[4]);
+        let promote = Change::Promote(4);
+        assert_eq!(verdict(&learning, &[1, 2, 3, 4], &promote), Ok(()));
+        assert_eq!(verdict(&learning, &[1, 2, 4], &promote), Ok(()));
         assert!(matches!(
-            verdict(&learning, &[], &Change::Promote(9)),
+            verdict(&learning, &[1, 2, 3], &promote),
             Err(ChangeError::Conflict(_))
         ));
+    }
+
+    #[test]
+    fn a_promotion_needs_a_quorum_of_the_voters_that_it_makes() {
+        let learning = members(&[1, 2, 3, 4, 5], &[6]);
+        let promote = Change::Promote(6);
+        let lost = verdict(&learning, &[1, 2, 6], &promote);
+        assert!(matches!(lost, Err(ChangeError::QuorumLost(_))), "{lost:?}");
+        assert_eq!(verdict(&learning, &[1, 2, 3, 6], &promote), Ok(()));
     }
 
     #[test]

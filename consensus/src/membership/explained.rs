@@ -53,6 +53,7 @@ fn follows(before: &Membership, after: &Membership, change: &MemberChange) -> bo
             let member = Member {
                 peer_address: peer_address.clone(),
                 public_address: public_address.clone(),
+                incarnation: None,
             };
             let mut expected = nodes(before);
             expected.insert(*id, member);
@@ -60,7 +61,7 @@ fn follows(before: &Membership, after: &Membership, change: &MemberChange) -> bo
         }
         MemberChange::Promote(id) => {
             let newer = voters.iter().copied().chain([*id]).collect();
-            becomes(newer)
+            becomes(newer) || same_voters && names_store(before, after, *id)
         }
         MemberChange::Remove(id) if voters.contains(id) => {
             becomes(voters.iter().copied().filter(|voter| voter != id).collect())
@@ -74,6 +75,17 @@ fn follows(before: &Membership, after: &Membership, change: &MemberChange) -> bo
     }
 }
 
+/// The store of a learner is named, before it gets its vote; nothing else.
+fn names_store(before: &Membership, after: &Membership, id: u64) -> bool {
+    let (mut expected, found) = (nodes(before), nodes(after));
+    let named = found.get(&id).and_then(|member| member.incarnation);
+    match expected.get_mut(&id) {
+        Some(member) if member.incarnation.is_none() => member.incarnation = named,
+        _ => return false,
+    }
+    named.is_some() && found == expected
+}
+
 /// Nodes in the order of their ids.
 fn nodes(membership: &Membership) -> BTreeMap<u64, Member> {
     let nodes = membership.nodes();
@@ -82,12 +94,15 @@ fn nodes(membership: &Membership) -> BTreeMap<u64, Member> {
 
 #[cfg(test)]
 mod tests {
+    use hessra_state::Incarnation;
+
     use super::*;
 
     fn member(id: u64) -> Member {
         Member {
             peer_address: format!("node-{id}:1"),
             public_address: format!("node-{id}:2"),
+            incarnation: None,
         }
     }
 
@@ -101,6 +116,7 @@ mod tests {
         let Member {
             peer_address,
             public_address,
+            ..
         } = member(id);
         MemberChange::Add {
             id,
@@ -148,6 +164,28 @@ mod tests {
             &elsewhere,
             Some(&MemberChange::Promote(2))
         ));
+    }
+
+    #[test]
+    fn a_store_is_named_once_by_the_promotion_that_was_permitted() {
+        let learner = membership(&[&[1, 2, 3]], &[1, 2, 3, 4]);
+        let with_store = |store: u8| {
+            let mut named = nodes(&learner);
+            named.get_mut(&4).unwrap().incarnation = Some(Incarnation([store; 16]));
+            Membership::new(vec![[1, 2, 3].into()], named)
+        };
+        let promotion = Some(&MemberChange::Promote(4));
+        assert!(is_explained(&learner, &with_store(7), promotion));
+        assert!(!is_explained(&learner, &with_store(7), None));
+        assert!(!is_explained(
+            &learner,
+            &with_store(7),
+            Some(&MemberChange::Promote(3))
+        ));
+        assert!(
+            !is_explained(&with_store(7), &with_store(8), promotion),
+            "never another"
+        );
     }
 
     #[test]

@@ -15,11 +15,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::RaftHandle;
 use crate::membership::{Change, ChangeError};
 use crate::pause::WritePause;
-use crate::peers::{Peer, Peers as _};
+use crate::peers::Peers as _;
+use crate::status::Members;
 use crate::world::World;
 
 /// The longest one change may take: the joint and the final configuration are two commits.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest a promotion waits for the member to have everything that was written when it was asked for.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest a hand-over may hold back writes: twice the longest election of the default timing.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -55,6 +58,7 @@ impl<W: World> RaftHandle<W> {
                     .await?;
             }
             Change::Promote(id) if !members.is_voter(id) => {
+                self.name_store(id, &members).await?;
                 self.change_membership(ChangeMembers::AddVoterIds([id].into()), true)
                     .await?;
             }
@@ -71,6 +75,39 @@ impl<W: World> RaftHandle<W> {
             Change::TransferTo(id) => self.transfer(id, pause).await?,
         }
         Ok(self.members().log_index)
+    }
+
+    /// Waits until a learner has everything that is written now, its own start included, and names its store in the
+    /// membership: the vote that it gets is of that store.
+    async fn name_store(&self, id: u64, members: &Members) -> Result<(), ChangeError> {
+        let last = self.status().last_index;
+        let caught_up = async {
+            self.held_by(last, &[id]).await;
+            let mut published = self.published.clone();
+            let known = published.wait_for(|now| now.state.starts().find(id).is_some());
+            known.await.ok()?.state.starts().find(id).copied()
+        };
+        let start = tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up).await;
+        let Ok(Some(start)) = start else {
+            let behind = last.saturating_sub(self.matched_index(id));
+            return Err(ChangeError::Conflict(format!(
+                "node {id} has not caught up: it is {behind} entries behind after {} s. Wait until `hessra status` shows \
+                 no lag, then promote it",
+                CATCH_UP_TIMEOUT.as_secs()
+            )));
+        };
+        let member = members.nodes.get(&id).cloned().unwrap_or_default();
+        let store = Some(start.incarnation);
+        if member.incarnation == store {
+            return Ok(());
+        }
+        let named = Member {
+            incarnation: store,
+            ..member
+        };
+        // The addresses are those that stand: no other machine is meant.
+        self.change_membership(ChangeMembers::SetNodes([(id, named)].into()), true)
+            .await
     }
 
     async fn change_membership(
@@ -120,7 +157,7 @@ impl<W: World> RaftHandle<W> {
         let member = self.members().nodes.get(&target).cloned();
         let member = member
             .ok_or_else(|| ChangeError::NotFound(format!("no member has node id {target}")))?;
-        let peer = Peer { id: target, member };
+        let peer = self.peer(target, &member);
         loop {
             let asked = self
                 .world

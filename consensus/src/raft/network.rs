@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use hessra_proto::status::Reason;
 use hessra_sled::{Member, Types, Vote};
-use openraft::Snapshot;
 use openraft::error::{
     Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError,
     Unreachable,
@@ -21,12 +20,14 @@ use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
+use openraft::{AsyncRuntime, Snapshot};
 use tokio::time::Instant;
 
 use super::RaftSettings;
 use super::candidacy::Candidacy;
 use crate::measurement::Measurement;
 use crate::peers::{Peer, PeerError, Peers as _};
+use crate::stores::Stores;
 use crate::world::World;
 
 /// Pauses before an unreachable peer is tried again: from short, because a restart takes a second, to two seconds.
@@ -35,14 +36,20 @@ const BACKOFF_MS: [u64; 6] = [50, 100, 200, 400, 800, 2_000];
 /// Makes one [`Network`] per replication stream.
 pub(super) struct Factory<W> {
     world: W,
+    stores: Stores,
     candidacy: Arc<Candidacy>,
     snapshot_timeout: Duration,
 }
 
 impl<W: World> Factory<W> {
-    pub(super) fn new(world: W, candidacy: Arc<Candidacy>, settings: &RaftSettings) -> Self {
+    pub(super) fn new(
+        (world, stores): (W, Stores),
+        candidacy: Arc<Candidacy>,
+        settings: &RaftSettings,
+    ) -> Self {
         Self {
             world,
+            stores,
             candidacy,
             snapshot_timeout: settings.snapshot_timeout,
         }
@@ -54,11 +61,11 @@ impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Factory<W> {
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Network<W> {
         Network {
-            peer: Peer {
-                id: target,
-                member: member.clone(),
-            },
+            id: target,
+            member: member.clone(),
+            acknowledged: 0,
             world: self.world.clone(),
+            stores: self.stores.clone(),
             candidacy: Arc::clone(&self.candidacy),
             snapshot_timeout: self.snapshot_timeout,
         }
@@ -67,13 +74,36 @@ impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Factory<W> {
 
 /// The requests of openraft to one peer.
 pub(super) struct Network<W> {
-    peer: Peer,
+    id: u64,
+    member: Member,
+    /// Log index up to which the peer has acknowledged entries to this stream.
+    acknowledged: u64,
     world: W,
+    stores: Stores,
     candidacy: Arc<Candidacy>,
     snapshot_timeout: Duration,
 }
 
 type RpcError = RPCError<u64, Member, RaftError<u64>>;
+
+impl<W: World> Network<W> {
+    /// The peer, as it is asked now.
+    fn peer(&self) -> Peer {
+        let mut between = self.stores.between(self.id, &self.member);
+        between.acknowledged = self.acknowledged;
+        Peer {
+            id: self.id,
+            member: self.member.clone(),
+            between,
+        }
+    }
+
+    /// Heeds a peer that says why this node is not wanted.
+    fn heed(&self, error: PeerError) -> PeerError {
+        self.stores.heed(self.id, &error);
+        error
+    }
+}
 
 impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
     async fn append_entries(
@@ -83,8 +113,15 @@ impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
         let begun = Instant::now();
         let peers = self.world.peers();
-        let answer = peers.append(&self.peer, request, option.hard_ttl()).await;
-        let answer = answer.map_err(rpc_error)?;
+        let sent = last_index(&request);
+        let answer = peers.append(&self.peer(), request, option.hard_ttl()).await;
+        let answer = answer.map_err(|error| rpc_error(self.heed(error)))?;
+        let reached = match &answer {
+            AppendEntriesResponse::Success => sent,
+            AppendEntriesResponse::PartialSuccess(matching) => matching.map_or(0, |id| id.index),
+            _ => 0,
+        };
+        self.acknowledged = self.acknowledged.max(reached);
         self.world.measure(Measurement::AppendTook(begun.elapsed()));
         Ok(answer)
     }
@@ -96,8 +133,8 @@ impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
     ) -> Result<VoteResponse<u64>, RpcError> {
         let asked = request.clone();
         let peers = self.world.peers();
-        let answer = peers.vote(&self.peer, request, option.hard_ttl()).await;
-        let answer = answer.map_err(rpc_error)?;
+        let answer = peers.vote(&self.peer(), request, option.hard_ttl()).await;
+        let answer = answer.map_err(|error| rpc_error(self.heed(error)))?;
         self.candidacy.heard(&asked, &answer);
         Ok(answer)
     }
@@ -110,17 +147,21 @@ impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types<W::Runtime>, Fatal<u64>>> {
         let bytes = snapshot.snapshot.len();
-        tracing::info!(peer = self.peer.id, bytes, "started to send a snapshot");
+        let (peer, upto) = (self.peer(), snapshot.meta.last_log_id);
+        tracing::info!(peer = self.id, bytes, "started to send a snapshot");
         let peers = self.world.peers();
-        let sent = peers.snapshot(&self.peer, vote, snapshot, self.snapshot_timeout);
+        let sent = peers.snapshot(&peer, vote, snapshot, self.snapshot_timeout);
         let answer = tokio::select! {
             biased;
             closed = cancel => return Err(StreamingError::Closed(closed)),
             answer = sent => answer,
         };
-        let answer =
-            answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
-        tracing::info!(peer = self.peer.id, bytes, "sent a snapshot");
+        let answer = answer
+            .map_err(|error| StreamingError::Unreachable(Unreachable::new(&self.heed(error))))?;
+        if answer.vote == vote {
+            self.acknowledged = self.acknowledged.max(upto.map_or(0, |id| id.index));
+        }
+        tracing::info!(peer = self.id, bytes, "sent a snapshot");
         Ok(answer)
     }
 
@@ -133,6 +174,13 @@ impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
                 .map(Duration::from_millis),
         )
     }
+}
+
+/// Index of the last entry that an append makes sure of.
+fn last_index<R: AsyncRuntime>(request: &AppendEntriesRequest<Types<R>>) -> u64 {
+    let sent = request.entries.last().map(|entry| entry.log_id.index);
+    let known = request.prev_log_id.map(|id| id.index);
+    sent.or(known).unwrap_or(0)
 }
 
 /// Unreachable peers are left alone for a while; everything else is tried again at once.
@@ -159,6 +207,8 @@ fn leaves_alone(reason: Reason) -> bool {
             | Reason::Denied
             | Reason::Conflict
             | Reason::QuorumLost
+            | Reason::Removed
+            | Reason::Disowned
             | Reason::Degraded
     )
 }

@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use hessra_consensus::{Inbound, NodeIdentity, Sender};
 
 use super::deadline::deadline_of;
+use crate::between;
 use crate::join::JoinSecret;
 use crate::peers::{MESSAGE_BYTES_MAX, decode_change};
 use crate::tls::PeerCertificate;
@@ -116,6 +117,7 @@ impl PeerService {
         Ok(Sender {
             id,
             shows_join_secret: secret.is_some_and(|secret| secret.is_shown(metadata)),
+            between: between::read(metadata)?,
         })
     }
 

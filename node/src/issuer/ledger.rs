@@ -127,7 +127,7 @@ impl Ledger {
     pub async fn catch_up(&self) -> Result<(), Problem> {
         let confirmed = self.consensus.linearize(Instant::now() + DEADLINE).await;
         confirmed.map(|_| ()).map_err(|_| {
-            let sentence = "this node cannot tell which context is the latest: ask another node";
+            let sentence = "this node could not confirm with a quorum that it knows everything agreed on before: ask another node";
             Problem::new(Kind::Unavailable, "stale", sentence)
         })
     }

@@ -1,19 +1,17 @@
 //! The first start of a cluster: members, then keys and policy.
 //!
-//! Every initial member starts with the same list. The one with the lowest id begins: it makes the membership, unless
-//! another member has a log already. The node that leads then, and sees a state that is not initialized, proposes the
+//! Every initial member starts with the same list. The one with the lowest id begins, when all of them answer: it makes the
+//! membership, unless another one has a log already (`consensus/founding`). The node that leads then, and sees a state that is not initialized, proposes the
 //! first command: a random feed id and salt, one key each for tokens, the feed and the audit trail, the policy of its
 //! files. The state machine takes the first of them and refuses any other, so races and restarts do no harm.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use hessra_consensus::{Peer, Peers as _, StopReason};
 use hessra_revocation::{FeedId, FeedSalt, KeyPurpose, KeyState};
 use hessra_sled::Member;
 use hessra_state::{Applied, Command, Duty, Init, Policy};
@@ -28,8 +26,6 @@ use crate::world::Consensus;
 
 /// Time between two looks at whether this node leads an empty state.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Time for one question to a member that may not be up yet.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Error of a cluster that cannot be started from this node.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -45,13 +41,6 @@ pub enum BootstrapError {
     #[diagnostic(transparent)]
     Policy(#[from] PolicyError),
     #[error(
-        "the data directory is empty, but node {other} has the log of this cluster: what this node had promised is lost. \
-         Remove node {id} from the cluster and add this machine again under a new id"
-    )]
-    DataLost { id: u64, other: u64 },
-    #[error("the cluster could not be started: {0}")]
-    Members(StopReason),
-    #[error(
         "this node waits to be added, and has no join secret: any machine with a certificate of the cluster could make it its \
          own. Copy the file of `cluster.join_secret` from a member, and name it in this node's settings"
     )]
@@ -59,7 +48,7 @@ pub enum BootstrapError {
 }
 
 /// Begins when this node is to begin, and leaves a task behind that proposes the first command when it is to be proposed.
-pub(super) async fn start(
+pub(super) fn start(
     config: &Config,
     consensus: &Consensus,
     keys: &Keyholder,
@@ -77,10 +66,15 @@ pub(super) async fn start(
         };
     }
     let policy = policy(config)?;
-    begin_membership(config, consensus).await?;
-    let (consensus, keys) = (consensus.clone(), keys.clone());
-    let first_command = async move { propose_when_leading(&consensus, &keys, &policy).await };
-    tokio::spawn(stop.clone().run_until_cancelled_owned(first_command));
+    let (consensus, keys, founders) = (consensus.clone(), keys.clone(), initial_members(config));
+    let begin = async move {
+        match consensus.found(&founders).await {
+            Ok(()) => propose_when_leading(&consensus, &keys, &policy).await,
+            // The node ends with the same reason.
+            Err(error) => warn!(%error, "the cluster could not be started"),
+        }
+    };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(begin));
     Ok(())
 }
 
@@ -95,51 +89,11 @@ fn initial_members(config: &Config) -> BTreeMap<u64, Member> {
                 Member {
                     peer_address,
                     public_address,
+                    incarnation: None,
                 },
             )
         })
         .collect()
-}
-
-async fn begin_membership(config: &Config, consensus: &Consensus) -> Result<(), BootstrapError> {
-    let members = initial_members(config);
-    let id = config.cluster.node_id;
-    if members.keys().next() != Some(&id)
-        || !consensus
-            .raft()
-            .is_untouched()
-            .await
-            .map_err(BootstrapError::Members)?
-    {
-        return Ok(());
-    }
-    if let Some(other) = member_with_a_log(config, consensus).await {
-        return Err(BootstrapError::DataLost { id, other });
-    }
-    consensus
-        .raft()
-        .initialize(members)
-        .await
-        .map_err(BootstrapError::Members)
-}
-
-/// Another member that has a log. None can have one before this node began: when one has, this node's own was lost.
-async fn member_with_a_log(config: &Config, consensus: &Consensus) -> Option<u64> {
-    let peers = consensus.world().peers.as_ref();
-    let members = initial_members(config);
-    let others = members
-        .iter()
-        .filter(|(id, _)| **id != config.cluster.node_id);
-    let asked = others.map(|(id, member)| async move {
-        let peer = Peer {
-            id: *id,
-            member: member.clone(),
-        };
-        let answer = timeout(ASK_TIMEOUT, peers.inspect(&peer, false, ASK_TIMEOUT)).await;
-        let status = answer.ok()?.ok()?.status?;
-        (status.last > 0).then_some(*id)
-    });
-    join_all(asked).await.into_iter().flatten().next()
 }
 
 async fn propose_when_leading(consensus: &Consensus, keys: &Keyholder, policy: &Policy) {

@@ -291,12 +291,7 @@ impl Cluster {
             cluster.start(id).await;
         }
         let members = (1..=3).map(|id| (id, cluster.member(id))).collect();
-        cluster.nodes[&1]
-            .consensus
-            .raft()
-            .initialize(members)
-            .await
-            .unwrap();
+        cluster.nodes[&1].consensus.found(&members).await.unwrap();
         let leader = cluster.leader().await;
         let deadline = Instant::now() + PATIENCE;
         let initialized = cluster.nodes[&leader].propose(init(), [1; 16], deadline);
@@ -411,6 +406,7 @@ impl Cluster {
         Member {
             peer_address: address,
             public_address: format!("public{id}.test:{}", 7_400 + id),
+            incarnation: None,
         }
     }
 

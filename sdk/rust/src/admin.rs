@@ -4,6 +4,8 @@
 //! connection's timeout. Every write carries an id chosen here and kept for all attempts, so that a second attempt gets
 //! the first one's answer instead of a second effect. And every write is signed here, with the key of the client certificate:
 //! no server can make another of it, or one in the operator's name.
+//!
+//! Every answer to a read says how old it is, and whether a quorum confirmed it: see [`crate::Readings`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
+use hessra_proto::as_of::{AS_OF_KEY, AsOf};
 use hessra_proto::statement::{PROOF_KEY, bytes_digest};
 use hessra_proto::v1;
 use hessra_proto::v1::authority_client::AuthorityClient;
@@ -195,14 +198,18 @@ impl Authority {
     /// `not_permitted` or unavailable.
     pub async fn status(&self) -> Result<v1::StatusResponse, ClientError> {
         self.discovered.store(true, Ordering::Relaxed);
-        let request = v1::StatusRequest {};
-        let status = self
-            .ask(Repeat::Safe, request, |channel, request| async move {
-                client!(AuthorityClient, channel).status(request).await
-            })
-            .await?;
+        let (as_of, status) = self.ask_status().await?;
+        self.channels.connection.readings.note(as_of);
         self.learn(&status);
         Ok(status)
+    }
+
+    async fn ask_status(&self) -> Result<(Option<AsOf>, v1::StatusResponse), ClientError> {
+        let request = v1::StatusRequest {};
+        self.ask_one(Repeat::Safe, request, |channel, request| async move {
+            client!(AuthorityClient, channel).status(request).await
+        })
+        .await
     }
 
     /// The current signed checkpoint and feed keys of any server. Not verified here.
@@ -251,7 +258,7 @@ impl Authority {
             .map_err(|_| ClientError::invalid("the server does not say which cluster it is of"))
     }
 
-    /// Sends one request to any service, to one server after the other until one serves it.
+    /// Sends one request, notes how old its answer is, and looks for other members beside the first one.
     async fn ask<Q, A, F>(
         &self,
         repeat: Repeat,
@@ -262,15 +269,36 @@ impl Authority {
         Q: Clone,
         F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
     {
+        let (as_of, answer) = self.ask_one(repeat, request, call).await?;
+        self.channels.connection.readings.note(as_of);
+        self.discover();
+        Ok(answer)
+    }
+
+    /// Sends one request to any service, to one server after the other until one serves it.
+    async fn ask_one<Q, A, F>(
+        &self,
+        repeat: Repeat,
+        request: Q,
+        call: impl Fn(Channel, tonic::Request<Q>) -> F,
+    ) -> Result<(Option<AsOf>, A), ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
         let attempt = |attempt: Attempt| {
             let mut request = tonic::Request::new(request.clone());
             request.set_timeout(attempt.left);
             let answer = call(attempt.channel, request);
-            async move { Ok(answer.await?.into_inner()) }
+            async move {
+                let response = answer.await?;
+                let as_of = response.metadata().get(AS_OF_KEY);
+                let as_of = as_of.and_then(|text| text.to_str().ok()?.parse::<AsOf>().ok());
+                Ok((as_of, response.into_inner()))
+            }
         };
         let again = |error: &ClientError| repeat == Repeat::Safe || error.had_no_effect();
         let (_, answer) = self.channels.each(again, attempt).await?;
-        self.discover();
         Ok(answer)
     }
 
@@ -279,7 +307,11 @@ impl Authority {
     fn discover(&self) {
         if !self.discovered.swap(true, Ordering::Relaxed) {
             let this = self.clone();
-            tokio::spawn(async move { this.status().await });
+            tokio::spawn(async move {
+                if let Ok((_, status)) = this.ask_status().await {
+                    this.learn(&status);
+                }
+            });
         }
     }
 

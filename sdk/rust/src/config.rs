@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use hessra_revocation::FeedId;
 
 use crate::ClientError;
+use crate::readings::Readings;
 
 mod endpoint;
 
@@ -218,6 +219,8 @@ pub struct Connection {
     pub connect_timeout: Duration,
     /// Time for one whole request, all attempts at all servers included. Default 10 s.
     pub timeout: Duration,
+    /// Ages of the answers to reads, of all clients that are made from this connection.
+    pub readings: Readings,
 }
 
 impl Connection {
@@ -232,6 +235,7 @@ impl Connection {
             cluster: None,
             connect_timeout,
             timeout,
+            readings: Readings::default(),
         }
     }
 

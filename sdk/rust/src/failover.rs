@@ -14,6 +14,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// Longest pause: an election takes about a second, and a longer pause would only add to it.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Least share: an answer that waits for a slow disk takes longer than a healthy one's few milliseconds.
+const SHARE_MIN: Duration = Duration::from_millis(500);
+
 /// Failure of one attempt, by what it means for the next.
 pub(crate) enum Failed {
     /// Not sent: another server may always be asked.
@@ -55,8 +58,9 @@ impl Failover {
 
     /// Asks one server after the other until one answers, a failure is not worth another try, or time runs out.
     ///
-    /// `attempt` gets the server and the time that is left. `again` says whether a retryable failure *after sending*
-    /// may be followed by another attempt.
+    /// `attempt` gets the server and the time that it has: its share of what is left among the servers that were not asked in
+    /// this round, so that none that is silent takes the time of all. `again` says whether a retryable failure *after sending*
+    /// may be followed by another attempt; when it may not, the first server that gets the request has all that is left.
     ///
     /// # Errors
     /// The last failure, with the server it came from.
@@ -74,8 +78,14 @@ impl Failover {
         let mut pause = PAUSE_FIRST;
         loop {
             let mut last = out_of_time();
-            for (index, server) in self.round() {
-                let answer = tokio::time::timeout(left(), attempt(server.clone(), left())).await;
+            let round = self.round();
+            let count = round.len();
+            for (place, (index, server)) in round.into_iter().enumerate() {
+                let has = match again(&out_of_time()) {
+                    true => share(left(), count - place),
+                    false => left(),
+                };
+                let answer = tokio::time::timeout(has, attempt(server.clone(), has)).await;
                 match answer.unwrap_or_else(|_| Err(Failed::Sent(out_of_time()))) {
                     Ok(answer) => {
                         self.lock().preferred = index;
@@ -116,6 +126,12 @@ impl Failover {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Share of one of so many servers in the time that is left.
+fn share(left: Duration, servers: usize) -> Duration {
+    let servers = u32::try_from(servers).unwrap_or(u32::MAX).max(1);
+    (left / servers).max(SHARE_MIN).min(left)
 }
 
 /// Random time between half and all of a pause, so that many clients do not come back at one instant.
@@ -197,5 +213,35 @@ mod tests {
             .await
             .expect_err("silence");
         assert_eq!(error.reason, Reason::Deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_leaves_the_others_their_share_of_the_time() {
+        let only_c = |server: Endpoint, has: Duration| async move {
+            match server.host() {
+                "c" => Ok(has),
+                _ => std::future::pending().await,
+            }
+        };
+        let began = Instant::now();
+        let (_, has) = failover()
+            .each(Duration::from_secs(6), |_| true, only_c)
+            .await
+            .expect("c answers");
+        assert_eq!(has, Duration::from_secs(2));
+        assert_eq!(began.elapsed(), Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_cannot_be_repeated_has_all_the_time_at_the_server_that_gets_it() {
+        let slow = |_, has: Duration| async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok::<_, Failed>(has)
+        };
+        let (_, has) = failover()
+            .each(Duration::from_secs(6), |_| false, slow)
+            .await
+            .expect("it answers late");
+        assert_eq!(has, Duration::from_secs(6));
     }
 }

@@ -27,6 +27,7 @@ pub mod identity;
 mod just_in_time;
 mod keeper;
 pub mod knowledge;
+mod readings;
 mod signing;
 pub mod verifier;
 
@@ -41,6 +42,7 @@ pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
 pub use error::{ClientError, LocalCause, Reason};
 pub use identity::{Authentication, IdentityClient};
 pub use knowledge::{FeedStatus, News, Readiness};
+pub use readings::{AsOf, Readings};
 pub use verifier::{Verifier, VerifierBuilder};
 
 pub use hessra_sdk_core::{

@@ -45,7 +45,7 @@ macro_rules! events {
             pub fn chain(self) -> Chain {
                 match self.class() {
                     Class::Authentication | Class::Authorization if self.is_refusal() => Chain::Refusals,
-                    _ if self == Self::FeedForkAlarm => Chain::Refusals,
+                    _ if matches!(self, Self::FeedForkAlarm | Self::FeedLossAlarm) => Chain::Refusals,
                     _ => Chain::Changes,
                 }
             }
@@ -159,12 +159,16 @@ events! {
     AuditExported = "audit.exported", Reading;
     /// A verifier or a member holds another history at an equal revision.
     FeedForkAlarm = "feed.fork_alarm", Alarm;
+    /// A verifier holds a revision that a quorum of the members does not have: acknowledged changes are lost.
+    FeedLossAlarm = "feed.loss_alarm", Alarm;
     /// A member brought a command whose author is not proved.
     CommandUnproved = "command.unproved", Alarm;
     /// The state was replaced by a snapshot: administrative records between are at other nodes.
     SnapshotRestored = "snapshot.restored", Alarm;
     /// A node's audit is not the one that the cluster has witnessed: a folder was set back, cut, rewritten or copied.
     AuditContradicted = "audit.contradicted", Alarm;
+    /// A node was started on a store that is not the one that the members know: lost, set back, or copied.
+    MemberDisowned = "member.disowned", Alarm;
     /// A node began to write, at the start of a process.
     AuditStarted = "audit.started", Bookkeeping;
     /// A line that a crash had cut was taken away.

@@ -42,6 +42,7 @@ pub fn permit(
         | Command::Spend(_)
         | Command::Context(_)
         | Command::Witness(_)
+        | Command::Started(_)
         | Command::RaiseVersion(_) => Err(NotPermitted(
             "no operator makes this command: nodes do".to_owned(),
         )),

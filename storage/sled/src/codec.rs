@@ -14,6 +14,7 @@ mod pending;
 mod policy;
 mod record;
 mod revoke;
+mod start;
 mod statement;
 mod witness;
 
@@ -27,4 +28,5 @@ pub use entry::{
 pub use message::CodecError;
 pub(crate) use message::decode;
 pub use record::{decode_record, encode_record};
+pub use start::{decode_start, encode_start};
 pub use statement::{action_digest, action_statement, statement, statement_digest};

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `marks` | a word, see [`mark`] | small records that change often |
 //! | `log` | first index, 8 bytes big-endian | a pack of entries ([`crate::log`]) |
-//! | `copies` | `vote` | the vote once more, apart, so that it cannot go back in time unnoticed |
+//! | `copies` | `vote`, `start` | these marks once more, apart, so that they cannot go back in time unnoticed |
 //! | `snapshots` | generation 8 bytes, number 4 bytes, both big-endian | a chunk of a snapshot |
 //!
 //! Within a space no key is the beginning of another one: an engine may append to keys and keep their order.
@@ -54,6 +54,8 @@ pub mod mark {
     pub const ENDS: &[u8] = b"ends";
     /// Index up to which the state is applied, and its history there.
     pub const APPLIED: &[u8] = b"applied";
+    /// Newest start of a process on this store.
+    pub const START: &[u8] = b"start";
     /// Current snapshot.
     pub const SNAPSHOT: &[u8] = b"snapshot";
 }

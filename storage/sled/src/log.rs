@@ -19,7 +19,7 @@
 //! one flush makes all of it durable. It is several writes instead of one batch because a batch costs sled far
 //! more than a single change (`disk`).
 //!
-//! The vote is kept twice, in two spaces: a vote that went back in time would break Raft, and no chain holds it.
+//! The vote and the start are kept twice, in two spaces: one that went back in time would break Raft, and no chain holds it.
 //!
 //! Purging deletes whole packs only, a bounded number per call, and only once a durable snapshot goes up to there:
 //! openraft purges *before* an installed snapshot is stored, and at the next start the state is made from the log above
@@ -32,8 +32,10 @@
 mod cache;
 mod chain;
 mod ends;
+mod marks;
 mod pack;
 mod reader;
+mod start;
 mod vote;
 mod walk;
 
@@ -41,6 +43,7 @@ use std::fmt::Debug;
 use std::ops::RangeBounds;
 use std::sync::MutexGuard;
 
+use hessra_state::Start;
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
     AsyncRuntime, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageError,
@@ -53,9 +56,11 @@ use crate::settled::Settled;
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
 pub use reader::LogReader;
+pub(crate) use start::read_start;
 pub(crate) use vote::read_vote;
 
 use reader::Memory;
+use start::put_start;
 use vote::put_vote;
 
 /// Packs deleted by one call of purge. It is above openraft's usual purge of 1,000 entries, so leftovers shrink.
@@ -76,6 +81,27 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
 
     fn engine(&self) -> &E {
         &self.reader.engine
+    }
+
+    /// Begins this process's start on the store, and returns when it is durable: before it nothing may be promised to other
+    /// members. `random`: the name of a new store, and of the start.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when the store has a log and no start; [`StoreError::Io`].
+    pub async fn begin(&mut self, random: [[u8; 16]; 2]) -> Result<Start, StoreError> {
+        let last = read_start(self.engine())?;
+        if last.is_none()
+            && (self.memory().chain.last().is_some() || read_vote(self.engine())?.is_some())
+        {
+            return Err(StoreError::Outdated {
+                file: self.engine().location(),
+                what: "a log without the name of its store".to_owned(),
+            });
+        }
+        let start = start::next(last, random);
+        self.engine().write(put_start(&start))?;
+        synced(self.engine()).await?;
+        Ok(start)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory<R>> {

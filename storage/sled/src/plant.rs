@@ -79,6 +79,8 @@ plants! {
     JointChangeAbandoned = "joint-change-abandoned";
     /// A node hears any sender that has a certificate of the cluster, member or not.
     StrangersHeard = "strangers-heard";
+    /// A node takes any store for that of its member: a new one, an older copy, one that runs twice.
+    StoresBelieved = "stores-believed";
     /// A node believes whatever author a member states.
     AuthorsBelieved = "authors-believed";
     /// A restarted verifier forgets how far it had come. Planted in the simulation's verifier.

@@ -7,7 +7,7 @@ use openraft::AsyncRuntime;
 
 use crate::StoreError;
 use crate::engine::Engine;
-use crate::log::{LogReader, LogStore, read_vote};
+use crate::log::{LogReader, LogStore, read_start, read_vote};
 use crate::machine::{Keeper, StateMachine};
 use crate::snapshot::SnapshotStore;
 
@@ -45,6 +45,7 @@ impl Store {
         judge: Arc<dyn Judge>,
     ) -> Result<Parts<E, R>, StoreError> {
         read_vote(&engine)?;
+        read_start(&engine)?;
         let snapshots = Arc::new(SnapshotStore::open(engine.clone())?);
         let log = LogReader::open(engine.clone())?;
         let keeper = Arc::new(Keeper::open(engine, judge, &snapshots, &log)?);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use hessra_state::{Applied, Stamped};
+use hessra_state::{Applied, Incarnation, Stamped};
 use openraft::impls::OneshotResponder;
 use openraft::{AsyncRuntime, RaftTypeConfig, TokioRuntime};
 
@@ -32,13 +32,15 @@ impl From<Vec<Stamped>> for Proposal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers(pub Vec<Applied>);
 
-/// Addresses of a member of the cluster.
+/// Addresses of a member of the cluster, and its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// `host:port` for the other members.
     pub peer_address: String,
     /// `host:port` for clients.
     pub public_address: String,
+    /// Store with which it votes. Every voter has one; a learner gets it with its vote.
+    pub incarnation: Option<Incarnation>,
 }
 
 impl<R: AsyncRuntime> RaftTypeConfig for Types<R> {

@@ -71,6 +71,8 @@ pub enum Applied {
     ContextAt(u64),
     /// Head of an audit chain is known now.
     Witnessed,
+    /// Start of a node is known now.
+    StartRecorded,
     /// Audit chains of a node may begin anew.
     AuditLossAccepted {
         /// Number of them.

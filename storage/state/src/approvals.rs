@@ -80,7 +80,7 @@ impl State {
                 policy,
                 change,
             } => self.apply_policy(*based_on, policy, change, by),
-            PendingAction::Members(change) => Ok(self.permit_members(change)),
+            PendingAction::Members(change) => self.permit_members(change),
             PendingAction::Undo(undo) => self.undo(undo),
         }
     }

@@ -37,17 +37,20 @@ pub enum Duty {
     Holders,
     /// Makes the heads of its audit known.
     Witness,
+    /// Makes its start known.
+    Presence,
 }
 
 impl Duty {
     /// Every duty.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Start,
         Self::Collection,
         Self::Rotation,
         Self::Repository,
         Self::Holders,
         Self::Witness,
+        Self::Presence,
     ];
 
     /// Name in records.
@@ -60,13 +63,14 @@ impl Duty {
             Self::Repository => "repository",
             Self::Holders => "holders",
             Self::Witness => "witness",
+            Self::Presence => "presence",
         }
     }
 
     /// True for a duty that only the leader does.
     #[must_use]
     pub fn is_of_leader(self) -> bool {
-        !matches!(self, Self::Holders | Self::Witness)
+        !matches!(self, Self::Holders | Self::Witness | Self::Presence)
     }
 }
 

@@ -9,6 +9,7 @@ use hessra_revocation::{FeedId, FeedSalt, Identity, Revision, Target, UnixMillis
 use crate::author::Author;
 use crate::policy::{Policy, PolicyChange};
 use crate::sealed_key::SealedKey;
+use crate::starts::Start;
 use crate::witness::Witness;
 
 /// Id of a request, chosen at random by the client: a retry with the same id has one effect and gets the first answer.
@@ -77,6 +78,8 @@ pub enum Command {
     Context(ContextStep),
     /// Makes the head of a node's audit chain known to every member.
     Witness(Witness),
+    /// Records the start of the node that makes it, so that its store is known again.
+    Started(Start),
     /// Accepts that the audit chains of a node are lost: it may begin new ones.
     AcceptAuditLoss {
         /// Id of the node.

@@ -114,6 +114,13 @@ impl Writer {
                 .number(undoing.since.0)
                 .number(undoing.next.0);
         }
+        self.number(meta.starts.len() as u64);
+        for (node, start) in &meta.starts {
+            self.number(*node)
+                .bytes(&start.incarnation.0)
+                .number(start.count)
+                .bytes(&start.nonce);
+        }
     }
 
     fn member_change(&mut self, change: Option<&MemberChange>) {
@@ -281,6 +288,7 @@ impl Writer {
             Applied::Spent => self.tag(70),
             Applied::ContextAt(version) => self.tag(71).number(*version),
             Applied::Witnessed => self.tag(80),
+            Applied::StartRecorded => self.tag(82),
             Applied::AuditLossAccepted { chains } => self.tag(81).number(*chains),
             Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
             Applied::Rewrapped { keys } => self.tag(40).number(*keys),

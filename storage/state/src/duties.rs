@@ -10,6 +10,7 @@
 //! | `Collect` | a node that leads |
 //! | `Spend`, `Context` | a node, for the holder of a token that it has verified |
 //! | `Witness` | a node, of its own audit: signed with the key of that node |
+//! | `Started` | a node, of itself |
 //! | `RaiseVersion` | nobody yet: no request asks for it |
 
 use crate::author::{Author, Duty};
@@ -48,6 +49,7 @@ fn is_of_operators(command: &Command) -> bool {
         | Command::Spend(_)
         | Command::Context(_)
         | Command::Witness(_)
+        | Command::Started(_)
         | Command::RaiseVersion(_) => false,
     }
 }
@@ -60,6 +62,7 @@ pub fn duty_of(command: &Command) -> Option<Duty> {
         Command::Collect { .. } => Some(Duty::Collection),
         Command::Spend(_) | Command::Context(_) => Some(Duty::Holders),
         Command::Witness(_) => Some(Duty::Witness),
+        Command::Started(_) => Some(Duty::Presence),
         Command::ApplyPolicy { change, .. }
         | Command::Ask(PendingAction::ApplyPolicy { change, .. }) => {
             matches!(change.origin, PolicyOrigin::Git(_)).then_some(Duty::Repository)

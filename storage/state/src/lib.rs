@@ -49,6 +49,7 @@
 //! | [`ledger`] | uses of single-use capabilities |
 //! | [`contexts`] | the latest version of every session's context |
 //! | [`witness`] | how far the audit chains of every node are |
+//! | [`starts`] | which store each member has, and how often it was started |
 //! | [`requests`] | first answers by request id |
 //! | [`record`] | the state in pieces, for snapshots |
 //! | [`limits`] | every number that bounds something |
@@ -83,6 +84,7 @@ pub mod requests;
 pub mod revocations;
 mod revoke;
 mod sealed_key;
+pub mod starts;
 pub mod state;
 mod timed;
 mod undo;
@@ -108,6 +110,7 @@ pub use record::{Meta, Record, RecordKey};
 pub use refusal::{Refusal, RefusalCode};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Undoing, Why};
 pub use sealed_key::SealedKey;
+pub use starts::{Incarnation, Misfit, Start, Starts};
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};
 pub use witness::{ChainHead, ChainName, Witness, Witnessed, WitnessedHeads};

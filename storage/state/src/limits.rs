@@ -78,6 +78,8 @@ pub const SESSIONS_ENDED_MAX: usize = 10_000;
 pub const CONTEXT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 /// Audit chains whose head is witnessed: two of each node that ever was, for 512 nodes.
 pub const WITNESSED_MAX: usize = 1024;
+/// Nodes that ever were members: their ids are never used again.
+pub const NODES_EVER_MAX: usize = 512;
 /// Bytes of a chain's name among those of its node.
 pub const CHAIN_NAME_BYTES_MAX: usize = 16;
 /// Revocations, facets and sessions removed by one collection, so that it never holds up a revoke for long (about 10 ms).

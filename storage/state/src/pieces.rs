@@ -78,6 +78,7 @@ impl State {
             witnessed: self.witnessed.len() as u64,
             member_change: self.member_change.clone(),
             undoing: self.undoing.values().cloned().collect(),
+            starts: self.starts.iter().collect(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::{
     FacetId, Machine, Meta, Pending, Pendings, PolicyVersions, Record, RequestId, Revocation,
-    SealedKey, Spent, State, Undoing, WitnessedHeads, check,
+    SealedKey, Spent, Starts, State, Undoing, WitnessedHeads, check,
 };
 
 impl Machine {
@@ -115,6 +115,8 @@ impl Parts {
             witnessed: self.witnessed,
             member_change: meta.member_change.clone(),
             undoing: undoing(&meta)?,
+            starts: Starts::rebuild(&meta.starts)
+                .ok_or_else(|| invalid("a node's start is there twice, or there are too many"))?,
             clock: meta.clock,
             version: meta.version,
         };

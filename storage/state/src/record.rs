@@ -6,7 +6,7 @@ use hessra_revocation::{
 
 use crate::{
     Applied, ChainName, ContextVersion, FacetId, MemberChange, Pending, PendingId, PolicyVersion,
-    RequestId, Revocation, SealedKey, SessionId, Spent, Undoing, Witnessed,
+    RequestId, Revocation, SealedKey, SessionId, Spent, Start, Undoing, Witnessed,
 };
 
 /// Piece of the state.
@@ -93,6 +93,8 @@ pub struct Meta {
     pub member_change: Option<MemberChange>,
     /// Operators whose revocations are being removed, in the order of their names.
     pub undoing: Vec<Undoing>,
+    /// Newest start of every node that ever was a member, by node.
+    pub starts: Vec<(u64, Start)>,
 }
 
 /// Name of a record.

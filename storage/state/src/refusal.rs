@@ -55,4 +55,10 @@ pub enum RefusalCode {
     Revoked = 72,
     /// Head of an audit chain is not of the chain that was witnessed.
     Contradicted = 80,
+    /// Store of a node is not the one that the members know.
+    OtherStore = 82,
+    /// Store of a node was set back to an older copy.
+    SetBack = 83,
+    /// Another process was started on a copy of a node's store.
+    Doubled = 84,
 }

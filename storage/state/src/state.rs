@@ -25,9 +25,10 @@ use crate::revocations::Revocations;
 use crate::timed::Timed;
 use crate::version::NEWEST;
 use crate::{
-    Applied, Command, ContextStep, ContextVersion, FacetId, KeyCommand, MemberChange, Pendings,
-    Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId, Revocation,
-    SealedKey, SessionId, Spend, Spent, Stamped, Undoing, WitnessedHeads, keys, policy,
+    Applied, Author, Command, ContextStep, ContextVersion, FacetId, KeyCommand, MemberChange,
+    Pendings, Policy, PolicyChange, PolicyOrigin, PolicyVersion, PolicyVersions, RequestId,
+    Revocation, SealedKey, SessionId, Spend, Spent, Stamped, Start, Starts, Undoing,
+    WitnessedHeads, keys, policy,
 };
 
 /// State, as readers see it. Equal logs make equal states, on every node.
@@ -49,6 +50,7 @@ pub struct State {
     pub(crate) member_change: Option<MemberChange>,
     /// Operators whose revocations are being removed.
     pub(crate) undoing: OrdMap<String, Undoing>,
+    pub(crate) starts: Starts,
     pub(crate) clock: UnixMillis,
     pub(crate) version: u32,
 }
@@ -71,6 +73,7 @@ impl State {
             witnessed: WitnessedHeads::default(),
             member_change: None,
             undoing: OrdMap::new(),
+            starts: Starts::default(),
             clock: UnixMillis(0),
             version: 1,
         }
@@ -178,6 +181,12 @@ impl State {
         self.member_change.as_ref()
     }
 
+    /// Newest start of every node that ever was a member.
+    #[must_use]
+    pub fn starts(&self) -> &Starts {
+        &self.starts
+    }
+
     /// Number of sessions that are remembered.
     #[must_use]
     pub fn context_count(&self) -> usize {
@@ -240,7 +249,7 @@ impl State {
             (Command::Ask(action), true) => self.ask(action, (by, &stamped.author)),
             (Command::Approve(approval), true) => self.approve(approval, (by, &stamped.author)),
             (Command::Cancel(id), true) => self.cancel(*id),
-            (Command::Members(change), true) => Ok(self.permit_members(change)),
+            (Command::Members(change), true) => self.permit_members(change),
             (Command::Collect { now }, true) => Ok(self.collect(*now)),
             (Command::Spend(spend), true) => self.spend(spend, stamped.request),
             (Command::Context(step), true) => self.step(step, stamped.request),
@@ -248,6 +257,7 @@ impl State {
                 .witnessed
                 .witness(&self.view.feed_id, witness, self.clock)
                 .map(|()| Applied::Witnessed),
+            (Command::Started(start), true) => self.record_start(&stamped.author, start),
             (Command::AcceptAuditLoss { node, ticket }, true) => {
                 self.accept_audit_loss(*node, ticket)
             }
@@ -385,10 +395,28 @@ impl State {
         ended.len()
     }
 
-    /// Permits one change of the members: the last that was permitted is the one that may be made.
-    pub(crate) fn permit_members(&mut self, change: &MemberChange) -> Applied {
+    /// Permits one change of the members: the last that was permitted is the one that may be made. An id that a node ever had
+    /// is not given again: the members, the log and the audit know that node by it.
+    pub(crate) fn permit_members(&mut self, change: &MemberChange) -> Result<Applied, Refusal> {
+        match change {
+            MemberChange::Add { id, .. } if self.starts.find(*id).is_some() => {
+                let message = format!(
+                    "node id {id} is or was a member's, and no id is used twice; choose a number that no node ever had"
+                );
+                return Err(Refusal::new(RefusalCode::Conflict, message));
+            }
+            _ => {}
+        }
         self.member_change = Some(change.clone());
-        Applied::MembersPermitted
+        Ok(Applied::MembersPermitted)
+    }
+
+    fn record_start(&mut self, author: &Author, start: &Start) -> Result<Applied, Refusal> {
+        let Author::Node { id, .. } = author else {
+            return Err(Refusal::invalid("a node records its own start"));
+        };
+        self.starts.record(*id, start)?;
+        Ok(Applied::StartRecorded)
     }
 
     fn raise_version(&mut self, version: u32) -> Result<Applied, Refusal> {

@@ -19,6 +19,8 @@ pub struct Cluster {
     pub site: Site,
     founders: usize,
     nodes: Mutex<Vec<Arc<Node>>>,
+    /// Second processes on copies of disks.
+    twins: Mutex<Vec<Arc<Node>>>,
 }
 
 impl Cluster {
@@ -28,6 +30,7 @@ impl Cluster {
             site,
             founders,
             nodes: Mutex::default(),
+            twins: Mutex::default(),
         }
     }
 
@@ -61,6 +64,37 @@ impl Cluster {
     /// Node with this id, unless it is retired.
     pub fn node(&self, id: u64) -> Option<Arc<Node>> {
         self.nodes().into_iter().find(|node| node.id == id)
+    }
+
+    /// Adds a second process on a copy of a node's disk.
+    pub fn add_twin(&self, twin: Arc<Node>) {
+        self.twins.lock().expect("one thread").push(twin);
+    }
+
+    /// Second processes on copies of disks that have not ended.
+    pub fn twins(&self) -> Vec<Arc<Node>> {
+        let twins = self.twins.lock().expect("one thread");
+        let running = twins.iter().filter(|twin| !twin.is_retired());
+        running.cloned().collect()
+    }
+
+    /// True once a disk was lost, put back or copied: more of that at a time is more than a minority.
+    pub fn has_lost_disk(&self) -> bool {
+        let nodes = self.nodes.lock().expect("one thread");
+        nodes.iter().any(|node| node.has_lost_disk())
+            || !self.twins.lock().expect("one thread").is_empty()
+    }
+
+    /// True when some node has applied members without this one.
+    pub fn is_removed(&self, id: u64) -> bool {
+        let without = |node: &Arc<Node>| {
+            node.id != id
+                && node.life().is_some_and(|life| {
+                    let members = life.consensus.raft().members();
+                    !members.nodes.is_empty() && !members.nodes.contains_key(&id)
+                })
+        };
+        self.nodes().iter().any(without)
     }
 
     /// Any node.
@@ -107,7 +141,8 @@ impl Cluster {
     /// Lets go of everything: nodes and what they share hold each other.
     pub fn end(&self) {
         let nodes = std::mem::take(&mut *self.nodes.lock().expect("one thread"));
-        for node in nodes {
+        let twins = std::mem::take(&mut *self.twins.lock().expect("one thread"));
+        for node in nodes.into_iter().chain(twins) {
             self.site.addresses.detach(node.id);
             node.forget();
         }
@@ -119,5 +154,6 @@ pub fn member(id: u64) -> Member {
     Member {
         peer_address: format!("node{id}.simulation:7411"),
         public_address: format!("node{id}.simulation:7401"),
+        incarnation: None,
     }
 }

@@ -14,6 +14,8 @@ use crate::runtime::{Process, random};
 /// Disk of one node, which stays when the node crashes.
 pub struct Disk {
     engine: Mutex<MemoryEngine>,
+    /// Copy of the disk as it was when a process on it ended, and the number of its starts by then.
+    copy: Mutex<Option<(MemoryEngine, u64)>>,
     about_to_fail: AtomicBool,
     /// True while there is too little room for writes, as far as this node knows.
     low: AtomicBool,
@@ -22,8 +24,14 @@ pub struct Disk {
 impl Disk {
     /// Disk that is empty, and large.
     pub fn empty() -> Self {
+        Self::of(MemoryEngine::new(random().r#gen()))
+    }
+
+    /// Disk with this content.
+    pub fn of(engine: MemoryEngine) -> Self {
         Self {
-            engine: Mutex::new(MemoryEngine::new(random().r#gen())),
+            engine: Mutex::new(engine),
+            copy: Mutex::default(),
             about_to_fail: AtomicBool::default(),
             low: AtomicBool::default(),
         }
@@ -51,6 +59,25 @@ impl Disk {
         };
         *engine = engine.crash(survival);
         self.about_to_fail.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps a copy of the disk, now and then.
+    pub fn keep_copy(&self, starts: u64) {
+        if random().gen_bool(0.5) {
+            let copy = self.engine.lock().expect("one thread").fork();
+            *self.copy.lock().expect("one thread") = Some((copy, starts));
+        }
+    }
+
+    /// The copy that was kept last, and the number of starts that it knows.
+    pub fn kept_copy(&self) -> Option<(MemoryEngine, u64)> {
+        let copy = self.copy.lock().expect("one thread");
+        copy.as_ref().map(|(copy, starts)| (copy.fork(), *starts))
+    }
+
+    /// Replaces the disk by another one.
+    pub fn replace(&self, engine: MemoryEngine) {
+        *self.engine.lock().expect("one thread") = engine;
     }
 
     /// Makes the next sync fail, and with it everything after, until the node is started again.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use crate::node::Node;
 use crate::runtime::random;
 use crate::world::World;
 
@@ -35,7 +36,9 @@ async fn one(world: &Arc<World>) -> &'static str {
         77..84 => slow_a_verifier(world),
         84..89 => fail_a_disk(world),
         89..92 => fill_a_disk(world),
-        92..95 => fill_an_audit_disk(world),
+        92..94 => fill_an_audit_disk(world),
+        94..96 => lose_a_disk(world).await,
+        96..98 => set_a_disk_back(world).await,
         _ => revive_all(world).await,
     }
 }
@@ -150,6 +153,69 @@ fn fill_an_audit_disk(world: &Arc<World>) -> &'static str {
         node.audit.fill(false);
     });
     "audit log that cannot be written"
+}
+
+/// A follower loses its disk at the worst of times: the other one was away, and the leader is down. The two agree on anything
+/// only if the lost one is counted.
+async fn lose_a_disk(world: &Arc<World>) -> &'static str {
+    let cluster = &world.cluster;
+    let nodes = cluster.nodes();
+    let leader = nodes.iter().find(|node| node.leads());
+    let Some(leader) = leader.filter(|_| !cluster.has_lost_disk() && nodes.len() == 3) else {
+        return "no disk to lose";
+    };
+    let others: Vec<_> = nodes.iter().filter(|node| node.id != leader.id).collect();
+    let (lost, away) = (others[0], others[1]);
+    for other in [lost, leader] {
+        cluster.network().cut(away.id, other.id);
+        cluster.network().cut(other.id, away.id);
+    }
+    tokio::time::sleep(Duration::from_millis(random().gen_range(200..900))).await;
+    for node in &nodes {
+        node.crash().await;
+    }
+    cluster.network().heal();
+    lost.lose_disk().await;
+    for node in [lost, away] {
+        cluster.revive(node.id).await;
+    }
+    tokio::time::sleep(Duration::from_millis(random().gen_range(1_000..3_000))).await;
+    cluster.revive(leader.id).await;
+    "disk of a member lost"
+}
+
+/// A disk is put back from a copy, or a second process runs on one, when the other members know a later start: one that
+/// nobody has seen is found by the leader alone.
+async fn set_a_disk_back(world: &Arc<World>) -> &'static str {
+    let cluster = &world.cluster;
+    let node = cluster.any_node();
+    let Some((_, starts)) = node.disk.kept_copy() else {
+        return "no copy of a disk";
+    };
+    let knows_later = |other: &Arc<Node>| {
+        let state = other.state();
+        let known = state.and_then(|state| state.starts().find(node.id).copied());
+        known.is_some_and(|known| known.count > starts)
+    };
+    let others = || {
+        cluster
+            .nodes()
+            .into_iter()
+            .filter(|other| other.id != node.id)
+    };
+    if cluster.has_lost_disk() || others().count() < 2 || !others().all(|other| knows_later(&other))
+    {
+        return "no copy of a disk";
+    }
+    if random().gen_bool(0.5) {
+        let twin = node.twin().expect("a copy was kept");
+        twin.start().await;
+        cluster.add_twin(twin);
+        return "second process on a copy of a disk";
+    }
+    node.set_disk_back().await;
+    revive_later(world, node.id);
+    "disk of a member set back"
 }
 
 async fn revive_all(world: &Arc<World>) -> &'static str {

@@ -127,6 +127,10 @@ impl World {
         oracle.expect(written.is_ok(), || {
             format!("I18: no write within {WRITE_WITHIN:?} of healing")
         });
+        let ended = timeout(SETTLED_WITHIN, self.until_disowned()).await;
+        oracle.expect(ended.is_ok(), || {
+            format!("I15: a process with another store goes on {SETTLED_WITHIN:?} after healing")
+        });
         let settled = timeout(SETTLED_WITHIN, self.until_settled()).await;
         oracle.expect(settled.is_ok(), || {
             format!("I18: a change of the members is half done {SETTLED_WITHIN:?} after healing")
@@ -166,6 +170,14 @@ impl World {
     async fn write(&self) {
         let mut client = Client::new(2_999, self.cluster.clone());
         while !client.revoke().await {}
+    }
+
+    /// Returns when every process whose disk has lost something has ended.
+    async fn until_disowned(&self) {
+        let goes_on = |node: &Arc<Node>| node.has_lost_disk() && !node.is_retired();
+        while self.cluster.nodes().iter().any(goes_on) || self.cluster.twins().iter().any(goes_on) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Returns when no change of the members is under way, and takes out of service what is no member.

@@ -98,6 +98,9 @@ impl Journal {
                     format!("I11: node {node} says that another one holds another history")
                 });
             }
+            Measurement::FeedLossAlarm => self.oracle.expect(false, || {
+                format!("I10: node {node} says that a verifier is ahead of the quorum")
+            }),
             Measurement::FeedReset(reason) => self.count(|counts| {
                 *counts.resets.entry(reason.as_str()).or_default() += 1;
             }),

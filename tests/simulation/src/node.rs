@@ -1,6 +1,7 @@
 //! One node: disks that stay, and a life that may end at any await. The life is the code that ships.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ use hessra_consensus::feed::subscription::follow;
 use hessra_consensus::feed::{Admits, FeedHub, FeedSettings};
 use hessra_consensus::policies::Policies;
 use hessra_consensus::{
-    Asked, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts, NodeIdentity,
-    RaftSettings, ReadError, Sender, Setup, StartError, StopReason, WriteError,
+    Asked, Between, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts,
+    NodeIdentity, RaftSettings, ReadError, Sender, Setup, StartError, StopReason, WriteError,
 };
 use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
 use hessra_proto::{ConvertError, NodeState, VerifierMessage};
 use hessra_revocation::Event;
 use hessra_rights::Rights;
-use hessra_sled::{MachineImage, Store, StoreError};
+use hessra_sled::{MachineImage, MemoryEngine, Store, StoreError};
 use hessra_state::{Author, Command, RequestId, State};
 use prost::Message as _;
 use rand::Rng;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
+use crate::cluster::member;
 use crate::disk::Disk;
 use crate::network::Address;
 use crate::peers::{SimPeers, SimWorld, Site, Target};
@@ -74,6 +76,10 @@ pub struct Node {
     pub disk: Arc<Disk>,
     /// Disk of its audit log.
     pub audit: Arc<AuditDisk>,
+    /// True for a second process on a copy of a node's disk: nothing is sent to it, and it sends as the node.
+    is_twin: bool,
+    /// True once its disk was emptied or put back from a copy: it must never be counted again.
+    lost: AtomicBool,
     /// Configured first members; none on a machine that waits to be added.
     founders: BTreeSet<u64>,
     site: Site,
@@ -140,6 +146,8 @@ impl Node {
         Self {
             id,
             founders,
+            is_twin: false,
+            lost: AtomicBool::default(),
             clock: Arc::new(Clock::random(site.journal.beginning)),
             disk: Arc::new(Disk::empty()),
             audit: Arc::default(),
@@ -148,6 +156,40 @@ impl Node {
             retired: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// A second process on a copy of this node's disk, not started. `None`: no copy was kept.
+    pub fn twin(&self) -> Option<Arc<Self>> {
+        let (copy, _) = self.disk.kept_copy()?;
+        Some(Arc::new(Self {
+            is_twin: true,
+            lost: AtomicBool::new(true),
+            disk: Arc::new(Disk::of(copy)),
+            ..Self::new(self.id, BTreeSet::new(), self.site.clone())
+        }))
+    }
+
+    /// Empties the disk, while the node is down.
+    pub async fn lose_disk(&self) {
+        self.crash().await;
+        self.lost.store(true, Ordering::Relaxed);
+        self.disk.replace(MemoryEngine::new(random().r#gen()));
+    }
+
+    /// Puts the disk back as it was when a life before this one ended. False: no copy was kept.
+    pub async fn set_disk_back(&self) -> bool {
+        let Some((copy, _)) = self.disk.kept_copy() else {
+            return false;
+        };
+        self.crash().await;
+        self.lost.store(true, Ordering::Relaxed);
+        self.disk.replace(copy);
+        true
+    }
+
+    /// True once its disk has lost something on purpose.
+    pub fn has_lost_disk(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The current life, if there is one.
@@ -197,6 +239,7 @@ impl Node {
         let sender = Sender {
             id: self.id,
             shows_join_secret: true,
+            between: Between::default(),
         };
         let world = SimWorld {
             node: self.id,
@@ -235,16 +278,28 @@ impl Node {
         let facts = Arc::new(Facts(self.disk.clone()));
         let inspector = Inspector::new(consensus.clone(), feed.clone(), facts);
         let inbound = Inbound::new(consensus.clone(), inspector, self.founders.clone());
-        self.site
-            .addresses
-            .attach(self.id, Target { process, inbound });
+        if !self.is_twin {
+            self.site
+                .addresses
+                .attach(self.id, Target { process, inbound });
+        }
+        if !self.founders.is_empty() {
+            let founding = consensus.clone();
+            let founders = self.founders.iter().map(|id| (*id, member(*id))).collect();
+            process.spawn(async move {
+                // A node that ends itself while it founds is looked at by its supervisor.
+                let _ = founding.found(&founders).await;
+            });
+        }
         let life = Life {
             process,
             node: self.clone(),
             consensus,
             feed,
         };
-        process.spawn(life.clone().observe());
+        if !self.is_twin {
+            process.spawn(life.clone().observe());
+        }
         Ok(life)
     }
 
@@ -252,8 +307,13 @@ impl Node {
     pub async fn crash(&self) {
         let _turn = self.turn.lock().await;
         let life = self.life.lock().expect("one thread").take();
-        self.site.addresses.detach(self.id);
+        if !self.is_twin {
+            self.site.addresses.detach(self.id);
+        }
         self.disk.crash();
+        if let Some(life) = &life {
+            self.disk.keep_copy(life.consensus.raft().start().count);
+        }
         if let Some(life) = life {
             life.process.crash().await;
         }

@@ -58,7 +58,7 @@ impl Operator {
         let (kind, change) = match random().gen_range(0..100) {
             0..30 => ("member added", self.addition(&members).await),
             30..60 => ("member promoted", promotion(&members)),
-            60..80 => ("member removed", removal(&members)),
+            60..80 => ("member removed", self.removal(&members)),
             _ => ("leadership transferred", transfer(&members)),
         };
         let Some(change) = change else { return };
@@ -133,6 +133,20 @@ impl Operator {
         })
     }
 
+    /// Removal that leaves at least three voters, or of one that is out of service for good: a cluster of fewer is a choice that
+    /// no operator makes on purpose.
+    fn removal(&self, members: &Members) -> Option<Change> {
+        let voters = members
+            .nodes
+            .keys()
+            .filter(|id| members.is_voter(**id))
+            .count();
+        let is_gone = |id: u64| self.cluster.node(id).is_none();
+        let may_go = |id: &u64| voters > 3 || !members.is_voter(*id) || is_gone(*id);
+        let candidates: Vec<u64> = members.nodes.keys().copied().filter(may_go).collect();
+        any_of(&candidates).map(Change::Remove)
+    }
+
     fn retire_later(&self, id: u64) {
         let cluster = self.cluster.clone();
         tokio::spawn(async move {
@@ -184,18 +198,6 @@ fn promotion(members: &Members) -> Option<Change> {
         .filter(|id| !members.is_voter(*id))
         .collect();
     any_of(&learners).map(Change::Promote)
-}
-
-/// Removal that leaves at least three voters: a cluster of fewer is a choice that no operator makes on purpose.
-fn removal(members: &Members) -> Option<Change> {
-    let voters = members
-        .nodes
-        .keys()
-        .filter(|id| members.is_voter(**id))
-        .count();
-    let may_go = |id: &u64| voters > 3 || !members.is_voter(*id);
-    let candidates: Vec<u64> = members.nodes.keys().copied().filter(may_go).collect();
-    any_of(&candidates).map(Change::Remove)
 }
 
 fn transfer(members: &Members) -> Option<Change> {

@@ -136,6 +136,14 @@ impl SimPeers {
         Self { from, site }
     }
 
+    /// The sender of requests to a member, with the stores that it names.
+    fn sender(&self, to: &Peer) -> Sender {
+        Sender {
+            between: to.between,
+            ..self.from
+        }
+    }
+
     /// Calls a member: there and back, within a time.
     pub async fn call<T, F>(
         &self,
@@ -190,7 +198,7 @@ impl Peers<SimRuntime> for SimPeers {
             .journal
             .oracle
             .entries_were_sent(request.prev_log_id, &request.entries);
-        let from = self.from;
+        let from = self.sender(to);
         self.call(to, within, move |inbound| async move {
             inbound.append(from, request).await
         })
@@ -203,7 +211,7 @@ impl Peers<SimRuntime> for SimPeers {
         request: VoteRequest<u64>,
         within: Duration,
     ) -> Result<VoteResponse<u64>, PeerError> {
-        let from = self.from;
+        let from = self.sender(to);
         self.call(to, within, move |inbound| async move {
             inbound.vote(from, request).await
         })
@@ -217,7 +225,7 @@ impl Peers<SimRuntime> for SimPeers {
         snapshot: Snapshot<Config>,
         within: Duration,
     ) -> Result<SnapshotResponse<u64>, PeerError> {
-        let from = self.from;
+        let from = self.sender(to);
         self.call(to, within, move |inbound| async move {
             if let Some(known) = inbound.may_send_snapshot(from, &vote)? {
                 return Ok(known);
@@ -233,7 +241,7 @@ impl Peers<SimRuntime> for SimPeers {
         commands: Vec<Stamped>,
         within: Duration,
     ) -> Result<Proposed, PeerError> {
-        let (from, deadline) = (self.from, Instant::now() + within);
+        let (from, deadline) = (self.sender(to), Instant::now() + within);
         self.call(to, within, move |inbound| async move {
             inbound.may_propose(from, commands.len())?;
             inbound.propose(from, commands, deadline).await
@@ -242,7 +250,7 @@ impl Peers<SimRuntime> for SimPeers {
     }
 
     async fn read_index(&self, to: &Peer, within: Duration) -> Result<u64, PeerError> {
-        let (from, deadline) = (self.from, Instant::now() + within);
+        let (from, deadline) = (self.sender(to), Instant::now() + within);
         self.call(to, within, move |inbound| async move {
             inbound.read_index(from, deadline).await
         })
@@ -250,7 +258,7 @@ impl Peers<SimRuntime> for SimPeers {
     }
 
     async fn stand(&self, to: &Peer, within: Duration) -> Result<(), PeerError> {
-        let from = self.from;
+        let from = self.sender(to);
         self.call(to, within, move |inbound| async move {
             inbound.stand(from).await
         })
@@ -263,7 +271,7 @@ impl Peers<SimRuntime> for SimPeers {
         change: &Change,
         within: Duration,
     ) -> Result<u64, PeerError> {
-        let (from, change) = (self.from, change.clone());
+        let (from, change) = (self.sender(to), change.clone());
         self.call(to, within, move |inbound| async move {
             inbound.change_members(from, &change).await
         })
@@ -276,7 +284,7 @@ impl Peers<SimRuntime> for SimPeers {
         verifiers: bool,
         within: Duration,
     ) -> Result<InspectResponse, PeerError> {
-        let from = self.from;
+        let from = self.sender(to);
         self.call(to, within, move |inbound| async move {
             inbound.inspect(from, verifiers)
         })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_consensus::{Change, Inbound, Peer, PeerError, Sender};
+use hessra_consensus::{Between, Change, Inbound, Peer, PeerError, Sender};
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::{Identity, Target, UnixMillis};
 use hessra_sled::{LogId, Proposal, Vote};
@@ -37,6 +37,7 @@ impl Stranger {
         let sender = Sender {
             id,
             shows_join_secret: false,
+            between: Between::default(),
         };
         Self { sender, cluster }
     }
@@ -125,6 +126,7 @@ impl Stranger {
         let peer = Peer {
             id: to,
             member: member(to),
+            between: self.sender.between,
         };
         let peers = SimPeers::new(self.sender, self.cluster.site().clone());
         peers.call(&peer, ANSWER_MAX, work).await

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hessra_consensus::{Inbound, Peer, PeerError, Sender};
+use hessra_consensus::{Between, Inbound, Peer, PeerError, Sender};
 use hessra_people::Person;
 use hessra_proof::{Proof, Statement};
 use hessra_proto::status::{Failure, Reason};
@@ -71,10 +71,7 @@ impl Traitor {
         };
         let (what, payload) = self.forgery(&life);
         let append = append(applied, leader, payload);
-        let from = Sender {
-            id: leader,
-            shows_join_secret: true,
-        };
+        let from = sender(&life, leader);
         let work = move |inbound: Inbound<SimWorld>| async move {
             inbound.append(from, append).await.map(taken)
         };
@@ -88,10 +85,7 @@ impl Traitor {
         let members: Vec<u64> = life.consensus.raft().members().nodes.into_keys().collect();
         let other = members.into_iter().find(|id| *id != leader);
         let Some(id) = other else { return };
-        let from = Sender {
-            id,
-            shows_join_secret: true,
-        };
+        let from = sender(life, id);
         let (what, stamped) = self.command(life);
         let work = move |inbound: Inbound<SimWorld>| async move {
             let deadline = Instant::now() + ANSWER_MAX;
@@ -114,6 +108,7 @@ impl Traitor {
         let peer = Peer {
             id: to,
             member: member(to),
+            between: from.between,
         };
         let peers = SimPeers::new(from, self.cluster.site().clone());
         peers.call(&peer, ANSWER_MAX, work).await
@@ -202,6 +197,20 @@ impl Traitor {
             _ => ("a duty", duty(life)),
         };
         (what, stamped(now, request, author, command))
+    }
+}
+
+/// A member, as itself: the traitor has its store.
+fn sender(life: &Life, id: u64) -> Sender {
+    let state = life.consensus.state();
+    let from = state.starts().find(id).copied().unwrap_or_default();
+    Sender {
+        id,
+        shows_join_secret: true,
+        between: Between {
+            from,
+            ..Between::default()
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use hessra_state::{Applied, Command, Duty, Init, RequestId, SealedKey};
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, member};
+use crate::cluster::Cluster;
 use crate::journal::{Journal, Options};
 use crate::node::Node;
 use crate::peers::Site;
@@ -59,10 +59,7 @@ impl World {
 
     /// Makes the nodes a cluster.
     pub async fn found_cluster(&self) {
-        let members = (1..=NODES).map(|id| (id, member(id))).collect();
         let first = self.cluster.nodes()[0].life().expect("started");
-        let initialized = first.consensus.raft().initialize(members).await;
-        initialized.expect("a new cluster can be initialized");
         let init = Command::Init(Init {
             feed_id: FeedId(CLUSTER),
             salt: FeedSalt([9; 16]),
@@ -100,18 +97,32 @@ impl World {
 pub async fn supervise(cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(SUPERVISION).await;
-        for node in cluster.nodes() {
+        for node in cluster.nodes().into_iter().chain(cluster.twins()) {
             let Some(reason) = node.has_stopped() else {
                 continue;
             };
             let journal = cluster.journal();
             journal.trace(|| format!("node {} stopped: {reason}", node.id));
             let cut_short = reason == StopReason::Deposed;
-            journal
-                .oracle
-                .expect(cut_short || node.disk.is_about_to_fail(), || {
-                    format!("I21: node {} stopped by itself: {reason}", node.id)
-                });
+            let for_good = match &reason {
+                StopReason::Disowned { .. } => {
+                    journal.count_kind("member with another store found");
+                    node.has_lost_disk()
+                }
+                StopReason::Removed { id } => {
+                    journal.count_kind("removed member learned it");
+                    cluster.is_removed(*id)
+                }
+                _ => false,
+            };
+            let explained = cut_short || for_good || node.disk.is_about_to_fail();
+            journal.oracle.expect(explained, || {
+                format!("I21: node {} stopped by itself: {reason}", node.id)
+            });
+            if for_good {
+                node.retire().await;
+                continue;
+            }
             if cut_short {
                 journal.count_kind("deposed leader stopped by openraft");
             }

@@ -33,7 +33,6 @@ impl Service for AuthorityService {
     ) -> Answer<v1::ListApprovalsResponse> {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
-        self.confirmed(self.deadline(&request)).await;
         let (state, now) = (self.consensus.state(), self.consensus.world().clock.wall());
         let waiting = state
             .pending()
@@ -49,7 +48,6 @@ impl Service for AuthorityService {
     async fn show(&self, request: Request<v1::ShowApprovalRequest>) -> Answer<v1::ApprovalInfo> {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
-        self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let pending = find(&state, &request.get_ref().id)?;
         let policy = proposed(&caller, &pending.action);

@@ -24,7 +24,6 @@ impl Service for AuthorityService {
     async fn list(&self, request: Request<v1::ListKeysRequest>) -> Answer<v1::ListKeysResponse> {
         let caller = self.caller(&request)?;
         caller.may(Right::Read, None)?;
-        self.confirmed(self.deadline(&request)).await;
         Ok(Response::new(self.key_list(&caller)))
     }
 

@@ -21,6 +21,7 @@ impl AuthorityService {
         let member = Member {
             peer_address: wanted.peer_address,
             public_address: wanted.public_address,
+            incarnation: None,
         };
         let change = Change::AddLearner {
             id: wanted.id,

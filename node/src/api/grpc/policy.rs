@@ -110,7 +110,6 @@ impl Service for AuthorityService {
         request: Request<v1::CheckPolicyRequest>,
     ) -> Answer<v1::CheckPolicyResponse> {
         self.may_read(&request)?;
-        self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let request = request.get_ref();
         let subject = Identity::parse_spelled(&request.subject).map_err(|error| {
@@ -138,7 +137,6 @@ impl Service for AuthorityService {
         request: Request<v1::ShowPolicyRequest>,
     ) -> Answer<v1::ShowPolicyResponse> {
         self.may_read(&request)?;
-        self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let revision = match request.get_ref().revision {
             0 => state.policy().0,
@@ -163,7 +161,6 @@ impl Service for AuthorityService {
         request: Request<v1::PolicyHistoryRequest>,
     ) -> Answer<v1::PolicyHistoryResponse> {
         self.may_read(&request)?;
-        self.confirmed(self.deadline(&request)).await;
         let state = self.consensus.state();
         let limit = match request.get_ref().limit {
             0 => usize::MAX,

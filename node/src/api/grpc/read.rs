@@ -1,17 +1,15 @@
 //! Reads of what the cluster knows: list, show, check.
 //!
-//! `check` is linearizable unless the caller accepts an old answer. Lists and single revocations are read after a
-//! confirmation too, but a cut-off node still answers them from what it has: an old list is better than none, and only
-//! "there is no such revocation" would mislead.
+//! `check` is linearizable unless the caller accepts an old answer. Everything else is read after the door (`door`) has asked a
+//! quorum, but a cut-off node still answers from what it has and says how old that is: an old list is better than none, and
+//! only "there is no such revocation" would mislead.
 
-use std::time::Duration;
-
+use hessra_proto::as_of::AsOf;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1;
 use hessra_revocation::{Cutoff, Revision, Rule, Target, UnixSeconds};
 use hessra_state::revocations::RevocationId;
 use hessra_state::{Revocation, State};
-use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::denied::covering;
@@ -24,23 +22,13 @@ use crate::policy::Right;
 const PAGE_MAX: usize = 1_000;
 /// Revocations looked at for one page, when most of them are not shown.
 const SCAN_MAX: usize = 100_000;
-/// Time for which a list waits for a confirmation before it is answered from what there is.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl AuthorityService {
-    /// True when the state that is read next holds everything acknowledged before the call.
-    pub(super) async fn confirmed(&self, deadline: Instant) -> bool {
-        let within = deadline.min(Instant::now() + CONFIRM_WITHIN);
-        self.consensus.linearize(within).await.is_ok()
-    }
-
     pub(super) async fn list(
         &self,
         request: Request<v1::ListRevocationsRequest>,
     ) -> Result<v1::ListRevocationsResponse, Status> {
         self.caller(&request)?.may(Right::Read, None)?;
-        let deadline = self.deadline(&request);
-        self.confirmed(deadline).await;
         Ok(page(
             &self.consensus.state(),
             request.get_ref(),
@@ -53,7 +41,10 @@ impl AuthorityService {
         request: Request<v1::ShowRevocationRequest>,
     ) -> Result<v1::RevocationInfo, Status> {
         self.caller(&request)?.may(Right::Read, None)?;
-        let confirmed = self.confirmed(self.deadline(&request)).await;
+        let confirmed = request
+            .extensions()
+            .get::<AsOf>()
+            .is_some_and(|as_of| as_of.confirmed);
         let state = self.consensus.state();
         match find(&state, &request.get_ref().id) {
             Ok(revocation) => Ok(info(&state, &revocation)),

@@ -119,7 +119,10 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         | RefusalCode::AlreadySpent
         | RefusalCode::ContextOutdated
         | RefusalCode::Revoked
-        | RefusalCode::Contradicted => Reason::Conflict,
+        | RefusalCode::Contradicted
+        | RefusalCode::OtherStore
+        | RefusalCode::SetBack
+        | RefusalCode::Doubled => Reason::Conflict,
         RefusalCode::SecondPerson | RefusalCode::NotPermitted => Reason::NotPermitted,
         RefusalCode::Invalid => Reason::InvalidArgument,
         RefusalCode::NotFound => Reason::NotFound,

@@ -27,7 +27,8 @@ pub(super) struct VerifyAnswer {
     response_msg: &'static str,
 }
 
-/// Does the token permit the operation on the resource to the subject, now and with every revocation asked?
+/// Does the token permit the operation on the resource to the subject, now and with every revocation asked that was
+/// acknowledged before the request? A node that cannot confirm that with a quorum answers 503.
 #[utoipa::path(post, path = "/verify_token", tag = "verification",
     request_body = VerifyRequest,
     responses(
@@ -48,8 +49,9 @@ pub(super) async fn verify_token(
         resource: request.resource,
         operation: request.operation,
     };
-    shared
-        .admit(&context, Standing::Question)?
+    let admitted = shared.admit(&context, Standing::Question)?;
+    shared.ledger.catch_up().await?;
+    admitted
         .work("verify", move |issuer, context| {
             issuer.verify_token(context, &request.token, &claim)
         })
@@ -96,8 +98,9 @@ pub(super) async fn verify_service_chain_token(
         operation: request.operation,
         component: request.component,
     };
-    shared
-        .admit(&context, Standing::Question)?
+    let admitted = shared.admit(&context, Standing::Question)?;
+    shared.ledger.catch_up().await?;
+    admitted
         .work("verify", move |issuer, context| {
             issuer.verify_chain(context, &request.token, &claim)
         })

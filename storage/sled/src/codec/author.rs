@@ -113,6 +113,7 @@ fn encode_duty(duty: Duty) -> log::Duty {
         Duty::Repository => log::Duty::Repository,
         Duty::Holders => log::Duty::Holders,
         Duty::Witness => log::Duty::Witness,
+        Duty::Presence => log::Duty::Presence,
     }
 }
 

@@ -21,6 +21,7 @@ use super::policy::{decode_policy, decode_policy_change, encode_policy, encode_p
 use super::revoke::{
     decode_lift, decode_revoke, decode_undo, encode_lift, encode_revoke, encode_undo,
 };
+use super::start::{decode_start, encode_start};
 use super::witness::{decode_witness, encode_witness};
 
 /// Encodes commands with their stamps; what their proofs have in common is written once.
@@ -137,6 +138,7 @@ fn encode_command(command: &Command) -> log::stamped::Command {
             judged: Some(encode_judged(&step.judged)),
         }),
         Command::Witness(witness) => Wire::Witness(encode_witness(witness)),
+        Command::Started(start) => Wire::Started(encode_start(start)),
         Command::AcceptAuditLoss { node, ticket } => Wire::AcceptAuditLoss(log::AcceptAuditLoss {
             node: *node,
             ticket: ticket.clone(),
@@ -184,6 +186,7 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
             judged: decode_judged(step.judged.as_ref())?,
         }),
         Wire::Witness(witness) => Command::Witness(decode_witness(witness)?),
+        Wire::Started(start) => Command::Started(decode_start(start)?),
         Wire::AcceptAuditLoss(accept) => Command::AcceptAuditLoss {
             node: accept.node,
             ticket: accept.ticket.clone(),
@@ -303,6 +306,7 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
         Applied::Spent => Some(Outcome::Spent(log::Spent {})),
         Applied::ContextAt(version) => Some(Outcome::Context(log::ContextAt { version: *version })),
         Applied::Witnessed => Some(Outcome::Witnessed(log::Witnessed {})),
+        Applied::StartRecorded => Some(Outcome::StartRecorded(log::Blank {})),
         Applied::AuditLossAccepted { chains } => {
             Some(Outcome::AuditLossAccepted(log::AuditLossAccepted {
                 chains: *chains,
@@ -372,6 +376,7 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
         Outcome::Spent(log::Spent {}) => Applied::Spent,
         Outcome::Context(context) => Applied::ContextAt(context.version),
         Outcome::Witnessed(log::Witnessed {}) => Applied::Witnessed,
+        Outcome::StartRecorded(log::Blank {}) => Applied::StartRecorded,
         Outcome::AuditLossAccepted(accepted) => Applied::AuditLossAccepted {
             chains: accepted.chains,
         },
@@ -411,6 +416,9 @@ fn decode_refusal_code(code: u32) -> Result<RefusalCode, CodecError> {
         RefusalCode::ContextOutdated,
         RefusalCode::Revoked,
         RefusalCode::Contradicted,
+        RefusalCode::OtherStore,
+        RefusalCode::SetBack,
+        RefusalCode::Doubled,
     ];
     let known = KNOWN.iter().find(|known| u32::from(**known as u8) == code);
     known.copied().ok_or(CodecError::Unknown("refusal code"))

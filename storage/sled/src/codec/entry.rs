@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hessra_proto::v1::{log, raft};
+use hessra_state::Incarnation;
 use openraft::{AsyncRuntime, CommittedLeaderId, EntryPayload};
 use prost::Message;
 
@@ -97,6 +98,9 @@ pub fn encode_membership(membership: &Membership) -> log::Membership {
         id: *id,
         peer_address: member.peer_address.clone(),
         public_address: member.public_address.clone(),
+        incarnation: member
+            .incarnation
+            .map_or_else(Vec::new, |store| store.0.to_vec()),
     });
     log::Membership {
         configs: configs
@@ -128,6 +132,7 @@ fn member(node: &log::Node) -> Member {
     Member {
         peer_address: node.peer_address.clone(),
         public_address: node.public_address.clone(),
+        incarnation: node.incarnation.as_slice().try_into().ok().map(Incarnation),
     }
 }
 

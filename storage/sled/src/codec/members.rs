@@ -16,6 +16,7 @@ pub(super) fn encode_member_change(change: &MemberChange) -> log::MemberChange {
             id: *id,
             peer_address: peer_address.clone(),
             public_address: public_address.clone(),
+            incarnation: Vec::new(),
         }),
         MemberChange::Promote(id) => Change::Promote(*id),
         MemberChange::Remove(id) => Change::Remove(*id),

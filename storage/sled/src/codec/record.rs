@@ -16,6 +16,7 @@ use super::members::{decode_member_change, encode_member_change};
 use super::message::{CodecError, array, decode, identity};
 use super::pending::{decode_pending, encode_pending};
 use super::policy::{decode_policy_version, encode_policy_version};
+use super::start::{decode_node_start, encode_start};
 use super::witness::{decode_witnessed, encode_witnessed};
 
 /// Encodes a record.
@@ -155,6 +156,14 @@ fn encode_meta(meta: &Meta) -> log::Meta {
                 next: undoing.next.0,
             })
             .collect(),
+        starts: meta
+            .starts
+            .iter()
+            .map(|(node, start)| log::NodeStart {
+                node: *node,
+                start: Some(encode_start(start)),
+            })
+            .collect(),
     }
 }
 
@@ -195,6 +204,11 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
                 next: Revision(undoing.next),
             })
             .collect(),
+        starts: meta
+            .starts
+            .iter()
+            .map(decode_node_start)
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -50,6 +50,7 @@ pub fn statement(command: &Command) -> Option<log::Statement> {
         | Command::Spend(_)
         | Command::Context(_)
         | Command::Witness(_)
+        | Command::Started(_)
         | Command::RaiseVersion(_) => return None,
     };
     Some(log::Statement { asks: Some(asks) })

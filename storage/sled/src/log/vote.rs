@@ -1,41 +1,24 @@
-//! Vote, stored twice: one that went back in time would break Raft, and no chain holds it.
+//! Vote.
 
+use super::marks;
 use crate::engine::Engine;
 use crate::error::name;
 use crate::layout::{Space, mark};
-use crate::{Batch, StoreError, Vote, codec, frame};
+use crate::{Batch, StoreError, Vote, codec};
 
-/// Batch with both copies of a vote.
+/// Batch with a vote.
 pub(super) fn put_vote(vote: &Vote) -> Batch {
-    let mut batch = Batch::default();
     let body = prost::Message::encode_to_vec(&codec::encode_vote(vote));
-    for space in [Space::Marks, Space::Copies] {
-        batch.put(space, mark::VOTE, frame::wrap(space, mark::VOTE, &body).0);
-    }
-    batch
+    marks::put(mark::VOTE, &body)
 }
 
 /// Reads the stored vote; also at opening, so that a damaged one is found before anything is asked of the node.
 pub(crate) fn read_vote(engine: &impl Engine) -> Result<Option<Vote>, StoreError> {
-    let vote = read_vote_in(engine, Space::Marks)?;
-    if vote == read_vote_in(engine, Space::Copies)? {
-        return Ok(vote);
-    }
-    let key = name(Space::Marks, mark::VOTE);
-    Err(StoreError::corrupt(
-        engine.location(),
-        key,
-        "it is not the same as its copy: one of them is old or gone",
-    ))
-}
-
-fn read_vote_in(engine: &impl Engine, space: Space) -> Result<Option<Vote>, StoreError> {
-    let Some(value) = engine.get(space, mark::VOTE)? else {
+    let Some(body) = marks::get(engine, mark::VOTE)? else {
         return Ok(None);
     };
-    let (body, _) = frame::unwrap(engine, space, mark::VOTE, &value)?;
-    let vote = codec::decode("vote", body).map_err(|error| {
-        StoreError::undecodable(engine.location(), name(space, mark::VOTE), &error)
+    let vote = codec::decode("vote", &body).map_err(|error| {
+        StoreError::undecodable(engine.location(), name(Space::Marks, mark::VOTE), &error)
     })?;
     Ok(Some(codec::decode_vote(&vote)))
 }

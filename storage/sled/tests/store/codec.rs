@@ -14,10 +14,10 @@ use hessra_sled::codec::{
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
     Applied, Approval, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope,
-    FacetId, Judged, KeyCommand, Lift, Lifted, Machine, MemberChange, Pending, PendingAction,
-    PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal, RefusalCode,
-    RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Undo, Why, Witness,
-    Witnessed,
+    FacetId, Incarnation, Judged, KeyCommand, Lift, Lifted, Machine, MemberChange, Pending,
+    PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal,
+    RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Start,
+    Undo, Why, Witness, Witnessed,
 };
 use openraft::EntryPayload;
 use proptest::prelude::*;
@@ -211,6 +211,7 @@ fn command() -> impl Strategy<Value = Command> {
             }
         ),
         any::<u32>().prop_map(Command::RaiseVersion),
+        start().prop_map(Command::Started),
         (any::<u64>(), ".{0,20}")
             .prop_map(|(node, ticket)| Command::AcceptAuditLoss { node, ticket }),
         (
@@ -323,12 +324,22 @@ fn applied() -> impl Strategy<Value = Applied> {
         Just(Applied::Spent),
         any::<u64>().prop_map(Applied::ContextAt),
         Just(Applied::Witnessed),
+        Just(Applied::StartRecorded),
         any::<u64>().prop_map(|chains| Applied::AuditLossAccepted { chains }),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::AlreadySpent, message))),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::KeyState, message))),
     ]
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    let parts = (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 16]>());
+    parts.prop_map(|(store, count, nonce)| Start {
+        incarnation: Incarnation(store),
+        count,
+        nonce,
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {

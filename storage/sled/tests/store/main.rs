@@ -10,4 +10,5 @@ mod directory;
 mod faults;
 mod install;
 mod space;
+mod starts;
 mod support;

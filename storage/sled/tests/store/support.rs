@@ -15,8 +15,8 @@ use hessra_sled::{
     StoreError, TokioTypes, Vote, codec,
 };
 use hessra_state::{
-    Author, Command, Duty, Init, Judge, Pending, Policy, Refusal, RequestId, Revoke, SealedKey,
-    Stamped, State, duty_of,
+    Author, Command, Duty, Incarnation, Init, Judge, Pending, Policy, Refusal, RequestId, Revoke,
+    SealedKey, Stamped, State, duty_of,
 };
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{
@@ -87,6 +87,7 @@ pub(crate) fn membership(seed: u64) -> Membership {
     let member = |id: u64| Member {
         peer_address: format!("node-{id}:{}", 7000 + seed % 100),
         public_address: format!("node-{id}:443"),
+        incarnation: (id != 4).then_some(Incarnation([id as u8; 16])),
     };
     let nodes: std::collections::BTreeMap<u64, Member> =
         (1..=4).map(|id| (id, member(id))).collect();
@@ -207,6 +208,9 @@ pub(crate) async fn contents<E: Engine>(
 
 /// A store with a bit of everything: votes, a purged and truncated log, a state, a snapshot, a second state beyond it.
 pub(crate) async fn furnish<E: Engine>((mut log, mut machine): Parts<E, TokioRuntime>) {
+    for start in [1, 2] {
+        log.begin([[start; 16], [start + 2; 16]]).await.unwrap();
+    }
     log.save_vote(&Vote::new(1, 2)).await.unwrap();
     append(&mut log, entries(1, 1..=40)).await;
     append(&mut log, entries(1, 41..=60)).await;

@@ -8,4 +8,5 @@ mod properties;
 mod rebuilding;
 mod sample;
 mod scripts;
+mod starts;
 mod witnesses;

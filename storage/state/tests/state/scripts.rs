@@ -462,6 +462,7 @@ fn answer(applied: &Applied) -> String {
         Applied::Spent => "spent".to_owned(),
         Applied::ContextAt(version) => format!("context at version {version}"),
         Applied::Witnessed => "witnessed".to_owned(),
+        Applied::StartRecorded => "start recorded".to_owned(),
         Applied::AuditLossAccepted { chains } => format!("loss of {chains} chains accepted"),
         Applied::VersionRaised(version) => format!("version {version}"),
         Applied::Refused(refusal) => format!("refused {:?}: {}", refusal.code, refusal.message),

@@ -1,0 +1,148 @@
+//! Starts: which store each member has, and how often a process was started on it.
+//!
+//! ```text
+//! node 3 starts ── (store, count + 1, random number) ── on its disk ──▶ log ──▶ every member keeps the newest
+//!                                                                                     │
+//!      a store that is new, was set back to a copy, or runs twice on copies ◀─────────┴── is found from any of them
+//! ```
+//! A member acknowledges entries and votes with what it has on its disk. One whose disk has lost some of that must not be
+//! counted again: two of three could otherwise agree on a past without what the third had acknowledged with them. Raft takes
+//! stable storage for granted (Ongaro, "Consensus: Bridging Theory and Practice", §11.7.3); this is where it is checked.
+//!
+//! A member that has started may speak before its start is recorded, or a cluster could not be started at all. So a copy that
+//! was taken while its process ran, and is put back when the process has ended, shows a count that nobody has seen: it is
+//! found by the leader that knows what the member had acknowledged, and by verifiers that are ahead.
+
+use std::fmt;
+
+use imbl::OrdMap;
+
+use crate::limits::NODES_EVER_MAX;
+use crate::refusal::{Refusal, RefusalCode};
+
+/// Name of a store: random, made with it, never changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Incarnation(pub [u8; 16]);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Start of a process on a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Store that it runs on.
+    pub incarnation: Incarnation,
+    /// Number of starts of the store, this one included. 0: the store alone is known, and no start of it.
+    pub count: u64,
+    /// Random number of this start: two of one count are told apart.
+    pub nonce: [u8; 16],
+}
+
+/// Reason for which a start does not follow from the one that is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Store that the members do not know.
+    #[error("its store is another one than the members know: what it had acknowledged is lost")]
+    OtherStore,
+    /// Store that was started more often than it says: it was put back from a copy.
+    #[error("its store was set back to an older copy: what it had acknowledged since is lost")]
+    SetBack,
+    /// Store of which another copy was started as often.
+    #[error("another process was started on a copy of its store")]
+    Doubled,
+}
+
+impl Start {
+    /// Store alone, when no start of it is known.
+    #[must_use]
+    pub fn of_store(incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            ..Self::default()
+        }
+    }
+
+    /// Checks that `shown` is this start, or a later one of the same store.
+    ///
+    /// # Errors
+    /// See [`Misfit`].
+    pub fn check(&self, shown: &Self) -> Result<(), Misfit> {
+        if self.incarnation != shown.incarnation {
+            return Err(Misfit::OtherStore);
+        }
+        match shown.count.cmp(&self.count) {
+            std::cmp::Ordering::Less => Err(Misfit::SetBack),
+            std::cmp::Ordering::Equal if self.nonce != shown.nonce => Err(Misfit::Doubled),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Newest start of every node that ever was a member. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Starts {
+    nodes: OrdMap<u64, Start>,
+}
+
+impl Starts {
+    /// Newest start of a node.
+    #[must_use]
+    pub fn find(&self, node: u64) -> Option<&Start> {
+        self.nodes.get(&node)
+    }
+
+    /// Newest starts, by node.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Start)> + '_ {
+        self.nodes.iter().map(|(node, start)| (*node, *start))
+    }
+
+    /// Starts from their records; `None` when a node is there twice, or there are too many.
+    pub(crate) fn rebuild(records: &[(u64, Start)]) -> Option<Self> {
+        let nodes: OrdMap<u64, Start> = records.iter().copied().collect();
+        let whole = nodes.len() == records.len() && nodes.len() <= NODES_EVER_MAX;
+        whole.then_some(Self { nodes })
+    }
+
+    /// Records the start of a node, or refuses it.
+    pub(crate) fn record(&mut self, node: u64, start: &Start) -> Result<(), Refusal> {
+        match self.nodes.get(&node) {
+            _ if start.count == 0 => return Err(Refusal::invalid("a start has a number above 0")),
+            Some(known) => known
+                .check(start)
+                .map_err(|misfit| Refusal::new(code(misfit), misfit.to_string()))?,
+            None if self.nodes.len() >= NODES_EVER_MAX => {
+                let message = format!("{NODES_EVER_MAX} nodes are known, the most there can be");
+                return Err(Refusal::new(RefusalCode::Limit, message));
+            }
+            None => {}
+        }
+        self.nodes.insert(node, *start);
+        Ok(())
+    }
+}
+
+fn code(misfit: Misfit) -> RefusalCode {
+    match misfit {
+        Misfit::OtherStore => RefusalCode::OtherStore,
+        Misfit::SetBack => RefusalCode::SetBack,
+        Misfit::Doubled => RefusalCode::Doubled,
+    }
+}
+
+impl Misfit {
+    /// Misfit that a refusal names.
+    #[must_use]
+    pub fn of_refusal(refusal: &Refusal) -> Option<Self> {
+        match refusal.code {
+            RefusalCode::OtherStore => Some(Self::OtherStore),
+            RefusalCode::SetBack => Some(Self::SetBack),
+            RefusalCode::Doubled => Some(Self::Doubled),
+            _ => None,
+        }
+    }
+}
