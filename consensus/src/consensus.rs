@@ -16,6 +16,7 @@ mod founding;
 mod maintenance;
 mod presence;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::follower::LogFollower;
 use crate::audit::{AuditGate, AuditLog};
 use crate::author;
+use crate::clocks::{self, ClockState, Clocks, OFF_MAX};
 use crate::confirmer::{Confirmation, Confirmer};
 use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
@@ -46,6 +48,8 @@ use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::{RaftStatus, StopReason};
 use crate::world::World;
 
+/// The longest that a request is worked on, before it is forwarded.
+const REQUEST_LIFE_MILLIS: u64 = 60_000;
 /// Time that an acknowledged write waits for members that are about to have it too.
 const HOLDERS_WAIT: Duration = Duration::from_millis(5);
 
@@ -110,6 +114,7 @@ struct Inner<W: World> {
     proposer: Proposer<W>,
     confirmer: Confirmer,
     neighbours: Neighbours<W>,
+    clocks: Clocks,
     operators: Arc<Checker>,
     kept: Box<KeptEntries<W>>,
     pause: WritePause,
@@ -146,8 +151,9 @@ impl<W: World> Consensus<W> {
         let audit = AuditGate::new(audit, identity.id);
         let raft = raft::start(store, identity, raft, world.clone()).await?;
         let pause = WritePause::default();
+        let clocks = Clocks::default();
         let proposer = Proposer::start(
-            raft.clone(),
+            (raft.clone(), clocks.clone()),
             world.clone(),
             pause.clone(),
             Arc::clone(&guard),
@@ -155,7 +161,7 @@ impl<W: World> Consensus<W> {
             stop,
         );
         let confirmer = Confirmer::start(raft.clone(), world.clone(), stop);
-        let neighbours = Neighbours::new(raft.clone(), world.clone());
+        let neighbours = Neighbours::new(raft.clone(), world.clone(), clocks.clone());
         let remembered = Arc::clone(raft.remembered());
         let follower = LogFollower::new(audit.clone(), world.clone(), remembered);
         let published = raft.watch();
@@ -167,6 +173,7 @@ impl<W: World> Consensus<W> {
                 proposer,
                 confirmer,
                 neighbours,
+                clocks,
                 operators,
                 kept: Box::new(move |from, end| kept.kept(from, end)),
                 pause,
@@ -205,6 +212,19 @@ impl<W: World> Consensus<W> {
     #[must_use]
     pub fn neighbours(&self) -> &Neighbours<W> {
         &self.inner.neighbours
+    }
+
+    /// State of this node's clock, beside those of the other members.
+    #[must_use]
+    pub fn clock(&self) -> ClockState {
+        let (raft, now) = (&self.inner.raft, self.inner.world.monotonic());
+        raft.clock(&self.inner.clocks, now)
+    }
+
+    /// Differences of the other members' clocks from this node's, in milliseconds: as far as they were compared lately.
+    #[must_use]
+    pub fn clocks_ahead(&self) -> BTreeMap<u64, i64> {
+        self.inner.clocks.ahead(self.inner.world.monotonic())
     }
 
     /// The state as last applied here, however old. See [`Self::linearize`] and [`Self::freshness`].
@@ -293,6 +313,7 @@ impl<W: World> Consensus<W> {
     /// [`WriteError::NoLeader`] when this node does not lead.
     pub(crate) async fn propose_forwarded(
         &self,
+        from: u64,
         commands: Vec<Stamped>,
         deadline: Instant,
     ) -> Result<Proposed, WriteError> {
@@ -304,8 +325,25 @@ impl<W: World> Consensus<W> {
             // A signature takes about a tenth of a millisecond: others have their turn between.
             tokio::task::yield_now().await;
         }
+        self.check_stamps(from, &commands)?;
         let (proposed, _) = self.enqueue(commands, deadline, Origin::Member).await?;
         Ok(proposed)
+    }
+
+    /// Checks that the member that forwards has the clock of this leader, about: a stamp from the future shows it at once, and
+    /// one from the past when it is older than any request lives.
+    fn check_stamps(&self, from: u64, commands: &[Stamped]) -> Result<(), WriteError> {
+        let now = self.inner.world.wall().0;
+        let bound = u64::try_from(OFF_MAX.as_millis()).unwrap_or(u64::MAX);
+        let delay = bound.saturating_add(REQUEST_LIFE_MILLIS);
+        let off = commands
+            .iter()
+            .map(|stamped| stamped.at.0)
+            .find(|at| at.saturating_sub(now) > bound || now.saturating_sub(*at) > delay);
+        off.map_or(Ok(()), |at| {
+            let ahead = at.wrapping_sub(now).cast_signed();
+            Err(WriteError::ClockOff(clocks::off(from, ahead)))
+        })
     }
 
     /// Checks who made a command, before it is proposed.

@@ -37,6 +37,9 @@ pub enum WriteError {
     /// Leader that takes no writes: certainly not written.
     #[error("the leader takes no writes: {0}")]
     NoRoom(String),
+    /// Node whose clock is off: certainly not written.
+    #[error("nothing was written: {0}")]
+    ClockOff(String),
     /// Command whose author is not proved: certainly not written.
     #[error("the command was not made: {0}")]
     Unproved(String),
@@ -66,6 +69,8 @@ impl From<WriteError> for Failure {
             WriteError::NoRoom(_) => Failure::new(Reason::Unavailable, message)
                 .hint("Make room on its disk; what is revoked stays denied meanwhile.")
                 .retryable(false),
+            WriteError::ClockOff(_) => Failure::new(Reason::ClockOff, message)
+                .hint("Set its clock (NTP), or ask another node."),
             WriteError::Unproved(_) => Failure::new(Reason::Unauthenticated, message)
                 .hint("Sign it with the key of an operator's certificate that this cluster's `tls.client_ca` knows."),
             WriteError::Unaudited(_) => Failure::new(Reason::Unavailable, message)

@@ -178,7 +178,10 @@ impl<W: World> Inbound<W> {
         deadline: Instant,
     ) -> Result<Proposed, Failure> {
         self.may_propose(from, commands.len())?;
-        let proposed = self.consensus.propose_forwarded(commands, deadline).await;
+        let proposed = self
+            .consensus
+            .propose_forwarded(from.id, commands, deadline)
+            .await;
         proposed.map_err(|error| match error {
             // Told apart, so that the member that forwarded says it in the same words.
             WriteError::NoRoom(reason) => Failure::new(Reason::Degraded, reason),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use hessra_proto::NodeState;
 use hessra_proto::v1::raft::InspectResponse;
-use hessra_proto::v1::{NodeStatus, StatusResponse};
+use hessra_proto::v1::{Condition, NodeStatus, StatusResponse};
 use hessra_sled::{Member, codec};
 
+use crate::clocks::ClockState;
 use crate::consensus::Consensus;
 use crate::feed::FeedHub;
 use crate::status::{Members, RaftStatus, Role};
@@ -25,6 +26,22 @@ pub trait NodeFacts: Send + Sync + 'static {
 
     /// Key-encryption keys that it has, the one that seals first.
     fn keks(&self) -> Vec<String>;
+
+    /// What is wrong with the node, each with a stable code; those that keep it from being ready among them.
+    fn conditions(&self) -> Vec<Condition>;
+}
+
+/// Code of a member whose store is not the one that the members know.
+const MEMBER_DISOWNED: &str = "member_disowned";
+/// Code of acknowledged changes that are lost.
+const ACKNOWLEDGED_LOST: &str = "acknowledged_lost";
+
+fn warning(code: &str, message: String) -> Condition {
+    Condition {
+        code: code.to_owned(),
+        message,
+        blocks: false,
+    }
 }
 
 /// Looks at this node, and asks the others. Cheap to clone; all clones are one.
@@ -63,6 +80,7 @@ impl<W: World> Inspector<W> {
             members: members.nodes.into_keys().collect(),
             membership_index: members.log_index,
             guests: count(self.feed.subscribers().guests()),
+            now_ms: self.consensus.world().wall().0,
             start: Some(codec::encode_start(&self.consensus.raft().stores().own())),
         }
     }
@@ -98,7 +116,30 @@ impl<W: World> Inspector<W> {
             subscribers: u32::try_from(self.feed.subscribers().connected()).unwrap_or(u32::MAX),
             disk_bytes: self.facts.disk_bytes(),
             keks: self.facts.keks(),
+            clock_ahead_ms: None,
+            conditions: self.conditions(),
         }
+    }
+
+    /// What is wrong with this node, or as far as it can see: the node's own facts, and those of consensus and the feed.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Condition> {
+        let mut conditions = self.facts.conditions();
+        for (id, misfit) in self.consensus.raft().stores().refused() {
+            conditions.push(warning(
+                MEMBER_DISOWNED,
+                format!("node {id} is not counted: {misfit}. Remove it, and add the machine under a new id"),
+            ));
+        }
+        if let Some((verifier, revision)) = self.feed.loss() {
+            conditions.push(warning(
+                ACKNOWLEDGED_LOST,
+                format!(
+                    "{verifier} holds revision {revision}, which a quorum of the members does not have: acknowledged changes are lost"
+                ),
+            ));
+        }
+        conditions
     }
 
     fn readiness(&self, status: &RaftStatus) -> NodeState {
@@ -118,6 +159,7 @@ impl<W: World> Inspector<W> {
             _ if status.leader.is_none() => Some(NodeState::NoLeader),
             _ if !self.consensus.state().is_initialized() => Some(NodeState::NotInitialized),
             _ if !fresh => Some(NodeState::NotFresh),
+            _ if matches!(self.consensus.clock(), ClockState::Off(_)) => Some(NodeState::ClockOff),
             _ => None,
         }
     }
@@ -163,6 +205,7 @@ impl<W: World> Inspector<W> {
     fn nodes(&self, mut answers: BTreeMap<u64, NodeStatus>, members: &Members) -> Vec<NodeStatus> {
         let mut known = self.consensus.neighbours().last_heard();
         answers.insert(self.own_id(), self.own_status());
+        let ahead = self.consensus.clocks_ahead();
         let last = answers
             .values()
             .map(|status| status.last)
@@ -177,7 +220,12 @@ impl<W: World> Inspector<W> {
             };
             let reachable = answers.contains_key(id);
             let status = answers.remove(id).unwrap_or_else(silent);
-            describe(status, *id, member, reachable, last)
+            let mut described = describe(status, *id, member, reachable, last);
+            described.clock_ahead_ms = match *id == self.own_id() {
+                true => Some(0),
+                false => ahead.get(id).copied(),
+            };
+            described
         };
         members.nodes.iter().map(of_member).collect()
     }
@@ -211,13 +259,17 @@ fn describe(
     }
 }
 
-/// A leader is known, every voter answers, is ready, follows that leader and is not far behind.
+/// A leader is known, every voter answers, is ready, follows that leader, is not far behind, and sees nothing wrong.
 fn is_healthy(status: &RaftStatus, members: &Members, nodes: &[NodeStatus]) -> bool {
     let Some(leader) = status.leader else {
         return false;
     };
     let is_well = |node: &NodeStatus| {
-        node.reachable && node.is_ready() && node.leader == leader && node.lag <= HEALTHY_LAG_MAX
+        node.reachable
+            && node.is_ready()
+            && node.leader == leader
+            && node.lag <= HEALTHY_LAG_MAX
+            && node.conditions.is_empty()
     };
     let voters = || nodes.iter().filter(|node| members.is_voter(node.id));
     status.role != Role::Stopped && voters().count() > 0 && voters().all(is_well)
@@ -264,6 +316,9 @@ mod tests {
     #[test]
     fn a_cluster_is_healthy_only_while_every_voter_is_well() {
         assert!(verdict(|_| {}));
+        assert!(!verdict(|node| node
+            .conditions
+            .push(warning(MEMBER_DISOWNED, String::new()))));
         assert!(!verdict(|node| node.reachable = false));
         assert!(!verdict(|node| node.state = NodeState::DiskLow.into()));
         assert!(!verdict(|node| node.leader = 2));

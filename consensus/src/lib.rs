@@ -20,6 +20,7 @@
 //! | [`feed`] | revocations to verifiers |
 //! | [`containment`] | at how many verifiers a revision is proven applied |
 //! | [`neighbours`] | reports of the other members |
+//! | [`clocks`] | whether this node's clock is right, beside theirs |
 //! | [`inspector`] | the report of this node, and of the cluster |
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
 //! | `fence` | which senders are heard between members |
@@ -35,6 +36,7 @@
 pub mod audit;
 mod author;
 mod authors;
+pub mod clocks;
 pub mod confirmer;
 pub mod consensus;
 pub mod containment;
@@ -57,6 +59,7 @@ pub mod status;
 mod stores;
 pub mod world;
 
+pub use clocks::ClockState;
 pub use confirmer::{Began, Confirmation};
 pub use consensus::{Asked, Background, Committed, Consensus, Setup};
 pub use containment::ContainmentWatch;

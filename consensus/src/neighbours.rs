@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_proto::v1::{NodeStatus, VerifierStatus};
-use hessra_revocation::Monotonic;
+use hessra_revocation::{Monotonic, UnixMillis};
 use hessra_sled::Member;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::clocks::Clocks;
 use crate::peers::Peers as _;
 use crate::raft::RaftHandle;
 use crate::world::World;
@@ -50,6 +51,7 @@ pub struct Neighbours<W: World> {
     raft: RaftHandle<W>,
     world: W,
     table: Arc<Mutex<BTreeMap<u64, Neighbour>>>,
+    clocks: Clocks,
     rounds: Arc<watch::Sender<u64>>,
     watchers: Arc<AtomicUsize>,
 }
@@ -65,10 +67,11 @@ impl Drop for Watching {
 }
 
 impl<W: World> Neighbours<W> {
-    pub(crate) fn new(raft: RaftHandle<W>, world: W) -> Self {
+    pub(crate) fn new(raft: RaftHandle<W>, world: W, clocks: Clocks) -> Self {
         Self {
             raft,
             world,
+            clocks,
             table: Arc::default(),
             rounds: Arc::default(),
             watchers: Arc::default(),
@@ -135,9 +138,14 @@ impl<W: World> Neighbours<W> {
 
     async fn ask(&self, id: u64, member: &Member, verifiers: bool) -> Option<(u64, NodeStatus)> {
         let peer = self.raft.peer(id, member);
-        let peers = self.world.peers();
+        let (peers, asked) = (self.world.peers(), self.world.wall());
         match peers.inspect(&peer, verifiers, INSPECT_TIMEOUT).await {
-            Ok(report) => self.note(id, report, verifiers),
+            Ok(report) => {
+                let own = (asked, self.world.wall());
+                let its = UnixMillis(report.now_ms);
+                self.clocks.note(id, its, own, self.world.monotonic());
+                self.note(id, report, verifiers)
+            }
             Err(error) => {
                 self.raft.stores().heed(id, &error);
                 tracing::debug!(peer = id, %error, "a member did not answer");

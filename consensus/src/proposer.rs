@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
+use hessra_revocation::UnixMillis;
 use hessra_sled::codec;
 use hessra_state::Stamped;
 use openraft::AsyncRuntime;
@@ -21,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::clocks::{ClockState, Clocks, UNSURE_STEP};
 use crate::error::WriteError;
 use crate::measurement::{Lane, Measurement};
 use crate::pause::WritePause;
@@ -55,7 +57,7 @@ pub(crate) struct Proposer<W> {
 
 impl<W: World> Proposer<W> {
     pub(crate) fn start(
-        raft: RaftHandle<W>,
+        (raft, clocks): (RaftHandle<W>, Clocks),
         world: W,
         pause: WritePause,
         guard: Arc<dyn WriteGuard>,
@@ -71,6 +73,7 @@ impl<W: World> Proposer<W> {
         let under_way = Arc::new(Semaphore::new(settings.pipeline));
         let batcher = Batcher {
             raft,
+            clocks,
             world: world.clone(),
             pause,
             guard,
@@ -162,6 +165,7 @@ async fn take_batches<W: World>(
 /// Brings batches to the leader, here or elsewhere.
 struct Batcher<W: World> {
     raft: RaftHandle<W>,
+    clocks: Clocks,
     world: W,
     pause: WritePause,
     guard: Arc<dyn WriteGuard>,
@@ -227,6 +231,10 @@ impl<W: World> Batcher<W> {
         {
             return Tried::Failed(WriteError::NoRoom(reason));
         }
+        // Leadership is handed over within a second: the next try is there.
+        let Some(commands) = self.stamped(commands) else {
+            return Tried::Again { sent: false };
+        };
         let count = commands.len();
         let written = tokio::select! {
             biased;
@@ -245,6 +253,25 @@ impl<W: World> Batcher<W> {
             Err(WriteError::NoLeader) => Tried::Again { sent: false },
             Err(error) => Tried::Failed(error),
         }
+    }
+
+    /// Gives the commands of one entry the leader's time: no other member's clock gets into the log. A leader whose clock was
+    /// not compared yet moves the state's clock by a little only. `None`: the clock of this leader is off.
+    fn stamped(&self, mut commands: Vec<Stamped>) -> Option<Vec<Stamped>> {
+        if is_planted(Plant::StampsBelieved) {
+            return Some(commands);
+        }
+        let (state, now) = (self.raft.state(), self.world.wall());
+        let at = match self.raft.clock(&self.clocks, self.world.monotonic()) {
+            ClockState::Off(_) => return None,
+            ClockState::Unknown if state.is_initialized() => {
+                let step = u64::try_from(UNSURE_STEP.as_millis()).unwrap_or(u64::MAX);
+                now.min(UnixMillis(state.clock().0.saturating_add(step)))
+            }
+            ClockState::Unknown | ClockState::Right => now,
+        };
+        commands.iter_mut().for_each(|stamped| stamped.at = at);
+        Some(commands)
     }
 
     /// Forwards to the leader, once.
@@ -295,6 +322,7 @@ fn refused_by_leader(leader: u64, error: PeerError) -> Tried {
         // Told by the leader in words that are already a whole sentence.
         Reason::Degraded => Tried::Failed(WriteError::NoRoom(message)),
         Reason::Unauthenticated => Tried::Failed(WriteError::Unproved(message)),
+        Reason::ClockOff => Tried::Failed(WriteError::ClockOff(message)),
         Reason::NoLeader => Tried::Again { sent: false },
         _ => Tried::Again { sent: true },
     }
@@ -328,7 +356,12 @@ fn fail(jobs: Vec<Job>, error: &WriteError) {
 /// written, nobody knows.
 fn still_true(error: WriteError, sent: bool) -> WriteError {
     match error {
-        WriteError::Overloaded | WriteError::NoLeader | WriteError::NoRoom(_) if sent => {
+        WriteError::Overloaded
+        | WriteError::NoLeader
+        | WriteError::NoRoom(_)
+        | WriteError::ClockOff(_)
+            if sent =>
+        {
             WriteError::Unknown
         }
         error => error,

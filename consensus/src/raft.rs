@@ -23,10 +23,11 @@ mod change;
 mod network;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hessra_revocation::Monotonic;
 use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 
 pub use settings::{NodeIdentity, RaftSettings};
 
+use crate::clocks::{ClockState, Clocks};
 use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
 use crate::peers::Peer;
@@ -170,6 +172,14 @@ impl<W: World> RaftHandle<W> {
         initialized
             .map(|initialized| !initialized)
             .map_err(|fatal| StopReason::of(&fatal))
+    }
+
+    /// State of this node's clock, by these comparisons.
+    pub(crate) fn clock(&self, clocks: &Clocks, now: Monotonic) -> ClockState {
+        let members = self.members();
+        let voters: BTreeSet<u64> = members.voters.iter().flatten().copied().collect();
+        let voters: Vec<u64> = voters.into_iter().collect();
+        clocks.state(self.identity.id, self.status().leader, &voters, now)
     }
 
     /// Start of this process on its store.

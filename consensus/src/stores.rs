@@ -8,8 +8,9 @@
 //! A leader also remembers what a follower has acknowledged to it, and says so with every append. That finds a store that
 //! was set back to a copy of its running process, whose start nobody has seen yet.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hessra_proto::status::Reason;
 use hessra_sled::{Member, Published, Vote};
@@ -31,6 +32,8 @@ pub(crate) struct Stores {
     held: Arc<AtomicU64>,
     published: watch::Receiver<Arc<Published>>,
     ended: Arc<watch::Sender<Option<StopReason>>>,
+    /// Members that were refused because of their stores.
+    refused: Arc<Mutex<BTreeMap<u64, Misfit>>>,
 }
 
 impl Stores {
@@ -47,6 +50,7 @@ impl Stores {
             held: Arc::new(AtomicU64::new(held)),
             published,
             ended: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
@@ -86,9 +90,21 @@ impl Stores {
             return Err(Check::Own);
         }
         let recorded = self.recorded(sender, member);
-        recorded.map_or(Ok(()), |known| {
-            known.check(&between.from).map_err(Check::Sender)
-        })
+        let checked = recorded.map_or(Ok(()), |known| known.check(&between.from));
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match checked {
+            // The store that the members know may speak again beside a copy of it, which is what `Doubled` is about.
+            Ok(()) => {}
+            Err(misfit) => drop(refused.insert(sender, misfit)),
+        }
+        checked.map_err(Check::Sender)
+    }
+
+    /// Members that were refused because of their stores, and are members still.
+    pub(crate) fn refused(&self) -> Vec<(u64, Misfit)> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = refused.iter().filter(|(id, _)| !self.was_removed(**id));
+        still.map(|(id, misfit)| (*id, *misfit)).collect()
     }
 
     /// Checks that this node has what it acknowledged to a leader. A leader of an earlier term is not heeded: another one may

@@ -207,6 +207,14 @@ impl Auditor {
         self.queue(chain).written().clone()
     }
 
+    /// True when records were written and no file of the chain is there.
+    #[must_use]
+    pub fn is_gone(&self, chain: Chain) -> bool {
+        let has_records = self.written_of(chain).borrow().head.seq > 0;
+        let found = folder::segments(&self.inner.settings.of(chain).folder);
+        has_records && found.map_or(true, |found| found.is_empty())
+    }
+
     /// Writes what waits and last checkpoints; nothing is written after it.
     pub async fn close(&self) {
         for chain in Chain::ALL {

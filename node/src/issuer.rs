@@ -87,6 +87,8 @@ pub struct IssuerParts {
     pub state: Arc<dyn Fn() -> Arc<State> + Send + Sync>,
     /// Age of the last confirmation of the quorum; `None` before the first.
     pub freshness: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// Sentence about this node's clock while that is off; nothing is issued then.
+    pub clock_off: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// The policy of a state.
     pub policies: Policies,
     /// The keys that sign.

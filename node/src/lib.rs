@@ -33,6 +33,7 @@ pub mod api;
 pub mod audit;
 mod between;
 pub mod callers;
+pub mod conditions;
 pub mod config;
 pub mod edge;
 pub mod gitops;

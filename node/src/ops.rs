@@ -35,8 +35,21 @@ fn word<S: serde::Serializer>(state: &NodeState, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(state.as_str())
 }
 
-/// Question that every `/readyz` asks; an empty answer is ready.
-pub type Readiness = Arc<dyn Fn() -> Vec<NotReady> + Send + Sync>;
+/// Something that is wrong although the node is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Warning {
+    /// Stable word, as in `hessra status`.
+    pub code: String,
+    /// Sentence for people: what it means and what to do.
+    pub message: String,
+}
+
+/// Answer to `/readyz`: reasons not to be ready, none when it is, and warnings.
+pub type ReadinessAnswer = (Vec<NotReady>, Vec<Warning>);
+
+/// Question that every `/readyz` asks.
+pub type Readiness = Arc<dyn Fn() -> ReadinessAnswer + Send + Sync>;
 
 /// The operations listener, bound.
 pub struct Operations {
@@ -97,17 +110,27 @@ impl Operations {
 struct ReadyAnswer {
     ready: bool,
     reasons: Vec<NotReady>,
+    /// What is wrong although the node is ready.
+    warnings: Vec<Warning>,
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    let reasons = (shared.readiness)();
+    let (reasons, warnings) = (shared.readiness)();
     let ready = reasons.is_empty();
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(ReadyAnswer { ready, reasons })).into_response()
+    (
+        status,
+        Json(ReadyAnswer {
+            ready,
+            reasons,
+            warnings,
+        }),
+    )
+        .into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {

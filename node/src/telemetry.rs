@@ -222,6 +222,7 @@ instruments! {
     connections_refused: counter "hessra.connections.refused", "{connection}", NONE, "Connections closed before a request, by `port` and `reason` (too_fast, pushed_out, handshake, timeout, not_admitted, full).";
     connections_ended: counter "hessra.connections.ended", "{connection}", NONE, "Connections that this node ended, by `port` and `reason` (idle, aged, closing, lingering, stalled, taken_back, certificate_ended, not_trusted).";
     requests_refused: counter "hessra.requests.refused", "{request}", NONE, "Requests refused before they were looked at, by `reason` (places, bytes, late, too_large).";
+    condition: gauge "hessra.condition", "{condition}", NONE, "1 while something is wrong with this node, or as far as it can see, by `code`: as in `/readyz`, `hessra status` and `hessra doctor`.";
     certificate_expiry: gauge "hessra.certificate.expiry", "s", NONE, "Unix time at which this node's certificate ends, by `port`.";
     certificate_reloads: counter "hessra.certificate.reloads", "{reload}", NONE, "Certificates read anew, by `outcome`.";
     keys: gauge "hessra.keys", "{key}", NONE, "Keys of the state, by `purpose` and `state`.";

@@ -62,6 +62,8 @@ states! {
     DiskLow = "disk_low";
     /// Audit records cannot be written.
     AuditFailing = "audit_failing";
+    /// The clock is further from the other members' than tokens allow for.
+    ClockOff = "clock_off";
     /// Gives no answer to the node that was asked.
     Unreachable = "unreachable";
 }

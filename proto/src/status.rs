@@ -94,6 +94,8 @@ reasons! {
     Removed = 17, "removed", exit 5, http 403, false;
     /// Node whose store is not the one that the members know.
     Disowned = 18, "disowned", exit 5, http 403, false;
+    /// Node whose clock is off: another one can serve the request.
+    ClockOff = 19, "clock_off", exit 8, http 503, true;
 }
 
 impl Reason {
@@ -204,7 +206,9 @@ mod grpc {
                 Self::Unauthenticated => Code::Unauthenticated,
                 Self::NotPermitted | Self::Removed | Self::Disowned => Code::PermissionDenied,
                 Self::NotFound => Code::NotFound,
-                Self::Unavailable | Self::NoLeader | Self::Stale => Code::Unavailable,
+                Self::Unavailable | Self::NoLeader | Self::Stale | Self::ClockOff => {
+                    Code::Unavailable
+                }
                 Self::Deadline => Code::DeadlineExceeded,
                 Self::Limit => Code::ResourceExhausted,
                 Self::Unsupported => Code::Unimplemented,

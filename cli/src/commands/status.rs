@@ -1,7 +1,11 @@
 //! `hessra status`: the health of the cluster, and the role of each node.
 
-use hessra_sdk_rust::v1::{NodeStatus, StatusResponse};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hessra_sdk_rust::v1::{Condition, NodeStatus, StatusResponse};
 use hessra_sdk_rust::{Authority, NodeState};
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use crate::context::{self, Context};
@@ -38,9 +42,9 @@ fn degraded(status: &StatusResponse) -> CommandError {
     let troubled = status
         .nodes
         .iter()
-        .filter(|node| !node.reachable || !node.is_ready());
+        .filter(|node| !node.reachable || !node.is_ready() || !node.conditions.is_empty());
     let names: Vec<String> = troubled
-        .map(|node| format!("node {} ({})", node.id, node_state(node)))
+        .map(|node| format!("node {} ({})", node.id, troubles(node)))
         .collect();
     let what = if names.is_empty() {
         "the cluster is not healthy".to_owned()
@@ -48,7 +52,7 @@ fn degraded(status: &StatusResponse) -> CommandError {
         names.join(", ")
     };
     CommandError::new(Exit::Unconfirmed, "degraded", format!("degraded: {what}"))
-        .hint("Look at the logs and `/readyz` of the nodes named.")
+        .hint("`hessra status` says what is wrong with each; their logs and `/readyz` say more.")
 }
 
 fn node_state(node: &NodeStatus) -> String {
@@ -56,6 +60,45 @@ fn node_state(node: &NodeStatus) -> String {
         node.state.clone()
     } else {
         NodeState::Unreachable.into()
+    }
+}
+
+/// Words for what is wrong with a node: its state, and the codes of its conditions.
+fn troubles(node: &NodeStatus) -> String {
+    let state = Some(node_state(node)).filter(|state| *state != NodeState::Ready.as_str());
+    let codes = node
+        .conditions
+        .iter()
+        .map(|condition| condition.code.clone());
+    let words: BTreeSet<String> = state.into_iter().chain(codes).collect();
+    words.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Difference of a node's clock from that of the node that answered; `?` when it was not compared lately.
+fn clock_difference(node: &NodeStatus) -> String {
+    let Some(ahead) = node.clock_ahead_ms else {
+        return "?".to_owned();
+    };
+    let by = duration::rounded(Duration::from_millis(ahead.unsigned_abs()));
+    let sign = if ahead < 0 { "-" } else { "+" };
+    format!("{sign}{by}")
+}
+
+/// Lines about what is wrong, one of each condition of each node.
+fn condition_lines(status: &StatusResponse) -> String {
+    let of_node = |node: &NodeStatus| {
+        let lines = node.conditions.iter().map(|condition| {
+            format!(
+                "node {}: {}: {}\n",
+                node.id, condition.code, condition.message
+            )
+        });
+        lines.collect::<String>()
+    };
+    let lines: String = status.nodes.iter().map(of_node).collect();
+    match lines.is_empty() {
+        true => lines,
+        false => format!("\n{lines}"),
     }
 }
 
@@ -85,7 +128,13 @@ fn node_json(node: &NodeStatus) -> Value {
         "reachable": node.reachable,
         "revision": node.revision,
         "subscribers": node.subscribers,
+        "clock_ahead_ms": node.clock_ahead_ms,
+        "conditions": node.conditions.iter().map(condition_json).collect::<Vec<_>>(),
     })
+}
+
+fn condition_json(condition: &Condition) -> Value {
+    json!({"code": condition.code, "message": condition.message, "blocks": condition.blocks})
 }
 
 fn to_text(status: &StatusResponse) -> String {
@@ -98,8 +147,9 @@ fn to_text(status: &StatusResponse) -> String {
         "applied",
         "lag",
         "verifiers",
+        "clock",
     ]);
-    for column in [5, 6, 7] {
+    for column in [5, 6, 7, 8] {
         table = table.right(column);
     }
     for node in &status.nodes {
@@ -112,14 +162,16 @@ fn to_text(status: &StatusResponse) -> String {
             &node_state(node),
             &node.version,
         ];
-        table.row(words.into_iter().cloned().chain(numbers));
+        let clock = [clock_difference(node)];
+        table.row(words.into_iter().cloned().chain(numbers).chain(clock));
     }
     let alone = if status.one_person {
         "One operator alone can revoke near the root, restore and revoke keys (two_person = false).\n"
     } else {
         ""
     };
-    format!("{}\n{}\n{alone}", table.text(), summary(status))
+    let conditions = condition_lines(status);
+    format!("{}{conditions}\n{}\n{alone}", table.text(), summary(status))
 }
 
 fn summary(status: &StatusResponse) -> String {
@@ -177,6 +229,20 @@ mod tests {
         assert!(
             degraded.message.contains("node 2 (unreachable)"),
             "{degraded}"
+        );
+        let mut warned = StatusResponse {
+            healthy: false,
+            ..status()
+        };
+        warned.nodes[0].conditions.push(Condition {
+            code: "certificate_ends".to_owned(),
+            message: "soon".to_owned(),
+            blocks: false,
+        });
+        let warned = health(&warned).expect_err("a condition");
+        assert!(
+            warned.message.contains("node 1 (certificate_ends)"),
+            "{warned}"
         );
         let headless = health(&StatusResponse {
             leader: 0,

@@ -10,6 +10,7 @@ use hessra_state::{Command, Duty};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Consensus;
+use crate::clocks::{self, ClockState};
 use crate::membership::Change;
 use crate::plant::{Plant, is_planted};
 use crate::world::World;
@@ -82,7 +83,11 @@ impl<W: World> Consensus<W> {
 
     /// Hands leadership over when this node may not write and another member may: it would refuse every write.
     async fn step_aside(&self) {
-        let Some(reason) = self.inner.guard.refusal() else {
+        let clock_off = || match self.clock() {
+            ClockState::Off(ahead) => Some(clocks::off(self.inner.raft.identity().id, ahead)),
+            ClockState::Right | ClockState::Unknown => None,
+        };
+        let Some(reason) = self.inner.guard.refusal().or_else(clock_off) else {
             return;
         };
         let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {

@@ -65,6 +65,8 @@ struct Inner<W: World> {
     closing: CancellationToken,
     /// Members whose state differs from this node's at an equal revision, and where it did.
     differing: Mutex<BTreeMap<u64, Revision>>,
+    /// Holder of a revision that the cluster has lost, and that revision.
+    loss: Mutex<Option<(String, Revision)>>,
 }
 
 /// The answer to a subscriber's hello.
@@ -102,6 +104,7 @@ impl<W: World> FeedHub<W> {
             beat_wanted: Notify::new(),
             closing: CancellationToken::new(),
             differing: Mutex::default(),
+            loss: Mutex::default(),
         };
         let hub = Self {
             inner: Arc::new(inner),
@@ -326,9 +329,24 @@ impl<W: World> FeedHub<W> {
     }
 
     pub(super) fn alarm_loss(&self, whom: String, revision: Revision) {
+        *self.loss_seen() = Some((whom.clone(), revision));
         let consensus = &self.inner.consensus;
         let at = consensus.world().wall();
         consensus.audit().alarm_loss(whom, revision.0, at.0);
+    }
+
+    /// Whoever holds a revision that the cluster has lost, and that revision: the newest that was seen since this process was
+    /// started.
+    #[must_use]
+    pub fn loss(&self) -> Option<(String, Revision)> {
+        self.loss_seen().clone()
+    }
+
+    fn loss_seen(&self) -> MutexGuard<'_, Option<(String, Revision)>> {
+        self.inner
+            .loss
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True when a quorum confirms that no revision as new as this one was acknowledged.

@@ -209,6 +209,7 @@ fn leaves_alone(reason: Reason) -> bool {
             | Reason::QuorumLost
             | Reason::Removed
             | Reason::Disowned
+            | Reason::ClockOff
             | Reason::Degraded
     )
 }

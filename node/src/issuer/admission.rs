@@ -108,6 +108,10 @@ impl Issuer {
     pub(super) fn knowledge(&self) -> Result<(Arc<State>, Duration), Problem> {
         let unavailable =
             |reason, sentence: &str| Err(Problem::new(Kind::Unavailable, reason, sentence));
+        if let Some(off) = (self.parts.clock_off)() {
+            let sentence = format!("{off}: it issues nothing, ask another node");
+            return Err(Problem::new(Kind::Unavailable, "clock_off", sentence));
+        }
         let state = (self.parts.state)();
         if !state.is_initialized() {
             return unavailable(

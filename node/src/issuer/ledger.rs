@@ -182,6 +182,7 @@ fn not_written(error: &WriteError) -> Problem {
         | WriteError::Unaudited(_)
         | WriteError::Unproved(_)
         | WriteError::NoRoom(_)
+        | WriteError::ClockOff(_)
         | WriteError::Stopped(_) => Problem::new(
             Kind::Unavailable,
             "no_leader",

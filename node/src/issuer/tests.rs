@@ -49,6 +49,7 @@ impl World {
         let issuer = Issuer::new(IssuerParts {
             state: Arc::new(move || Arc::clone(&state.lock().expect("nobody panics with it"))),
             freshness: Arc::new(|| Some(Duration::ZERO)),
+            clock_off: Arc::new(|| None),
             policies: Policies::default(),
             keys: Keyholder::new(keks),
             clock: Clock::start(),

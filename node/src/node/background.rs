@@ -1,5 +1,6 @@
 //! The work beside requests: follows keys, reads certificates anew, samples gauges.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +12,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use hessra_revocation::{KeyPurpose, KeyState};
+use hessra_settings::duration::rounded;
 use hessra_sled::{Engine as _, Published, SledEngine};
 use hessra_state::State;
 use hessra_state::limits::{REVOCATIONS_ALARM, REVOCATIONS_MAX};
 
 use super::material::Material;
+use crate::conditions::{Code, Noticed};
 use crate::policy::Policies;
 use crate::signer::Keyholder;
 use crate::telemetry::Metrics;
 use crate::tls::material::Fingerprint;
 use crate::tls::{TlsError, TlsFiles, ends_at};
-use crate::world::Consensus;
+use crate::world::{Consensus, Inspector};
 
 /// Time between looks at the files. Certificates are replaced days before they end.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
+/// Time before its end at which a certificate is a condition: two weeks, as in `hessra doctor`.
+const ENDS_SOON_SECONDS: u64 = 14 * 24 * 60 * 60;
 /// Time between samples. Prometheus scrapes every 15 s at most often in practice.
 const SAMPLE: Duration = Duration::from_secs(5);
 /// Time between samples of consensus. A change of the leader is seen, and counted, within about so long.
@@ -52,6 +57,7 @@ pub(super) struct Certified {
     pub(super) consensus: Consensus,
     pub(super) policies: Policies,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) noticed: Noticed,
 }
 
 /// Reads certificates anew when their files change, on SIGHUP, and when the policy names other CAs. Connections whose CA is
@@ -71,6 +77,7 @@ pub(super) async fn follow_certificates(certified: Certified, stop: Cancellation
             certified.reload();
             seen = Some(now);
         }
+        certified.look_at_ends();
         tokio::select! {
             _ = hang_up.recv() => seen = None,
             _ = look.tick() => {}
@@ -134,7 +141,29 @@ impl Certified {
         }
     }
 
+    /// Notices certificates that end soon: early enough to get others.
+    fn look_at_ends(&self) {
+        let now = self.consensus.world().clock.wall().seconds().0;
+        for (port, files) in [
+            ("public", &self.material.public_files),
+            ("peer", &self.material.peer_files),
+        ] {
+            let left = expiry(files).map(|end| end.saturating_sub(now));
+            let message = left.filter(|left| *left < ENDS_SOON_SECONDS).map(|left| {
+                let left = rounded(Duration::from_secs(left));
+                let path = files.certificate.display();
+                format!("`{path}` ({port} port) ends in {left}: get another one; it is read without a restart")
+            });
+            self.noticed.set(Code::CertificateEnds, port, message);
+        }
+    }
+
     fn report(&self, port: &'static str, outcome: Result<(), TlsError>) {
+        let refused = outcome.as_ref().err();
+        let message = refused.map(|reason| {
+            format!("certificates of the {port} port were not read: {reason}. What was in use stays; put the files right")
+        });
+        self.noticed.set(Code::CertificateNotRead, port, message);
         let word = match outcome {
             Ok(()) => {
                 info!(port, "certificates read");
@@ -160,6 +189,7 @@ fn expiry(files: &TlsFiles) -> Option<u64> {
 pub(super) async fn sample(
     consensus: Consensus,
     store: SledEngine,
+    inspector: Inspector,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
@@ -167,6 +197,7 @@ pub(super) async fn sample(
     slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
     quick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut leader = None;
+    let mut conditions = BTreeSet::new();
     metrics
         .process_start
         .record(consensus.world().clock.wall().seconds().0, &[]);
@@ -176,11 +207,27 @@ pub(super) async fn sample(
                 sample_state(&metrics, &consensus.state());
                 sample_store(&metrics, &store);
                 sample_process(&metrics);
+                sample_conditions(&metrics, &inspector, &mut conditions);
             }
             _ = quick.tick() => sample_consensus(&metrics, &consensus, &mut leader),
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Shows each condition that is there as 1, and one that is over as 0. `known`: those that were shown as 1.
+fn sample_conditions(metrics: &Metrics, inspector: &Inspector, known: &mut BTreeSet<String>) {
+    let found: BTreeSet<String> = inspector
+        .conditions()
+        .into_iter()
+        .map(|condition| condition.code)
+        .collect();
+    for code in known.union(&found) {
+        let value = u64::from(found.contains(code));
+        let code = KeyValue::new("code", code.clone());
+        metrics.condition.record(value, &[code]);
+    }
+    *known = found;
 }
 
 fn sample_consensus(metrics: &Metrics, consensus: &Consensus, leader: &mut Option<u64>) {

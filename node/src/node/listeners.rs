@@ -157,10 +157,11 @@ impl Listeners {
             admission: peer_admission(config, parts),
         };
         tasks.spawn(self.peer.serve(peer, close.clone(), DRAIN_TIMEOUT));
-        tasks.spawn(
-            self.operations
-                .serve(parts.facts.readiness_answer(), collected, stop.clone()),
-        );
+        tasks.spawn(self.operations.serve(
+            parts.facts.readiness_answer(parts.inspector.clone()),
+            collected,
+            stop.clone(),
+        ));
         tasks.spawn(self.public.serve(public, close.clone(), DRAIN_TIMEOUT));
         Ok(())
     }

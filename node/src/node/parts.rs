@@ -7,8 +7,11 @@ use std::sync::atomic::AtomicBool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use hessra_consensus::clocks;
 use hessra_consensus::feed::FeedSettings;
-use hessra_consensus::{ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteGuard};
+use hessra_consensus::{
+    ClockState, ConsensusSettings, Inbound, NodeIdentity, RaftSettings, Setup, WriteGuard,
+};
 use hessra_revocation::KeyPurpose;
 use hessra_rights::Rights;
 use hessra_sled::{OpenOptions, SledEngine, Store};
@@ -20,6 +23,7 @@ use super::material::Material;
 use super::readiness::Facts;
 use super::witness;
 use crate::audit::{AuditSettings, Auditor, NodeKey, StateSide};
+use crate::conditions::Noticed;
 use crate::config::Config;
 use crate::edge::Clock;
 use crate::gitops::Following;
@@ -50,6 +54,7 @@ pub(super) struct Parts {
     pub(super) key_management: KeyManagement,
     pub(super) join_secret: Option<JoinSecret>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) noticed: Noticed,
 }
 
 /// The process around the parts.
@@ -133,11 +138,14 @@ impl Parts {
             policies.parsed(),
             stop,
         );
+        let noticed = Noticed::default();
         let facts = Arc::new(Facts {
             waits_to_be_added: config.cluster.initial_members.is_empty(),
             consensus: consensus.clone(),
             keys: keys.clone(),
             auditor: auditor.clone(),
+            policies: policies.clone(),
+            noticed: noticed.clone(),
             store: store.clone(),
             stopping,
             stale_max: config.issuing.stale_max.0,
@@ -159,6 +167,7 @@ impl Parts {
             key_management,
             join_secret: material.join_secret.clone(),
             metrics,
+            noticed,
         })
     }
 
@@ -184,6 +193,7 @@ impl Parts {
             consensus: self.consensus.clone(),
             policies: self.policies.clone(),
             metrics: Arc::clone(&self.metrics),
+            noticed: self.noticed.clone(),
         };
         tasks.spawn(background::follow_certificates(certified, stop.clone()));
         let following = Following::new(
@@ -204,6 +214,7 @@ impl Parts {
         tasks.spawn(background::sample(
             self.consensus.clone(),
             self.store.clone(),
+            self.inspector.clone(),
             Arc::clone(&self.metrics),
             stop.clone(),
         ));
@@ -222,9 +233,14 @@ impl Parts {
     /// The issuer, which decides on requests for tokens.
     pub(super) fn issuer(&self, config: &Config) -> Arc<Issuer> {
         let (state, freshness) = (self.consensus.clone(), self.consensus.clone());
+        let of_clock = self.consensus.clone();
         Arc::new(Issuer::new(IssuerParts {
             state: Arc::new(move || state.state()),
             freshness: Arc::new(move || freshness.freshness()),
+            clock_off: Arc::new(move || match of_clock.clock() {
+                ClockState::Off(ahead) => Some(clocks::off(of_clock.raft().identity().id, ahead)),
+                ClockState::Right | ClockState::Unknown => None,
+            }),
             policies: self.policies.clone(),
             keys: self.keys.clone(),
             clock: self.consensus.world().clock,

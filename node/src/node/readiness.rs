@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hessra_audit::Chain;
-use hessra_consensus::NodeFacts;
+use hessra_consensus::{ClockState, NodeFacts, clocks};
 use hessra_proto::NodeState;
+use hessra_proto::v1::Condition;
 use hessra_sled::{Engine as _, SledEngine};
 
 use crate::audit::Auditor;
-use crate::ops::{NotReady, Readiness};
+use crate::conditions::{Code, Noticed, condition};
+use crate::ops::{NotReady, Readiness, Warning};
+use crate::policy::Policies;
 use crate::signer::Keyholder;
-use crate::world::Consensus;
+use crate::world::{Consensus, Inspector};
 
 /// The facts that readiness is decided from.
 pub(super) struct Facts {
@@ -20,6 +23,8 @@ pub(super) struct Facts {
     pub(super) consensus: Consensus,
     pub(super) keys: Keyholder,
     pub(super) auditor: Auditor,
+    pub(super) policies: Policies,
+    pub(super) noticed: Noticed,
     pub(super) store: SledEngine,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) stale_max: Duration,
@@ -27,9 +32,15 @@ pub(super) struct Facts {
 
 impl Facts {
     /// The answer for the operations listener.
-    pub(super) fn readiness_answer(self: &Arc<Self>) -> Readiness {
+    pub(super) fn readiness_answer(self: &Arc<Self>, inspector: Inspector) -> Readiness {
         let facts = Arc::clone(self);
-        Arc::new(move || facts.reasons())
+        Arc::new(move || {
+            let seen = inspector.conditions().into_iter();
+            let warnings = seen.filter(|condition| !condition.blocks);
+            let warnings =
+                warnings.map(|Condition { code, message, .. }| Warning { code, message });
+            (facts.reasons(), warnings.collect())
+        })
     }
 
     fn reasons(&self) -> Vec<NotReady> {
@@ -40,6 +51,14 @@ impl Facts {
         }
         if let Some((reason, message)) = self.consensus() {
             add(reason, message);
+        }
+        if let ClockState::Off(ahead) = self.consensus.clock() {
+            let id = self.consensus.raft().identity().id;
+            let off = clocks::off(id, ahead);
+            add(
+                NodeState::ClockOff,
+                format!("{off}: it issues nothing. Set it (NTP)"),
+            );
         }
         if let Some(message) = self.keys.sealed() {
             add(NodeState::KeysSealed, message);
@@ -54,6 +73,29 @@ impl Facts {
             }
         }
         reasons
+    }
+
+    /// What is wrong although the node is ready.
+    fn warnings(&self) -> Vec<Condition> {
+        let mut conditions = self.noticed.all();
+        let followed = self.policies.followed();
+        if let Some(error) = followed
+            .as_deref()
+            .and_then(|followed| followed.error.clone())
+        {
+            let message = format!("the policy repository is not followed: {error}");
+            conditions.push(condition(Code::PolicyNotFollowed, message));
+        }
+        for chain in Chain::ALL
+            .into_iter()
+            .filter(|chain| self.auditor.is_gone(*chain))
+        {
+            let message = format!(
+                "the files of the audit `{chain}` are gone: keep a copy of the folder, and look for who can write there"
+            );
+            conditions.push(condition(Code::AuditGone, message));
+        }
+        conditions
     }
 
     /// The first thing that is missing: what comes after follows from it.
@@ -101,6 +143,15 @@ impl NodeFacts for Facts {
     fn readiness(&self) -> NodeState {
         let first = self.reasons().into_iter().next();
         first.map_or(NodeState::Ready, |first| first.reason)
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let blocking = self.reasons().into_iter().map(|reason| Condition {
+            code: reason.reason.as_str().to_owned(),
+            message: reason.message,
+            blocks: true,
+        });
+        blocking.chain(self.warnings()).collect()
     }
 
     fn keks(&self) -> Vec<String> {

@@ -125,6 +125,10 @@ impl NodeFacts for Ready {
     fn keks(&self) -> Vec<String> {
         Vec::new()
     }
+
+    fn conditions(&self) -> Vec<hessra_proto::v1::Condition> {
+        Vec::new()
+    }
 }
 
 /// One node of a cluster.

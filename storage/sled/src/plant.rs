@@ -81,6 +81,8 @@ plants! {
     StrangersHeard = "strangers-heard";
     /// A node takes any store for that of its member: a new one, an older copy, one that runs twice.
     StoresBelieved = "stores-believed";
+    /// A leader takes the time that the asked member has stamped.
+    StampsBelieved = "stamps-believed";
     /// A node believes whatever author a member states.
     AuthorsBelieved = "authors-believed";
     /// A restarted verifier forgets how far it had come. Planted in the simulation's verifier.

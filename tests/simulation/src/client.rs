@@ -217,6 +217,7 @@ impl Client {
             Some(Err(
                 WriteError::NoLeader
                 | WriteError::NoRoom(_)
+                | WriteError::ClockOff(_)
                 | WriteError::Overloaded
                 | WriteError::Unproved(_)
                 | WriteError::Unaudited(_),

@@ -15,8 +15,8 @@ use hessra_consensus::{
     Asked, Between, Committed, Consensus, ConsensusSettings, Inbound, Inspector, NodeFacts,
     NodeIdentity, RaftSettings, ReadError, Sender, Setup, StartError, StopReason, WriteError,
 };
-use hessra_proto::v1::AppliedProgress;
 use hessra_proto::v1::feed::{Downstream, Upstream};
+use hessra_proto::v1::{AppliedProgress, Condition};
 use hessra_proto::{ConvertError, NodeState, VerifierMessage};
 use hessra_revocation::Event;
 use hessra_rights::Rights;
@@ -62,6 +62,10 @@ impl NodeFacts for Facts {
     }
 
     fn keks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
         Vec::new()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_sdk_rust::revocation::Checkpoint;
-use hessra_sdk_rust::v1::StatusResponse;
+use hessra_sdk_rust::v1::{NodeStatus, StatusResponse};
 use hessra_sdk_rust::{Authority, Connection, Endpoint};
 use hessra_settings::duration;
 use rustls::pki_types::pem::PemObject;
@@ -53,6 +53,8 @@ pub(super) async fn check(context: &Context) -> Vec<Finding> {
             let keys = keys::check(&authority).await;
             let people = keys::two_person(&status);
             findings.extend([leader(&status), version(&status), keys, people]);
+            findings.extend(conditions(&status));
+            findings.push(clocks(&status));
         }
     }
     findings
@@ -179,6 +181,47 @@ fn leader(status: &StatusResponse) -> Finding {
             Finding::warning("leader", failure.message, failure.hint.unwrap_or_default())
         }
         Err(failure) => Finding::failed("leader", failure),
+    }
+}
+
+/// What each node says is wrong with it, or as far as it can see.
+fn conditions(status: &StatusResponse) -> Vec<Finding> {
+    let of_node = |node: &NodeStatus| -> Vec<Finding> {
+        let found = node.conditions.iter().map(|condition| {
+            let message = format!("node {}: {}", node.id, condition.message);
+            Finding::warning(
+                "node",
+                message,
+                format!(
+                    "Its code is `{}`; the node's log says more.",
+                    condition.code
+                ),
+            )
+        });
+        found.collect()
+    };
+    status.nodes.iter().flat_map(of_node).collect()
+}
+
+/// Clocks of the members, beside that of the node that answered.
+fn clocks(status: &StatusResponse) -> Finding {
+    let off: Vec<String> = status
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node.id, node.clock_ahead_ms?)))
+        .filter(|(_, ahead)| ahead.unsigned_abs() > SKEW_MAX_MS)
+        .map(|(id, ahead)| {
+            let by = duration::rounded(Duration::from_millis(ahead.unsigned_abs()));
+            let side = if ahead < 0 { "behind" } else { "ahead of" };
+            format!(
+                "that of node {id} is {by} {side} node {}'s",
+                status.answered_by
+            )
+        })
+        .collect();
+    match off.is_empty() {
+        true => Finding::good("clocks", "of the members agree"),
+        false => Finding::warning("clocks", off.join(", "), "Synchronise them (NTP)."),
     }
 }
 
