@@ -2,7 +2,8 @@
 //!
 //! Members ask each other once a second (`neighbours`), and every answer carries the wall clock of its node. A clock is
 //! right when it is near the median of the members' clocks: with three members one wrong clock cannot move it (Lamport and
-//! Melliar-Smith, "Synchronizing Clocks in the Presence of Faults", 1985). Of an even number the leader's side counts.
+//! Melliar-Smith, "Synchronizing Clocks in the Presence of Faults", 1985). Of an even number that
+//! differ no clock is known to be right.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,17 +12,20 @@ use std::time::Duration;
 use hessra_revocation::{Monotonic, UnixMillis};
 use hessra_settings::duration::rounded;
 
+use crate::world::World;
+
 /// Largest difference from the median that is still right: five times what a badly synchronised clock has.
 pub const OFF_MAX: Duration = Duration::from_secs(5);
 /// Age at which a comparison says nothing any more: either clock may have been set since.
 const COMPARED_WITHIN: Duration = Duration::from_secs(10);
-/// Largest step of the state's clock while a leader has not compared its own with a majority yet.
+/// Time by which a leader that has not compared its clock with a majority yet may move the state's clock, beside what has
+/// passed since its process was started.
 pub const UNSURE_STEP: Duration = Duration::from_secs(60);
 
 /// Clock of a node, beside those of the other members. Differences in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockState {
-    /// It was not compared with a majority of the members lately.
+    /// It was not compared with a majority of the members lately, or as many say one thing as another.
     Unknown,
     /// It is near the median.
     Right,
@@ -37,42 +41,59 @@ pub fn off(node: u64, ahead: i64) -> String {
     format!("the clock of node {node} is {by} {side} the others'")
 }
 
+/// Both clocks of a process, now.
+pub(crate) fn now<W: World>(world: &W) -> Now {
+    Now {
+        wall: world.wall(),
+        monotonic: world.monotonic(),
+    }
+}
+
 /// Comparisons of one node. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clocks {
     compared: Arc<Mutex<BTreeMap<u64, Compared>>>,
 }
 
-/// Comparison with one member.
+/// Comparison with one member: its wall clock at an instant of this node's monotonic clock. So a step of this node's own wall
+/// clock shows at once, and not with the next answer.
 #[derive(Clone, Copy, Debug)]
 struct Compared {
-    /// Its clock, less this node's.
-    ahead_ms: i64,
+    its: UnixMillis,
     at: Monotonic,
 }
 
+impl Compared {
+    /// Its clock, less this node's, now.
+    fn ahead(&self, now: Now) -> i64 {
+        let passed = now.monotonic.0.saturating_sub(self.at.0);
+        let its = self.its.0.saturating_add(passed);
+        its.wrapping_sub(now.wall.0).cast_signed()
+    }
+}
+
+/// Both clocks of this node at one instant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: UnixMillis,
+    pub(crate) monotonic: Monotonic,
+}
+
 impl Clocks {
-    /// Notes the clock of a member: `asked` and `answered` are this node's own wall clock around the question.
-    pub(crate) fn note(
-        &self,
-        id: u64,
-        its: UnixMillis,
-        (asked, answered): (UnixMillis, UnixMillis),
-        at: Monotonic,
-    ) {
-        let own = asked.0.midpoint(answered.0);
-        let ahead_ms = its.0.wrapping_sub(own).cast_signed();
-        self.lock().insert(id, Compared { ahead_ms, at });
+    /// Notes the clock of a member: `asked` and `answered` are this node's monotonic clock around the question.
+    pub(crate) fn note(&self, id: u64, its: UnixMillis, (asked, answered): (Monotonic, Monotonic)) {
+        let at = Monotonic(asked.0.midpoint(answered.0));
+        self.lock().insert(id, Compared { its, at });
     }
 
     /// Differences of other members' clocks from this node's, as they were compared lately.
-    pub(crate) fn ahead(&self, now: Monotonic) -> BTreeMap<u64, i64> {
+    pub(crate) fn ahead(&self, now: Now) -> BTreeMap<u64, i64> {
         let compared = self.lock();
         let lately = compared
             .iter()
-            .filter(|(_, compared)| now.since(compared.at) <= COMPARED_WITHIN);
+            .filter(|(_, compared)| now.monotonic.since(compared.at) <= COMPARED_WITHIN);
         lately
-            .map(|(id, compared)| (*id, compared.ahead_ms))
+            .map(|(id, compared)| (*id, compared.ahead(now)))
             .collect()
     }
 
@@ -82,7 +103,7 @@ impl Clocks {
         own: u64,
         leader: Option<u64>,
         voters: &[u64],
-        now: Monotonic,
+        now: Now,
     ) -> ClockState {
         let ahead = self.ahead(now);
         let of_voters = ahead.iter().filter(|(id, _)| voters.contains(id));
@@ -126,17 +147,40 @@ fn judge(leader: Leader, others: &[i64], members: usize) -> ClockState {
     if high < -bound {
         return ClockState::Off(-high);
     }
-    // The two in the middle differ, and one of them is this node's: nothing but the leader tells which is right.
+    // The two in the middle differ: nothing tells which is right. Members go with their leader, which moves the time of the
+    // state no faster than its monotonic clock.
     let is_tie = high - low > bound;
     match leader {
-        Leader::Ahead(ahead) if is_tie && ahead.abs() > bound => ClockState::Off(-ahead),
-        _ => ClockState::Right,
+        _ if !is_tie => ClockState::Right,
+        Leader::Ahead(ahead) if ahead.abs() > bound => ClockState::Off(-ahead),
+        Leader::Ahead(_) => ClockState::Right,
+        Leader::Itself | Leader::Unknown => ClockState::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_of_the_own_clock_shows_before_the_next_answer() {
+        let clocks = Clocks::default();
+        let at = |wall, monotonic| Now {
+            wall: UnixMillis(wall),
+            monotonic: Monotonic(monotonic),
+        };
+        for id in [2, 3] {
+            clocks.note(id, UnixMillis(1_000_000), (Monotonic(100), Monotonic(120)));
+        }
+        let state = |now| clocks.state(1, Some(1), &[1, 2, 3], now);
+        assert_eq!(state(at(1_000_890, 1_000)), ClockState::Right);
+        assert_eq!(state(at(1_060_890, 1_000)), ClockState::Off(60_000));
+        assert_eq!(
+            state(at(1_020_000, 20_110)),
+            ClockState::Unknown,
+            "too long ago"
+        );
+    }
 
     const DAYS_40: i64 = 40 * 24 * 60 * 60 * 1_000;
 
@@ -156,13 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_clocks_the_leaders_counts() {
-        assert_eq!(judge(Leader::Itself, &[DAYS_40], 3), ClockState::Right);
+    fn of_two_clocks_that_differ_neither_is_known_to_be_right_and_the_leaders_counts() {
+        assert_eq!(judge(Leader::Itself, &[DAYS_40], 3), ClockState::Unknown);
+        assert_eq!(judge(Leader::Itself, &[20], 3), ClockState::Right);
         assert_eq!(
             judge(Leader::Ahead(-DAYS_40), &[-DAYS_40], 3),
             ClockState::Off(DAYS_40)
         );
-        assert_eq!(judge(Leader::Unknown, &[DAYS_40], 3), ClockState::Right);
+        assert_eq!(judge(Leader::Unknown, &[DAYS_40], 3), ClockState::Unknown);
     }
 
     #[test]

@@ -138,12 +138,11 @@ impl<W: World> Neighbours<W> {
 
     async fn ask(&self, id: u64, member: &Member, verifiers: bool) -> Option<(u64, NodeStatus)> {
         let peer = self.raft.peer(id, member);
-        let (peers, asked) = (self.world.peers(), self.world.wall());
+        let (peers, asked) = (self.world.peers(), self.world.monotonic());
         match peers.inspect(&peer, verifiers, INSPECT_TIMEOUT).await {
             Ok(report) => {
-                let own = (asked, self.world.wall());
                 let its = UnixMillis(report.now_ms);
-                self.clocks.note(id, its, own, self.world.monotonic());
+                self.clocks.note(id, its, (asked, self.world.monotonic()));
                 self.note(id, report, verifiers)
             }
             Err(error) => {

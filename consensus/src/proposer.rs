@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_proto::status::{Failure, Reason};
-use hessra_revocation::UnixMillis;
+use hessra_revocation::{Monotonic, UnixMillis};
 use hessra_sled::codec;
 use hessra_state::Stamped;
 use openraft::AsyncRuntime;
@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::clocks::{ClockState, Clocks, UNSURE_STEP};
+use crate::clocks::{ClockState, Clocks, UNSURE_STEP, now};
 use crate::error::WriteError;
 use crate::measurement::{Lane, Measurement};
 use crate::pause::WritePause;
@@ -71,9 +71,14 @@ impl<W: World> Proposer<W> {
             others: Queue::new(patient),
         };
         let under_way = Arc::new(Semaphore::new(settings.pipeline));
+        let begun = Begun {
+            clock: raft.state().clock(),
+            monotonic: world.monotonic(),
+        };
         let batcher = Batcher {
             raft,
             clocks,
+            begun,
             world: world.clone(),
             pause,
             guard,
@@ -162,10 +167,17 @@ async fn take_batches<W: World>(
     }
 }
 
+/// Beginning of this process: the state's clock as it was on the disk, and the instant.
+struct Begun {
+    clock: UnixMillis,
+    monotonic: Monotonic,
+}
+
 /// Brings batches to the leader, here or elsewhere.
 struct Batcher<W: World> {
     raft: RaftHandle<W>,
     clocks: Clocks,
+    begun: Begun,
     world: W,
     pause: WritePause,
     guard: Arc<dyn WriteGuard>,
@@ -261,14 +273,16 @@ impl<W: World> Batcher<W> {
         if is_planted(Plant::StampsBelieved) {
             return Some(commands);
         }
-        let (state, now) = (self.raft.state(), self.world.wall());
-        let at = match self.raft.clock(&self.clocks, self.world.monotonic()) {
+        let (state, now) = (self.raft.state(), now(&self.world));
+        let at = match self.raft.clock(&self.clocks, now) {
             ClockState::Off(_) => return None,
             ClockState::Unknown if state.is_initialized() => {
-                let step = u64::try_from(UNSURE_STEP.as_millis()).unwrap_or(u64::MAX);
-                now.min(UnixMillis(state.clock().0.saturating_add(step)))
+                let step = UNSURE_STEP + now.monotonic.since(self.begun.monotonic);
+                let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+                let latest = UnixMillis(self.begun.clock.0.saturating_add(step));
+                now.wall.min(latest.max(state.clock()))
             }
-            ClockState::Unknown | ClockState::Right => now,
+            ClockState::Unknown | ClockState::Right => now.wall,
         };
         commands.iter_mut().for_each(|stamped| stamped.at = at);
         Some(commands)

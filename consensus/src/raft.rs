@@ -27,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hessra_revocation::Monotonic;
 use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
@@ -37,7 +36,7 @@ use tokio::sync::watch;
 
 pub use settings::{NodeIdentity, RaftSettings};
 
-use crate::clocks::{ClockState, Clocks};
+use crate::clocks::{ClockState, Clocks, Now};
 use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
 use crate::peers::Peer;
@@ -175,7 +174,7 @@ impl<W: World> RaftHandle<W> {
     }
 
     /// State of this node's clock, by these comparisons.
-    pub(crate) fn clock(&self, clocks: &Clocks, now: Monotonic) -> ClockState {
+    pub(crate) fn clock(&self, clocks: &Clocks, now: Now) -> ClockState {
         let members = self.members();
         let voters: BTreeSet<u64> = members.voters.iter().flatten().copied().collect();
         let voters: Vec<u64> = voters.into_iter().collect();

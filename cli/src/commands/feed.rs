@@ -56,9 +56,11 @@ pub(super) async fn checkpoint(authority: &Authority) -> Outcome<(Checkpoint, Ch
     Ok((checkpoint, answer))
 }
 
-/// Age of a checkpoint by both wall clocks, and for how long verifiers trust it.
-pub(super) fn age_and_bound(checkpoint: &Checkpoint, now: u64) -> (Duration, Duration) {
-    let age = Duration::from_millis(now.saturating_sub(checkpoint.issued_at.0));
+/// Age of a checkpoint by both wall clocks, and for how long verifiers trust it. No age: the node has not confirmed anything
+/// since it was started or began to lead.
+pub(super) fn age_and_bound(checkpoint: &Checkpoint, now: u64) -> (Option<Duration>, Duration) {
+    let issued = Some(checkpoint.issued_at.0).filter(|issued| *issued > 0);
+    let age = issued.map(|issued| Duration::from_millis(now.saturating_sub(issued)));
     (
         age,
         Duration::from_millis(u64::from(checkpoint.fresh_for_ms)),
@@ -74,24 +76,29 @@ async fn status(authority: &Authority, console: Console) -> Outcome {
         .map(|key| json!({"id": key.id, "public_key": HEXLOWER.encode(&key.public_key)}))
         .collect();
     let mut value = checkpoint_json(&checkpoint);
-    value["age_ms"] = json!(age.as_millis());
+    value["age_ms"] = json!(age.map(|age| age.as_millis()));
     value["feed_keys"] = json!(keys);
     console.answer(&value, || status_text(&checkpoint, age, &keys))?;
-    if age <= bound {
-        Ok(())
-    } else {
-        Err(stale(age, bound))
+    match age {
+        Some(age) if age <= bound => Ok(()),
+        _ => Err(stale(age, bound)),
     }
 }
 
-fn stale(age: Duration, bound: Duration) -> CommandError {
-    let (age, bound) = (duration::rounded(age), duration::rounded(bound));
-    let message = format!("the last confirmation is {age} old, verifiers trust it for {bound}");
+fn stale(age: Option<Duration>, bound: Duration) -> CommandError {
+    let bound = duration::rounded(bound);
+    let message = match age {
+        Some(age) => {
+            let age = duration::rounded(age);
+            format!("the last confirmation is {age} old, verifiers trust it for {bound}")
+        }
+        None => "the node has confirmed nothing yet since it was started".to_owned(),
+    };
     CommandError::new(Exit::Unconfirmed, "degraded", message)
         .hint("The node has lost its quorum, or its clock is behind: see `hessra status` and `hessra doctor`.")
 }
 
-fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String {
+fn status_text(checkpoint: &Checkpoint, age: Option<Duration>, keys: &[Value]) -> String {
     let Checkpoint {
         feed_id,
         epoch,
@@ -111,10 +118,13 @@ fn status_text(checkpoint: &Checkpoint, age: Duration, keys: &[Value]) -> String
         ),
         (
             "Confirmed",
-            format!(
-                "{} ago by node {node}, trusted for {fresh_for}",
-                duration::rounded(age)
-            ),
+            match age {
+                Some(age) => {
+                    let age = duration::rounded(age);
+                    format!("{age} ago by node {node}, trusted for {fresh_for}")
+                }
+                None => format!("never yet by node {node}"),
+            },
         ),
         ("State root", HEXLOWER.encode(&checkpoint.state_root)),
         ("Log root", HEXLOWER.encode(&checkpoint.log_root)),

@@ -12,6 +12,11 @@ use crate::runtime::random;
 /// Beginning of every simulation: 2026-01-01T00:00:00Z.
 const BEGINNING: UnixMillis = UnixMillis(1_767_225_600_000);
 
+/// The longest short step of a wall clock.
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+/// The longest long step: 40 days.
+const DAYS_MS: i64 = 40 * 24 * HOUR_MS;
+
 /// One machine's clocks.
 #[derive(Debug)]
 pub struct Clock {
@@ -61,9 +66,25 @@ impl Clock {
         UnixMillis(BEGINNING.0.saturating_add_signed(elapsed + step))
     }
 
-    /// Steps the wall clock, by at most an hour either way.
+    /// Steps the wall clock: by at most an hour, or by many days, either way.
     pub fn step(&self) {
-        *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-3_600_000..=3_600_000);
+        let most = if random().gen_bool(0.5) {
+            HOUR_MS
+        } else {
+            DAYS_MS
+        };
+        *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-most..=most);
+    }
+
+    /// Sets the wall clock right, within two seconds.
+    pub fn set_right(&self) {
+        *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-2_000..=2_000);
+    }
+
+    /// True time, as no process reads it.
+    pub fn true_wall(&self) -> UnixMillis {
+        let elapsed = u64::try_from(self.beginning.elapsed().as_millis()).unwrap_or(u64::MAX);
+        UnixMillis(BEGINNING.0.saturating_add(elapsed))
     }
 
     fn offset(&self) -> Duration {

@@ -517,6 +517,9 @@ impl Life {
         loop {
             let shown = published.borrow_and_update().clone();
             journal.oracle.node_shows(id, &shown.state);
+            journal
+                .oracle
+                .time_was_kept(id, shown.state.clock(), self.node.clock.true_wall());
             let image = raft.remembered().image();
             if let Some(applied) = image.applied {
                 journal

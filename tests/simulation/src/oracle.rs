@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use hessra_proto::v1::{AppliedProgress, VerifierStatus};
-use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, View};
+use hessra_revocation::{Epoch, FeedEntry, Hash, Identity, Revision, Target, UnixMillis, View};
 use hessra_sled::{LogId, Vote};
 use hessra_state::{Applied, Frozen, RequestId, Revocation, State};
 use openraft::LogIdOptionExt as _;
@@ -18,6 +18,10 @@ use tokio::time::Instant;
 use crate::Entry;
 use crate::people::FORGED;
 use crate::people::VERIFIERS;
+
+/// Time by which the state may be ahead of the truth: leaders that were started anew, and had compared their clocks with nobody
+/// yet, may each move it by a minute.
+const CLOCK_AHEAD_MAX_MS: u64 = 10 * 60 * 1_000;
 
 /// Promises and observations so far.
 #[derive(Debug, Default)]
@@ -136,6 +140,15 @@ impl Oracle {
         let first = *seen.digests.entry(index).or_insert(digest);
         seen.expect(first == digest, || {
             format!("I11: node {node} has another state machine at log index {index}")
+        });
+    }
+
+    /// Checks K1: one wrong clock does not move the time of the state.
+    pub fn time_was_kept(&self, node: u64, clock: UnixMillis, truly: UnixMillis) {
+        let kept = clock.0 <= truly.0.saturating_add(CLOCK_AHEAD_MAX_MS);
+        self.expect(kept, || {
+            let ahead = clock.0.saturating_sub(truly.0);
+            format!("K1: node {node} shows a state whose time is {ahead} ms ahead of the truth")
         });
     }
 

@@ -153,7 +153,19 @@ fn clock_skew(checkpoint: &Checkpoint, now: u64) -> Finding {
 
 fn freshness(checkpoint: &Checkpoint, now: u64) -> Finding {
     let (age, bound) = feed::age_and_bound(checkpoint, now);
-    let (revision, shown) = (checkpoint.revision, duration::rounded(age));
+    let revision = checkpoint.revision;
+    let Some(age) = age else {
+        let message = format!(
+            "revision {revision} was never confirmed by node {} yet",
+            checkpoint.node
+        );
+        return Finding::warning(
+            "feed",
+            message,
+            "Look again in a second, then see `hessra status`.",
+        );
+    };
+    let shown = duration::rounded(age);
     if age <= bound {
         return Finding::good(
             "feed",

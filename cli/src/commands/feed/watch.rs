@@ -23,12 +23,30 @@ pub(super) async fn run(context: &Context, console: Console, from: Option<u64>) 
     let from = Revision(from.unwrap_or_default());
     loop {
         match news.recv().await {
-            Ok(heard) => print(console, &heard, from)?,
+            Ok(heard) => {
+                is_reachable(&heard, from)?;
+                print(console, &heard, from)?;
+            }
             Err(RecvError::Lagged(missed)) => {
                 console.warn(&format!("{missed} events were not printed in time"))
             }
             Err(RecvError::Closed) => return Err(CommandError::unavailable("the feed ended")),
         }
+    }
+}
+
+/// Checks, at the first checkpoint, that the revision to begin at is there: beyond it nothing would be printed, perhaps for ever.
+fn is_reachable(heard: &News, from: Revision) -> Outcome {
+    match heard {
+        News::Checkpoint(checkpoint) if checkpoint.revision < from => {
+            let message = format!(
+                "there is no revision {from} yet: the newest is {}",
+                checkpoint.revision
+            );
+            Err(CommandError::not_found(message)
+                .hint("Leave --from out, or name an earlier revision."))
+        }
+        _ => Ok(()),
     }
 }
 

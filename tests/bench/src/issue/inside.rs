@@ -207,6 +207,7 @@ fn issuer(directory: &Path) -> Result<Issuer, BenchError> {
     Ok(Issuer::new(IssuerParts {
         state: Arc::new(move || Arc::clone(&state)),
         freshness: Arc::new(|| Some(Duration::ZERO)),
+        clock_off: Arc::new(|| None),
         policies: Policies::default(),
         keys,
         clock: Clock::start(),
