@@ -337,6 +337,10 @@ impl<W: World> Consensus<W> {
         if is_planted(Plant::StampsBelieved) {
             return Ok(());
         }
+        if matches!(self.clock(), ClockState::Off(_)) {
+            // This leader's clock says nothing about others: the next one's does.
+            return Err(WriteError::NoLeader);
+        }
         let now = self.inner.world.wall().0;
         let bound = u64::try_from(OFF_MAX.as_millis()).unwrap_or(u64::MAX);
         let delay = bound.saturating_add(REQUEST_LIFE_MILLIS);

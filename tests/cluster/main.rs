@@ -1,9 +1,12 @@
 //! The whole path, through the binaries: what a person, a service and an operator see.
 
+mod answers;
 mod approvals;
 mod audit;
 mod authors;
 mod catching_up;
+mod clocks;
+mod conditions;
 mod costs;
 mod disks;
 mod doors;

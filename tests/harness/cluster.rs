@@ -39,6 +39,7 @@ pub struct Node {
     /// Path of its log.
     pub log: PathBuf,
     process: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 /// Cluster of real processes, real disks, real TLS.
@@ -198,6 +199,7 @@ fn described(directory: &Path) -> Vec<Node> {
             data: PathBuf::from(text("data_dir")),
             log: folder.join("test.log"),
             process: None,
+            environment: Vec::new(),
         }
     };
     nodes.iter().map(node).collect()
@@ -322,6 +324,7 @@ impl Cluster {
             .args(["run", "--config"])
             .arg(&node.config)
             .envs(self.environment.iter().cloned())
+            .envs(node.environment.iter().cloned())
             .env(
                 "HESSRA_LOG",
                 std::env::var("HESSRA_LOG").unwrap_or_else(|_| "info".to_owned()),
@@ -349,6 +352,17 @@ impl Cluster {
     /// Waits until a node answers on its ports, ready or not.
     pub fn wait_live(&mut self, id: u64) {
         self.wait_for(id, "/livez");
+    }
+
+    /// Sets a variable in the environment of one node, from its next start on.
+    pub fn set_environment_of(&mut self, id: u64, name: &str, value: &str) {
+        let node = self.nodes.get_mut(&id).expect("a node of this cluster");
+        node.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Answer of a node to `/readyz`, whatever it is; empty when it does not answer.
+    pub fn ready_answer(&self, id: u64) -> String {
+        get(self.nodes[&id].operations, "/readyz").map_or_else(String::new, |(_, body)| body)
     }
 
     /// Reason for which a node is not ready, as it says; `None` = it is ready, or does not answer.

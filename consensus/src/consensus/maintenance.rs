@@ -30,8 +30,10 @@ impl<W: World> Consensus<W> {
             ticks.tick().await;
             if self.inner.raft.is_leader() {
                 self.finish_interrupted_change().await;
-                self.collect_ended().await;
-                self.step_aside().await;
+                // Before a write of its own, which would wait for what it cannot do.
+                if !self.step_aside().await {
+                    self.collect_ended().await;
+                }
             }
         }
     }
@@ -81,17 +83,18 @@ impl<W: World> Consensus<W> {
         }
     }
 
-    /// Hands leadership over when this node may not write and another member may: it would refuse every write.
-    async fn step_aside(&self) {
+    /// Hands leadership over when this node may not write and another member may: it would refuse every write. False: it may
+    /// write.
+    async fn step_aside(&self) -> bool {
         let clock_off = || match self.clock() {
             ClockState::Off(ahead) => Some(clocks::off(self.inner.raft.identity().id, ahead)),
             ClockState::Right | ClockState::Unknown => None,
         };
         let Some(reason) = self.inner.guard.refusal().or_else(clock_off) else {
-            return;
+            return false;
         };
         let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {
-            return;
+            return true;
         };
         let has_room = |id: u64| {
             let heard = self.inner.neighbours.last_heard();
@@ -99,12 +102,13 @@ impl<W: World> Consensus<W> {
             self.is_alive(id) && is_ready
         };
         let Some(heir) = self.inner.raft.heir(has_room) else {
-            return;
+            return true;
         };
         tracing::warn!(reason, heir, "cannot write: handing leadership over");
         let change = Change::TransferTo(heir);
         if let Err(error) = self.inner.raft.change(change, &self.inner.pause).await {
             tracing::warn!(%error, "leadership was not handed over");
         }
+        true
     }
 }

@@ -9,6 +9,9 @@ use hessra_revocation::{Identity, IdentityError, Revision, RuleKind, UnixSeconds
 
 use crate::{ChainError, Costly, TokenClass, TokenError};
 
+/// Seconds that a token lives for at most: as long as the authority issues any, and remembers revocations of it. Thirty days.
+pub const LIFE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+
 /// Makes an enum of reasons from one table: `Variant = number, "code" fields;`.
 macro_rules! reasons {
     (
@@ -191,6 +194,18 @@ reasons! {
     /// Check of a holder's making that costs more than verifiers give.
     #[error("a holder added a check that verifiers do not evaluate ({0}): use a token without it")]
     TooCostly = 30, "too_costly" (Costly);
+    /// Token from the future: the clock of its issuer, or of this machine, is wrong.
+    #[error("the token says that it was issued at {at} (unix seconds), which is not yet: compare this machine's clock with the issuer's")]
+    IssuedLater = 31, "issued_later" {
+        /// Instant at which it says that it was issued.
+        at: UnixSeconds,
+    };
+    /// Token that lives for longer than any that a node issues.
+    #[error("the token lives for {seconds} s, and none is issued for more than {LIFE_SECONDS_MAX}: ask for a new one")]
+    LivesTooLong = 32, "lives_too_long" {
+        /// Time from its issue to its end.
+        seconds: u64,
+    };
 }
 
 impl From<TokenError> for DenyReason {

@@ -7,6 +7,7 @@ use super::request::{DomainClaim, Request};
 use super::spend::Spend;
 use super::{exposure, grant};
 use crate::keyring::Signed;
+use crate::reason::LIFE_SECONDS_MAX;
 use crate::{Chain, ChainError, DenyReason, Refreshed, Session, Token, TokenClass, TokenFacts};
 
 /// Claims of a token about its holder, for one request. Whether they may be believed is not said here.
@@ -119,8 +120,18 @@ impl Claims {
         })
     }
 
-    /// Denies a token that has ended at `now`.
-    pub(crate) fn check_end(&self, now: UnixSeconds) -> Result<(), DenyReason> {
+    /// Denies a token that has ended at `now`, that is from the future by more than the skew of clocks, or that lives for longer
+    /// than any that is issued: a machine with a wrong clock made it.
+    pub(crate) fn check_time(&self, now: UnixSeconds, skew_seconds: u64) -> Result<(), DenyReason> {
+        if let Some(at) = self.issued_at {
+            if at.0 > now.0.saturating_add(skew_seconds) {
+                return Err(DenyReason::IssuedLater { at });
+            }
+            let seconds = self.expires_at.0.saturating_sub(at.0);
+            if seconds > LIFE_SECONDS_MAX {
+                return Err(DenyReason::LivesTooLong { seconds });
+            }
+        }
         if now < self.expires_at {
             Ok(())
         } else {

@@ -90,7 +90,7 @@ impl Established {
     ) -> Result<Self, DenyReason> {
         let opened = Opened::read(text, keyring, config)?;
         let established = Self::of(opened, request, None, config)?;
-        established.check_end(now)?;
+        established.check_time(now, config.skew_seconds)?;
         Ok(established)
     }
 

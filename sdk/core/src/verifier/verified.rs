@@ -74,7 +74,7 @@ pub(super) fn check_again(
         return None;
     }
     let not_denied = check_rules(claims, knowledge.view, now.wall, config)
-        .and_then(|()| claims.check_end(now.wall))
+        .and_then(|()| claims.check_time(now.wall, config.skew_seconds))
         .map(|()| NotDenied(claims.clone()))
         .map_err(Refusal::Deny);
     Some(permit(not_denied, knowledge, now, config))
@@ -93,7 +93,7 @@ impl NotDenied {
         config: &VerifierConfig,
     ) -> Result<Self, Refusal> {
         check_rules(&established, view, now, config)
-            .and_then(|()| established.check_end(now))
+            .and_then(|()| established.check_time(now, config.skew_seconds))
             .map_err(Refusal::Deny)?;
         let facts = checks::facts(established.token(), request, &established, now);
         checks::run(established.biscuit(), facts, config.datalog_time_max)?;
