@@ -24,10 +24,6 @@ use crate::problem::{Kind, Problem};
 use crate::request::RequestContext;
 use crate::tls::PeerCertificate;
 
-/// Longest chain of refreshes, for any policy: each adds an id to the token, which may record 32, and sixteen are for
-/// the blocks of a token that is exchanged.
-pub(super) const REFRESHES_MAX: u32 = 16;
-
 /// A request for a refresh.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -153,7 +149,7 @@ fn next(current: &Verified, client: &Client) -> Result<Refreshed, Problem> {
         count: 0,
         first_issued_at: issued_at,
     });
-    let count_max = client.refresh.count_max.min(REFRESHES_MAX);
+    let count_max = client.refresh.count_max;
     if before.count >= count_max {
         let sentence = match count_max {
             0 => "tokens of this client are not refreshed: authenticate again".to_owned(),

@@ -4,6 +4,10 @@
 //! append. The form is safe because the child's name lies below the parent's, so the result is checked before it
 //! leaves.
 
+mod holds;
+
+use std::ops::Range;
+
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::error::Token as BiscuitError;
 use biscuit_auth::macros::block;
@@ -13,7 +17,6 @@ use rand::{CryptoRng, RngCore};
 use hessra_revocation::{Identity, UnixSeconds};
 
 use crate::chain::is_below;
-use crate::token::policy::is_asked_about;
 use crate::token::{PolicyCheck, to_text};
 use crate::verifier::Established;
 use crate::{
@@ -28,6 +31,13 @@ pub const POLICY_BYTES_MAX: usize = 2048;
 /// alternatives.
 pub const POLICY_CHECKS_MAX: usize = 8;
 
+/// Most levels of brackets in a further check. Origin: its parser and its encoding go one level deeper for each, and nobody
+/// reads more.
+const NESTING_MAX: usize = 16;
+
+/// Facts of a request with an identity that checks may be about. Rights and designations are of authorizations.
+const FACTS: [&str; 3] = ["time", "resource", "operation"];
+
 /// Terms of a delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation<'a> {
@@ -35,8 +45,10 @@ pub struct Delegation<'a> {
     pub child: Identity,
     /// Instant from which on it is refused; the parent's when that comes first.
     pub expires_at: UnixSeconds,
-    /// Further `check if ..` statements, joined by `;`, about `resource` and `operation` of the use: at most
+    /// Further `check if ..` statements, joined by `;`, about `time`, `resource` and `operation` of the use: at most
     /// [`POLICY_CHECKS_MAX`] in [`POLICY_BYTES_MAX`], of operators whose cost is constant: [`crate::Costly`] says of which.
+    /// `time` is in Unix seconds, and is compared with numbers and with times like `2030-01-01T00:00:00Z`. A check that no
+    /// request could meet is refused: [`crate::NeverHolds`].
     /// Verifiers evaluate them only where their configuration says so, and refuse the token elsewhere.
     pub checks: Option<&'a str>,
 }
@@ -76,7 +88,7 @@ pub fn delegate(
     let parent = established(token, &Request::bearer(), keyring, now)?;
     let child = delegation.child.spelled_below(&parent.actor);
     let expires_at = check_delegation(&parent, &child, delegation.expires_at, now)?;
-    let block = delegation_block(&child, expires_at, delegation.checks)?;
+    let block = delegation_block(&child, now..expires_at, delegation.checks)?;
     let token = to_text(&append(parent.biscuit(), block, rng)?);
     let expected = Request::identity(child);
     let child = established(&token, &expected, keyring, now)?;
@@ -85,7 +97,8 @@ pub fn delegate(
     }
     Ok(Delegated {
         token,
-        expires_at,
+        // A further check may end it before.
+        expires_at: child.expires_at,
         chain: child.chain.clone(),
     })
 }
@@ -119,13 +132,13 @@ pub fn restrict(
     let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
     let mut block = block!("check if time($time), $time < {bound};");
     if let Some(checks) = restriction.checks {
-        block = block.merge(further_checks(checks)?);
+        block = block.merge(further_checks(checks, &(now.0..expires_at.0))?);
     }
     let token = to_text(&append(before.biscuit(), block, rng)?);
     let restricted = established(&token, &request, keyring, now)?;
     Ok(Delegated {
         token,
-        expires_at,
+        expires_at: restricted.expires_at,
         chain: restricted.chain.clone(),
     })
 }
@@ -193,23 +206,23 @@ fn check_lifetime(expires_at: UnixSeconds, now: UnixSeconds) -> Result<UnixSecon
 
 fn delegation_block(
     child: &Identity,
-    expires_at: UnixSeconds,
+    life: Range<UnixSeconds>,
     checks: Option<&str>,
 ) -> Result<BlockBuilder, DelegateError> {
     let name = child.as_str();
-    let bound = i64::try_from(expires_at.0).unwrap_or(i64::MAX);
+    let bound = i64::try_from(life.end.0).unwrap_or(i64::MAX);
     let published = block!(
         r#"check if actor($a), $a == {name} || $a.starts_with({name} + ":");
            check if time($time), $time < {bound};"#
     );
     match checks {
         None => Ok(published),
-        Some(checks) => Ok(published.merge(further_checks(checks)?)),
+        Some(checks) => Ok(published.merge(further_checks(checks, &(life.start.0..life.end.0))?)),
     }
 }
 
-/// Parses the text of a person, and checks that it restricts and does nothing else.
-fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
+/// Parses the text of a person, and checks that it restricts, does nothing else, and leaves something of the token's life.
+fn further_checks(source: &str, life: &Range<u64>) -> Result<BlockBuilder, DelegateError> {
     if source.len() > POLICY_BYTES_MAX {
         let why = format!(
             "it has {} bytes, and {POLICY_BYTES_MAX} are the most",
@@ -217,9 +230,13 @@ fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
         );
         return Err(DelegateError::Check(why));
     }
+    if nesting(source) > NESTING_MAX {
+        let why = format!("it nests more than {NESTING_MAX} levels of brackets: write it flatter");
+        return Err(DelegateError::Check(why));
+    }
     let source = source.trim().trim_end_matches(';');
     let parsed = BlockBuilder::new().code(format!("{source};"));
-    let block = parsed.map_err(|error| DelegateError::Check(error.to_string()))?;
+    let mut block = parsed.map_err(|error| DelegateError::Check(error.to_string()))?;
     let refuse = |why: &str| Err(DelegateError::Check(why.into()));
     if !(block.facts.is_empty() && block.rules.is_empty() && block.scopes.is_empty()) {
         return refuse("it has facts, rules or a scope");
@@ -239,10 +256,11 @@ fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
         if matches!(name.as_str(), "actor" | "subject" | "domain") {
             return refuse("it speaks about the identity itself");
         }
-        if !is_asked_about(name) {
-            return refuse(&format!("no request has a `{name}`"));
+        if !FACTS.contains(&name.as_str()) {
+            return refuse(&format!("no use of an identity has a `{name}`"));
         }
     }
+    holds::times_as_numbers(&mut block);
     let costly = block
         .checks
         .iter()
@@ -250,10 +268,32 @@ fn further_checks(source: &str) -> Result<BlockBuilder, DelegateError> {
             PolicyCheck::Costly(costly) => Some(costly),
             PolicyCheck::Evaluable(_) | PolicyCheck::Unknown => None,
         });
-    match costly {
-        Some(costly) => refuse(&costly.to_string()),
-        None => Ok(block),
+    if let Some(costly) = costly {
+        return refuse(&costly.to_string());
     }
+    let mut checks = block.checks.iter();
+    checks
+        .try_for_each(|check| holds::may_hold(check, life))
+        .map_err(DelegateError::NeverHolds)?;
+    Ok(block)
+}
+
+/// Levels of brackets, those in texts not counted.
+fn nesting(source: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for character in source.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if in_text => is_escaped = true,
+            '"' => in_text = !in_text,
+            '(' | '[' | '{' if !in_text => depth += 1,
+            ')' | ']' | '}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 fn append(

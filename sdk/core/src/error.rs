@@ -64,7 +64,9 @@ pub enum Costly {
     #[error("a query names each predicate once, and one of `right` and `designation`")]
     Join,
     /// Value where only plain ones are compared.
-    #[error("values are numbers, texts, times and truth values")]
+    #[error(
+        "values are numbers, texts, times and truth values, and a collection holds nothing but these: no collection in it"
+    )]
     Value,
     /// Expression that leaves no value.
     #[error("an expression has no value")]
@@ -198,12 +200,77 @@ pub enum DelegateError {
     Sealed,
     /// Additional check that is not Datalog, or more than checks.
     #[error(
-        "the additional check is not accepted ({0}): write `check if ...` without `actor` and `subject`"
+        "the additional check is not accepted ({0}): write `check if ...` about `time`, `resource` and `operation`"
     )]
     Check(String),
+    /// Additional check that every verifier would refuse.
+    #[error("the additional check would deny every use of the token: {0}")]
+    NeverHolds(NeverHolds),
     /// Refusal by the library of a token that we built.
     #[error("cannot append to the token ({0}): report this")]
     Biscuit(String),
+}
+
+/// Reason for which no request could meet a check of a holder's making. `Display` says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NeverHolds {
+    /// Fact with other values than requests have.
+    #[error("`{name}` has one value, {kind}: write `{name}($x)`, and compare `$x` with {kind}")]
+    Fact {
+        /// Name of the fact.
+        name: String,
+        /// Kind of its value.
+        kind: &'static str,
+    },
+    /// Operator between values that it is not for.
+    #[error(
+        "`{operator}` does not work on {left} and {right}: `time` is a number or a time like 2030-01-01T00:00:00Z, and \
+         `resource` and `operation` are texts without an order"
+    )]
+    Operands {
+        /// Operator, as it is written.
+        operator: &'static str,
+        /// Kind of the first value.
+        left: &'static str,
+        /// Kind of the second value.
+        right: &'static str,
+    },
+    /// Operator of a value that it is not for.
+    #[error("`{operator}` does not work on {operand}: leave it out")]
+    Operand {
+        /// Operator, as it is written.
+        operator: &'static str,
+        /// Kind of the value.
+        operand: &'static str,
+    },
+    /// Expression that does not say yes or no.
+    #[error("an expression comes out as {kind}, not as yes or no: compare it with something")]
+    NoAnswer {
+        /// Kind of what comes out.
+        kind: &'static str,
+    },
+    /// Condition that nothing fulfils before the token ends.
+    #[error(
+        "no request fulfils it before the token ends: look at its times, and at texts that cannot be true together"
+    )]
+    NotInItsLife,
+    /// `reject if` of what every request has.
+    #[error(
+        "every request has what it rejects: name a value, like `reject if operation(\"write\")`"
+    )]
+    AlwaysRejects,
+    /// Number that Datalog does not hold.
+    #[error("a number in it becomes larger than 64 bits hold: compute with smaller ones")]
+    Overflow,
+    /// Division by zero.
+    #[error("it divides by zero: divide by something else")]
+    Division,
+    /// Part that this version does not know.
+    #[error(
+        "a part of it is not known to this version: write it with the operators that are documented"
+    )]
+    Unreadable,
 }
 
 /// Error of a token that nothing was added to.

@@ -61,7 +61,9 @@ pub use chain::{Chain, ChainError};
 pub use delegate::{Delegated, Delegation, Restriction, delegate, restrict};
 pub use designation::Designation;
 pub use ed25519::{Ed25519, verify_ed25519};
-pub use error::{AttestError, Costly, DelegateError, MintError, SchemaError, TokenError};
+pub use error::{
+    AttestError, Costly, DelegateError, MintError, NeverHolds, SchemaError, TokenError,
+};
 pub use inspect::{BlockDescription, BlockRole, Description, inspect};
 pub use just_in_time::{JUST_IN_TIME_SECONDS, limit_just_in_time, limit_until};
 pub use key_error::KeyError;

@@ -17,6 +17,7 @@ use crate::TokenError;
 pub(crate) mod block;
 mod facts;
 mod limits;
+mod nesting;
 pub(crate) mod policy;
 pub(crate) mod shape;
 pub(crate) mod size;

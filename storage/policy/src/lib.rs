@@ -35,6 +35,7 @@ mod operator;
 mod realm;
 mod resource;
 mod rights;
+pub mod structure;
 mod verifier;
 mod view;
 

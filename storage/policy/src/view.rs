@@ -17,6 +17,7 @@ use crate::operator::Operator;
 use crate::realm::Realm;
 use crate::resource::{ExposureRule, Resource};
 use crate::rights::{Limit, Rights, Rule, right_text};
+use crate::structure::{DELEGATIONS_MAX, REFRESHES_MAX};
 use crate::verifier::VerifierIds;
 
 /// Bounds on refreshing an identity token: how often and for how long, counted from the one that was first issued.
@@ -53,11 +54,10 @@ impl Default for Limits {
             // What the published verifiers expect of an authorization token.
             authorization_token_duration: 300,
             // The published text's default; the published code has none.
-            delegation_depth_max: 10,
+            delegation_depth_max: DELEGATIONS_MAX,
             stub_duration_max: 3_600,
             refresh: RefreshBounds {
-                // Thirty days of the published eight-hour tokens, each refreshed once a third through.
-                count_max: 256,
+                count_max: REFRESHES_MAX,
                 age_max: 30 * 86_400,
             },
             two_person: true,

@@ -11,6 +11,7 @@ use biscuit_auth::format::convert::{
 use biscuit_auth::format::schema;
 use prost_biscuit::Message;
 
+use super::nesting;
 use super::shape::{CheckShape, RuleShape};
 use super::size::Size;
 use crate::TokenError;
@@ -82,7 +83,8 @@ pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenEr
     let (mut symbols, mut size) = (SymbolTable::new(), Size::default());
     let mut blocks = Vec::with_capacity(1 + envelope.blocks.len());
     for signed in std::iter::once(&envelope.authority).chain(&envelope.blocks) {
-        let content = schema::Block::decode(signed.block.as_slice()).map_err(malformed)?;
+        let content = schema::Block::decode(signed.block.as_slice());
+        let content = content.map_err(|error| undecodable(&signed.block, error))?;
         size.add(&content, !blocks.is_empty())?;
         let own = own_symbols(&content)?;
         let external = signed.external_signature.as_ref();
@@ -145,6 +147,13 @@ fn read_check(
     let check = proto_check_to_token_check(check, version).map_err(malformed)?;
     let check = Check::convert_from(&check, symbols).map_err(malformed)?;
     Ok(CheckShape::of(&check))
+}
+
+/// Error of bytes that were not decoded: the decoder gives up at a depth, and does not say that it did.
+fn undecodable(block: &[u8], error: impl fmt::Display) -> TokenError {
+    nesting::check(block)
+        .err()
+        .unwrap_or_else(|| malformed(error))
 }
 
 pub(super) fn malformed(error: impl fmt::Display) -> TokenError {

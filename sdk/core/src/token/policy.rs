@@ -136,7 +136,7 @@ impl PolicyCheck {
 }
 
 /// True when checks of a holder's making may be about facts of that name.
-pub(crate) fn is_asked_about(name: &str) -> bool {
+fn is_asked_about(name: &str) -> bool {
     SINGLE.contains(&name) || SEVERAL.contains(&name)
 }
 

@@ -45,6 +45,10 @@ const KEYS_MAX: usize = 32;
 /// Most bytes of one symbol: a name, a text. Origin: prefixes have 1,024.
 const SYMBOL_BYTES_MAX: usize = 1_024;
 
+/// Most levels of collections in collections, and of conditions in conditions. Origin: shapes have two, and what verifiers
+/// evaluate of a holder's has one collection; each level is a call deeper for whoever reads it.
+pub(super) const NESTING_MAX: usize = 16;
+
 /// Number of each part of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
@@ -58,6 +62,7 @@ pub(super) struct Size {
     operations: usize,
     keys: usize,
     symbol_bytes: usize,
+    nesting: usize,
 }
 
 impl Size {
@@ -89,41 +94,47 @@ impl Size {
             self.add_predicate(predicate);
         }
         for expression in &rule.expressions {
-            self.add_operations(&expression.ops);
+            self.add_operations(&expression.ops, 0);
         }
     }
 
     fn add_predicate(&mut self, predicate: &schema::Predicate) {
         self.predicates += 1;
         for term in &predicate.terms {
-            self.add_term(term);
+            self.add_term(term, 0);
         }
     }
 
-    fn add_operations(&mut self, operations: &[schema::Op]) {
+    fn add_operations(&mut self, operations: &[schema::Op], level: usize) {
+        self.nesting = self.nesting.max(level);
         self.operations += operations.len();
         for operation in operations {
             match &operation.content {
-                Some(op::Content::Value(term)) => self.add_term(term),
+                Some(op::Content::Value(term)) => self.add_term(term, level),
                 Some(op::Content::Closure(closure)) => {
                     self.terms += closure.params.len();
-                    self.add_operations(&closure.ops);
+                    self.add_operations(&closure.ops, level + 1);
                 }
                 Some(op::Content::Unary(_) | op::Content::Binary(_)) | None => {}
             }
         }
     }
 
-    fn add_term(&mut self, term: &schema::Term) {
+    fn add_term(&mut self, term: &schema::Term, level: usize) {
         self.terms += 1;
+        self.nesting = self.nesting.max(level);
+        let inner = level + 1;
         match &term.content {
-            Some(term::Content::Set(set)) => set.set.iter().for_each(|term| self.add_term(term)),
+            Some(term::Content::Set(set)) => {
+                set.set.iter().for_each(|term| self.add_term(term, inner));
+            }
             Some(term::Content::Array(array)) => {
-                array.array.iter().for_each(|term| self.add_term(term));
+                let terms = array.array.iter();
+                terms.for_each(|term| self.add_term(term, inner));
             }
             Some(term::Content::Map(map)) => {
                 let entries = map.entries.iter();
-                entries.for_each(|entry| self.add_term(&entry.value));
+                entries.for_each(|entry| self.add_term(&entry.value, inner));
             }
             _ => {}
         }
@@ -141,6 +152,11 @@ impl Size {
             ("operations", self.operations, OPERATIONS_MAX),
             ("public keys", self.keys, KEYS_MAX),
             ("bytes in a name", self.symbol_bytes, SYMBOL_BYTES_MAX),
+            (
+                "levels of collections or conditions in each other",
+                self.nesting,
+                NESTING_MAX,
+            ),
         ];
         match parts.into_iter().find(|(_, count, limit)| count > limit) {
             None => Ok(()),

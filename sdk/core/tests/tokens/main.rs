@@ -10,6 +10,7 @@ mod costs;
 mod delegating;
 mod demands;
 mod fixture;
+mod holding;
 mod hostile;
 mod minting;
 mod most_expensive;

@@ -11,6 +11,7 @@ use rustls_pki_types::pem::PemObject as _;
 use super::names::{Places, VERSION_KEY, identities, identity, rights};
 use super::{operators, realms, verifiers};
 use crate::rights::Rights;
+use crate::structure::{DELEGATIONS_MAX, REFRESHES_MAX};
 use crate::view::{Client, Limits, PolicyView, RefreshBounds};
 
 /// Seconds: an identity token of more than 30 days is a permanent secret.
@@ -64,7 +65,7 @@ fn limits(file: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Limits {
     );
     let delegation_depth_max = small(
         "delegation_depth_max",
-        0..=14,
+        0..=u64::from(DELEGATIONS_MAX),
         "delegations of one token are",
         default.delegation_depth_max,
     );
@@ -102,7 +103,12 @@ fn refresh_bounds(
     default: RefreshBounds,
     faults: &mut Faults<'_>,
 ) -> RefreshBounds {
-    let count = section.number("refresh_count_max", 0..=100_000, "refreshes are", faults);
+    let count = section.number(
+        "refresh_count_max",
+        0..=u64::from(REFRESHES_MAX),
+        "a token records, as refreshes in a row,",
+        faults,
+    );
     let age = section.number(
         "refresh_age_max",
         1..=REFRESH_AGE_MAX,

@@ -82,9 +82,13 @@ fn add_right(
 
 pub(super) fn is_name(name: &Located<String>, faults: &mut Faults<'_>) -> bool {
     let text = &name.value;
-    let is_name = (1..=NAME_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    // Published clients read printed tokens, where a quote could end a name early: none is minted with such a name.
+    let fits = |character: char| !character.is_control() && !matches!(character, '"' | '\\');
+    let is_name = (1..=NAME_MAX).contains(&text.len()) && text.chars().all(fits);
     if !is_name {
-        let message = format!("a name has 1 to {NAME_MAX} printable characters");
+        let message = format!(
+            "a name has 1 to {NAME_MAX} bytes of printable characters without `\"` and `\\`"
+        );
         faults.add(name.span.clone(), message, "");
     }
     is_name

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hessra_revocation::Identity;
 use hessra_settings::{Faults, Section, near_or_known};
 
-use super::names::{Resources, identity, rights};
+use super::names::{Resources, identity, is_name, rights};
 use crate::realm::{Realm, Role};
 
 type Roles = BTreeMap<String, Role>;
@@ -55,6 +55,7 @@ pub(super) fn load(
 
 fn role(mut section: Section<'_, '_>, resources: &Resources, faults: &mut Faults<'_>) -> Role {
     let name = section.required_text("name", faults);
+    let name = name.filter(|name| is_name(name, faults));
     let span = name
         .as_ref()
         .map_or(section.span.clone(), |name| name.span.clone());

@@ -10,6 +10,7 @@ use super::names::{VERSION_KEY, is_name};
 use crate::resource::{
     ChainNode, ExposureRule, OperationRules, Resource, ResourceKind, Signer, TokenShape,
 };
+use crate::structure::{COMPONENTS_MAX, DESIGNATIONS_MAX, EXPOSURES_MAX};
 use crate::view::PolicyView;
 
 /// Labels that a capability carries anyway (cap-schema 0.1.0 reserves them).
@@ -62,7 +63,14 @@ pub(super) fn load(mut file: Section<'_, '_>, view: &mut PolicyView, faults: &mu
         let entry = resolve(entry, &templates, None, faults);
         let resource = resource(entry, line);
         if let Err(misfit) = parts_fit_kind(&resource) {
-            faults.add(place, format!("`{}` {misfit}", name.value), "");
+            faults.add(place.clone(), format!("`{}` {misfit}", name.value), "");
+        }
+        for excess in excesses(&resource) {
+            faults.add(
+                place.clone(),
+                format!("`{}` {excess}", name.value),
+                excess.hint(),
+            );
         }
         view.resources.insert(name.value, resource);
     }
@@ -324,6 +332,85 @@ fn parts_fit_kind(resource: &Resource) -> Result<(), Misfit> {
         return Err(Misfit::Capability);
     }
     Ok(())
+}
+
+/// More of something than a token holds: nobody could ever have a token for the resource. `Display` continues a sentence that
+/// names it.
+#[derive(Debug, thiserror::Error)]
+enum Excess {
+    #[error("has {count} {what}, and a token waits for at most {COMPONENTS_MAX}")]
+    Components { what: &'static str, count: usize },
+    #[error("has two of its {what} with one key: one signature would stand for both")]
+    SharedKey { what: &'static str },
+    #[error(
+        "requires {count} designations{}, and a token is bound in at most {DESIGNATIONS_MAX}",
+        of(.operation.as_deref())
+    )]
+    Designations {
+        operation: Option<String>,
+        count: usize,
+    },
+    #[error("has {count} classifications, and a session is exposed to at most {EXPOSURES_MAX}")]
+    Classifications { count: usize },
+}
+
+impl Excess {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::SharedKey { .. } => "Give each a key of its own",
+            _ => "Name fewer",
+        }
+    }
+}
+
+fn of(operation: Option<&str>) -> String {
+    operation.map_or_else(String::new, |operation| format!(" for `{operation}`"))
+}
+
+fn excesses(resource: &Resource) -> Vec<Excess> {
+    let nodes = resource.nodes.iter().map(|node| &node.public_key).collect();
+    let signers = resource.signers.iter();
+    let signers = signers.map(|signer| &signer.public_key).collect();
+    let mut found = [
+        too_many_components("nodes", nodes),
+        too_many_components("signers", signers),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>();
+    let own = (None, resource.rules.required_designations.len());
+    let operations = resource.operations.keys();
+    let of_operations = operations.map(|operation| {
+        let required = resource.rules_of(operation).required_designations;
+        (Some(operation.clone()), required.len())
+    });
+    // What the resource requires of every operation is said once.
+    let required = match own.1 > DESIGNATIONS_MAX {
+        true => vec![own],
+        false => of_operations.collect(),
+    };
+    let too_many = required
+        .into_iter()
+        .filter(|(_, count)| *count > DESIGNATIONS_MAX);
+    found.extend(too_many.map(|(operation, count)| Excess::Designations { operation, count }));
+    let count = resource.classifications.len();
+    if count > EXPOSURES_MAX {
+        found.push(Excess::Classifications { count });
+    }
+    found
+}
+
+fn too_many_components(what: &'static str, keys: Vec<&String>) -> Option<Excess> {
+    let count = keys.len();
+    // Digits of hexadecimal numbers may be written in either case.
+    let different: BTreeSet<String> = keys.iter().map(|key| key.to_ascii_lowercase()).collect();
+    if count > COMPONENTS_MAX {
+        Some(Excess::Components { what, count })
+    } else if different.len() < count {
+        Some(Excess::SharedKey { what })
+    } else {
+        None
+    }
 }
 
 fn exposure_rules(file: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ExposureRule> {

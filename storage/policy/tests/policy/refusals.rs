@@ -214,3 +214,97 @@ fn any_text_is_answered_and_none_panics() {
         assert!(PolicyView::parse(odd, odd).is_err(), "{odd}");
     }
 }
+
+#[test]
+fn a_limit_that_no_token_can_reach_is_refused() {
+    let limit = |line: &str| refusal(&format!("[limits]\n{line}"), "");
+    assert_eq!(
+        limit("refresh_count_max = 17"),
+        "clients.toml:2:21: a token records, as refreshes in a row, 0 to 16"
+    );
+    assert_eq!(
+        limit("delegation_depth_max = 11"),
+        "clients.toml:2:24: delegations of one token are 0 to 10"
+    );
+    assert_eq!(
+        limit("min_revocation_depth = 17"),
+        "clients.toml:2:24: a depth is, in segments, 1 to 16"
+    );
+    let client = refusal(
+        "[[clients]]\nidentifier = { type = \"san_uri\", value = \"urn:a\" }\nrefresh_count_max = 17",
+        "",
+    );
+    assert_eq!(
+        client,
+        "clients.toml:3:21: a token records, as refreshes in a row, 0 to 16"
+    );
+    let most =
+        "[limits]\nrefresh_count_max = 16\ndelegation_depth_max = 10\nmin_revocation_depth = 16";
+    PolicyView::parse(most, "").unwrap();
+    let standing = PolicyView::parse("", "").unwrap();
+    assert_eq!(standing.limits().refresh.count_max, 16);
+}
+
+#[test]
+fn a_resource_that_no_token_could_be_minted_for_is_refused() {
+    let nodes = |count: u8, different: bool| {
+        let node = |n: u8| {
+            let key = format!("{:02x}", if different { n } else { 0xab }).repeat(32);
+            format!("{{ component = \"c{n}\", public_key = \"ed25519/{key}\" }}")
+        };
+        let nodes: Vec<String> = (0..count).map(node).collect();
+        let nodes = nodes.join(", ");
+        format!("[resources.r]\ntype = \"service_chain\"\nnodes = [{nodes}]")
+    };
+    PolicyView::parse("", &nodes(12, true)).unwrap();
+    assert_eq!(
+        refusal("", &nodes(13, true)),
+        "resources.toml:1:12: `r` has 13 nodes, and a token waits for at most 12. Name fewer"
+    );
+    assert_eq!(
+        refusal("", &nodes(2, false)),
+        "resources.toml:1:12: `r` has two of its nodes with one key: one signature would stand for both. Give each a key of \
+         its own"
+    );
+    let labels = |from: usize, count: usize| {
+        let labels: Vec<String> = (from..from + count).map(|n| format!("\"l{n}\"")).collect();
+        format!("[{}]", labels.join(", "))
+    };
+    let required = |own: usize, of_operation: usize| {
+        format!(
+            "[resources.r]\nrequired_designations = {}\n[resources.r.operations.read]\nrequired_designations = {}",
+            labels(0, own),
+            labels(own, of_operation)
+        )
+    };
+    PolicyView::parse("", &required(8, 8)).unwrap();
+    assert_eq!(
+        refusal("", &required(8, 9)),
+        "resources.toml:1:12: `r` requires 17 designations for `read`, and a token is bound in at most 16. Name fewer"
+    );
+    assert_eq!(
+        refusal("", &required(17, 1)),
+        "resources.toml:1:12: `r` requires 17 designations, and a token is bound in at most 16. Name fewer"
+    );
+    let classified = |count| format!("[resources.r]\nclassifications = {}", labels(0, count));
+    PolicyView::parse("", &classified(64)).unwrap();
+    assert_eq!(
+        refusal("", &classified(65)),
+        "resources.toml:1:12: `r` has 65 classifications, and a session is exposed to at most 64. Name fewer"
+    );
+}
+
+#[test]
+fn a_name_that_no_token_can_carry_is_refused() {
+    let sentence = "a name has 1 to 256 bytes of printable characters without `\"` and `\\`";
+    let quoted = refusal("", "[resources.'a\"b']");
+    assert!(quoted.ends_with(sentence), "{quoted}");
+    let slashed = refusal("", "[resources.'a\\b']");
+    assert!(slashed.ends_with(sentence), "{slashed}");
+    let role = refusal(
+        "[[clients]]\nidentifier = { type = \"san_uri\", value = \"urn:a\" }\n[clients.domain]\n\
+         default_role = { name = 'a\"b' }",
+        "",
+    );
+    assert!(role.ends_with(sentence), "{role}");
+}
