@@ -118,6 +118,8 @@ impl<W: World> Inspector<W> {
             keks: self.facts.keks(),
             clock_ahead_ms: None,
             conditions: self.conditions(),
+            store: raft.start().incarnation.0.to_vec(),
+            starts: raft.start().count,
         }
     }
 

@@ -23,11 +23,15 @@ pub(crate) fn show(between: &Between, metadata: &mut MetadataMap) {
 
 /// Reads the stores from the metadata of a request.
 ///
+/// A sender that names none has the store of no member: who it is is asked first, and then refused for that.
+///
 /// # Errors
-/// They are missing, or have another form: the sender runs another version.
+/// They have another form: the sender runs another version.
 pub(crate) fn read(metadata: &MetadataMap) -> Result<Between, Failure> {
-    let value = metadata.get_bin(METADATA);
-    let bytes = value.and_then(|value| value.to_bytes().ok());
+    let Some(value) = metadata.get_bin(METADATA) else {
+        return Ok(Between::default());
+    };
+    let bytes = value.to_bytes().ok();
     let decoded = bytes.and_then(|bytes| wire::Between::decode(bytes).ok());
     decoded.and_then(|message| of_wire(&message)).ok_or_else(|| {
         let message = "the request does not say between which stores it is made: the sender runs another version. Upgrade it";

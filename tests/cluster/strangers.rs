@@ -2,25 +2,71 @@
 
 use hessra_consensus::NodeIdentity;
 use hessra_proto::Reason;
-use hessra_proto::v1::log::Vote;
+use hessra_proto::v1::log::{Start, Vote};
 use hessra_proto::v1::raft::raft_client::RaftClient;
 use hessra_proto::v1::raft::{
-    AppendRequest, InspectRequest, ProposeRequest, SnapshotChunk, SnapshotMeta, VoteRequest,
+    AppendRequest, Between, InspectRequest, ProposeRequest, SnapshotChunk, SnapshotMeta,
+    VoteRequest,
 };
 use hessra_tests::{Cluster, Layout};
+use prost::Message as _;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
+
+/// Names a store with every request, as members do.
+#[derive(Clone)]
+pub(crate) struct ShowsStore(Vec<u8>);
+
+impl ShowsStore {
+    /// The store of member `id`, started once more: who has the machine has that. Any, when it is no member.
+    fn of(cluster: &Cluster, id: u64) -> Self {
+        let status = cluster.status().unwrap_or_default();
+        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+        let node = nodes.iter().find(|node| node["id"].as_u64() == Some(id));
+        let store = node.and_then(|node| node["store"].as_str());
+        let store = store.and_then(|store| data_encoding::HEXLOWER.decode(store.as_bytes()).ok());
+        let from = Start {
+            incarnation: store
+                .filter(|store| store.len() == 16)
+                .unwrap_or_else(|| vec![7; 16]),
+            count: 1_000,
+            nonce: vec![9; 16],
+        };
+        let between = Between {
+            from: Some(from),
+            ..Between::default()
+        };
+        Self(between.encode_to_vec())
+    }
+}
+
+impl Interceptor for ShowsStore {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let value = MetadataValue::from_bytes(&self.0);
+        request
+            .metadata_mut()
+            .insert_bin("hessra-between-bin", value);
+        Ok(request)
+    }
+}
 
 /// A machine with the certificate of one node, which speaks to the peer port of another.
 pub(crate) struct Stranger {
     pub(crate) id: u64,
     pub(crate) runtime: tokio::runtime::Runtime,
-    pub(crate) client: RaftClient<Channel>,
+    pub(crate) client: RaftClient<InterceptedService<Channel, ShowsStore>>,
     pub(crate) cluster_id: Vec<u8>,
 }
 
 impl Stranger {
     pub(crate) fn new(cluster: &Cluster, id: u64, to: u64) -> Self {
+        Self::with(cluster, id, to, ShowsStore::of(cluster, id))
+    }
+
+    fn with(cluster: &Cluster, id: u64, to: u64, store: ShowsStore) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let read = |name: &str| {
             std::fs::read(cluster.directory().join(name)).expect("a file of the cluster")
@@ -50,7 +96,7 @@ impl Stranger {
         Self {
             id,
             runtime,
-            client: RaftClient::new(channel),
+            client: RaftClient::with_interceptor(channel, store),
             cluster_id: identity.cluster_id().to_vec(),
         }
     }
@@ -113,8 +159,12 @@ pub(crate) fn refusal<T>(outcome: Result<Response<T>, Status>) -> Option<Reason>
 }
 
 fn assert_unheard(stranger: &mut Stranger) {
+    assert_refused(stranger, Reason::NotPermitted);
+}
+
+fn assert_refused(stranger: &mut Stranger, reason: Reason) {
     for (asked, refusal) in stranger.refusals() {
-        assert_eq!(refusal, Some(Reason::NotPermitted), "{asked}");
+        assert_eq!(refusal, Some(reason), "{asked}");
     }
 }
 
@@ -142,7 +192,17 @@ fn a_member_that_was_removed_is_heard_no_more_though_its_certificate_is_good() {
         .run(["cluster", "remove", &removed.to_string(), "--yes"])
         .done();
     for node in (1..=3).filter(|node| *node != removed) {
-        assert_unheard(&mut Stranger::new(&cluster, removed, node));
+        assert_refused(&mut Stranger::new(&cluster, removed, node), Reason::Removed);
+    }
+}
+
+#[test]
+fn a_machine_with_the_certificate_of_a_member_and_another_store_is_refused() {
+    let cluster = Cluster::start("other_store");
+    let follower = cluster.follower();
+    for node in (1..=3).filter(|node| *node != follower) {
+        let mut stranger = Stranger::with(&cluster, follower, node, ShowsStore::of(&cluster, 9));
+        assert_refused(&mut stranger, Reason::Disowned);
     }
 }
 

@@ -62,6 +62,7 @@ const HOUSE: &[(&str, u8, &[&str])] = &[
             "hessra-audit",
             "hessra-proof",
             "hessra-sled",
+            "hessra-settings",
         ],
     ),
     ("hessra-dev", 3, &["hessra-files", "hessra-policy"]),

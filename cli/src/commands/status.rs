@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use hessra_sdk_rust::v1::{Condition, NodeStatus, StatusResponse};
 use hessra_sdk_rust::{Authority, NodeState};
 use hessra_settings::duration;
@@ -128,6 +129,8 @@ fn node_json(node: &NodeStatus) -> Value {
         "reachable": node.reachable,
         "revision": node.revision,
         "subscribers": node.subscribers,
+        "store": HEXLOWER.encode(&node.store),
+        "starts": node.starts,
         "clock_ahead_ms": node.clock_ahead_ms,
         "conditions": node.conditions.iter().map(condition_json).collect::<Vec<_>>(),
     })

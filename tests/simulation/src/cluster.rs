@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use hessra_sled::Member;
 use rand::Rng;
 
 use crate::journal::Journal;
@@ -146,14 +145,5 @@ impl Cluster {
             self.site.addresses.detach(node.id);
             node.forget();
         }
-    }
-}
-
-/// Member with addresses that are not read here.
-pub fn member(id: u64) -> Member {
-    Member {
-        peer_address: format!("node{id}.simulation:7411"),
-        public_address: format!("node{id}.simulation:7401"),
-        incarnation: None,
     }
 }

@@ -30,10 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditDisk, SimAuditLog};
 use crate::clock::Clock;
-use crate::cluster::member;
 use crate::disk::Disk;
 use crate::network::Address;
-use crate::peers::{SimPeers, SimWorld, Site, Target};
+use crate::peers::{SimPeers, SimWorld, Site, Target, member};
 use crate::people::Shown;
 use crate::people::checker;
 use crate::runtime::{Process, random};

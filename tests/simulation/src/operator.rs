@@ -129,7 +129,7 @@ impl Operator {
         };
         Some(Change::AddLearner {
             id: node.id,
-            member: crate::cluster::member(node.id),
+            member: crate::peers::member(node.id),
         })
     }
 

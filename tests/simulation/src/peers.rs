@@ -11,7 +11,7 @@ use hessra_consensus::{
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_revocation::{Monotonic, UnixMillis};
-use hessra_sled::Vote;
+use hessra_sled::{Member, Vote};
 use hessra_state::Stamped;
 use openraft::Snapshot;
 use openraft::raft::{
@@ -77,6 +77,15 @@ impl Addresses {
             .expect("one thread")
             .get(&address)
             .cloned()
+    }
+}
+
+/// Member with addresses that are not read here.
+pub fn member(id: u64) -> Member {
+    Member {
+        peer_address: format!("node{id}.simulation:7411"),
+        public_address: format!("node{id}.simulation:7401"),
+        incarnation: None,
     }
 }
 

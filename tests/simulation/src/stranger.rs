@@ -14,8 +14,8 @@ use openraft::{CommittedLeaderId, EntryPayload};
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, member};
-use crate::peers::{SimPeers, SimWorld};
+use crate::cluster::Cluster;
+use crate::peers::{SimPeers, SimWorld, member};
 use crate::people::author;
 use crate::runtime::random;
 use crate::{Config, Entry};

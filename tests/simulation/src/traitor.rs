@@ -20,9 +20,9 @@ use openraft::{CommittedLeaderId, EntryPayload};
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, member};
+use crate::cluster::Cluster;
 use crate::node::Life;
-use crate::peers::{SimPeers, SimWorld};
+use crate::peers::{SimPeers, SimWorld, member};
 use crate::people::{CLIENT, CLUSTER, FORGED, policy};
 use crate::runtime::random;
 use crate::{Config, Entry};

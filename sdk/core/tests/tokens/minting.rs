@@ -180,6 +180,34 @@ fn a_token_ends_at_its_end() {
 }
 
 #[test]
+fn a_token_from_the_future_is_refused_beyond_the_skew_of_clocks() {
+    let (feed, token) = (Feed::new(), identity("urn:h:alice"));
+    let config = VerifierConfig::default();
+    let skew = config.skew_seconds;
+    let code = |wall| {
+        let age = Some(std::time::Duration::ZERO);
+        feed.verify_as(config, &token, &Request::bearer(), age, wall)
+            .code()
+    };
+    assert_eq!(code(UnixSeconds(NOW.0 - skew)), "allow");
+    assert_eq!(code(UnixSeconds(NOW.0 - skew - 1)), "issued_later");
+}
+
+#[test]
+fn a_token_that_lives_for_longer_than_any_that_is_issued_is_refused() {
+    let feed = Feed::new();
+    let parameters = IdentityParameters {
+        expires_at: UnixSeconds(NOW.0 + 40 * 24 * 60 * 60),
+        ..identity_parameters("urn:h:alice")
+    };
+    let minted = mint_identity(&key(), &parameters, &mut rng()).unwrap();
+    assert_eq!(
+        feed.verify(&minted.token, &Request::bearer()).code(),
+        "lives_too_long"
+    );
+}
+
+#[test]
 fn names_that_mislead_readers_of_the_print_are_not_minted() {
     for resource in ["", "a\"b", "a\nb", "a\\b", &"x".repeat(257)] {
         let parameters = AuthorizationParameters {

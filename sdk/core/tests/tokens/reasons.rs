@@ -34,6 +34,8 @@ const DENY: &[(&str, u16)] = &[
     ("exposed", 28),
     ("domain_mismatch", 29),
     ("too_costly", 30),
+    ("issued_later", 31),
+    ("lives_too_long", 32),
 ];
 
 /// Every reason not to know that was ever released. Rows are added, never changed.
