@@ -25,7 +25,7 @@ use super::witness;
 use crate::audit::{AuditSettings, Auditor, NodeKey, StateSide};
 use crate::conditions::Noticed;
 use crate::config::Config;
-use crate::edge::Clock;
+use crate::edge::{Clock, random_16};
 use crate::gitops::Following;
 use crate::issuer::{Issuer, IssuerParts, Rates};
 use crate::join::JoinSecret;
@@ -268,6 +268,7 @@ fn open_store(config: &Config) -> Result<SledEngine, NodeError> {
             cluster: config.cluster.name.clone(),
             node: config.cluster.node_id,
         }),
+        new_id: random_16(),
     };
     Ok(SledEngine::open(&config.storage.path, options)?)
 }

@@ -3,9 +3,12 @@
 //! ```text
 //! storage.path/            0700, fsynced with its parent when it is made
 //!   LOCK                   held while a process has the directory; its process id
-//!   IDENTITY               which cluster and node it belongs to
-//!   MARK                   number of the last acknowledged flush
-//!   sled/{conf,db,snap.*}  the data
+//!   IDENTITY               which cluster and node it belongs to, and the directory's own id
+//!   MARK                   number of the last acknowledged flush, with that id
+//!   DERIVED                hashes of the files that sled derived from its data at the last opening
+//!   sled/db                the data; the number and the id are in it too
+//!   sled/{conf,snap.*}     derived from it
+//!   set-aside/             the last 8 derived files that were not as sled had left them
 //! ```
 //!
 //! **A flush** is one for all that wait (group commit), on one thread: the flush's number into sled, sled's `flush()`, then
@@ -20,6 +23,16 @@
 //! double the price; it is fsynced once a second. A power cut can thus make it older, never newer, than the data: it
 //! may miss bit rot in the last second before a power cut, and never accuses a good file.
 //!
+//! **Derived files cost no data** (`derived`, `opening`). sled starts from the table of pages in the last `snap.*` by name,
+//! and overwrites what the table does not know; it ends at one that is empty, cut or half written. So it is shown only
+//! what it left here itself. Anything else is set aside, `db` alone is tried on a copy, and what comes out is taken when
+//! the flush number, the id and every page say that nothing is missing. The copy needs as much room as `db`, for as
+//! long as that takes. When no attempt gives everything, the data file is what is damaged, and it is as it was.
+//!
+//! **Parts that were not made together** (`parts`) are refused: `IDENTITY`, `MARK` and sled carry the directory's id, and
+//! `IDENTITY` says since when all of them must be there. Without that a node whose `sled/` was lost would start as a new
+//! one, without the votes that it gave.
+//!
 //! **Pieces.** sled writes a page that is larger than a quarter of a segment into a file under `blobs/` and never
 //! fsyncs that. Values are therefore cut into pieces so small that no page can become that large (`pieces`); should a
 //! file appear there all the same, a flush fsyncs it too.
@@ -31,11 +44,16 @@
 //! sled panics on some damage. Panics are caught at this seam and become [`StoreError::Corrupt`].
 
 mod database;
+mod derived;
 mod directory;
 mod first_error;
 mod flusher;
 mod high_water;
+mod identity;
+mod opening;
+mod parts;
 mod pieces;
+mod seal;
 mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,13 +64,16 @@ use std::time::Duration;
 use crate::engine::{Batch, Done, Engine, Pair};
 use crate::{Space, StoreError};
 
-pub use directory::Identity;
+pub use identity::Identity;
 
-use database::{Database, decode_sequence};
-use directory::{DATA_FILE, Directory};
+use database::Database;
+use directory::Directory;
 use first_error::FirstError;
 use flusher::Flusher;
 use high_water::HighWater;
+use opening::Opened;
+use parts::Parts;
+use seal::{DirectoryId, Seal};
 
 /// Options of opening a directory.
 #[derive(Clone, Debug)]
@@ -66,6 +87,9 @@ pub struct OpenOptions {
     pub flush_max: Duration,
     /// Owner of the directory. Stored at the first start, compared at every later one. None = not checked, for tools.
     pub identity: Option<Identity>,
+    /// Random bytes: the id of the directory, if it is to be made. Its parts carry the id, so that those of two
+    /// directories are told apart. Default zero, for tools and tests that do not mix any.
+    pub new_id: [u8; 16],
 }
 
 impl Default for OpenOptions {
@@ -75,6 +99,7 @@ impl Default for OpenOptions {
             free_min: 256 * 1024 * 1024,
             flush_max: Duration::from_secs(10),
             identity: None,
+            new_id: [0; 16],
         }
     }
 }
@@ -111,20 +136,32 @@ impl SledEngine {
     ///
     /// # Errors
     /// [`StoreError::InUse`] by another process; [`StoreError::Foreign`] when it is another node's;
-    /// [`StoreError::Corrupt`] when sled cannot read it, or has less than was acknowledged; [`StoreError::Io`].
+    /// [`StoreError::Incomplete`] and [`StoreError::Mixed`] when its parts were not made together;
+    /// [`StoreError::Corrupt`] when sled cannot read its data file, or has less than was acknowledged;
+    /// [`StoreError::Outdated`]; [`StoreError::Io`].
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
-        let directory = Arc::new(Directory::take(path, options.identity.as_ref())?);
-        let file = directory.sled_path().join(DATA_FILE).display().to_string();
-        let failure = FirstError {
-            first: Arc::default(),
-            file: file.into(),
-        };
-        let database =
-            failure.guard(|| Database::open(&directory.sled_path(), options.cache_bytes))?;
+        let directory = Arc::new(Directory::take(path)?);
+        let mut parts = Parts::look(&directory, options.identity.as_ref())?;
+        let new_id = DirectoryId(options.new_id);
+        parts.begin(&directory, options.identity, new_id)?;
+        directory.make_sled()?;
+        let Opened {
+            database,
+            failure,
+            stored,
+        } = opening::open(&directory, &parts, options.cache_bytes)?;
+        let seal = stored.unwrap_or(Seal {
+            sequence: 0,
+            id: parts.id().unwrap_or(new_id),
+        });
+        if stored.is_none() {
+            failure.guard(|| database.flush(seal))?;
+        }
         // Data of a killed process may still be in the page cache only; from now on it counts as stored.
         directory.make_durable()?;
-        let sequence = failure.guard(|| database.sequence())?;
-        let high_water = HighWater::open(&directory, decode_sequence(sequence, &failure)?)?;
+        derived::record(&directory, seal.id)?;
+        let high_water = HighWater::open(&directory, seal)?;
+        parts.finish(&directory)?;
         let flusher = Flusher::start(
             Arc::clone(&directory),
             database.clone(),

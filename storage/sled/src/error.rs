@@ -34,6 +34,32 @@ pub enum StoreError {
         /// Cluster and node of the configuration.
         expected: String,
     },
+    /// Directory some part of which is gone.
+    #[error(
+        "data directory {path} is not whole. Missing: {missing}. There: {there}. This node must not vote: put back what is \
+         missing from where it went, as it was, or remove the node from the cluster and add this machine under a new id \
+         with an empty data directory"
+    )]
+    Incomplete {
+        /// The data directory.
+        path: PathBuf,
+        /// Files in it that are gone.
+        missing: String,
+        /// Files in it that are there.
+        there: String,
+    },
+    /// Directory of parts of several.
+    #[error(
+        "the parts of data directory {path} do not belong together: {what}. This node must not vote: put back the parts \
+         that were made together, or remove the node from the cluster and add this machine under a new id with an empty \
+         data directory"
+    )]
+    Mixed {
+        /// The data directory.
+        path: PathBuf,
+        /// Parts that contradict each other, and how.
+        what: String,
+    },
     /// Record that was not written so, or is gone although it was written.
     #[error(
         "damaged data in {file}, {key}: {what}. This node must not vote: remove it from the cluster and add it again under a new id with an empty data directory"

@@ -6,7 +6,8 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Transactional, Tree};
 
 use super::first_error::FirstError;
-use super::{high_water, pieces};
+use super::pieces;
+use super::seal::{Seal, Unsealed};
 use crate::engine::Batch;
 use crate::{Space, StoreError};
 
@@ -17,7 +18,7 @@ const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 pub(super) struct Database {
     db: sled::Db,
     spaces: [Tree; Space::ALL.len()],
-    /// Tree that holds the number of the last flush.
+    /// Tree that holds the seal of the last flush.
     engine: Tree,
 }
 
@@ -64,15 +65,23 @@ impl Database {
         }
     }
 
-    pub(super) fn sequence(&self) -> sled::Result<Option<sled::IVec>> {
+    /// Seal of the last flush, as it is stored.
+    pub(super) fn stored(&self) -> sled::Result<Option<sled::IVec>> {
         self.engine.get(SEQUENCE)
     }
 
     /// Writes everything to the file. Does not survive a power cut by itself.
-    pub(super) fn flush(&self, sequence: u64) -> sled::Result<()> {
-        self.engine
-            .insert(SEQUENCE, &encode_sequence(sequence)[..])?;
+    pub(super) fn flush(&self, seal: Seal) -> sled::Result<()> {
+        self.engine.insert(SEQUENCE, &seal.encode()[..])?;
         self.db.flush().map(drop)
+    }
+
+    /// Reads every page, which sled checks as it reads.
+    pub(super) fn read_all(&self) -> sled::Result<()> {
+        let trees = self.spaces.iter().chain([&self.engine]);
+        trees
+            .flat_map(|tree| tree.iter())
+            .try_for_each(|item| item.map(drop))
     }
 }
 
@@ -108,15 +117,25 @@ fn together(changed: &[(&Tree, &[pieces::Change])]) -> sled::Result<()> {
 
 const SEQUENCE: &[u8] = b"sequence";
 
-fn encode_sequence(sequence: u64) -> [u8; 24] {
-    high_water::sealed(sequence)
-}
-
-pub(super) fn decode_sequence(
+/// Decodes a stored seal.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], [`StoreError::Outdated`].
+pub(super) fn decode_stored(
     stored: Option<sled::IVec>,
     failure: &FirstError,
-) -> Result<u64, StoreError> {
-    let Some(bytes) = stored else { return Ok(0) };
-    let corrupt = || StoreError::corrupt(&*failure.file, "sequence", "its checksum does not match");
-    high_water::opened(&bytes).ok_or_else(corrupt)
+) -> Result<Option<Seal>, StoreError> {
+    let Some(bytes) = stored else { return Ok(None) };
+    match Seal::decode(&bytes) {
+        Ok(seal) => Ok(Some(seal)),
+        Err(Unsealed::Outdated) => Err(StoreError::Outdated {
+            file: failure.file.to_string(),
+            what: "sequence".to_owned(),
+        }),
+        Err(Unsealed::Damaged) => Err(StoreError::corrupt(
+            &*failure.file,
+            "sequence",
+            "its checksum does not match",
+        )),
+    }
 }

@@ -1,12 +1,11 @@
-//! Data directory: made durably, private, taken by one process, and belonging to one node of one cluster.
+//! Data directory: made durably, private, and taken by one process.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hessra_files::{FileError, Mode, Writers};
-use sha2::{Digest as _, Sha256};
+use hessra_files::FileError;
 
 use crate::StoreError;
 
@@ -15,17 +14,7 @@ pub(super) const DATA_FILE: &str = "db";
 /// Mode of files: only the node's user may read, because the directory holds sealed keys and names of people.
 pub(super) const PRIVATE_FILE: u32 = 0o600;
 const LOCK: &str = "LOCK";
-const IDENTITY: &str = "IDENTITY";
 const SLED: &str = "sled";
-
-/// Owner of a data directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Name of the cluster, one line.
-    pub cluster: String,
-    /// Id of the node.
-    pub node: u64,
-}
 
 /// Directory that this process holds.
 pub(super) struct Directory {
@@ -34,19 +23,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory if it is not there, takes it, and checks its owner.
-    pub(super) fn take(path: &Path, identity: Option<&Identity>) -> Result<Self, StoreError> {
+    /// Makes the directory if it is not there, and takes it.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         make(path)?;
         let lock = lock(path)?;
-        let directory = Self {
+        Ok(Self {
             path: path.to_owned(),
             _lock: lock,
-        };
-        if let Some(identity) = identity {
-            directory.claim(identity)?;
-        }
-        make(&directory.sled_path())?;
-        Ok(directory)
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -55,6 +39,16 @@ impl Directory {
 
     pub(super) fn sled_path(&self) -> PathBuf {
         self.path.join(SLED)
+    }
+
+    /// sled's data file.
+    pub(super) fn data_path(&self) -> PathBuf {
+        self.sled_path().join(DATA_FILE)
+    }
+
+    /// Makes sled's directory, if it is not there.
+    pub(super) fn make_sled(&self) -> Result<(), StoreError> {
+        make(&self.sled_path())
     }
 
     /// Fsyncs the directory itself: names of files that were made in it.
@@ -90,88 +84,10 @@ impl Directory {
             .map_err(|error| failed("measure", &self.path, error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
-
-    fn claim(&self, identity: &Identity) -> Result<(), StoreError> {
-        let path = self.path.join(IDENTITY);
-        let expected = identity.to_text();
-        match fs::read_to_string(&path) {
-            Ok(found) if found == expected => Ok(()),
-            Ok(found) => Err(self.foreign(identity, &found)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.claim_first(&path, &expected)
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(self.foreign(identity, ""))
-            }
-            Err(error) => Err(failed("read", &path, error)),
-        }
-    }
-
-    fn claim_first(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        if self.sled_path().exists() {
-            return Err(StoreError::corrupt(
-                path.display().to_string(),
-                "identity",
-                "the file is gone",
-            ));
-        }
-        // The lock makes this process the only writer.
-        hessra_files::replace(path, text.as_bytes(), Mode::Private, Writers::One).map_err(refused)
-    }
-
-    fn foreign(&self, expected: &Identity, found: &str) -> StoreError {
-        match Identity::from_text(found) {
-            Some(found) => StoreError::Foreign {
-                path: self.path.clone(),
-                found: found.to_string(),
-                expected: expected.to_string(),
-            },
-            None => {
-                let path = self.path.join(IDENTITY).display().to_string();
-                StoreError::corrupt(path, "identity", "its checksum does not match")
-            }
-        }
-    }
-}
-
-impl Identity {
-    fn to_text(&self) -> String {
-        let body = format!(
-            "hessra data directory, format 1\ncluster {}\nnode {}\n",
-            self.cluster, self.node
-        );
-        let checksum = checksum(&body);
-        format!("{body}checksum {checksum}\n")
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        let (body, checksum_line) = text.strip_suffix('\n')?.rsplit_once("\nchecksum ")?;
-        let body = format!("{body}\n");
-        if checksum(&body) != checksum_line {
-            return None;
-        }
-        let mut lines = body.lines().skip(1);
-        let cluster = lines.next()?.strip_prefix("cluster ")?.to_owned();
-        let node = lines.next()?.strip_prefix("node ")?.parse().ok()?;
-        Some(Self { cluster, node })
-    }
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "node {} of cluster `{}`", self.node, self.cluster)
-    }
-}
-
-fn checksum(text: &str) -> String {
-    Sha256::digest(text)[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// Makes a directory, its name in its parent durable, and closes it to others.
-fn make(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     hessra_files::make_private_directory(path)
         .and_then(|()| hessra_files::close_to_others(path))
         .map_err(refused)
@@ -229,10 +145,10 @@ fn size_below(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
+pub(super) fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
     StoreError::io(action, path.display().to_string(), error)
 }
 
-fn refused(error: FileError) -> StoreError {
+pub(super) fn refused(error: FileError) -> StoreError {
     failed(error.action, &error.path, error.source)
 }

@@ -15,6 +15,14 @@ pub(super) struct FirstError {
 }
 
 impl FirstError {
+    /// No error yet, of sled with this data file.
+    pub(super) fn of(file: String) -> Self {
+        Self {
+            first: Arc::default(),
+            file: file.into(),
+        }
+    }
+
     /// Runs a call of sled's, unless the engine has failed; remembers when it fails now.
     pub(super) fn guard<T>(&self, act: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         if let Some(first) = self.first.get() {

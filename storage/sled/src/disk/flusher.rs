@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::database::Database;
-use super::directory::{DATA_FILE, Directory};
+use super::directory::Directory;
 use super::first_error::FirstError;
 use super::high_water::HighWater;
 use super::waiting::{Next, Waiting};
@@ -40,7 +40,7 @@ impl Flusher {
         high_water: HighWater,
         flush_max: Duration,
     ) -> Result<Self, StoreError> {
-        let path = directory.sled_path().join(DATA_FILE);
+        let path = directory.data_path();
         // fdatasync is about the file, not about the handle that wrote to it.
         let file = File::open(&path)
             .map_err(|error| StoreError::io("open", path.display().to_string(), error))?;
@@ -124,15 +124,15 @@ impl Worker {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let sequence = self.high_water.next();
-        self.failure.guard(|| self.database.flush(sequence))?;
+        let seal = self.high_water.next();
+        self.failure.guard(|| self.database.flush(seal))?;
         let synced = self.file.sync_data().and_then(|()| self.sync_blobs());
         synced.map_err(|error| {
             self.failure
                 .remember(StoreError::io("sync", &*self.failure.file, error))
         })?;
         self.high_water
-            .write(sequence)
+            .write(seal.sequence)
             .map_err(|error| self.failure.remember(error))
     }
 

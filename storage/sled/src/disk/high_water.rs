@@ -1,20 +1,19 @@
 //! High-water mark `MARK`: the number of the last acknowledged flush, outside of sled.
 //!
-//! Two slots, a page apart and written in turn, so that a torn write leaves the other one: `number u64 big-endian ·
-//! checksum 16`.
+//! Two slots, each a [`Seal`], a page apart and written in turn, so that a torn write leaves the other one.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
-use super::directory::{DATA_FILE, Directory, PRIVATE_FILE};
+use super::directory::{Directory, PRIVATE_FILE};
+use super::seal::{self, DirectoryId, Seal, Unsealed};
 use crate::StoreError;
 
-const FILE: &str = "MARK";
+/// The file's name.
+pub(super) const FILE: &str = "MARK";
 const SLOT_DISTANCE: u64 = 4096;
-const SLOT_BYTES: usize = 24;
 /// Time between fsyncs of the mark: a power cut may make it forget so much.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -22,24 +21,17 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct HighWater {
     file: File,
     path: String,
+    id: DirectoryId,
     sequence: u64,
     synced_at: Instant,
     is_dirty: bool,
 }
 
 impl HighWater {
-    /// Compares the mark with `stored`, the number of the last flush that sled still has; makes the mark when the
-    /// directory is new.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] when sled has less than was acknowledged, or the mark is gone or unreadable.
-    pub(super) fn open(directory: &Directory, stored: u64) -> Result<Self, StoreError> {
+    /// Opens the mark, or makes it, and writes the last flush that sled has.
+    pub(super) fn open(directory: &Directory, stored: Seal) -> Result<Self, StoreError> {
         let path = directory.path().join(FILE);
         let text = path.display().to_string();
-        let is_new = !path.exists();
-        if is_new && stored > 0 {
-            return Err(StoreError::corrupt(text, "mark", "the file is gone"));
-        }
         let opened = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -51,66 +43,32 @@ impl HighWater {
         let mut mark = Self {
             file,
             path: text,
-            sequence: stored,
+            id: stored.id,
+            sequence: stored.sequence,
             synced_at: Instant::now(),
             is_dirty: false,
         };
-        if !is_new {
-            mark.check(directory, stored)?;
-        }
-        mark.write(stored)?;
+        mark.write(stored.sequence)?;
         mark.sync()?;
         directory.sync()?;
         Ok(mark)
     }
 
-    fn check(&self, directory: &Directory, stored: u64) -> Result<(), StoreError> {
-        let slots = [0, SLOT_DISTANCE].map(|offset| self.read(offset));
-        let marked = slots.into_iter().flatten().max();
-        let Some(marked) = marked.or((self.is_empty()? && stored == 0).then_some(0)) else {
-            return Err(StoreError::corrupt(
-                &self.path,
-                "mark",
-                "its checksums do not match",
-            ));
-        };
-        if stored >= marked {
-            return Ok(());
+    /// Seal of the next flush.
+    pub(super) fn next(&self) -> Seal {
+        Seal {
+            sequence: self.sequence + 1,
+            id: self.id,
         }
-        let what = format!(
-            "sled has what was written up to flush {stored}, but flush {marked} was acknowledged: the end of its file is damaged"
-        );
-        Err(StoreError::corrupt(
-            directory.sled_path().join(DATA_FILE).display().to_string(),
-            "sequence",
-            what,
-        ))
-    }
-
-    /// True when a crash came between making the file and its first mark.
-    fn is_empty(&self) -> Result<bool, StoreError> {
-        let metadata = self
-            .file
-            .metadata()
-            .map_err(|error| StoreError::io("read", &self.path, error))?;
-        Ok(metadata.len() == 0)
-    }
-
-    fn read(&self, offset: u64) -> Option<u64> {
-        let mut slot = [0; SLOT_BYTES];
-        self.file.read_exact_at(&mut slot, offset).ok()?;
-        opened(&slot)
-    }
-
-    /// Number of the next flush.
-    pub(super) fn next(&self) -> u64 {
-        self.sequence + 1
     }
 
     /// Notes that a flush is on disk.
     pub(super) fn write(&mut self, sequence: u64) -> Result<(), StoreError> {
         let offset = (sequence % 2) * SLOT_DISTANCE;
-        let written = self.file.write_all_at(&sealed(sequence), offset);
+        let id = self.id;
+        let written = self
+            .file
+            .write_all_at(&Seal { sequence, id }.encode(), offset);
         written.map_err(|error| StoreError::io("write", &self.path, error))?;
         self.sequence = sequence;
         self.is_dirty = true;
@@ -143,26 +101,49 @@ impl HighWater {
     }
 }
 
-/// Encodes a number with its checksum.
-pub(super) fn sealed(sequence: u64) -> [u8; SLOT_BYTES] {
-    let mut bytes = [0; SLOT_BYTES];
-    bytes[..8].copy_from_slice(&sequence.to_be_bytes());
-    bytes[8..].copy_from_slice(&checksum(sequence));
-    bytes
+/// Reads the last flush that was acknowledged, if there is a mark. An empty file is one that a crash left before the
+/// first mark: none, where `may_be_empty`.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], [`StoreError::Outdated`], [`StoreError::Io`].
+pub(super) fn read(directory: &Directory, may_be_empty: bool) -> Result<Option<Seal>, StoreError> {
+    let path = directory.path().join(FILE);
+    let text = path.display().to_string();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("open", text, error)),
+    };
+    let bytes = file.metadata().map(|metadata| metadata.len());
+    let bytes = bytes.map_err(|error| StoreError::io("read", &text, error))?;
+    if bytes == 0 && may_be_empty {
+        return Ok(None);
+    }
+    let slots = [0, SLOT_DISTANCE].map(|offset| read_slot(&file, offset));
+    let newest = slots.iter().flatten().max_by_key(|seal| seal.sequence);
+    match newest {
+        Some(seal) => Ok(Some(*seal)),
+        None if slots.contains(&Err(Unsealed::Outdated)) => Err(StoreError::Outdated {
+            file: text,
+            what: "mark".to_owned(),
+        }),
+        None => Err(StoreError::corrupt(
+            text,
+            "mark",
+            "its checksums do not match",
+        )),
+    }
 }
 
-/// Decodes a number, if its checksum is right.
-pub(super) fn opened(bytes: &[u8]) -> Option<u64> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    let sequence = u64::from_be_bytes(*number);
-    (rest == checksum(sequence)).then_some(sequence)
-}
-
-fn checksum(sequence: u64) -> [u8; 16] {
-    let hash = Sha256::new_with_prefix(b"hessra mark\0")
-        .chain_update(sequence.to_be_bytes())
-        .finalize();
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash[..16]);
-    half
+fn read_slot(file: &File, offset: u64) -> Result<Seal, Unsealed> {
+    let mut slot = [0; seal::BYTES];
+    // A slot that the file is too short for stays zero, which is no seal.
+    let mut have = 0;
+    while have < slot.len() {
+        match file.read_at(&mut slot[have..], offset + have as u64) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => have += more,
+        }
+    }
+    Seal::decode(&slot)
 }

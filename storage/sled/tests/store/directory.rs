@@ -61,23 +61,6 @@ fn the_directory_of_another_node_or_cluster_is_refused() {
 }
 
 #[test]
-fn a_directory_whose_identity_or_mark_is_gone_is_refused() {
-    for lost in ["IDENTITY", "MARK"] {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("data");
-        let (mut log, machine) = open(SledEngine::open(&path, of("blue", 1)).unwrap()).unwrap();
-        block_on(log.save_vote(&Vote::new(3, 1))).unwrap();
-        drop((log, machine));
-        fs::remove_file(path.join(lost)).unwrap();
-        let error = refused(&path, of("blue", 1)).to_string();
-        assert!(
-            error.contains(lost) && error.contains("the file is gone"),
-            "{error}"
-        );
-    }
-}
-
-#[test]
 fn a_data_file_that_went_back_in_time_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
