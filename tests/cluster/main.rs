@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod authors;
 mod catching_up;
+mod containment;
 mod costs;
 mod disks;
 mod doors;
