@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 
 pub(crate) use table::Table;
-pub(crate) use when::{clock_time, timestamp};
+pub(crate) use when::{clock_second, clock_time, timestamp};
 
 /// Green, for marks of success.
 const GREEN: &str = "\x1b[32m";

@@ -1,7 +1,10 @@
 //! Containment: at how many verifiers a revision is proven applied, as it happens.
 //!
 //! A report is given when something changed, at most twenty a second, and one at the end. *Committed* and *applied at
-//! k of n* are two answers: this is the second. It rests on acknowledgements, here and as the other members report them.
+//! k of n* are two answers: this is the second. It rests on acknowledgements, here and as the other members report them,
+//! and on time: a verifier that has not heard of the revision permits for `fresh_for` after its last checkpoint, and not
+//! a moment longer. So nobody is waited for beyond that, and nothing is called done before it while somebody may be out
+//! there: see `feed::subscribers`.
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::consensus::Consensus;
 use crate::feed::FeedHub;
+use crate::feed::subscribers::{Progress, Wanted};
 use crate::neighbours::Watching;
 use crate::world::World;
 
@@ -22,8 +26,8 @@ const SPACING: Duration = Duration::from_millis(50);
 const REFRESH: Duration = Duration::from_secs(1);
 /// Longest watch: at its end the caller asks again.
 const WATCH_MAX: Duration = Duration::from_secs(3_600);
-/// Laggards in one report.
-const LAGGARDS_MAX: usize = 100;
+/// Verifiers of one kind that are named in one report.
+const NAMED_MAX: usize = 100;
 
 /// Follows one revision to the verifiers.
 pub struct ContainmentWatch<W: World> {
@@ -104,6 +108,7 @@ impl<W: World> ContainmentWatch<W> {
         let mut record = Record::new(Event::RevocationCompleted, Outcome::Success, at.0)
             .with("applied", progress.applied)
             .with("enrolled", progress.enrolled)
+            .with("failed_closed", progress.failed_closed)
             .with("p99_ms", progress.p99_ms);
         record.actor = self.by.clone();
         record.action = "watch".to_owned();
@@ -113,74 +118,122 @@ impl<W: World> ContainmentWatch<W> {
     }
 
     fn look(&self) -> AppliedProgress {
-        let node = self.consensus.raft().identity().id;
-        let neighbours = self.consensus.neighbours().last_heard();
         let revision = Revision(self.wanted.revision);
-        let subscribers = self.feed.subscribers();
-        let progress = subscribers.progress(revision, node, &neighbours, &self.feed.policy());
-        let needed = needed(&self.wanted, progress.enrolled.len());
-        let lags =
-            |verifier: &&VerifierStatus| verifier.applied < revision.0 || verifier.root_differs;
-        // Until this node has applied it, a verifier that has not is not a laggard but early.
-        let reached = self.consensus.state().view().revision >= revision;
+        // Before the verifiers: who comes later is given no less.
+        let reached = self.feed.reached(revision);
+        let others = self.consensus.neighbours().others();
+        let progress = self.feed.subscribers().progress(&Wanted {
+            revision,
+            reached,
+            node: self.consensus.raft().identity().id,
+            others: &others,
+            policy: &self.feed.policy(),
+        });
+        let named = |verifiers: &[VerifierStatus]| -> Vec<VerifierStatus> {
+            verifiers.iter().take(NAMED_MAX).cloned().collect()
+        };
         AppliedProgress {
-            enrolled: progress.enrolled.len() as u32,
-            applied: progress.applied as u32,
+            enrolled: count(progress.enrolled),
+            applied: count(progress.applied),
             p50_ms: progress.p50_ms,
             p99_ms: progress.p99_ms,
-            laggards: progress
-                .enrolled
-                .iter()
-                .filter(lags)
-                .take(LAGGARDS_MAX)
-                .cloned()
-                .collect(),
-            done: reached && progress.applied >= needed,
-            guests: self.feed.guests(&neighbours),
+            laggards: named(&progress.laggards),
+            done: reached.is_some() && is_enough(&self.wanted, &progress),
+            guests: self.feed.guests(&self.consensus.neighbours().last_heard()),
+            failed_closed: count(progress.failed_closed),
+            closed: named(&progress.closed),
+            unheard: progress.unheard,
         }
     }
 }
 
-/// The number of verifiers that must hold it.
-fn needed(wanted: &WatchAppliedRequest, enrolled: usize) -> usize {
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// True when as much is proven as is waited for.
+fn is_enough(wanted: &WatchAppliedRequest, progress: &Progress) -> bool {
     match wanted {
-        _ if wanted.count > 0 => wanted.count as usize,
-        // At most 2^53 verifiers: exact.
-        _ if wanted.fraction > 0.0 => (wanted.fraction * enrolled as f64).ceil() as usize,
-        _ => enrolled,
+        _ if wanted.count > 0 => progress.applied >= wanted.count as usize,
+        // At most 2^53 verifiers: exact. Of how many it is a share is known when every node was heard.
+        _ if wanted.fraction > 0.0 => {
+            let needed = (wanted.fraction * progress.enrolled as f64).ceil() as usize;
+            progress.unheard.is_empty() && progress.applied + progress.failed_closed >= needed
+        }
+        _ => progress.is_contained(),
     }
 }
 
 fn is_same(last: &AppliedProgress, next: &AppliedProgress) -> bool {
-    let names = |progress: &AppliedProgress| -> Vec<(String, bool)> {
-        progress
-            .laggards
-            .iter()
+    let names = |verifiers: &[VerifierStatus]| -> Vec<(String, bool)> {
+        let named = verifiers.iter();
+        named
             .map(|verifier| (verifier.id.clone(), verifier.connected))
             .collect()
     };
-    (last.enrolled, last.applied, last.done) == (next.enrolled, next.applied, next.done)
-        && names(last) == names(next)
+    let nodes = |progress: &AppliedProgress| -> Vec<(u64, i32)> {
+        let unheard = progress.unheard.iter();
+        unheard
+            .map(|unheard| (unheard.node, unheard.reason))
+            .collect()
+    };
+    let counts = |progress: &AppliedProgress| {
+        let AppliedProgress {
+            enrolled,
+            applied,
+            failed_closed,
+            done,
+            ..
+        } = *progress;
+        (enrolled, applied, failed_closed, done)
+    };
+    counts(last) == counts(next)
+        && names(&last.laggards) == names(&next.laggards)
+        && names(&last.closed) == names(&next.closed)
+        && nodes(last) == nodes(next)
 }
 
 #[cfg(test)]
 mod tests {
+    use hessra_proto::v1::Unheard;
+
     use super::*;
 
     #[test]
     fn all_a_share_or_a_number_of_the_verifiers_may_be_waited_for() {
-        let wanted = |fraction, count| WatchAppliedRequest {
-            revision: 1,
-            fraction,
-            count,
+        let enough = |(fraction, number), (applied, failed_closed)| {
+            let wanted = WatchAppliedRequest {
+                revision: 1,
+                fraction,
+                count: number,
+            };
+            let progress = Progress {
+                enrolled: 120,
+                applied,
+                failed_closed,
+                laggards: vec![VerifierStatus::default(); 120 - applied - failed_closed],
+                ..Progress::default()
+            };
+            is_enough(&wanted, &progress)
         };
-        assert_eq!(needed(&wanted(0.0, 0), 7), 7);
-        assert_eq!(needed(&wanted(0.95, 0), 120), 114);
-        assert_eq!(needed(&wanted(0.5, 0), 3), 2);
-        assert_eq!(
-            needed(&wanted(0.0, 5), 3),
-            5,
-            "more than there are must still come"
+        assert!(!enough((0.0, 0), (119, 0)) && enough((0.0, 0), (119, 1)));
+        assert!(!enough((0.95, 0), (113, 0)) && enough((0.95, 0), (113, 1)));
+        assert!(
+            !enough((0.0, 119), (118, 1)) && enough((0.0, 118), (118, 1)),
+            "proven, not closed"
         );
+    }
+
+    #[test]
+    fn nothing_is_enough_while_a_node_was_not_heard() {
+        let progress = Progress {
+            unheard: vec![Unheard::default()],
+            ..Progress::default()
+        };
+        let wanted = |fraction| WatchAppliedRequest {
+            fraction,
+            ..WatchAppliedRequest::default()
+        };
+        assert!(!is_enough(&wanted(0.0), &progress) && !is_enough(&wanted(0.5), &progress));
     }
 }

@@ -96,9 +96,21 @@ pub struct FeedSettings {
     pub hello_within: Duration,
     /// Time after which a subscriber that takes nothing is told to resume. Default 30 s.
     pub slow_after: Duration,
-    /// Time after which a verifier that is gone is not waited for any more. Default 10 min: it has been failing closed
-    /// for all of that time but the first seconds.
+    /// Time after which a verifier that is gone is not listed any more. Default 10 min: it has been failing closed
+    /// for all of that time but the first seconds, and nobody waits for it.
     pub forget_after: Duration,
+}
+
+/// Allowance for clocks: the tick of a checkpoint is read on the clock of a node, and its age told on that of a verifier.
+/// Origin: over the day that a stream lives at most, two clocks that differ by three parts per million part by 259 ms.
+pub const SKEW: Duration = Duration::from_millis(260);
+
+impl FeedSettings {
+    /// Time after a confirmation within which a verifier may permit on the strength of it.
+    #[must_use]
+    pub fn permits_for(&self) -> Duration {
+        self.fresh_for + SKEW
+    }
 }
 
 impl Default for FeedSettings {

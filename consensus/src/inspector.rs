@@ -69,19 +69,22 @@ impl<W: World> Inspector<W> {
 
     /// Reports this node alone, with its verifiers when they are asked for.
     pub(crate) fn report(&self, verifiers: bool) -> InspectResponse {
+        // Before the verifiers: who is not among them comes later, and is given no less than this revision.
+        let status = self.own_status();
         let verifiers = match verifiers {
             true => self.feed.subscribers().local(self.own_id()),
             false => Vec::new(),
         };
         let members = self.consensus.raft().members();
         InspectResponse {
-            status: Some(self.own_status()),
+            status: Some(status),
             verifiers,
             members: members.nodes.into_keys().collect(),
             membership_index: members.log_index,
             guests: count(self.feed.subscribers().guests()),
             now_ms: self.consensus.world().wall().0,
             start: Some(codec::encode_start(&self.consensus.raft().stores().own())),
+            up_ms: u64::try_from(self.consensus.neighbours().up().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -176,7 +179,7 @@ impl<W: World> Inspector<W> {
         let nodes = self.nodes(answers, &members);
         let enrolled = self.feed.subscribers().enrolled(
             status.id,
-            &self.consensus.neighbours().last_heard(),
+            &self.consensus.neighbours().others(),
             &self.feed.policy(),
         );
         StatusResponse {

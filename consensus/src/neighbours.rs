@@ -1,7 +1,8 @@
 //! Reports of the other members: of themselves, and of the verifiers connected to them.
 //!
 //! Every member asks every other once a second, and ten times a second while a caller watches a revocation being
-//! applied. The last report of a member is kept when it falls silent, so that its verifiers are not forgotten with it.
+//! applied. The last report of a member is kept when it falls silent, when it starts again, and when it is removed, so
+//! that its verifiers are not forgotten with it: they permit until their knowledge is too old, whatever became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use hessra_proto::v1::log::Start;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_proto::v1::{NodeStatus, VerifierStatus};
 use hessra_revocation::{Monotonic, UnixMillis};
@@ -18,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clocks::Clocks;
 use crate::peers::Peers as _;
+use crate::plant::{Plant, is_planted};
 use crate::raft::RaftHandle;
 use crate::world::World;
 
@@ -33,8 +36,6 @@ const INSPECT_TIMEOUT: Duration = Duration::from_millis(800);
 pub struct Neighbour {
     /// Status of the member itself.
     pub status: NodeStatus,
-    /// Verifiers of the member, with ages as of `heard`.
-    pub verifiers: Arc<Vec<VerifierStatus>>,
     /// Members of the newest membership that it knows.
     pub members: BTreeSet<u64>,
     /// Log index of that membership.
@@ -43,6 +44,70 @@ pub struct Neighbour {
     pub guests: u32,
     /// Arrival of the report, on this node's clock.
     pub heard: Monotonic,
+    /// Verifiers of the member, as its process last listed them.
+    pub listed: Option<Listed>,
+    /// Last list of its process before, when this node has heard it.
+    pub former: Option<Listed>,
+}
+
+/// Verifiers of one process of a member.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Verifiers, with ages as of `heard`.
+    pub verifiers: Arc<Vec<VerifierStatus>>,
+    /// Revision that the member had applied before it listed them: who comes later is given no less.
+    pub revision: u64,
+    /// Time for which its process had run.
+    pub up: Duration,
+    /// Arrival of the list, on this node's clock.
+    pub heard: Monotonic,
+    /// Start of the process: another one has another.
+    pub start: Option<Start>,
+}
+
+/// A node that is no member any more.
+#[derive(Clone, Debug)]
+pub struct Departed {
+    /// First look at the members at which it was none.
+    pub since: Monotonic,
+    /// Last report of it, when there is one that is not forgotten.
+    pub last: Option<Neighbour>,
+}
+
+/// All nodes but this one that may have served verifiers.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Members, and the last report of each.
+    pub members: BTreeMap<u64, Option<Neighbour>>,
+    /// Nodes that were members.
+    pub departed: BTreeMap<u64, Departed>,
+    /// Time for which this process has run: it knows of nothing before.
+    pub up: Duration,
+}
+
+#[derive(Default)]
+struct Table {
+    heard: BTreeMap<u64, Neighbour>,
+    departed: BTreeMap<u64, Departed>,
+}
+
+impl Table {
+    /// Parts those that are members from those that were. `ever`: others that were members, as far as is known.
+    fn part(&mut self, members: &BTreeSet<u64>, ever: impl Iterator<Item = u64>, now: Monotonic) {
+        self.departed.retain(|id, _| !members.contains(id));
+        let known: BTreeSet<u64> = self.heard.keys().copied().chain(ever).collect();
+        for id in known.into_iter().filter(|id| !members.contains(id)) {
+            let last = self.heard.remove(&id);
+            let departed = self.departed.entry(id).or_insert(Departed {
+                since: now,
+                last: None,
+            });
+            departed.last = last.or_else(|| departed.last.take());
+        }
+        if is_planted(Plant::RemovedForgotten) {
+            self.departed.clear();
+        }
+    }
 }
 
 /// The last reports of all other members. Cheap to clone; all clones are one.
@@ -50,8 +115,10 @@ pub struct Neighbour {
 pub struct Neighbours<W: World> {
     raft: RaftHandle<W>,
     world: W,
-    table: Arc<Mutex<BTreeMap<u64, Neighbour>>>,
     clocks: Clocks,
+    table: Arc<Mutex<Table>>,
+    /// Start of this process.
+    began: Monotonic,
     rounds: Arc<watch::Sender<u64>>,
     watchers: Arc<AtomicUsize>,
 }
@@ -70,6 +137,7 @@ impl<W: World> Neighbours<W> {
     pub(crate) fn new(raft: RaftHandle<W>, world: W, clocks: Clocks) -> Self {
         Self {
             raft,
+            began: world.monotonic(),
             world,
             clocks,
             table: Arc::default(),
@@ -109,10 +177,45 @@ impl<W: World> Neighbours<W> {
         Watching(Arc::clone(&self.watchers))
     }
 
-    /// The last reports, by node id.
+    /// The last reports of the members, by node id.
     #[must_use]
     pub fn last_heard(&self) -> BTreeMap<u64, Neighbour> {
-        self.table().clone()
+        self.table().heard.clone()
+    }
+
+    /// Time for which this process has run.
+    #[must_use]
+    pub fn up(&self) -> Duration {
+        self.world.monotonic().since(self.began)
+    }
+
+    /// All other nodes that may have served verifiers, as of now.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        let members = self.look_at_members();
+        let own = self.raft.identity().id;
+        let table = self.table();
+        let of_member = |id: u64| (id, table.heard.get(&id).cloned());
+        Others {
+            members: members
+                .into_keys()
+                .filter(|id| *id != own)
+                .map(of_member)
+                .collect(),
+            departed: table.departed.clone(),
+            up: self.up(),
+        }
+    }
+
+    /// Forgets the reports of nodes that are no members for so long. That they were members is remembered: a node that
+    /// was removed is new to nobody.
+    pub(crate) fn forget_departed(&self, after: Duration) {
+        let now = self.world.monotonic();
+        for departed in self.table().departed.values_mut() {
+            if now.since(departed.since) > after {
+                departed.last = None;
+            }
+        }
     }
 
     /// True when the member was heard of within `bound`.
@@ -120,6 +223,7 @@ impl<W: World> Neighbours<W> {
     pub fn heard_within(&self, id: u64, bound: Duration) -> bool {
         let now = self.world.monotonic();
         self.table()
+            .heard
             .get(&id)
             .is_some_and(|neighbour| now.since(neighbour.heard) <= bound)
     }
@@ -127,12 +231,12 @@ impl<W: World> Neighbours<W> {
     /// Asks every other member now. Returns the reports that came in time.
     pub async fn ask_all(&self, verifiers: bool) -> BTreeMap<u64, NodeStatus> {
         let own = self.raft.identity().id;
-        let members = self.raft.members().nodes;
+        let members = self.look_at_members();
         let others = members.iter().filter(|(id, _)| **id != own);
         let asked = others.map(|(id, member)| self.ask(*id, member, verifiers));
         let answers: BTreeMap<u64, NodeStatus> =
             join_all(asked).await.into_iter().flatten().collect();
-        self.forget_strangers(&members);
+        self.look_at_members();
         answers
     }
 
@@ -161,31 +265,100 @@ impl<W: World> Neighbours<W> {
     ) -> Option<(u64, NodeStatus)> {
         let status = report.status?;
         let heard = self.world.monotonic();
+        let up = Duration::from_millis(report.up_ms);
         let mut table = self.table();
-        let verifiers = match (with_verifiers, table.get(&id)) {
-            (false, Some(known)) => Arc::clone(&known.verifiers),
-            _ => Arc::new(report.verifiers),
-        };
+        let known = table.heard.remove(&id);
+        let (mut listed, mut former) =
+            known.map_or((None, None), |known| (known.listed, known.former));
+        if let Some(ended) = listed.take_if(|listed| listed.start != report.start) {
+            former = Some(ended);
+        }
+        if with_verifiers {
+            listed = Some(Listed {
+                verifiers: Arc::new(report.verifiers),
+                revision: status.revision,
+                up,
+                heard,
+                start: report.start,
+            });
+        }
         let neighbour = Neighbour {
             status: status.clone(),
-            verifiers,
             members: report.members.into_iter().collect(),
             membership_index: report.membership_index,
             guests: report.guests,
             heard,
+            listed,
+            former,
         };
-        table.insert(id, neighbour);
+        table.heard.insert(id, neighbour);
         Some((id, status))
     }
 
-    /// Drops the reports of members that were removed. At once, because their verifiers are told to connect elsewhere.
-    fn forget_strangers(&self, members: &BTreeMap<u64, Member>) {
-        if !members.is_empty() {
-            self.table().retain(|id, _| members.contains_key(id));
+    /// Looks who is a member. Those that are none any more are kept as such, with their last reports: also a node of which
+    /// this one hears only now that it was a member.
+    fn look_at_members(&self) -> BTreeMap<u64, Member> {
+        let members = self.raft.members().nodes;
+        if members.is_empty() {
+            return members;
+        }
+        let now = self.world.monotonic();
+        let state = self.raft.state();
+        let started = state.starts().iter().map(|(id, _)| id);
+        let own = self.raft.identity().id;
+        let ids = members.keys().copied().collect();
+        self.table()
+            .part(&ids, started.filter(|id| *id != own), now);
+        members
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn neighbour() -> Neighbour {
+        Neighbour {
+            status: NodeStatus::default(),
+            members: BTreeSet::new(),
+            membership_index: 0,
+            guests: 0,
+            heard: Monotonic(0),
+            listed: None,
+            former: None,
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Neighbour>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn a_member_that_is_removed_is_kept_with_its_report_and_since_when_it_is_none() {
+        let mut table = Table {
+            heard: [(2, neighbour()), (3, neighbour())].into(),
+            ..Table::default()
+        };
+        table.part(&[1, 2].into(), [2, 3].into_iter(), Monotonic(7));
+        table.part(&[1, 2].into(), [2, 3].into_iter(), Monotonic(9));
+        assert_eq!(table.heard.len(), 1);
+        let departed = &table.departed[&3];
+        assert_eq!(
+            (departed.since, departed.last.is_some()),
+            (Monotonic(7), true)
+        );
+        table.part(&[1, 2, 3].into(), [2, 3].into_iter(), Monotonic(11));
+        assert!(table.departed.is_empty(), "the removal did not come about");
+    }
+
+    #[test]
+    fn a_node_that_came_and_went_between_two_looks_is_known_to_have_been_a_member() {
+        let mut table = Table::default();
+        table.part(&[1, 2].into(), [2, 4].into_iter(), Monotonic(7));
+        let departed = &table.departed[&4];
+        assert_eq!(
+            (departed.since, departed.last.is_some()),
+            (Monotonic(7), false)
+        );
     }
 }

@@ -12,4 +12,6 @@ mod upstream;
 
 pub use downstream::to_downstream;
 pub use error::ConvertError;
-pub use upstream::{Acknowledgement, Greeting, OBSERVER, VerifierId, VerifierMessage};
+pub use upstream::{
+    Acknowledgement, Greeting, OBSERVER, PROCESS, VerifierId, VerifierMessage, process_capability,
+};

@@ -7,6 +7,7 @@ mod authors;
 mod catching_up;
 mod clocks;
 mod conditions;
+mod containment;
 mod costs;
 mod disks;
 mod doors;

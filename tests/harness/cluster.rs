@@ -471,6 +471,15 @@ impl Cluster {
         Probe::start(self.directory.path(), id, &servers)
     }
 
+    /// Another replica of a service that uses the same name `id`: a verifier like [`Self::probe`] with a state of its own.
+    pub fn replica(&self, id: &str, nodes: &[u64]) -> Probe {
+        let servers: Vec<String> = nodes
+            .iter()
+            .map(|node| self.nodes[node].public.clone())
+            .collect();
+        Probe::replica(self.directory.path(), id, &servers)
+    }
+
     /// A verifier in a process of its own that shows what `proof` says instead of the verifiers' certificate.
     pub fn probe_as(&self, id: &str, proof: &Proof, nodes: &[u64]) -> Probe {
         let servers: Vec<String> = nodes

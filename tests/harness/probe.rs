@@ -70,11 +70,27 @@ impl Probe {
         Self::start_as(directory, id, &Proof::Certificate("verifier"), servers)
     }
 
+    /// Follows `servers` under the name `id` beside another process that does, with a state of its own.
+    pub fn replica(directory: &Path, id: &str, servers: &[String]) -> Self {
+        let state = format!("verifier-{id}-replica");
+        let proof = Proof::Certificate("verifier");
+        Self::start_with(directory, (id, &state), &proof, servers)
+    }
+
     /// Follows `servers` under the name `id`, with this proof of who it is.
     pub fn start_as(directory: &Path, id: &str, proof: &Proof, servers: &[String]) -> Self {
+        let state = format!("verifier-{id}{}", proof.suffix());
+        Self::start_with(directory, (id, &state), proof, servers)
+    }
+
+    fn start_with(
+        directory: &Path,
+        (id, state): (&str, &str),
+        proof: &Proof,
+        servers: &[String],
+    ) -> Self {
         let mut command = Command::new(binary("examples/verifier_probe"));
         proof.show(directory, &mut command);
-        let state = format!("verifier-{id}{}", proof.suffix());
         let mut process = command
             .env("HESSRA_SERVER", servers.join(","))
             .env("HESSRA_CA", directory.join("ca.crt"))

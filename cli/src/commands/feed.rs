@@ -10,6 +10,7 @@ use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::revocation::Checkpoint;
 use hessra_sdk_rust::v1::VerifierStatus;
 use hessra_sdk_rust::v1::feed::CheckpointResponse;
+use hessra_sdk_rust::v1::verifier_status::Refused;
 use hessra_settings::duration;
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
-use crate::output::{Console, Table, clock_time, timestamp};
+use crate::output::{Console, Table, clock_second, clock_time, timestamp};
 
 use checkpoint::checkpoint_json;
 
@@ -178,6 +179,13 @@ fn verifier_state(verifier: &VerifierStatus) -> String {
     let closes = Duration::from_millis(verifier.fails_closed_in_ms);
     match verifier {
         _ if verifier.root_differs => "ALARM: another state root".to_owned(),
+        _ if verifier.refused() == Refused::Fork => "ALARM: another history".to_owned(),
+        _ if verifier.refused() == Refused::Ahead => "refused: ahead of its node".to_owned(),
+        _ if verifier.node_removed => format!(
+            "node removed, fails closed {}",
+            clock_second(verifier.may_permit_until_ms, clock::unix_milliseconds())
+        ),
+        _ if verifier.processes > 1 => format!("{} processes with this id", verifier.processes),
         _ if !verifier.connected => format!(
             "offline since {}",
             clock_time(verifier.since_ms, clock::unix_milliseconds())
@@ -196,6 +204,8 @@ fn verifier_json(verifier: &VerifierStatus) -> Value {
         "applied": verifier.applied,
         "age_ms": verifier.age_ms,
         "fails_closed_in_ms": verifier.fails_closed_in_ms,
+        "may_permit_until": timestamp(verifier.may_permit_until_ms),
+        "processes": verifier.processes,
         "root_differs": verifier.root_differs,
         "delay_ms": verifier.delay_ms,
         "client": verifier.client,

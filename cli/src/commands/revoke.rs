@@ -13,6 +13,7 @@ pub(super) mod containment;
 mod preview;
 mod progress;
 mod target;
+mod uncontained;
 
 use std::time::Duration;
 

@@ -13,16 +13,24 @@ pub(crate) fn timestamp(unix_milliseconds: u64) -> String {
 
 /// Clock time of this computer, hour and minute; the date too when it is not today's.
 pub(crate) fn clock_time(unix_milliseconds: u64, now: u64) -> String {
+    local_time(unix_milliseconds, now, "%H:%M")
+}
+
+/// Clock time of this computer to the second; the date too when it is not today's.
+pub(crate) fn clock_second(unix_milliseconds: u64, now: u64) -> String {
+    local_time(unix_milliseconds, now, "%H:%M:%S")
+}
+
+fn local_time(unix_milliseconds: u64, now: u64, of_day: &str) -> String {
     let local = |at| instant(at).map(|instant| instant.to_zoned(TimeZone::system()));
     let (Some(at), Some(now)) = (local(unix_milliseconds), local(now)) else {
         return timestamp(unix_milliseconds);
     };
-    let format = if at.date() == now.date() {
-        "%H:%M"
-    } else {
-        "%Y-%m-%d %H:%M"
-    };
-    at.strftime(format).to_string()
+    let time = at.strftime(of_day).to_string();
+    match at.date() == now.date() {
+        true => time,
+        false => format!("{} {time}", at.strftime("%Y-%m-%d")),
+    }
 }
 
 fn instant(unix_milliseconds: u64) -> Option<Timestamp> {

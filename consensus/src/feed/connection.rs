@@ -23,6 +23,8 @@ pub(super) struct Connection {
     evicted: CancellationToken,
     /// Tick + 1 since which the transport has taken nothing; 0 = it waits for us.
     blocked_since: AtomicU64,
+    /// Tick + 1 before which everything was confirmed that the stream was given; 0 = it was given nothing.
+    confirmed: AtomicU64,
     held: Mutex<Held>,
 }
 
@@ -62,6 +64,7 @@ impl Connection {
             standing,
             evicted: CancellationToken::new(),
             blocked_since: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
             held: Mutex::new(Held {
                 seat: Some(seat),
                 unread: None,
@@ -114,6 +117,19 @@ impl Connection {
     pub(super) fn given(&self, now: Monotonic, room: Option<OwnedSemaphorePermit>) {
         self.held().unread = room;
         self.blocked_since.store(now.0 + 1, Ordering::Release);
+    }
+
+    /// It was given what rests on a confirmation of this instant, or of an earlier one.
+    pub(super) fn confirmed(&self, began: Option<Monotonic>) {
+        if let Some(began) = began {
+            self.confirmed.fetch_max(began.0 + 1, Ordering::AcqRel);
+        }
+    }
+
+    /// Newest confirmation that anything rests on which it was given.
+    pub(super) fn newest_confirmation(&self) -> Option<Monotonic> {
+        let newest = self.confirmed.load(Ordering::Acquire).checked_sub(1);
+        newest.map(Monotonic)
     }
 
     /// Reason for which it was evicted.

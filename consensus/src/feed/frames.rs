@@ -96,6 +96,11 @@ impl FrameLog {
         self.state.clone().ok_or(NotServing::NotInitialized)
     }
 
+    /// Beginning of the newest confirmation that anything given so far rests on.
+    pub(super) fn confirmed(&self) -> Option<Monotonic> {
+        self.confirmed.map(|began| began.tick)
+    }
+
     /// Newest published revision.
     pub(super) fn head(&self) -> Revision {
         self.publisher.head()

@@ -3,7 +3,7 @@
 //! A frame is made when the state changed, a heartbeat when the quorum was confirmed. A node that cannot confirm makes
 //! none, and so its verifiers grow stale however long their streams stay open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +67,40 @@ struct Inner<W: World> {
     differing: Mutex<BTreeMap<u64, Revision>>,
     /// Holder of a revision that the cluster has lost, and that revision.
     loss: Mutex<Option<(String, Revision)>>,
+    reached: Mutex<Reached>,
+}
+
+/// Instants at which this node had applied revisions, as far back as it matters.
+struct Reached {
+    /// Looks at the state, ascending: the first one old enough for no verifier to permit without it.
+    looks: VecDeque<(Revision, Monotonic)>,
+    matters_for: Duration,
+}
+
+impl Reached {
+    fn new(matters_for: Duration) -> Self {
+        Self {
+            looks: VecDeque::new(),
+            matters_for,
+        }
+    }
+
+    fn note(&mut self, revision: Revision, now: Monotonic) {
+        if self.looks.back().is_none_or(|(last, _)| *last < revision) {
+            self.looks.push_back((revision, now));
+        }
+        let is_old = |(_, at): &(Revision, Monotonic)| now.since(*at) > self.matters_for;
+        while self.looks.get(1).is_some_and(is_old) {
+            self.looks.pop_front();
+        }
+    }
+
+    fn when(&self, revision: Revision) -> Option<Monotonic> {
+        let mut looks = self.looks.iter();
+        looks
+            .find(|(reached, _)| *reached >= revision)
+            .map(|(_, at)| *at)
+    }
 }
 
 /// The answer to a subscriber's hello.
@@ -91,6 +125,7 @@ impl<W: World> FeedHub<W> {
         let subscribers = Subscribers::new(consensus.world().clone(), &settings);
         let node = consensus.raft().identity().id;
         let frames = FrameLog::new(node, settings.clone(), Arc::clone(&signer));
+        let reached = Mutex::new(Reached::new(settings.permits_for()));
         let inner = Inner {
             signer,
             policies,
@@ -105,6 +140,7 @@ impl<W: World> FeedHub<W> {
             closing: CancellationToken::new(),
             differing: Mutex::default(),
             loss: Mutex::default(),
+            reached,
         };
         let hub = Self {
             inner: Arc::new(inner),
@@ -231,6 +267,7 @@ impl<W: World> FeedHub<W> {
             if self.inner.changed.receiver_count() > 0 {
                 self.publish(None);
             }
+            drop(self.look_at_state());
             if published.changed().await.is_err() {
                 return;
             }
@@ -268,6 +305,9 @@ impl<W: World> FeedHub<W> {
                 .subscribers
                 .sweep(&self.policy(), &self.inner.unread);
             self.compare_replicas();
+            drop(self.look_at_state());
+            let neighbours = self.inner.consensus.neighbours();
+            neighbours.forget_departed(self.inner.settings.forget_after);
         }
     }
 
@@ -458,6 +498,24 @@ impl<W: World> FeedHub<W> {
     /// The next bytes for a live subscriber.
     pub(super) fn next(&self, position: &mut Position) -> Next {
         self.frames().next(position)
+    }
+
+    /// Beginning of the newest confirmation that anything rests on which this node has given.
+    pub(super) fn newest_confirmation(&self) -> Option<Monotonic> {
+        self.frames().confirmed()
+    }
+
+    /// Instant at which this node had applied a revision, or a later one. `None` = it has not.
+    pub(crate) fn reached(&self, revision: Revision) -> Option<Monotonic> {
+        self.look_at_state().when(revision)
+    }
+
+    fn look_at_state(&self) -> MutexGuard<'_, Reached> {
+        let reached = self.inner.reached.lock();
+        let mut reached = reached.unwrap_or_else(PoisonError::into_inner);
+        let revision = self.inner.consensus.state().view().revision;
+        reached.note(revision, self.world().monotonic());
+        reached
     }
 
     /// Publication of a revision by this node.

@@ -1,20 +1,27 @@
 //! The verifiers that follow: which one holds what, connected here or known from other members.
 //!
 //! A verifier of the policy is enrolled when it connects, and stays so for a while after it is gone: an operator who waits
-//! for a revocation to be applied must hear of the one that did not. It leaves the count when it has been failing closed
+//! for a revocation to be applied must hear of the one that did not. It leaves the list when it has been failing closed
 //! for long enough (`forget_after`). Guests are served and never counted: what they acknowledge is not even looked at.
+//!
+//! One entry is one process. A verifier says which process it is, so one that moves is not taken for two; of one that
+//! does not say it, every stream counts as a process. Two processes with one id hide each other nowhere: the newer
+//! stream ends the older one, whose process is remembered for as long as it may permit.
 //!
 //! An acknowledgement counts for a revision that this node has published, with this node's own root of it. A root that
 //! differs is an alarm: one of the two has lost or invented a revocation. A revision that was never published is a lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hessra_policy::PolicyView;
 use hessra_proto::v1::VerifierStatus;
+use hessra_proto::v1::verifier_status::Refused;
 use hessra_proto::{Acknowledgement, Greeting, VerifierId};
+use hessra_revocation::publisher::ResetReason;
 use hessra_revocation::{Monotonic, Revision, UnixMillis, UnixSeconds};
 use tokio::sync::watch;
 
@@ -29,11 +36,15 @@ use crate::plant::{Plant, is_planted};
 use crate::world::World;
 
 mod enrolled;
+mod outlook;
 
-pub use enrolled::Progress;
+pub use outlook::{Progress, Wanted};
 
 /// Verifiers remembered per node, connected or gone: ten times what one node is built to serve.
 const REMEMBERED_MAX: usize = 100_000;
+/// Processes of one id that are remembered apart, beside the one that is connected. Of more the two that are gone for
+/// longest count as one, with what is worse of each.
+const PROCESSES_MAX: usize = 16;
 /// Time between two alarms about one verifier: a stream that is opened again and again says nothing new.
 const ALARM_EVERY: Duration = Duration::from_secs(60);
 
@@ -49,8 +60,8 @@ pub struct Subscribers<W> {
 
 #[derive(Default)]
 struct Table {
-    /// Verifiers of the policy, connected or gone.
-    enrolled: BTreeMap<VerifierId, Entry>,
+    /// Processes of verifiers of the policy, connected or gone.
+    enrolled: BTreeMap<(VerifierId, Process), Entry>,
     /// Streams of guests, by number.
     guests: BTreeMap<u64, Arc<Connection>>,
 }
@@ -64,8 +75,38 @@ impl Table {
     }
 }
 
+/// Process of a verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Process {
+    /// It says which one it is.
+    Said([u8; 16]),
+    /// It does not: every stream is taken for one.
+    Stream(u64),
+}
+
+impl Process {
+    fn of(connection: &Connection) -> Self {
+        let said = connection.greeting().process();
+        said.map_or(Self::Stream(connection.number()), Self::Said)
+    }
+}
+
+fn key_of(connection: &Connection) -> (VerifierId, Process) {
+    (connection.verifier().clone(), Process::of(connection))
+}
+
+/// All processes of one id.
+fn of_id(id: &VerifierId) -> RangeInclusive<(VerifierId, Process)> {
+    let first = (id.clone(), Process::Said([0; 16]));
+    first..=(id.clone(), Process::Stream(u64::MAX))
+}
+
 struct Entry {
     connection: Option<Arc<Connection>>,
+    /// Instant before which everything was confirmed that it may know, but for what its present stream was given.
+    knows_until: Monotonic,
+    /// Refusal of its last hello.
+    refused: Refused,
     /// Identity that it proved, to which the policy ties its id.
     identity: String,
     client: String,
@@ -152,31 +193,53 @@ impl<W: World> Subscribers<W> {
 
     fn enrol(&self, table: &mut Table, connection: &Arc<Connection>) -> Option<Arc<Connection>> {
         let identity = connection.claim().identity().unwrap_or_default();
-        let known = table.enrolled.remove(connection.verifier());
-        // Under another owner of the id, what the last one held says nothing.
-        let known = known.map(|known| match known.identity == identity {
-            true => known,
-            false => Entry {
-                applied: Revision(0),
-                alarmed: None,
-                ..known
-            },
-        });
         let tick = self.world.monotonic();
+        let wall = self.world.wall();
+        let id = connection.verifier();
+        let (mut older, mut alarmed) = (None, None);
+        for (_, entry) in table.enrolled.range_mut(of_id(id)) {
+            if let Some(stream) = entry.connection.take() {
+                entry.end(&stream, (tick, wall));
+                older = Some(stream);
+            }
+            // Under another owner of the id, what the last one held says nothing.
+            if entry.identity == identity {
+                alarmed = alarmed.max(entry.alarmed);
+            }
+        }
+        let key = key_of(connection);
+        let known = table.enrolled.remove(&key);
+        let known = known.filter(|known| known.identity == identity);
         let entry = Entry {
             connection: Some(Arc::clone(connection)),
             identity: identity.to_owned(),
             client: connection.client().to_owned(),
             applied: known.as_ref().map_or(Revision(0), |known| known.applied),
             heard: tick,
-            since: self.world.wall(),
+            // What a process that is known here was given elsewhere is known elsewhere; a new one may come with anything.
+            knows_until: known.as_ref().map_or(tick, |known| known.knows_until),
+            refused: Refused::No,
+            since: wall,
             since_tick: tick,
             delay: None,
             root_differs: false,
-            alarmed: known.as_ref().and_then(|known| known.alarmed),
+            alarmed,
         };
-        table.enrolled.insert(connection.verifier().clone(), entry);
-        known.and_then(|known| known.connection)
+        table.enrolled.insert(key, entry);
+        join_oldest(&mut table.enrolled, id);
+        older
+    }
+
+    /// The hello of a stream was refused. What it knows it has from elsewhere, and it may permit on the strength of it.
+    pub(super) fn refuse(&self, connection: &Connection, reason: ResetReason) {
+        self.hear(connection, |entry, _| {
+            entry.refused = match reason {
+                ResetReason::Ahead => Refused::Ahead,
+                ResetReason::Fork => Refused::Fork,
+                _ => Refused::No,
+            }
+        });
+        self.note_change();
     }
 
     /// The stream has ended.
@@ -185,12 +248,15 @@ impl<W: World> Subscribers<W> {
         connection.taken();
         let mut table = self.table();
         table.guests.remove(&connection.number());
-        let entry = table.enrolled.get_mut(connection.verifier());
-        // A newer stream of the same verifier may have taken its place.
-        if let Some(entry) = entry.filter(|entry| is_of(entry, connection)) {
-            entry.connection = None;
-            entry.since = self.world.wall();
-            entry.since_tick = self.world.monotonic();
+        let entry = table.enrolled.get_mut(&key_of(connection));
+        if let Some(entry) = entry {
+            // A newer stream of the same verifier may have taken its place.
+            if is_of(entry, connection) {
+                entry.connection = None;
+                entry.end(connection, (self.world.monotonic(), self.world.wall()));
+            }
+            // Also what it was given after it was replaced.
+            entry.know(connection);
         }
         drop(table);
         self.note_change();
@@ -242,7 +308,7 @@ impl<W: World> Subscribers<W> {
     ) -> Option<T> {
         let now = self.world.monotonic();
         let mut table = self.table();
-        let entry = table.enrolled.get_mut(connection.verifier());
+        let entry = table.enrolled.get_mut(&key_of(connection));
         let entry = entry.filter(|entry| is_of(entry, connection))?;
         Some(change(entry, now))
     }
@@ -284,12 +350,7 @@ impl<W: World> Subscribers<W> {
                 connection.evict(Eviction::Slow);
             }
         }
-        let forget_after = self.settings.forget_after;
-        table.enrolled.retain(|id, entry| {
-            let is_here = entry.connection.is_some();
-            let is_the_policys = || policy.is_verifier(&entry.identity, id.as_str());
-            is_here || (now.since(entry.since_tick) <= forget_after && is_the_policys())
-        });
+        self.forget(&mut table.enrolled, policy, now);
         drop_oldest_gone(&mut table.enrolled);
         let connected = table.connections().count();
         let stale = table
@@ -305,7 +366,32 @@ impl<W: World> Subscribers<W> {
         self.world.measure(Measurement::StaleSubscribers(stale));
     }
 
-    /// The verifiers of this node alone.
+    /// Forgets who is gone and cannot permit any more: after a while, or at once where the policy does not name it any
+    /// more or another process has its id.
+    fn forget(
+        &self,
+        enrolled: &mut BTreeMap<(VerifierId, Process), Entry>,
+        policy: &PolicyView,
+        now: Monotonic,
+    ) {
+        let here: BTreeSet<VerifierId> = enrolled
+            .iter()
+            .filter(|(_, entry)| entry.connection.is_some())
+            .map(|((id, _), _)| id.clone())
+            .collect();
+        let settings = &self.settings;
+        enrolled.retain(|(id, _), entry| {
+            let may_permit = now.since(entry.knows_until()) <= settings.permits_for();
+            let is_listed = || {
+                now.since(entry.since_tick) <= settings.forget_after
+                    && !here.contains(id)
+                    && policy.is_verifier(&entry.identity, id.as_str())
+            };
+            entry.connection.is_some() || may_permit || is_listed()
+        });
+    }
+
+    /// The verifiers of this node alone, one entry for each process.
     #[must_use]
     pub fn local(&self, node: u64) -> Vec<VerifierStatus> {
         let now = self.world.monotonic();
@@ -313,12 +399,23 @@ impl<W: World> Subscribers<W> {
         table
             .enrolled
             .iter()
-            .map(|(id, entry)| self.status(id, entry, node, now))
+            .map(|(key, entry)| self.status(key, entry, node, now))
             .collect()
     }
 
-    fn status(&self, id: &VerifierId, entry: &Entry, node: u64, now: Monotonic) -> VerifierStatus {
+    fn status(
+        &self,
+        (id, process): &(VerifierId, Process),
+        entry: &Entry,
+        node: u64,
+        now: Monotonic,
+    ) -> VerifierStatus {
         let age = now.since(entry.heard);
+        let known_for = now.since(entry.knows_until());
+        let process = match process {
+            Process::Said(process) => process.to_vec(),
+            Process::Stream(_) => Vec::new(),
+        };
         VerifierStatus {
             id: id.as_str().to_owned(),
             node,
@@ -333,11 +430,35 @@ impl<W: World> Subscribers<W> {
             delay_ms: entry
                 .delay
                 .map_or(0.0, |delay| delay.as_secs_f64() * 1_000.0),
+            may_permit_for_ms: signed_millis(self.settings.permits_for())
+                - signed_millis(known_for),
+            refused: entry.refused.into(),
+            process,
+            ..VerifierStatus::default()
         }
     }
 }
 
 impl Entry {
+    /// Its stream has ended at this instant.
+    fn end(&mut self, stream: &Connection, (tick, wall): (Monotonic, UnixMillis)) {
+        self.know(stream);
+        (self.since_tick, self.since) = (tick, wall);
+    }
+
+    /// It may know everything that this stream of it was given.
+    fn know(&mut self, stream: &Connection) {
+        let given = stream.newest_confirmation().unwrap_or_default();
+        self.knows_until = self.knows_until.max(given);
+    }
+
+    /// Instant before which everything was confirmed that it may know.
+    fn knows_until(&self) -> Monotonic {
+        let stream = self.connection.as_ref();
+        let given = stream.and_then(|stream| stream.newest_confirmation());
+        self.knows_until.max(given.unwrap_or_default())
+    }
+
     /// Takes an acknowledgement of a revision that was published at `when`, and tells how long it took.
     fn take(
         &mut self,
@@ -383,19 +504,47 @@ fn is_of(entry: &Entry, connection: &Connection) -> bool {
 }
 
 /// Drops the verifiers that are gone for longest, beyond what is remembered.
-fn drop_oldest_gone(entries: &mut BTreeMap<VerifierId, Entry>) {
+fn drop_oldest_gone(entries: &mut BTreeMap<(VerifierId, Process), Entry>) {
     while entries.len() > REMEMBERED_MAX {
         let gone = entries
             .iter()
             .filter(|(_, entry)| entry.connection.is_none());
         let Some(oldest) = gone
             .min_by_key(|(_, entry)| entry.since_tick)
-            .map(|(id, _)| id.clone())
+            .map(|(key, _)| key.clone())
         else {
             return;
         };
         entries.remove(&oldest);
     }
+}
+
+/// Makes one of the two processes of an id that are gone for longest, where there are too many.
+fn join_oldest(entries: &mut BTreeMap<(VerifierId, Process), Entry>, id: &VerifierId) {
+    let mut gone: Vec<(Monotonic, Process)> = entries
+        .range(of_id(id))
+        .filter(|(_, entry)| entry.connection.is_none())
+        .map(|((_, process), entry)| (entry.since_tick, *process))
+        .collect();
+    if gone.len() <= PROCESSES_MAX {
+        return;
+    }
+    gone.sort_unstable();
+    let Some(oldest) = entries.remove(&(id.clone(), gone[0].1)) else {
+        return;
+    };
+    if let Some(next) = entries.get_mut(&(id.clone(), gone[1].1)) {
+        next.applied = next.applied.min(oldest.applied);
+        next.knows_until = next.knows_until.max(oldest.knows_until);
+        next.root_differs |= oldest.root_differs;
+        if oldest.refused != Refused::No {
+            next.refused = oldest.refused;
+        }
+    }
+}
+
+fn signed_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

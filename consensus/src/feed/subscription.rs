@@ -150,6 +150,10 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         }?;
         if let Some(connection) = &self.connection {
             connection.given(self.hub.world().monotonic(), self.room.take());
+            // The last message of a stream says that it ends, and confirms nothing.
+            if !matches!(self.phase, Phase::Over) {
+                connection.confirmed(self.hub.newest_confirmation());
+            }
         }
         if let Ok(bytes) = &item {
             let bytes = bytes.len();
@@ -189,19 +193,22 @@ impl<W: World, S: Upstream> Subscription<W, S> {
         if standing == Standing::Guest && !seat.among_guests() {
             return Ok(self.full());
         }
-        let opening = self.hub.open(&greeting.hello, standing, tick);
-        let opening = opening.map_err(not_serving)?;
         let from = greeting.hello.from;
+        let claim = Arc::clone(&self.claim);
+        let subscribers = self.hub.subscribers();
+        // INVARIANT: it is among the subscribers before it is given anything. A list of them that was made after this
+        // node had applied a revision leaves nobody out who may have been given less.
+        let connection = subscribers.connect(greeting, (claim, standing), seat);
+        self.connection = Some(Arc::clone(&connection));
+        let hello = &connection.greeting().hello;
+        let opening = self.hub.open(hello, standing, tick).map_err(not_serving)?;
         tracing::debug!(
-            verifier = greeting.verifier_id.as_str(),
+            verifier = connection.verifier().as_str(),
             from = from.0,
             ?standing,
             plan = plan_name(&opening.plan),
             "a verifier connected"
         );
-        let claim = Arc::clone(&self.claim);
-        let subscribers = self.hub.subscribers();
-        self.connection = Some(subscribers.connect(greeting, (claim, standing), seat));
         Ok(self.begin(opening, from))
     }
 
@@ -258,6 +265,9 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             && self.hub.subscribers().alarm_is_due(connection)
         {
             self.alarm(connection, from);
+        }
+        if let Some(connection) = &self.connection {
+            self.hub.subscribers().refuse(connection, reason);
         }
         if reason == ResetReason::Ahead
             && let Some(connection) = &self.connection

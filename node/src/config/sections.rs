@@ -275,8 +275,7 @@ section! {
         /// Bytes that the readers of all streams may leave unread; a quarter of it is for callers outside of
         /// `[[verifiers]]`.
         unread_max: ByteSize = ByteSize::mebibytes(256), in ByteSize::mebibytes(16)..=ByteSize::mebibytes(64 << 10);
-        /// A verifier that is gone for longer no longer counts for `revoke --wait`: it has been failing closed for
-        /// long.
+        /// A verifier that is gone for longer is not listed any more: it has been failing closed for long.
         forget_after: Lasting = Lasting::seconds(600), in Lasting::seconds(10)..=Lasting::seconds(86_400);
     }
 }

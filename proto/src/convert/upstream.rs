@@ -10,13 +10,17 @@ use crate::v1::feed;
 
 /// Number of bucket roots in a hello, if it has any.
 const BUCKETS: usize = 256;
-/// Most capabilities that a verifier may announce: there is one now.
+/// Most capabilities that a verifier may announce: there are two now.
 const CAPABILITIES_MAX: usize = 16;
 /// Most bytes of one capability, and of the client's name and version.
 const WORD_BYTES_MAX: usize = 128;
 
 /// Capability of a stream that only observes: it does not enrol, so no revocation waits for its acknowledgement.
 pub const OBSERVER: &str = "observer";
+
+/// Capability of a verifier that says which process it is: this word, and 32 hexadecimal digits that are random and the
+/// same on all streams of one process. So a node tells a verifier that moved from two that have one id.
+pub const PROCESS: &str = "process=";
 
 /// Name of a verifier: 1 to 64 of `[A-Za-z0-9._-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +56,12 @@ impl fmt::Display for VerifierId {
     }
 }
 
+/// Capability of the process with these random bytes, see [`PROCESS`].
+#[must_use]
+pub fn process_capability(process: [u8; 16]) -> String {
+    format!("{PROCESS}{:032x}", u128::from_be_bytes(process))
+}
+
 /// Hello, with the verifier that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
@@ -70,6 +80,16 @@ impl Greeting {
     #[must_use]
     pub fn is_observer(&self) -> bool {
         self.capabilities.iter().any(|word| word == OBSERVER)
+    }
+
+    /// Process of the verifier; `None` = it does not say.
+    #[must_use]
+    pub fn process(&self) -> Option<[u8; 16]> {
+        let words = self.capabilities.iter();
+        let digits = words.filter_map(|word| word.strip_prefix(PROCESS)).next()?;
+        let is_hex = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+        Some(number.to_be_bytes())
     }
 }
 

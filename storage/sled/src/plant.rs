@@ -85,6 +85,10 @@ plants! {
     StampsBelieved = "stamps-believed";
     /// A node believes whatever author a member states.
     AuthorsBelieved = "authors-believed";
+    /// A node forgets at once who followed a member that is removed.
+    RemovedForgotten = "removed-forgotten";
+    /// Of two processes with one verifier's id the better one counts.
+    BetterOfEqualNames = "better-of-equal-names";
     /// A restarted verifier forgets how far it had come. Planted in the simulation's verifier.
     HighWaterForgotten = "high-water-forgotten";
     /// A node that has stopped by itself is not started again. Planted in the simulation's supervisor.

@@ -17,6 +17,7 @@ use crate::operator::{self, Operator};
 use crate::runtime::{self, Process};
 use crate::stranger::Stranger;
 use crate::traitor::Traitor;
+use crate::verifier::SimVerifier;
 use crate::world::{World, supervise};
 
 const CLIENTS: u64 = 4;
@@ -106,7 +107,11 @@ async fn live(world: &Arc<World>) {
     for _ in 0..TRAITORS {
         users.push(started(Traitor::new(world.cluster.clone()).work()));
     }
+    // A replica of a service that took the name of another: it must hide nobody, and nobody it.
+    let replica = Arc::new(SimVerifier::named(1_100, 1_000, world.cluster.clone()));
+    replica.start();
     faults::disturb(world, Instant::now() + TROUBLE).await;
+    replica.crash().await;
     for user in users {
         user.crash().await;
     }

@@ -89,6 +89,8 @@ impl Operator {
                 self.cluster.journal().count_kind(kind);
                 if let Change::Remove(id) = change {
                     self.retire_later(id);
+                    // Who removes a member may revoke at once, while its verifiers have not moved.
+                    self.watch().await;
                 }
             }
             (

@@ -40,6 +40,8 @@ struct Seen {
     answers: BTreeMap<RequestId, Applied>,
     /// Requests of which clients were told that nothing was written.
     refused: Vec<RequestId>,
+    /// Revision of every process of a verifier, and the instant until which it permits what that does not deny.
+    permitting: BTreeMap<u64, (Revision, Instant)>,
     /// The newest revision that each verifier ever published, by its name.
     held: BTreeMap<String, Revision>,
     violations: Vec<String>,
@@ -166,7 +168,7 @@ impl Oracle {
     /// Checks I4 and I6 over what a verifier published, and what it had published before.
     pub fn verifier_published(
         &self,
-        verifier: u64,
+        verifier: &str,
         before: Option<(Epoch, Revision)>,
         view: &View,
     ) {
@@ -177,8 +179,18 @@ impl Oracle {
             format!("I6: verifier {verifier} fell from {before:?} to {now:?}")
         });
         seen.view_was_shown(&format!("I4: verifier {verifier}"), view);
-        let held = seen.held.entry(format!("v{verifier}")).or_default();
+        let held = seen.held.entry(verifier.to_owned()).or_default();
         *held = (*held).max(view.revision);
+    }
+
+    /// Notes for C1 until when a process of a verifier permits, and without which revisions. `None`: it has ended, or knows
+    /// nothing.
+    pub fn verifier_permits(&self, verifier: u64, until: Option<(Revision, Instant)>) {
+        let mut seen = self.seen();
+        match until {
+            Some(until) => seen.permitting.insert(verifier, until),
+            None => seen.permitting.remove(&verifier),
+        };
     }
 
     /// Checks C1: a node counts an acknowledgement for what the verifier really published.
@@ -193,7 +205,8 @@ impl Oracle {
         });
     }
 
-    /// Checks C1: a revision is contained at no more verifiers than have published it.
+    /// Checks C1: a revision is contained at no more verifiers than have published it, and nowhere while some process of
+    /// a verifier permits without it: whatever became of its node, of its stream, and of others with its name.
     pub fn containment_was_reported(&self, node: u64, revision: u64, report: &AppliedProgress) {
         let mut seen = self.seen();
         let holding = seen.held.values().filter(|held| held.0 >= revision);
@@ -206,6 +219,17 @@ impl Oracle {
             format!(
                 "C1: node {node} says that revision {revision} is applied at {} verifiers, and {holding} have published it",
                 report.applied
+            )
+        });
+        let is_contained = report.done && report.laggards.is_empty() && report.unheard.is_empty();
+        let now = Instant::now();
+        let permits =
+            |(_, (held, until)): &(&u64, &(Revision, Instant))| held.0 < revision && *until > now;
+        let permitting = seen.permitting.iter().find(permits);
+        let permitting = permitting.map(|(id, held)| (*id, *held));
+        seen.expect(!is_contained || permitting.is_none(), || {
+            format!(
+                "C1: node {node} says that nobody permits without revision {revision}, and {permitting:?} does: {report:?}"
             )
         });
         for laggard in &report.laggards {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hessra_proto::convert::process_capability;
 use hessra_proto::{Acknowledgement, Greeting, VerifierId, VerifierMessage};
 use hessra_revocation::follower::Mode;
 use hessra_revocation::publisher::Nonce;
@@ -50,9 +51,14 @@ struct Following {
 impl SimVerifier {
     /// Verifier that knows nothing, not started.
     pub fn new(id: u64, cluster: Arc<Cluster>) -> Self {
+        Self::named(id, id, cluster)
+    }
+
+    /// Verifier with the name of the one with id `name`: another replica of its service.
+    pub fn named(id: u64, name: u64, cluster: Arc<Cluster>) -> Self {
         Self {
             id,
-            name: VerifierId::parse(&format!("v{id}")).expect("a letter and digits"),
+            name: VerifierId::parse(&format!("v{name}")).expect("a letter and digits"),
             clock: Clock::random(cluster.journal().beginning),
             cluster,
             stored: Mutex::default(),
@@ -77,6 +83,7 @@ impl SimVerifier {
         if let Some(process) = process {
             process.crash().await;
         }
+        self.cluster.oracle().verifier_permits(self.id, None);
         *self.fresh.lock().expect("one thread") = false;
     }
 
@@ -137,7 +144,7 @@ impl SimVerifier {
         let greeting = Greeting {
             hello,
             verifier_id: self.name.clone(),
-            capabilities: Vec::new(),
+            capabilities: vec![process_capability(u128::from(process.0).to_be_bytes())],
             client: "simulation".to_owned(),
         };
         let Stream { said, mut taken } = life.subscribe(self.id, Shown(Some(VERIFIER)));
@@ -289,7 +296,7 @@ impl SimVerifier {
         let mut reached = self.reached.lock().expect("one thread");
         self.cluster
             .oracle()
-            .verifier_published(self.id, *reached, view);
+            .verifier_published(&self.name.to_string(), *reached, view);
         *reached = Some((view.epoch, view.revision));
         self.cluster
             .journal()
@@ -302,6 +309,12 @@ impl SimVerifier {
         let freshness = follower.freshness();
         let fresh = freshness.age(now).is_some_and(|age| age <= FRESH_FOR);
         *self.fresh.lock().expect("one thread") = fresh;
+        let until = freshness
+            .as_of
+            .map(|as_of| self.clock.truly(as_of) + FRESH_FOR);
+        let permits = follower.view().zip(until);
+        let permits = permits.map(|(view, until)| (view.revision, until));
+        self.cluster.oracle().verifier_permits(self.id, permits);
         if let (true, Some(as_of), Some(view)) = (fresh, freshness.as_of, follower.view()) {
             let who = format!("verifier {}", self.id);
             self.cluster.oracle().freshness_was_claimed(

@@ -1,26 +1,28 @@
-//! Containment, from committed to enforced: the verifiers that hold a revision, those that do not, and when these fail
-//! closed.
+//! Containment, from committed to enforced: the verifiers that hold a revision, those that may still permit without it
+//! and until when, and those that cannot permit any more.
+//!
+//! The node that is asked says when it is done: nobody may permit without the revision. A verifier that has vanished or
+//! does not answer delays that until it must have failed closed, and no longer.
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use hessra_sdk_rust::Authority;
-use hessra_sdk_rust::v1::{AppliedProgress, VerifierStatus, WatchAppliedRequest};
+use hessra_sdk_rust::v1::{AppliedProgress, WatchAppliedRequest};
 use hessra_settings::duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::progress::Display;
+use super::uncontained::{self, NAMES_MAX};
 use crate::args::WaitShare;
 use crate::clock;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
-use crate::output::{Console, clock_time};
+use crate::output::{Console, clock_second};
 
 /// Pause before a broken watch is taken up again: an election takes about a second.
 const RESUME: Duration = Duration::from_millis(250);
-/// Most stragglers that are named in text.
-const NAMES_MAX: usize = 5;
 
 /// Containment of a revision when the waiting ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,7 +80,7 @@ async fn follow(
             Ok(mut stream) => {
                 while let Some(Ok(progress)) = stream.next().await {
                     display.show(&summary(&progress), progress.done);
-                    let done = progress.done || is_futile(&progress);
+                    let done = progress.done;
                     contained.progress = Some(progress);
                     if done {
                         return;
@@ -93,14 +95,6 @@ async fn follow(
         }
         tokio::time::sleep(RESUME).await;
     }
-}
-
-/// True when all that are missing are gone and failing closed: no waiting changes that.
-fn is_futile(progress: &AppliedProgress) -> bool {
-    let missing = progress.enrolled.saturating_sub(progress.applied);
-    let named = u32::try_from(progress.laggards.len()).is_ok_and(|named| named == missing);
-    let gone = |laggard: &VerifierStatus| !laggard.connected && laggard.fails_closed_in_ms == 0;
-    named && missing > 0 && progress.laggards.iter().all(gone)
 }
 
 fn request(wait: &Wait<'_>) -> WatchAppliedRequest {
@@ -140,6 +134,9 @@ impl Containment {
             laggards,
             done,
             guests,
+            failed_closed,
+            closed,
+            unheard,
         } = self.progress.as_ref().unwrap_or(&NOTHING);
         json!({
             "enrolled": enrolled,
@@ -148,14 +145,17 @@ impl Containment {
             "p99_ms": p99_ms,
             "done": done,
             "not_counted": guests,
-            "laggards": laggards.iter().map(laggard_json).collect::<Vec<_>>(),
+            "failed_closed": failed_closed,
+            "laggards": laggards.iter().map(uncontained::verifier_json).collect::<Vec<_>>(),
+            "closed": closed.iter().map(uncontained::verifier_json).collect::<Vec<_>>(),
+            "unheard": unheard.iter().map(uncontained::unheard_json).collect::<Vec<_>>(),
         })
     }
 
     /// Outcome: enforced as asked for, or the verifiers that do not confirm.
     ///
     /// # Errors
-    /// Unconfirmed, naming stragglers and when each fails closed.
+    /// Unconfirmed, naming who may still permit, and until when.
     pub(crate) fn outcome(&self) -> Outcome {
         let waited = duration::rounded(self.waited);
         let message = match (&self.progress, &self.refusal) {
@@ -169,17 +169,15 @@ impl Containment {
                 format!("committed, but no node could say within {waited} who enforces it{why}")
             }
             (Some(progress), None) => {
-                let missing = progress.enrolled.saturating_sub(progress.applied);
-                let names = laggard_names(&progress.laggards);
-                if is_futile(progress) {
-                    format!("{missing} not confirmed, gone and failing closed: {names}")
-                } else {
-                    format!("{missing} not confirmed after {waited}: {names}")
+                let names = uncontained::names(progress, clock::unix_milliseconds());
+                match names.is_empty() {
+                    true => format!("not confirmed after {waited}"),
+                    false => format!("may still permit after {waited}: {names}"),
                 }
             }
         };
         Err(CommandError::new(Exit::Unconfirmed, "degraded", message)
-            .hint("See `hessra feed verifiers`. The revocation is durable and reaches them when they reconnect."))
+            .hint("See `hessra feed verifiers`. The revocation is durable; a verifier that has not heard of it permits nothing after the instant that is named."))
     }
 }
 
@@ -192,6 +190,9 @@ static NOTHING: AppliedProgress = AppliedProgress {
     laggards: Vec::new(),
     done: false,
     guests: 0,
+    failed_closed: 0,
+    closed: Vec::new(),
+    unheard: Vec::new(),
 };
 
 fn summary(progress: &AppliedProgress) -> String {
@@ -200,6 +201,7 @@ fn summary(progress: &AppliedProgress) -> String {
         applied,
         p99_ms,
         guests,
+        unheard,
         ..
     } = progress;
     let not_counted = match guests {
@@ -207,81 +209,78 @@ fn summary(progress: &AppliedProgress) -> String {
         guests => format!("  ({guests} follow that the policy does not name: not counted)"),
     };
     let counted = match (*enrolled, *applied) {
+        (0, _) if !unheard.is_empty() => "No verifier is known yet".to_owned(),
         (0, _) => "No verifier is enrolled".to_owned(),
         (enrolled, 0) => format!("Verifiers enforcing  0/{enrolled}"),
         (enrolled, applied) => {
             format!("Verifiers enforcing  {applied}/{enrolled}  p99 {p99_ms:.0} ms")
         }
     };
-    counted + &not_counted
-}
-
-fn laggard_names(laggards: &[VerifierStatus]) -> String {
     let now = clock::unix_milliseconds();
-    let named = laggards
-        .iter()
-        .take(NAMES_MAX)
-        .map(|laggard| laggard_text(laggard, now));
-    let more = laggards.len().saturating_sub(NAMES_MAX);
-    named
+    let open = match uncontained::names(progress, now) {
+        names if names.is_empty() || progress.done => String::new(),
+        names => format!("; may still permit: {names}"),
+    };
+    counted + &closed_text(progress, now) + &open + &not_counted
+}
+
+/// Verifiers that cannot permit any more, and since when.
+fn closed_text(progress: &AppliedProgress, now: u64) -> String {
+    let closed = &progress.closed;
+    let named = closed.iter().take(NAMES_MAX).map(|verifier| {
+        let since = clock_second(verifier.may_permit_until_ms, now);
+        format!("{} (since {since})", verifier.id)
+    });
+    let more = closed.len().saturating_sub(NAMES_MAX);
+    let names: Vec<String> = named
         .chain((more > 0).then(|| format!("{more} more")))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn laggard_text(laggard: &VerifierStatus, now: u64) -> String {
-    let closes = Duration::from_millis(laggard.fails_closed_in_ms);
-    match laggard {
-        _ if !laggard.connected => format!(
-            "{} (offline since {})",
-            laggard.id,
-            clock_time(laggard.since_ms, now)
+        .collect();
+    match (progress.failed_closed, names.is_empty()) {
+        (0, true) => String::new(),
+        // A process of a verifier whose other process enforces it.
+        (0, false) => format!(
+            "; failed closed beside others of their id: {}",
+            names.join(", ")
         ),
-        _ if closes.is_zero() => format!("{} (fails closed now)", laggard.id),
-        _ => format!(
-            "{} (fails closed in {})",
-            laggard.id,
-            duration::rounded(closes)
-        ),
+        (count, _) => format!("; {count} failed closed: {}", names.join(", ")),
     }
-}
-
-fn laggard_json(laggard: &VerifierStatus) -> Value {
-    json!({
-        "id": laggard.id,
-        "node": laggard.node,
-        "connected": laggard.connected,
-        "applied": laggard.applied,
-        "age_ms": laggard.age_ms,
-        "fails_closed_in_ms": laggard.fails_closed_in_ms,
-        "root_differs": laggard.root_differs,
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use hessra_sdk_rust::v1::unheard::Reason;
+    use hessra_sdk_rust::v1::{Unheard, VerifierStatus};
+
     use super::*;
 
-    fn contained(done: bool) -> Containment {
-        let laggard = |id: &str, connected, fails_closed_in_ms| VerifierStatus {
+    /// Noon of some day, and seconds after it.
+    fn at(seconds: u64) -> u64 {
+        1_000_000_000_000 + seconds * 1_000
+    }
+
+    fn verifier(id: &str, until: u64) -> VerifierStatus {
+        VerifierStatus {
             id: id.to_owned(),
-            connected,
-            fails_closed_in_ms,
-            since_ms: 1_000_000_000_000,
+            may_permit_until_ms: at(until),
             ..VerifierStatus::default()
-        };
-        let laggards = vec![
-            laggard("pg-report-2", true, 19_000),
-            laggard("edge-fra-7", false, 0),
-        ];
+        }
+    }
+
+    fn contained(done: bool) -> Containment {
         let progress = AppliedProgress {
             enrolled: 120,
             applied: 118,
             p50_ms: 80.0,
             p99_ms: 214.0,
-            laggards,
+            laggards: vec![VerifierStatus {
+                connected: true,
+                ..verifier("pg-report-2", 5)
+            }],
             done,
             guests: 0,
+            failed_closed: 1,
+            closed: vec![verifier("edge-fra-7", 3)],
+            unheard: Vec::new(),
         };
         Containment {
             progress: Some(progress),
@@ -292,46 +291,58 @@ mod tests {
     }
 
     #[test]
-    fn enforced_is_done() {
+    fn enforced_is_done_and_who_failed_closed_is_named_with_since_when() {
         assert_eq!(contained(true).outcome(), Ok(()));
-        assert_eq!(
-            contained(true).summary(),
-            "Verifiers enforcing  118/120  p99 214 ms"
-        );
+        let summary = contained(true).summary();
+        let counted =
+            "Verifiers enforcing  118/120  p99 214 ms; 1 failed closed: edge-fra-7 (since 2001-09-";
+        assert!(summary.starts_with(counted), "{summary}");
+        assert!(!summary.contains("pg-report-2"), "{summary}");
     }
 
     #[test]
-    fn stragglers_are_named_with_when_they_fail_closed() {
+    fn who_may_still_permit_is_named_with_until_when() {
         let failure = contained(false).outcome().expect_err("not confirmed");
         assert_eq!(failure.exit, Exit::Unconfirmed);
-        let expected = "2 not confirmed after 30s: pg-report-2 (fails closed in 19s), edge-fra-7 (offline since 2001-";
+        let expected = "may still permit after 30s: pg-report-2 (until 2001-09-";
         assert!(failure.message.starts_with(expected), "{failure}");
+        assert!(!failure.message.contains("edge-fra-7"), "{failure}");
+        assert!(
+            contained(false)
+                .summary()
+                .contains("may still permit: pg-report-2 (until")
+        );
     }
 
     #[test]
-    fn nobody_waits_for_those_who_are_gone_and_fail_closed() {
-        let of = |id: &str| {
-            let all = contained(false).progress.expect("heard").laggards;
-            all.into_iter()
-                .find(|laggard| laggard.id == id)
-                .expect("named")
-        };
-        let missing = |applied, laggards| AppliedProgress {
-            enrolled: 2,
-            applied,
-            laggards,
+    fn nobody_is_called_not_enrolled_before_all_nodes_were_heard() {
+        let progress = AppliedProgress {
+            unheard: vec![Unheard {
+                node: 3,
+                reason: Reason::Removed.into(),
+                until_ms: at(4),
+            }],
             ..AppliedProgress::default()
         };
-        assert!(is_futile(&missing(1, vec![of("edge-fra-7")])));
-        assert!(!is_futile(&missing(
-            0,
-            vec![of("edge-fra-7"), of("pg-report-2")]
-        )));
+        let said = summary(&progress);
+        let expected = "No verifier is known yet; may still permit: verifiers of node 3, which was removed (until ";
+        assert!(said.starts_with(expected), "{said}");
+    }
+
+    #[test]
+    fn a_frozen_process_beside_one_that_enforces_is_named() {
+        let progress = AppliedProgress {
+            enrolled: 1,
+            applied: 1,
+            closed: vec![verifier("orders-1", 3)],
+            done: true,
+            ..AppliedProgress::default()
+        };
+        let said = summary(&progress);
         assert!(
-            !is_futile(&missing(0, vec![of("edge-fra-7")])),
-            "one is not named"
+            said.contains("failed closed beside others of their id: orders-1 (since"),
+            "{said}"
         );
-        assert!(!is_futile(&missing(2, Vec::new())));
     }
 
     #[test]
@@ -385,10 +396,20 @@ mod tests {
     #[test]
     fn the_json_has_the_published_keys() {
         let value = contained(false).to_json();
-        for key in ["enrolled", "applied", "p50_ms", "p99_ms", "laggards"] {
+        for key in [
+            "enrolled", "applied", "p50_ms", "p99_ms", "laggards", "unheard",
+        ] {
             assert!(value.get(key).is_some(), "{key}");
         }
-        assert_eq!(value["laggards"][1]["id"], "edge-fra-7");
+        assert_eq!(value["laggards"][0]["id"], "pg-report-2");
+        assert_eq!(
+            value["laggards"][0]["may_permit_until"],
+            "2001-09-09T01:46:45.000Z"
+        );
+        assert_eq!(
+            (&value["failed_closed"], &value["closed"][0]["id"]),
+            (&json!(1), &json!("edge-fra-7"))
+        );
     }
 
     #[test]

@@ -90,11 +90,11 @@ impl AuthorityService {
     /// All enrolled verifiers of the cluster.
     pub(super) fn enrolled(&self) -> v1::VerifiersResponse {
         let node = self.consensus.raft().identity().id;
-        let neighbours = self.consensus.neighbours().last_heard();
+        let others = self.consensus.neighbours().others();
         let verifiers = self
             .feed
             .subscribers()
-            .enrolled(node, &neighbours, &self.feed.policy());
+            .enrolled(node, &others, &self.feed.policy());
         v1::VerifiersResponse {
             verifiers,
             revision: self.consensus.state().view().revision.0,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_proto::VerifierId;
-use hessra_proto::convert::OBSERVER;
+use hessra_proto::convert::{OBSERVER, process_capability};
 use hessra_revocation::Follower;
 use hessra_sdk_core as core;
 use rand::RngCore;
@@ -255,6 +255,7 @@ impl VerifierBuilder {
             .observer
             .then(|| OBSERVER.to_owned())
             .into_iter()
+            .chain([process_capability(rand::random())])
             .collect();
         let published = Arc::clone(published);
         (
