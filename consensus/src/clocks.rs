@@ -16,12 +16,8 @@ use crate::world::World;
 
 /// Largest difference from the median that is still right: five times what a badly synchronised clock has.
 pub const OFF_MAX: Duration = Duration::from_secs(5);
-/// Age at which a comparison says nothing any more: either clock may have been set since.
-const COMPARED_WITHIN: Duration = Duration::from_secs(10);
-/// Time by which a leader that has not compared its clock with a majority yet may move the state's clock, beside what has
-/// passed since its process was started.
-pub const UNSURE_STEP: Duration = Duration::from_secs(60);
-
+/// Age at which a comparison says nothing any more: either clock may have been set since. Three rounds of asking.
+const COMPARED_WITHIN: Duration = Duration::from_secs(3);
 /// Clock of a node, beside those of the other members. Differences in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockState {
@@ -39,6 +35,46 @@ pub fn off(node: u64, ahead: i64) -> String {
     let by = rounded(Duration::from_millis(ahead.unsigned_abs()));
     let side = if ahead < 0 { "behind" } else { "ahead of" };
     format!("the clock of node {node} is {by} {side} the others'")
+}
+
+/// Time as the state tells it: its clock, and what has passed on the monotonic clock since it moved last. Never far behind the
+/// truth while the cluster works, and never ahead of it by more than the state is.
+#[derive(Debug)]
+pub(crate) struct Estimate {
+    last: Mutex<(UnixMillis, Monotonic)>,
+}
+
+impl Estimate {
+    /// Begins with the clock of the state at the start of a process.
+    pub(crate) fn new(clock: UnixMillis, now: Monotonic) -> Self {
+        Self {
+            last: Mutex::new((clock, now)),
+        }
+    }
+
+    /// Stamp of a leader that does not know whether its clock is right: its own time where that is near the estimate, else the
+    /// estimate. `clock`: the state's.
+    pub(crate) fn stamp(&self, clock: UnixMillis, now: Now) -> UnixMillis {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (then, since) = *last;
+        let passed = now.monotonic.since(since);
+        let estimated = UnixMillis(then.0.saturating_add(millis(passed)));
+        let estimated = if clock > estimated {
+            *last = (clock, now.monotonic);
+            clock
+        } else {
+            estimated
+        };
+        // Its own stamps must not carry the estimate away, one after the other.
+        match now.wall.0.abs_diff(estimated.0) <= millis(OFF_MAX) {
+            true => now.wall,
+            false => estimated,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Both clocks of a process, now.
@@ -176,10 +212,32 @@ mod tests {
         assert_eq!(state(at(1_000_890, 1_000)), ClockState::Right);
         assert_eq!(state(at(1_060_890, 1_000)), ClockState::Off(60_000));
         assert_eq!(
-            state(at(1_020_000, 20_110)),
+            state(at(1_004_000, 4_110)),
             ClockState::Unknown,
             "too long ago"
         );
+    }
+
+    #[test]
+    fn a_leader_that_is_not_sure_stamps_near_what_has_passed() {
+        let estimate = Estimate::new(UnixMillis(1_000_000), Monotonic(500));
+        let at = |wall, monotonic| Now {
+            wall: UnixMillis(wall),
+            monotonic: Monotonic(monotonic),
+        };
+        let clock = UnixMillis(1_000_000);
+        let near = UnixMillis(1_004_000);
+        assert_eq!(estimate.stamp(clock, at(1_004_000, 1_500)), near);
+        for wrong in [9_000_000, 7] {
+            let stamped = estimate.stamp(clock, at(wrong, 1_500));
+            assert_eq!(stamped, UnixMillis(1_001_000));
+            // Its own stamp carries it nowhere.
+            let again = estimate.stamp(stamped, at(wrong, 1_500));
+            assert_eq!(again, UnixMillis(1_001_000));
+        }
+        let moved = UnixMillis(1_500_000);
+        assert_eq!(estimate.stamp(moved, at(7, 1_500)), moved);
+        assert_eq!(estimate.stamp(moved, at(7, 3_500)), UnixMillis(1_502_000));
     }
 
     const DAYS_40: i64 = 40 * 24 * 60 * 60 * 1_000;

@@ -153,7 +153,7 @@ impl<W: World> Consensus<W> {
         let pause = WritePause::default();
         let clocks = Clocks::default();
         let proposer = Proposer::start(
-            (raft.clone(), clocks.clone()),
+            (raft.clone(), clocks.clone(), Arc::clone(&operators)),
             world.clone(),
             pause.clone(),
             Arc::clone(&guard),
@@ -337,12 +337,15 @@ impl<W: World> Consensus<W> {
         if is_planted(Plant::StampsBelieved) {
             return Ok(());
         }
-        if matches!(self.clock(), ClockState::Off(_)) {
-            // This leader's clock says nothing about others: the next one's does.
-            return Err(WriteError::NoLeader);
-        }
-        let now = self.inner.world.wall().0;
-        let bound = u64::try_from(OFF_MAX.as_millis()).unwrap_or(u64::MAX);
+        // A leader whose clock is off says nothing about others: the next one's does. One that is not sure goes by the time that
+        // it would stamp.
+        let now = self.inner.proposer.time().ok_or(WriteError::NoLeader)?.0;
+        let bound = match self.clock() {
+            ClockState::Right => OFF_MAX,
+            // The time that it goes by may be a little behind.
+            _ => OFF_MAX * 3,
+        };
+        let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
         let delay = bound.saturating_add(REQUEST_LIFE_MILLIS);
         let off = commands
             .iter()

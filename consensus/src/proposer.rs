@@ -13,8 +13,9 @@ mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_proof::Checker;
 use hessra_proto::status::{Failure, Reason};
-use hessra_revocation::{Monotonic, UnixMillis};
+use hessra_revocation::UnixMillis;
 use hessra_sled::codec;
 use hessra_state::Stamped;
 use openraft::AsyncRuntime;
@@ -22,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::clocks::{ClockState, Clocks, UNSURE_STEP, now};
+use crate::clocks::{ClockState, Clocks, Estimate, now};
 use crate::error::WriteError;
 use crate::measurement::{Lane, Measurement};
 use crate::pause::WritePause;
@@ -47,8 +48,9 @@ pub trait WriteGuard: Send + Sync + 'static {
 }
 
 /// The lanes' sending ends, and the room for all that waits.
-pub(crate) struct Proposer<W> {
+pub(crate) struct Proposer<W: World> {
     world: W,
+    batcher: Arc<Batcher<W>>,
     revocations: mpsc::Sender<Job>,
     others: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
@@ -57,7 +59,7 @@ pub(crate) struct Proposer<W> {
 
 impl<W: World> Proposer<W> {
     pub(crate) fn start(
-        (raft, clocks): (RaftHandle<W>, Clocks),
+        (raft, clocks, operators): (RaftHandle<W>, Clocks, Arc<Checker>),
         world: W,
         pause: WritePause,
         guard: Arc<dyn WriteGuard>,
@@ -71,27 +73,32 @@ impl<W: World> Proposer<W> {
             others: Queue::new(patient),
         };
         let under_way = Arc::new(Semaphore::new(settings.pipeline));
-        let begun = Begun {
-            clock: raft.state().clock(),
-            monotonic: world.monotonic(),
-        };
+        let estimate = Estimate::new(raft.state().clock(), world.monotonic());
         let batcher = Batcher {
             raft,
             clocks,
-            begun,
+            operators,
+            estimate,
             world: world.clone(),
             pause,
             guard,
         };
-        spawn_until::<W>(stop, take_batches(Arc::new(batcher), queues, under_way));
+        let batcher = Arc::new(batcher);
+        spawn_until::<W>(stop, take_batches(Arc::clone(&batcher), queues, under_way));
         let room_max = settings.queued_bytes_max.min(u32::MAX as usize);
         Self {
             world,
+            batcher,
             revocations,
             others,
             room: Arc::new(Semaphore::new(room_max)),
             room_max,
         }
+    }
+
+    /// Time that this leader would give an entry now; `None`: its clock is off.
+    pub(crate) fn time(&self) -> Option<UnixMillis> {
+        self.batcher.time()
     }
 
     /// No write waits.
@@ -167,17 +174,12 @@ async fn take_batches<W: World>(
     }
 }
 
-/// Beginning of this process: the state's clock as it was on the disk, and the instant.
-struct Begun {
-    clock: UnixMillis,
-    monotonic: Monotonic,
-}
-
 /// Brings batches to the leader, here or elsewhere.
 struct Batcher<W: World> {
     raft: RaftHandle<W>,
     clocks: Clocks,
-    begun: Begun,
+    operators: Arc<Checker>,
+    estimate: Estimate,
     world: W,
     pause: WritePause,
     guard: Arc<dyn WriteGuard>,
@@ -205,7 +207,7 @@ impl<W: World> Batcher<W> {
                 return;
             };
             let leader = self.raft.status().leader;
-            match self.try_once(&jobs, deadline).await {
+            match self.try_once(&mut jobs, sent, deadline).await {
                 Tried::Done(proposed) => return answer(jobs, proposed),
                 Tried::Failed(error) => return fail(jobs, &still_true(error, sent)),
                 Tried::Again { sent: this_time } => sent |= this_time,
@@ -216,19 +218,27 @@ impl<W: World> Batcher<W> {
         }
     }
 
-    async fn try_once(&self, jobs: &[Job], deadline: Instant) -> Tried {
+    async fn try_once(&self, jobs: &mut Vec<Job>, sent: bool, deadline: Instant) -> Tried {
         if timeout_at(deadline, self.pause.over()).await.is_err() {
             return Tried::Again { sent: false };
         }
-        let commands: Vec<Stamped> = jobs
-            .iter()
-            .flat_map(|job| job.commands.iter().cloned())
-            .collect();
         match self.raft.leader() {
             Some(leader) if leader.id == self.raft.identity().id => {
-                self.append(commands, deadline).await
+                // Leadership is handed over within a second: the next try is there.
+                let Some(at) = self.time() else {
+                    return Tried::Again { sent: false };
+                };
+                *jobs = self.without_untimely(std::mem::take(jobs), at, sent);
+                match stamped(jobs, at) {
+                    commands if commands.is_empty() => Tried::Again { sent: false },
+                    commands => self.append(commands, deadline).await,
+                }
             }
-            Some(leader) => self.forward(&leader, commands, deadline).await,
+            Some(leader) => {
+                let commands = jobs.iter().flat_map(|job| job.commands.iter().cloned());
+                let commands = commands.collect();
+                self.forward(&leader, commands, deadline).await
+            }
             None => match self.raft.status().stopped {
                 Some(reason) => Tried::Failed(WriteError::Stopped(reason)),
                 None => Tried::Again { sent: false },
@@ -243,10 +253,6 @@ impl<W: World> Batcher<W> {
         {
             return Tried::Failed(WriteError::NoRoom(reason));
         }
-        // Leadership is handed over within a second: the next try is there.
-        let Some(commands) = self.stamped(commands) else {
-            return Tried::Again { sent: false };
-        };
         let count = commands.len();
         let written = tokio::select! {
             biased;
@@ -267,25 +273,40 @@ impl<W: World> Batcher<W> {
         }
     }
 
-    /// Gives the commands of one entry the leader's time: no other member's clock gets into the log. A leader whose clock was
-    /// not compared yet moves the state's clock by a little only. `None`: the clock of this leader is off.
-    fn stamped(&self, mut commands: Vec<Stamped>) -> Option<Vec<Stamped>> {
-        if is_planted(Plant::StampsBelieved) {
-            return Some(commands);
-        }
+    /// Time that the next entry gets: this leader's, so that no other member's clock gets into the log. A leader whose clock was not
+    /// compared yet stays near what has passed. `None`: the clock of this leader is off.
+    fn time(&self) -> Option<UnixMillis> {
         let (state, now) = (self.raft.state(), now(&self.world));
-        let at = match self.raft.clock(&self.clocks, now) {
-            ClockState::Off(_) => return None,
+        match self.raft.clock(&self.clocks, now) {
+            ClockState::Off(_) => None,
             ClockState::Unknown if state.is_initialized() => {
-                let step = UNSURE_STEP + now.monotonic.since(self.begun.monotonic);
-                let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
-                let latest = UnixMillis(self.begun.clock.0.saturating_add(step));
-                now.wall.min(latest.max(state.clock()))
+                Some(self.estimate.stamp(state.clock(), now))
             }
-            ClockState::Unknown | ClockState::Right => now.wall,
+            ClockState::Unknown | ClockState::Right => Some(now.wall),
+        }
+    }
+
+    /// Fails the jobs with a proof that is not believed at the time of the entry: no member would acknowledge one that has it.
+    fn without_untimely(&self, jobs: Vec<Job>, at: UnixMillis, sent: bool) -> Vec<Job> {
+        let untimely = |job: &Job| {
+            let proofs = job
+                .commands
+                .iter()
+                .filter_map(|stamped| stamped.author.proof());
+            let mut checked = proofs.map(|proof| self.operators.check_time(proof, at.seconds().0));
+            checked.find_map(Result::err)
         };
-        commands.iter_mut().for_each(|stamped| stamped.at = at);
-        Some(commands)
+        let mut timely = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match untimely(&job) {
+                Some(unproved) if !is_planted(Plant::StampsBelieved) => {
+                    let error = WriteError::Unproved(unproved.to_string());
+                    fail(vec![job], &still_true(error, sent));
+                }
+                _ => timely.push(job),
+            }
+        }
+        timely
     }
 
     /// Forwards to the leader, once.
@@ -304,6 +325,16 @@ impl<W: World> Batcher<W> {
             Err(error) => refused_by_leader(leader.id, error),
         }
     }
+}
+
+/// Commands of jobs in one entry, with its time.
+fn stamped(jobs: &[Job], at: UnixMillis) -> Vec<Stamped> {
+    let commands = jobs.iter().flat_map(|job| job.commands.iter().cloned());
+    let stamp = |stamped: Stamped| match is_planted(Plant::StampsBelieved) {
+        true => stamped,
+        false => Stamped { at, ..stamped },
+    };
+    commands.map(stamp).collect()
 }
 
 /// Shifts the answers, for [`Plant::ForwardedAnswersShifted`].
@@ -374,6 +405,7 @@ fn still_true(error: WriteError, sent: bool) -> WriteError {
         | WriteError::NoLeader
         | WriteError::NoRoom(_)
         | WriteError::ClockOff(_)
+        | WriteError::Unproved(_)
             if sent =>
         {
             WriteError::Unknown

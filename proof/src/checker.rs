@@ -99,6 +99,26 @@ impl Checker {
         self.check_kept(proof, now)
     }
 
+    /// Checks that a proof, which [`Self::check`] has believed, is believed at another time too: of its command's stamp. The
+    /// signature says nothing about times, and is not verified again.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn check_time(&self, proof: &Proof, at: u64) -> Result<(), Unproved> {
+        let (statement, signer) = (proof.statement(), proof.signer());
+        if !statement.is_current(at) {
+            return Err(Unproved::Time {
+                issued_at: statement.issued_at,
+                expires_at: statement.expires_at,
+                now: at,
+            });
+        }
+        if !signer.is_valid_at(at) {
+            return Err(Unproved::CertificateEnded);
+        }
+        self.certificate(signer, at)
+    }
+
     /// Checks a proof that was kept: as [`Self::check`] at the time of its command, however long ago that was.
     ///
     /// # Errors

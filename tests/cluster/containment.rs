@@ -68,9 +68,16 @@ fn no_revoke_is_done_while_the_verifier_of_a_node_that_was_just_removed_permits(
     let removed = cluster.follower();
     let mut probe = cluster.probe("orders-1", &[removed]);
     until_it_permits(&mut probe, &token);
+    let asked = cluster.leader();
+    let at_leader = cluster
+        .operator()
+        .with("HESSRA_SERVER", &cluster.node(asked).public);
+    until("the leader has heard of it", SLACK, || {
+        let listed = at_leader.run(["feed", "verifiers"]).stdout();
+        listed.contains("orders-1").then_some(())
+    });
     let removal = ["cluster", "remove", &removed.to_string(), "--yes"];
     cluster.operator().run(removal).done();
-    let asked = cluster.leader();
     let (wait, _) = revoke(&cluster, asked, "60s", 0);
     assert_ne!(probe.check(&token, AGENT).verdict, "allow", "{wait}");
     let known = ids(&wait["closed"]) == ["orders-1"] || wait["applied"] == 1;

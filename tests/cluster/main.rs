@@ -25,6 +25,7 @@ mod operators;
 mod own_tokens;
 mod policy;
 mod refused_starts;
+mod replacements;
 mod rotations;
 mod rules_of_resources;
 mod single_use;

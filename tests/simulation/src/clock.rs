@@ -76,6 +76,11 @@ impl Clock {
         *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-most..=most);
     }
 
+    /// True when the wall clock is off by more than two seconds.
+    pub fn is_off(&self) -> bool {
+        self.wall_step_ms.lock().expect("one thread").abs() > 2_000
+    }
+
     /// Sets the wall clock right, within two seconds.
     pub fn set_right(&self) {
         *self.wall_step_ms.lock().expect("one thread") = random().gen_range(-2_000..=2_000);

@@ -114,9 +114,22 @@ fn heal(world: &Arc<World>) -> &'static str {
 }
 
 fn step_a_clock(world: &Arc<World>) -> &'static str {
-    // One at a time: a majority of right clocks is what a wrong one is found by.
-    for node in world.cluster.nodes() {
-        node.clock.set_right();
+    // One at a time, and none while the others may still remember the one before: a majority of right clocks is what a wrong
+    // one is found by.
+    let clocks = || {
+        world
+            .cluster
+            .nodes()
+            .into_iter()
+            .map(|node| node.clock.clone())
+    };
+    if clocks().any(|clock| clock.is_off()) {
+        clocks().for_each(|clock| clock.set_right());
+        world.clocks_were_set_right();
+        return "wall clocks set right";
+    }
+    if !world.clocks_are_settled() {
+        return "no wall clock to step";
     }
     world.cluster.any_node().clock.step();
     "wall clock of one node stepped by up to 40 days"

@@ -129,6 +129,7 @@ impl World {
         self.heal().await;
         let oracle = self.cluster.oracle();
         let written = timeout(WRITE_WITHIN, self.write()).await;
+        self.trace_nodes();
         oracle.expect(written.is_ok(), || {
             format!("I18: no write within {WRITE_WITHIN:?} of healing")
         });
@@ -154,6 +155,25 @@ impl World {
                 "C2: the newest revocation is not proven applied {CONTAINED_WITHIN:?} after all verifiers were fresh"
             )
         });
+    }
+
+    /// Traces what each node thinks of the cluster: where to look first when nothing can be written.
+    fn trace_nodes(&self) {
+        for node in self.cluster.nodes() {
+            let id = node.id;
+            let said = match node.life() {
+                None => "does not run".to_owned(),
+                Some(life) => {
+                    let raft = life.consensus.raft();
+                    let (status, clock) = (raft.status(), life.consensus.clock());
+                    let voters = raft.members().voters;
+                    format!("{status:?}, voters {voters:?}, clock {clock:?}")
+                }
+            };
+            self.cluster
+                .journal()
+                .trace(|| format!("node {id}: {said}"));
+        }
     }
 
     async fn heal(&self) {

@@ -19,9 +19,8 @@ use crate::Entry;
 use crate::people::FORGED;
 use crate::people::VERIFIERS;
 
-/// Time by which the state may be ahead of the truth: leaders that were started anew, and had compared their clocks with nobody
-/// yet, may each move it by a minute.
-const CLOCK_AHEAD_MAX_MS: u64 = 10 * 60 * 1_000;
+/// Time by which the state may be ahead of the truth: what right clocks differ by, and twice what a clock may be off.
+const CLOCK_AHEAD_MAX_MS: u64 = 15 * 1_000;
 
 /// Promises and observations so far.
 #[derive(Debug, Default)]

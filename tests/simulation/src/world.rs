@@ -1,6 +1,6 @@
 //! The world of one seed: a cluster, and the verifiers that follow it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_consensus::{Asked, StopReason};
@@ -19,6 +19,8 @@ use crate::signatures::{FEED_KEY, public_key};
 use crate::verifier::SimVerifier;
 
 const NODES: u64 = 3;
+/// Time for which a node may remember another one's wrong clock, and more.
+const CLOCKS_REMEMBERED: Duration = Duration::from_secs(4);
 /// Time between two looks at a node, to see whether it has ended.
 const SUPERVISION: Duration = Duration::from_millis(50);
 /// Pause before a restart: `RestartSec` of the unit file in `deploy/systemd`.
@@ -30,6 +32,8 @@ pub struct World {
     pub cluster: Arc<Cluster>,
     /// The verifiers, not all of them running.
     pub verifiers: Vec<Arc<SimVerifier>>,
+    /// Instant at which all wall clocks were set right.
+    right_since: Mutex<Instant>,
 }
 
 impl World {
@@ -49,7 +53,23 @@ impl World {
         let verifiers = (0..VERIFIERS)
             .map(|n| Arc::new(SimVerifier::new(1_000 + n, cluster.clone())))
             .collect();
-        Self { cluster, verifiers }
+        let right_since = Mutex::new(Instant::now());
+        Self {
+            cluster,
+            verifiers,
+            right_since,
+        }
+    }
+
+    /// Notes that all wall clocks are right.
+    pub fn clocks_were_set_right(&self) {
+        *self.right_since.lock().expect("one thread") = Instant::now();
+    }
+
+    /// True when all wall clocks have been right for as long as the nodes remember.
+    pub fn clocks_are_settled(&self) -> bool {
+        let since = *self.right_since.lock().expect("one thread");
+        since.elapsed() > CLOCKS_REMEMBERED
     }
 
     /// Any verifier.
