@@ -27,7 +27,10 @@ pub mod identity;
 mod just_in_time;
 mod keeper;
 pub mod knowledge;
+mod request_id;
 mod signing;
+mod tls;
+mod validity;
 pub mod verifier;
 
 /// Token operations: parse, verify, delegate, inspect. They need no server.
@@ -36,11 +39,12 @@ pub use hessra_sdk_core as token;
 pub use hessra_proto::{NodeState, v1};
 pub use hessra_revocation as revocation;
 
-pub use admin::{Authority, RequestId};
+pub use admin::Authority;
 pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
 pub use error::{ClientError, LocalCause, Reason};
 pub use identity::{Authentication, IdentityClient};
 pub use knowledge::{FeedStatus, News, Readiness};
+pub use request_id::{NotARequestId, RequestId};
 pub use verifier::{Verifier, VerifierBuilder};
 
 pub use hessra_sdk_core::{
