@@ -38,7 +38,7 @@ pub(crate) use config::{
 };
 pub(crate) use feed::FeedCommand;
 pub(crate) use global::{
-    ColorWhen, Confirmation, ConnectionArguments, Format, Identity, OutputArguments,
+    ColorWhen, Confirmation, ConnectionArguments, Format, Identity, OutputArguments, Retry,
 };
 pub(crate) use identity::{
     Authenticate, Delegate, DeleteToken, IdentityCommand, InspectToken, ListTokens, MintIdentity,
@@ -197,7 +197,23 @@ mod tests {
             "hessra revoke urn:h:a:b --yes -o json",
             "hessra revoke --subtree urn:h:a:b --until 2h --reason compromised --ticket T-1 -m text --wait verifiers:95%",
             "hessra revocations list --since 24h",
-            "hessra cluster transfer --to 2",
+            "hessra cluster transfer --to 2 --request-id 00112233445566778899aabbccddeeff",
+            "hessra cluster add 4 --peer a:1 --public a:2 --request-id 00112233-4455-6677-8899-aabbccddeeff",
+            "hessra cluster promote 4 --request-id 00112233445566778899aabbccddeeff",
+            "hessra cluster remove 4 --yes --request-id 00112233445566778899aabbccddeeff",
+            "hessra revoke urn:h:a:b --request-id 00112233445566778899aabbccddeeff",
+            "hessra revocations lift rv_7 --request-id 00112233445566778899aabbccddeeff",
+            "hessra revocations undo --by o --since 2026-11-21T10:00:00Z --request-id 00112233445566778899aabbccddeeff",
+            "hessra keys prepare --request-id 00112233445566778899aabbccddeeff",
+            "hessra keys activate 4 --request-id 00112233445566778899aabbccddeeff",
+            "hessra keys retire 4 --request-id 00112233445566778899aabbccddeeff",
+            "hessra keys revoke 4 --request-id 00112233445566778899aabbccddeeff",
+            "hessra keys rewrap --request-id 00112233445566778899aabbccddeeff",
+            "hessra approvals approve ap_3 --request-id 00112233445566778899aabbccddeeff",
+            "hessra approvals cancel ap_3 --request-id 00112233445566778899aabbccddeeff",
+            "hessra policy apply p --based-on 7 --request-id 00112233445566778899aabbccddeeff",
+            "hessra policy rollback 7 --based-on 9 --request-id 00112233445566778899aabbccddeeff",
+            "hessra audit accept-loss 4 --request-id 00112233445566778899aabbccddeeff",
             "hessra keys list -o json",
             "hessra keys prepare --purpose feed",
             "hessra keys activate 4 --force",
@@ -252,6 +268,18 @@ mod tests {
         let before =
             parse("hessra -s x authorize verify -s urn:h:a -r api -o read").expect("understood");
         assert_eq!(before.connection.server, ["x"]);
+    }
+
+    #[test]
+    fn what_changes_nothing_has_no_request_id_and_a_bad_one_is_refused() {
+        for line in [
+            "hessra status --request-id 00112233445566778899aabbccddeeff",
+            "hessra revocations list --request-id 00112233445566778899aabbccddeeff",
+            "hessra revoke urn:h:a:b --request-id 0011",
+            "hessra revoke urn:h:a:b --request-id 00000000000000000000000000000000",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

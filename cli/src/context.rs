@@ -97,6 +97,23 @@ impl Context {
         })
     }
 
+    /// Context without a server, in a home of its own: for tests.
+    #[cfg(test)]
+    pub(crate) fn bare(home: &Path) -> Self {
+        Self {
+            readings: Readings::default(),
+            home: home.to_owned(),
+            name: None,
+            servers: Vec::new(),
+            cert: None,
+            key: None,
+            ca: None,
+            cluster: None,
+            timeout: TIMEOUT,
+            token_folder: home.join("tokens"),
+        }
+    }
+
     /// Folder in which everything is kept.
     pub(crate) fn home(&self) -> &Path {
         &self.home

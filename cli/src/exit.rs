@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Conflict = 7,
     /// Unavailable: no server could answer in time.
     Unavailable = 8,
-    /// Unconfirmed: durable, but not yet everywhere; or working with less than everything.
+    /// Unconfirmed: durable, but not yet everywhere, or not said where it was to be said; or working with less than everything.
     Unconfirmed = 9,
     /// Cannot tell: knowledge is missing or too old for an answer.
     CannotTell = 10,
@@ -77,8 +77,12 @@ impl Exit {
             Self::NotPermitted => "not permitted",
             Self::NotFound => "not found",
             Self::Conflict => "conflict or precondition: stale revision, quorum would be lost",
-            Self::Unavailable => "unavailable: no node, no leader, deadline",
-            Self::Unconfirmed => "committed but not confirmed everywhere, or degraded",
+            Self::Unavailable => {
+                "unavailable: no node, no leader, deadline; of a change, perhaps done (outcome_unknown)"
+            }
+            Self::Unconfirmed => {
+                "committed, but not confirmed everywhere or its answer not printed; or degraded"
+            }
             Self::CannotTell => {
                 "cannot tell: the knowledge about revocations is missing or too old"
             }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
-use hessra_sdk_rust::ClientError;
+use hessra_sdk_rust::{ClientError, RequestId};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -30,6 +30,8 @@ pub(crate) struct CommandError {
     pub hint: Option<String>,
     pub retryable: bool,
     pub request_id: Option<String>,
+    /// Id of the change of which nobody knows whether it was made.
+    pub outcome_unknown: Option<RequestId>,
 }
 
 impl CommandError {
@@ -46,6 +48,7 @@ impl CommandError {
             hint: None,
             retryable: false,
             request_id: None,
+            outcome_unknown: None,
         }
     }
 
@@ -89,11 +92,18 @@ impl CommandError {
         } else {
             "file"
         };
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "Check the path.",
+            io::ErrorKind::PermissionDenied => "Check who may read and write it.",
+            io::ErrorKind::StorageFull => "Make room, and run the command again.",
+            _ => "Look at the file and its folder.",
+        };
         Self::new(
             exit,
             reason,
-            format!("cannot {doing} {}: {error}", path.display()),
+            format!("cannot {doing} {}: {}", path.display(), in_words(error)),
         )
+        .hint(hint)
     }
 
     /// Adds a hint: what to do next.
@@ -103,10 +113,40 @@ impl CommandError {
         self
     }
 
-    /// Adds the id under which a node knows the request.
+    /// Change that may have been made or not, as no answer came.
+    pub(crate) fn outcome_unknown(exit: Exit, id: RequestId, heard: &str) -> Self {
+        Self {
+            retryable: true,
+            request_id: Some(id.to_string()),
+            outcome_unknown: Some(id),
+            ..Self::new(
+                exit,
+                "outcome_unknown",
+                format!("outcome unknown: it may be done or not; {heard} (request {id})"),
+            )
+        }
+        .again_with("")
+    }
+
+    /// Says with which options, beside the id, an unknown outcome is asked for: those that would mean something else by then.
     #[must_use]
-    pub(crate) fn request_id(mut self, request_id: impl Into<String>) -> Self {
-        self.request_id = Some(request_id.into());
+    pub(crate) fn again_with(mut self, options: &str) -> Self {
+        if let Some(id) = self.outcome_unknown {
+            let and = if options.is_empty() { "" } else { " " };
+            self.hint = Some(format!(
+                "Run the same command again with `--request-id {id}{and}{options}`: it is done once, and the answer says what \
+                 became of it."
+            ));
+        }
+        self
+    }
+
+    /// Says what to look at after an unknown outcome of a command that makes several changes.
+    #[must_use]
+    pub(crate) fn look_at(mut self, hint: &str) -> Self {
+        if self.outcome_unknown.is_some() {
+            self.hint = Some(hint.to_owned());
+        }
         self
     }
 
@@ -124,18 +164,38 @@ impl CommandError {
     }
 }
 
+/// What an error of the operating system means; its own words where none are better.
+pub(crate) fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it is not there".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission".to_owned(),
+        io::ErrorKind::BrokenPipe => "who reads it has closed it".to_owned(),
+        io::ErrorKind::StorageFull => "no room is left on its disk".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        io::ErrorKind::ConnectionReset => "the other side has ended the connection".to_owned(),
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let exit = Exit::from_code(error.exit_code());
-        let at = match error.server {
+        let at = match &error.server {
             Some(server) if !error.server_in_message => format!(" ({server})"),
             _ => String::new(),
         };
         let message = format!("{}{at}", error.message);
+        if let Some(id) = error.outcome_unknown() {
+            return Self::outcome_unknown(exit, id, &format!("{}{at}", error.heard()));
+        }
+        let request_id = error.request_id().map(|id| id.to_string());
         let hint = Some(error.hint).filter(|hint| !hint.is_empty());
         Self {
             hint,
             retryable: error.retryable,
+            request_id,
             ..Self::new(exit, error.reason.as_str(), message)
         }
     }
@@ -147,9 +207,10 @@ mod tests {
 
     #[test]
     fn the_json_shape_is_the_published_one() {
-        let failure = CommandError::unavailable("no node answered")
-            .hint("start one")
-            .request_id("ab");
+        let failure = CommandError {
+            request_id: Some("ab".to_owned()),
+            ..CommandError::unavailable("no node answered").hint("start one")
+        };
         let text = failure.to_json().to_string();
         let expected = json!({"error": {
             "reason": "unavailable", "message": "no node answered", "hint": "start one", "retryable": true,
@@ -159,15 +220,33 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_outcome_names_the_request_and_how_to_ask_again() {
+        let id = RequestId([0xab; 16]);
+        let failure = CommandError::outcome_unknown(Exit::Unavailable, id, "no answer came");
+        let hex = "ab".repeat(16);
+        assert!(failure.message.contains(&hex) && failure.message.starts_with("outcome unknown"));
+        assert_eq!(failure.to_json()["error"]["request_id"], hex.as_str());
+        let hint = failure.clone().hint.expect("a hint");
+        assert!(hint.contains(&format!("`--request-id {hex}`")), "{hint}");
+        let hint = failure.again_with("--based-on 7").hint.expect("a hint");
+        assert!(
+            hint.contains(&format!("`--request-id {hex} --based-on 7`")),
+            "{hint}"
+        );
+        let known = CommandError::no("x", "y").again_with("--based-on 7");
+        assert_eq!(known.hint, None);
+    }
+
+    #[test]
     fn a_missing_file_is_not_found_and_another_fault_is_failed() {
         let path = Path::new("/x");
         assert_eq!(
             CommandError::file("read", path, &io::ErrorKind::NotFound.into()).exit,
             Exit::NotFound
         );
-        assert_eq!(
-            CommandError::file("read", path, &io::ErrorKind::PermissionDenied.into()).exit,
-            Exit::Failed
-        );
+        let denied = CommandError::file("read", path, &io::ErrorKind::PermissionDenied.into());
+        assert_eq!(denied.exit, Exit::Failed);
+        assert_eq!(denied.message, "cannot read /x: no permission");
+        assert!(denied.hint.is_some());
     }
 }

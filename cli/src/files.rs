@@ -17,8 +17,10 @@ const BYTES_MAX: u64 = 1024 * 1024;
 /// Reads a text file of bounded size.
 pub(crate) fn read_text(path: &Path) -> Outcome<String> {
     let bytes = read(path)?;
-    String::from_utf8(bytes)
-        .map_err(|_| CommandError::usage(format!("{} is not text", path.display())))
+    String::from_utf8(bytes).map_err(|_| {
+        CommandError::usage(format!("{} is not text", path.display()))
+            .hint("Check that it is the right file.")
+    })
 }
 
 /// Reads a file of bounded size.
@@ -30,10 +32,8 @@ pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
         .map_err(|error| CommandError::file("read", path, &error))?;
     let too_long = u64::try_from(bytes.len()).unwrap_or(u64::MAX) > BYTES_MAX;
     if too_long {
-        Err(CommandError::usage(format!(
-            "{} is longer than {BYTES_MAX} bytes",
-            path.display()
-        )))
+        let message = format!("{} is longer than {BYTES_MAX} bytes", path.display());
+        Err(CommandError::usage(message).hint("Check that it is the right file."))
     } else {
         Ok(bytes)
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ColorWhen, Format, OutputArguments};
 use crate::exit::Exit;
-use crate::failure::{CommandError, Outcome};
+use crate::failure::{CommandError, Outcome, in_words};
 
 pub(crate) use table::Table;
 pub(crate) use when::{clock_second, clock_time, timestamp};
@@ -120,13 +120,24 @@ impl Console {
         }
     }
 
-    /// Writes to stdout as it is. A reader that went away ends the command quietly.
+    /// Prints the answer to a change that is made. `done`: a sentence that says which, also when nothing can be printed.
+    pub(crate) fn committed(
+        &self,
+        done: &str,
+        value: &Value,
+        text: impl FnOnce() -> String,
+    ) -> Outcome {
+        let printed = match self.format {
+            Format::Json => print(&format!("{value:#}\n")),
+            Format::Jsonl => print(&format!("{value}\n")),
+            Format::Text | Format::Token => print(&text()),
+        };
+        printed.map_err(|error| not_printed(done, &error))
+    }
+
+    /// Writes to stdout as it is. A reader that went away ends the command quietly: for answers that change nothing.
     pub(crate) fn data(&self, text: &str) -> Outcome {
-        let mut stdout = anstream::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
+        match print(text) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 std::process::exit(i32::from(Exit::Done.code()))
@@ -134,8 +145,9 @@ impl Console {
             Err(error) => Err(CommandError::new(
                 Exit::Failed,
                 "output",
-                format!("cannot write to stdout: {error}"),
-            )),
+                format!("cannot print to stdout: {}", in_words(&error)),
+            )
+            .hint("Look at where stdout goes, and run the command again: it changes nothing.")),
         }
     }
 
@@ -193,6 +205,26 @@ impl Console {
     }
 }
 
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+}
+
+/// Failure to print the answer to a change that is made: whoever reads the exit code must not take it for one that is not.
+pub(crate) fn not_printed(done: &str, error: &io::Error) -> CommandError {
+    CommandError::new(
+        Exit::Unconfirmed,
+        "not_printed",
+        format!(
+            "{done}; only printing the answer to stdout failed: {}",
+            in_words(error)
+        ),
+    )
+    .hint("It is done: do not run the command again. Look at where stdout goes.")
+}
+
 /// Mark for a line of a report: good, to look at, or bad.
 pub(crate) fn mark(exit: Exit) -> String {
     match exit {
@@ -205,4 +237,28 @@ pub(crate) fn mark(exit: Exit) -> String {
 /// Writes a line to stderr. An error is ignored: there is no other place to report it.
 fn say(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_whose_answer_could_not_be_printed_is_said_to_be_made() {
+        let done = "revocation rv_7 is committed at revision 7";
+        for (kind, expected) in [
+            (io::ErrorKind::BrokenPipe, "who reads it has closed it"),
+            (io::ErrorKind::StorageFull, "no room is left on its disk"),
+        ] {
+            let failure = not_printed(done, &kind.into());
+            assert_eq!(
+                failure.message,
+                format!("{done}; only printing the answer to stdout failed: {expected}")
+            );
+            assert_eq!(
+                (failure.exit, failure.retryable),
+                (Exit::Unconfirmed, false)
+            );
+        }
+    }
 }

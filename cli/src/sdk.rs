@@ -6,12 +6,13 @@ use hessra_sdk_rust::clock;
 use hessra_sdk_rust::revocation::{Identity, UnixSeconds, View};
 use hessra_sdk_rust::token::{
     self, DelegateError, Delegated, DenyReason, Description, KeyError, Keyring, Knowledge, Limits,
-    Now, PolicyChecks, Token, TokenVerifier, Verified, VerifierConfig,
+    Now, PolicyChecks, Token, TokenError, TokenVerifier, Verified, VerifierConfig,
 };
 use hessra_sdk_rust::{Request, Verdict};
 use rand::rngs::OsRng;
 
 use crate::failure::{CommandError, Outcome};
+use crate::output::timestamp;
 
 /// Delegation of a token: the child, its life, its checks.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,7 @@ pub(crate) struct Delegation<'a> {
 /// # Errors
 /// Usage.
 pub(crate) fn parse(text: &str) -> Outcome<Token> {
-    Token::parse(text, &Limits::default())
-        .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
+    Token::parse(text, &Limits::default()).map_err(not_a_token)
 }
 
 /// Description of a token, unproven.
@@ -36,8 +36,7 @@ pub(crate) fn parse(text: &str) -> Outcome<Token> {
 /// # Errors
 /// Usage.
 pub(crate) fn describe(text: &str) -> Outcome<Description> {
-    token::inspect(text, &Limits::default())
-        .map_err(|error| CommandError::usage(format!("this is not a token: {error}")))
+    token::inspect(text, &Limits::default()).map_err(not_a_token)
 }
 
 /// Verifies everything but revocation, with one key.
@@ -89,7 +88,16 @@ pub(crate) fn chain(verified: &Verified) -> Vec<String> {
 
 /// Denial: the answer no, with its reason.
 pub(crate) fn denied(reason: &DenyReason) -> CommandError {
-    CommandError::no(reason.code(), reason.to_string())
+    match reason {
+        DenyReason::Expired { at } => CommandError::no(
+            reason.code(),
+            format!("the token ended at {}", timestamp(at.0.saturating_mul(1_000))),
+        )
+        .hint("Ask for a new one."),
+        DenyReason::Revoked { .. } => CommandError::no(reason.code(), reason.to_string())
+            .hint("`hessra token explain` names the revocation. Ask for a new token if you still may have one."),
+        _ => CommandError::no(reason.code(), reason.to_string()),
+    }
 }
 
 /// True when the reason says that another key is needed, rather than that the token is bad.
@@ -137,10 +145,15 @@ pub(crate) fn identity(text: &str) -> Outcome<Identity> {
     })
 }
 
+fn not_a_token(error: TokenError) -> CommandError {
+    CommandError::usage(format!("this is not a token that can be read: {error}"))
+}
+
 fn keyring(pem: &str) -> Outcome<Keyring> {
     Keyring::from_pem(pem).map_err(|error| not_a_key(&error))
 }
 
 fn not_a_key(error: &KeyError) -> CommandError {
     CommandError::usage(format!("the public key is not one: {error}"))
+        .hint("`hessra keys export --format pem` prints the one that signs.")
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::args::StoredTokenArguments;
 use crate::context::Context;
-use crate::failure::{CommandError, Outcome};
+use crate::failure::{CommandError, Outcome, in_words};
 use crate::files;
 use crate::store::TokenName;
 
@@ -27,9 +27,11 @@ impl GivenToken {
     fn new(text: impl AsRef<str>, source: impl Into<String>) -> Outcome<Self> {
         let (text, source) = (text.as_ref().trim(), source.into());
         if text.is_empty() {
-            return Err(CommandError::usage(format!(
-                "there is no token in {source}"
-            )));
+            return Err(
+                CommandError::usage(format!("there is no token in {source}")).hint(
+                    "Get one with `hessra identity authenticate`; `hessra identity list` shows those that are stored.",
+                ),
+            );
         }
         Ok(Self {
             text: text.to_owned(),
@@ -104,6 +106,14 @@ pub(crate) fn from_stdin() -> Outcome<GivenToken> {
         .lock()
         .take(STDIN_MAX)
         .read_to_string(&mut text);
-    read.map_err(|error| CommandError::usage(format!("stdin is not a token: {error}")))?;
+    read.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            CommandError::usage("stdin is not text, and so no token")
+        }
+        _ => CommandError::usage(format!(
+            "cannot read a token from stdin: {}",
+            in_words(&error)
+        )),
+    })?;
     GivenToken::new(text, "stdin")
 }

@@ -1,4 +1,5 @@
-//! Ends as people write them: a duration from now (`8h`, `86400`), or an instant (`2026-11-21T10:00:00Z`).
+//! Ends and beginnings as people write them: a duration from now or before it (`8h`, `86400`), or an instant
+//! (`2026-11-21T10:00:00Z`).
 
 use hessra_settings::duration::{self, DurationError};
 use jiff::Timestamp;
@@ -36,6 +37,21 @@ pub(crate) fn parse(text: &str, now: u64) -> Result<u64, UntilError> {
     Ok(until)
 }
 
+/// Reads a beginning: so long before `now`, or a timestamp of RFC 3339. The answer is unix seconds.
+///
+/// # Errors
+/// Neither of both.
+pub(crate) fn parse_since(text: &str, now: u64) -> Result<u64, UntilError> {
+    let refused = || UntilError::NotAnEnd(DurationError::NotADuration(text.to_owned()));
+    match duration::parse_argument(text) {
+        Ok(duration) => Ok(now.saturating_sub(duration.as_secs())),
+        Err(_) => {
+            let timestamp: Timestamp = text.parse().map_err(|_| refused())?;
+            Ok(u64::try_from(timestamp.as_second()).unwrap_or(0))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +61,17 @@ mod tests {
         assert_eq!(parse("2h", 1_000), Ok(8_200));
         assert_eq!(parse("7200", 1_000), Ok(8_200));
         assert_eq!(parse("2001-09-09T01:46:40Z", 1_000), Ok(1_000_000_000));
+    }
+
+    #[test]
+    fn a_beginning_is_so_long_ago_or_a_timestamp() {
+        assert_eq!(parse_since("2h", 10_000), Ok(2_800));
+        assert_eq!(parse_since("2h", 1_000), Ok(0));
+        assert_eq!(
+            parse_since("2001-09-09T01:46:40.000Z", 1_000),
+            Ok(1_000_000_000)
+        );
+        assert!(parse_since("yesterday", 5).is_err());
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub trait Stated {
 
     /// Id of the request, 16 bytes.
     fn request_id(&self) -> &[u8];
+
+    /// Sets the id of the request.
+    fn set_request_id(&mut self, id: Vec<u8>);
 }
 
 macro_rules! stated {
@@ -54,6 +57,10 @@ macro_rules! stated {
 
             fn request_id(&self) -> &[u8] {
                 &self.request_id
+            }
+
+            fn set_request_id(&mut self, id: Vec<u8>) {
+                self.request_id = id;
             }
         })+
     };

@@ -271,14 +271,8 @@ mod grpc {
             let ours = details.error_info().filter(|info| info.domain == DOMAIN);
             let fact = |name: &str| ours.and_then(|info| info.metadata.get(name));
             let (message, hint) = match ours {
-                None if is_of_connection(status) => (
-                    format!(
-                        "the connection ended before the answer: {}",
-                        status.message()
-                    ),
-                    "Ask again: a write with the same request id has one effect.".to_owned(),
-                ),
-                _ => (
+                None => without_details(reason, status),
+                Some(_) => (
                     status.message().to_owned(),
                     fact("hint").cloned().unwrap_or_default(),
                 ),
@@ -294,6 +288,45 @@ mod grpc {
                     .map(bounded),
             }
         }
+    }
+
+    /// Sentence and next step for a status that no node of this version has made: from the transport, a proxy, or another
+    /// program. Its own text is of a library, and says little to who reads it alone.
+    fn without_details(reason: Reason, status: &Status) -> (String, String) {
+        let (message, hint) = match reason {
+            _ if is_of_connection(status) => (
+                format!(
+                    "the connection ended before the answer ({})",
+                    root_of(status)
+                ),
+                "Ask again: a write with the same request id has one effect.",
+            ),
+            Reason::Deadline => (
+                "no answer came in time".to_owned(),
+                "Ask again, or give more time; `hessra status` shows which nodes answer.",
+            ),
+            Reason::Unsupported => (
+                "the server does not know this request".to_owned(),
+                "Upgrade it, or check that the address is that of a Hessra node.",
+            ),
+            _ => (
+                match status.message() {
+                    "" => format!("the server answered `{:?}` without a word", status.code()),
+                    said => format!("the server, or a proxy before it, answered: {said}"),
+                },
+                "Check the address, and what stands between this computer and the node.",
+            ),
+        };
+        (message, hint.to_owned())
+    }
+
+    /// The innermost cause: the outer ones say "transport error".
+    fn root_of(status: &Status) -> String {
+        let mut cause: &dyn std::error::Error = status;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        cause.to_string()
     }
 
     /// True for the end of a connection, as tonic reports it: no server has said this, and `Internal` or `Unknown` is what
@@ -327,6 +360,22 @@ mod grpc {
             let status = Status::permission_denied("proxy says no");
             assert_eq!(Reason::from(&status), Reason::NotPermitted);
             assert!(!Failure::from(&status).retryable);
+        }
+
+        #[test]
+        fn what_a_library_says_is_said_in_a_sentence_with_what_to_do() {
+            let late = Failure::from(&Status::cancelled("Timeout expired"));
+            assert_eq!(late.reason, Reason::Deadline);
+            assert_eq!(late.message, "no answer came in time");
+            let unknown = Failure::from(&Status::unimplemented(""));
+            assert_eq!(unknown.message, "the server does not know this request");
+            let proxy = Failure::from(&Status::permission_denied("proxy says no"));
+            assert!(proxy.message.ends_with("answered: proxy says no"));
+            let silent = Failure::from(&Status::internal(""));
+            assert!(silent.message.contains("`Internal`"), "{silent}");
+            for failure in [late, unknown, proxy, silent] {
+                assert!(!failure.hint.is_empty(), "{failure}");
+            }
         }
 
         #[test]

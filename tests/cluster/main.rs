@@ -34,3 +34,4 @@ mod strangers;
 mod two_persons;
 mod verifiers;
 mod walk_through;
+mod words;

@@ -52,13 +52,28 @@ impl Cli {
             .into_iter()
             .map(|argument| argument.as_ref().to_owned())
             .collect();
-        let output = self
-            .command(&arguments)
-            .output()
-            .expect("hessra can be run");
+        Self::ended(self.command(&arguments), &arguments)
+    }
+
+    /// Runs the command to its end, with its stdout somewhere else.
+    pub fn run_into<S: AsRef<str>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        stdout: Stdio,
+    ) -> Finished {
+        let arguments: Vec<String> = arguments
+            .into_iter()
+            .map(|argument| argument.as_ref().to_owned())
+            .collect();
+        let mut command = self.command(&arguments);
+        command.stdout(stdout);
+        Self::ended(command, &arguments)
+    }
+
+    fn ended(mut command: Command, arguments: &[String]) -> Finished {
         Finished {
             command: format!("hessra {}", arguments.join(" ")),
-            output,
+            output: command.output().expect("hessra can be run"),
         }
     }
 

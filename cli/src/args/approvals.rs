@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with actions that wait for a second person.
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,8 @@ pub(crate) enum ApprovalsCommand {
         /// Its name, `ap_…`.
         #[arg(value_name = "ID")]
         id: String,
+        #[command(flatten)]
+        retry: Retry,
     },
 }
 
@@ -33,4 +35,6 @@ pub(crate) struct Approve {
     pub id: String,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hessra_sdk_rust::v1::AuditChain;
 use hessra_settings::duration;
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with the audit.
 #[derive(Debug, Subcommand)]
@@ -100,6 +100,8 @@ pub(crate) struct AcceptAuditLoss {
     pub ticket: String,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// Chain of a node.

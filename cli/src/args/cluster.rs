@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with members.
 #[derive(Debug, Subcommand)]
@@ -12,7 +12,7 @@ pub(crate) enum ClusterCommand {
     /// Add a node that has no vote yet and let it catch up.
     Add(AddMember),
     /// Give a node that has caught up a vote.
-    Promote(MemberArguments),
+    Promote(PromoteMember),
     /// Take a node out. Refused when the rest would have no quorum.
     Remove(RemoveMember),
     /// Hand leadership to another voter.
@@ -31,9 +31,20 @@ pub(crate) struct AddMember {
     /// Where clients reach it, `HOST:PORT`.
     #[arg(long, value_name = "HOST:PORT")]
     pub public: String,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `cluster promote`
+#[derive(Debug, Args)]
+pub(crate) struct PromoteMember {
+    #[command(flatten)]
+    pub member: MemberArguments,
+    #[command(flatten)]
+    pub retry: Retry,
+}
+
+/// Which member.
 #[derive(Debug, Args)]
 pub(crate) struct MemberArguments {
     /// Number of the node.
@@ -48,6 +59,8 @@ pub(crate) struct RemoveMember {
     pub member: MemberArguments,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `cluster transfer`
@@ -56,4 +69,6 @@ pub(crate) struct TransferLeadership {
     /// Number of the voter that shall lead.
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: u64,
+    #[command(flatten)]
+    pub retry: Retry,
 }

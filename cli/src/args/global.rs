@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use hessra_sdk_rust::RequestId;
 use hessra_sdk_rust::revocation::FeedId;
 use hessra_settings::duration;
 
@@ -141,6 +142,28 @@ pub(crate) enum ColorWhen {
     Always,
     /// Never.
     Never,
+}
+
+/// How a change is asked for once more, whose outcome is unknown.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Asking again")]
+pub(crate) struct Retry {
+    /// Ask again for a change whose outcome is unknown, under the id that was named with it: it is made once, and the answer
+    /// is that of the first time.
+    #[arg(long, value_name = "HEX|UUID")]
+    pub request_id: Option<RequestId>,
+}
+
+impl Retry {
+    /// The id to ask under: the given one, or a new one.
+    pub(crate) fn id(self) -> RequestId {
+        self.request_id.unwrap_or_else(RequestId::random)
+    }
+
+    /// True when it was asked for before, and may be done.
+    pub(crate) fn is_again(self) -> bool {
+        self.request_id.is_some()
+    }
 }
 
 /// How a destructive command is confirmed.

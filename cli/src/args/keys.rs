@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with the cluster's keys.
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,8 @@ pub(crate) enum KeysCommand {
         /// What it will sign.
         #[arg(long, value_enum, default_value_t)]
         purpose: Purpose,
+        #[command(flatten)]
+        retry: Retry,
     },
     /// Let a prepared key sign; the one that signed before retires.
     Activate(ActivateKey),
@@ -24,6 +26,8 @@ pub(crate) enum KeysCommand {
         /// Number of the key.
         #[arg(value_name = "KID")]
         id: u32,
+        #[command(flatten)]
+        retry: Retry,
     },
     /// Deny everything that a key signed, for ever.
     Revoke(RevokeKey),
@@ -36,6 +40,8 @@ pub(crate) enum KeysCommand {
         /// Although members do not answer, and may not have that key.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        retry: Retry,
     },
 }
 
@@ -71,6 +77,8 @@ pub(crate) struct ActivateKey {
     /// However short it has been published: verifiers that have not heard of it deny what it signs. For emergencies.
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `keys revoke`
@@ -81,6 +89,8 @@ pub(crate) struct RevokeKey {
     pub id: u32,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `keys rotate`

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
@@ -76,6 +76,8 @@ pub(crate) struct ApplyPolicy {
     pub reason: PolicyReason,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `policy check`
@@ -109,8 +111,13 @@ pub(crate) struct RollbackPolicy {
     /// Revision to go back to, of `hessra policy history`.
     #[arg(value_name = "REV", value_parser = clap::value_parser!(u64).range(1..))]
     pub revision: u64,
+    /// Revision that stands [default: the one whose difference is shown].
+    #[arg(long, value_name = "REV")]
+    pub based_on: Option<u64>,
     #[command(flatten)]
     pub reason: PolicyReason,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use hessra_settings::duration;
 
-use super::Confirmation;
+use super::{Confirmation, Retry};
 
 /// What to do with revocations.
 #[derive(Debug, Subcommand)]
@@ -68,6 +68,8 @@ pub(crate) struct LiftArguments {
     pub restore: bool,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// `revocations undo`
@@ -80,9 +82,9 @@ pub(crate) struct UndoArguments {
     /// Operator, as the list of revocations names it.
     #[arg(long, value_name = "OPERATOR")]
     pub by: String,
-    /// Only what was revoked in this time.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse_argument)]
-    pub since: Option<Duration>,
+    /// Only what was revoked from then on: so long ago, or a timestamp.
+    #[arg(long, value_name = "DURATION|TIME")]
+    pub since: Option<String>,
     /// Why.
     #[arg(long, default_value = "unspecified", value_name = "WORD")]
     pub reason: String,
@@ -91,4 +93,6 @@ pub(crate) struct UndoArguments {
     pub ticket: String,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }

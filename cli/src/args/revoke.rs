@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use hessra_settings::duration;
 
-use super::{Confirmation, WaitFor};
+use super::{Confirmation, Retry, WaitFor};
 
 /// `revoke`
 #[derive(Debug, Args)]
@@ -42,6 +42,8 @@ pub(crate) struct RevokeArguments {
     pub wait_timeout: Duration,
     #[command(flatten)]
     pub confirmation: Confirmation,
+    #[command(flatten)]
+    pub retry: Retry,
 }
 
 /// What to revoke: exactly one.

@@ -30,7 +30,14 @@ pub(super) fn sentence(statement: &[u8]) -> String {
             back.to, back.based_on
         ),
         Some(Asks::Members(change)) => members(&change),
-        Some(other) => format!("{other:?}"),
+        Some(Asks::PrepareKey(_)) => "makes a new key and publishes it".to_owned(),
+        Some(Asks::ActivateKey(key)) => format!("lets key {} sign", key.id),
+        Some(Asks::RetireKey(id)) => format!("lets the successor of key {id} sign"),
+        Some(Asks::RewrapKeys(_)) => {
+            "seals every key under the current key-encryption key".to_owned()
+        }
+        Some(Asks::Approve(approval)) => format!("approves ap_{}", approval.id),
+        Some(Asks::Cancel(name)) => format!("takes ap_{} back", name.id),
         None => "cannot be read by this version: do not approve it".to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! `hessra approvals …`: actions that wait for a second person.
 
-use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::ApprovalInfo;
+use hessra_sdk_rust::{Authority, Reason, RequestId};
 use serde_json::{Value, json};
 
 use super::action;
@@ -23,10 +23,12 @@ pub(super) async fn run(context: &Context, console: Console, command: ApprovalsC
             console.answer(&to_json(&info), || text)
         }
         ApprovalsCommand::Approve(arguments) => approve(&authority, console, &arguments).await,
-        ApprovalsCommand::Cancel { id } => {
-            let cancelled = authority.cancel_approval(&id).await?;
-            console.success(&format!("{} will not be done", cancelled.id));
-            console.answer(&json!({"id": cancelled.id, "cancelled": true}), String::new)
+        ApprovalsCommand::Cancel { id, retry } => {
+            let cancelled = authority.under(retry.id()).cancel_approval(&id).await?;
+            let done = format!("{} will not be done", cancelled.id);
+            console.success(&done);
+            let value = json!({"id": cancelled.id, "cancelled": true});
+            console.committed(&done, &value, String::new)
         }
     }
 }
@@ -53,7 +55,11 @@ async fn list(authority: &Authority, console: Console) -> Outcome {
 }
 
 async fn approve(authority: &Authority, console: Console, arguments: &Approve) -> Outcome {
-    let info = authority.show_approval(&arguments.id).await?;
+    let shown = authority.show_approval(&arguments.id).await;
+    let info = shown.map_err(|error| match arguments.retry.request_id {
+        Some(request) if error.reason == Reason::NotFound => waits_no_more(&arguments.id, request),
+        _ => error.into(),
+    })?;
     let text = described(authority, &info).await?;
     if arguments.confirmation.dry_run {
         return console.answer(
@@ -66,6 +72,7 @@ async fn approve(authority: &Authority, console: Console, arguments: &Approve) -
     if confirm::decided(console, &arguments.confirmation, id)? == Decided::Ask {
         confirm::ask(id, "do it")?;
     }
+    let authority = authority.under(arguments.retry.id());
     let done = authority.approve(&info).await?;
     let value = json!({
         "id": done.id,
@@ -75,12 +82,18 @@ async fn approve(authority: &Authority, console: Console, arguments: &Approve) -
         "still_denied_by": done.still_denied_by,
     });
     warn_of_others(console, &done.still_denied_by);
-    console.answer(&value, || {
-        format!(
-            "✓ {} at revision {}: {}\n",
-            done.id, done.revision, done.what
-        )
-    })
+    let sentence = format!("{} at revision {}: {}", done.id, done.revision, done.what);
+    console.committed(&sentence, &value, || format!("✓ {sentence}\n"))
+}
+
+/// What is approved under an id that was used before, and waits no more: what became of it is in the audit.
+fn waits_no_more(id: &str, request: RequestId) -> CommandError {
+    CommandError::not_found(format!(
+        "{id} does not wait any more: it was done, taken back, or has ended"
+    ))
+    .hint(format!(
+        "`hessra audit search request.id={request}` shows whether this request did it."
+    ))
 }
 
 /// Details, and the difference that a policy would make. Its texts are compared with what the approval signs.

@@ -8,6 +8,7 @@ use super::confirm::{self, Decided};
 use super::waiting::waits;
 use crate::args::{AddMember, ClusterCommand, RemoveMember};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, Table};
 
@@ -17,12 +18,14 @@ pub(super) async fn run(context: &Context, console: Console, command: ClusterCom
     match command {
         ClusterCommand::Members => members(&authority, console).await,
         ClusterCommand::Add(arguments) => add(&authority, console, arguments).await,
-        ClusterCommand::Promote(member) => {
-            let answer = authority.promote_member(member.id).await?;
-            changed(console, &answer, &format!("Node {} has a vote", member.id))
+        ClusterCommand::Promote(arguments) => {
+            let (id, authority) = (arguments.member.id, authority.under(arguments.retry.id()));
+            let answer = authority.promote_member(id).await?;
+            changed(console, &answer, &format!("Node {id} has a vote"))
         }
         ClusterCommand::Remove(arguments) => remove(&authority, console, &arguments).await,
         ClusterCommand::Transfer(arguments) => {
+            let authority = authority.under(arguments.retry.id());
             let answer = authority.transfer_leadership(arguments.to).await?;
             changed(console, &answer, &format!("Node {} leads", arguments.to))
         }
@@ -57,6 +60,7 @@ async fn add(authority: &Authority, console: Console, arguments: AddMember) -> O
         peer_address: arguments.peer,
         public_address: arguments.public,
     };
+    let authority = authority.under(arguments.retry.id());
     let answer = authority.add_member(request).await?;
     if answer.pending.is_some() {
         return changed(console, &answer, "");
@@ -74,14 +78,20 @@ async fn add(authority: &Authority, console: Console, arguments: AddMember) -> O
 
 async fn remove(authority: &Authority, console: Console, arguments: &RemoveMember) -> Outcome {
     let id = arguments.member.id;
-    let node = find(authority, id).await?;
-    console.note(&format!(
-        "Removes node {id} ({}, {}) for ever.",
-        node.role, node.public_address
-    ));
+    let node = match find(authority, id).await {
+        // It may be removed by what is asked for again.
+        Err(failure) if failure.exit == Exit::NotFound && arguments.retry.is_again() => None,
+        node => Some(node?),
+    };
+    if let Some(node) = &node {
+        console.note(&format!(
+            "Removes node {id} ({}, {}) for ever.",
+            node.role, node.public_address
+        ));
+    }
     if arguments.confirmation.dry_run {
         return console.answer(
-            &json!({"dry_run": true, "id": id, "role": node.role}),
+            &json!({"dry_run": true, "id": id, "role": node.map(|node| node.role)}),
             String::new,
         );
     }
@@ -89,6 +99,7 @@ async fn remove(authority: &Authority, console: Console, arguments: &RemoveMembe
     if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
         confirm::ask(&word, "remove it")?;
     }
+    let authority = authority.under(arguments.retry.id());
     let answer = authority.remove_member(id).await?;
     changed(
         console,
@@ -112,7 +123,8 @@ fn changed(console: Console, answer: &MembershipResponse, what: &str) -> Outcome
     }
     let members: Vec<Value> = answer.members.iter().map(member_json).collect();
     console.success(what);
-    console.answer(
+    console.committed(
+        what,
         &json!({"members": members, "log_index": answer.log_index}),
         String::new,
     )

@@ -23,12 +23,15 @@ pub(super) async fn run(context: &Context, console: Console, command: KeysComman
     let authority = Authority::new(context.authenticated_connection()?);
     match command {
         KeysCommand::List => list(&authority, console).await,
-        KeysCommand::Prepare { purpose } => {
+        KeysCommand::Prepare { purpose, retry } => {
+            let authority = authority.under(retry.id());
             let answer = authority.prepare_key(purpose.word()).await?;
             changed(console, &answer)
         }
         KeysCommand::Activate(arguments) => activate(&authority, console, &arguments).await,
-        KeysCommand::Retire { id } => changed(console, &authority.retire_key(id).await?),
+        KeysCommand::Retire { id, retry } => {
+            changed(console, &authority.under(retry.id()).retire_key(id).await?)
+        }
         KeysCommand::Revoke(arguments) => {
             revoke(&authority, console, &arguments).await?;
             learn(context, &authority).await;
@@ -40,10 +43,11 @@ pub(super) async fn run(context: &Context, console: Console, command: KeysComman
             Ok(())
         }
         KeysCommand::Export(arguments) => export::run(&authority, console, &arguments).await,
-        KeysCommand::Rewrap { force } => {
-            let answer = authority.rewrap_keys(force).await?;
+        KeysCommand::Rewrap { force, retry } => {
+            let answer = authority.under(retry.id()).rewrap_keys(force).await?;
             let (count, kek) = (answer.keys, &answer.kek);
-            console.answer(&json!({"keys": count, "kek": kek}), || {
+            let done = format!("{count} keys are sealed anew, under key-encryption key {kek}");
+            console.committed(&done, &json!({"keys": count, "kek": kek}), || {
                 format!(
                     "✓ {count} keys sealed anew; all are under key-encryption key {kek}\n  \
                      When every member runs without keys.kek_previous, the old one can be destroyed.\n"
@@ -116,6 +120,7 @@ async fn activate(authority: &Authority, console: Console, arguments: &ActivateK
             arguments.id
         ));
     }
+    let authority = authority.under(arguments.retry.id());
     let answer = authority
         .activate_key(arguments.id, arguments.force)
         .await?;
@@ -136,6 +141,7 @@ async fn revoke(authority: &Authority, console: Console, arguments: &RevokeKey) 
     if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
         confirm::ask(&word, "revoke it")?;
     }
+    let authority = authority.under(arguments.retry.id());
     changed(console, &authority.revoke_key(id).await?)
 }
 

@@ -344,3 +344,21 @@ fn git_json(git: &GitFollowing) -> Value {
         "applies": git.applies,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use hessra_policy::structure;
+    use hessra_sdk_rust::token::{Limits, mint, token};
+
+    #[test]
+    fn a_policy_is_bounded_by_what_tokens_are_made_of() {
+        let limits = Limits::default();
+        assert_eq!(structure::COMPONENTS_MAX, mint::NODES_MAX);
+        assert_eq!(structure::DESIGNATIONS_MAX, mint::DESIGNATIONS_MAX);
+        assert_eq!(structure::EXPOSURES_MAX, mint::EXPOSURES_MAX);
+        let delegations = usize::from(structure::DELEGATIONS_MAX);
+        assert_eq!(delegations, limits.delegation_depth_max);
+        let refreshes = usize::try_from(structure::REFRESHES_MAX).expect("few");
+        assert_eq!(refreshes + limits.blocks_max, token::ANCESTORS_MAX);
+    }
+}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{LiftRequest, ListRevocationsRequest, RevocationInfo};
-use hessra_sdk_rust::{Authority, RequestId};
 use serde_json::{Value, json};
 
 use listing::{PAGE, pages, since_ms, to_json};
@@ -14,7 +14,7 @@ use super::waiting::waits;
 use crate::args::{LiftArguments, ListArguments, RevocationsCommand, WaitShare, WatchArguments};
 use crate::clock;
 use crate::context::Context;
-use crate::failure::{CommandError, Outcome};
+use crate::failure::Outcome;
 use crate::output::{Console, Table, timestamp};
 
 mod listing;
@@ -144,17 +144,14 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
     if confirm::decided(console, &arguments.confirmation, &word)? == Decided::Ask {
         confirm::ask(&word, "lift it")?;
     }
-    let request_id = RequestId::random();
     let request = LiftRequest {
-        request_id: request_id.0.to_vec(),
+        request_id: arguments.retry.id().0.to_vec(),
         revision: found.revision,
         of: named_identity(&arguments.id),
         reason: arguments.reason.clone(),
         restore: arguments.restore,
     };
-    let lifted = authority.lift(request).await;
-    let lifted =
-        lifted.map_err(|error| CommandError::from(error).request_id(request_id.to_string()))?;
+    let lifted = authority.lift(request).await?;
     if let Some(pending) = &lifted.pending {
         return waits(console, pending);
     }
@@ -165,14 +162,16 @@ async fn lift(authority: &Authority, console: Console, arguments: &LiftArguments
         "is lifted"
     };
     warn_of_others(console, &lifted.still_denied_by);
-    console.answer(
+    let done = format!("{id} {verb} at revision {revision}");
+    console.committed(
+        &done,
         &json!({
             "id": id,
             "revision": revision,
             "already": lifted.already,
             "still_denied_by": lifted.still_denied_by,
         }),
-        || format!("{id} {verb} at revision {revision}\n"),
+        || format!("{done}\n"),
     )
 }
 

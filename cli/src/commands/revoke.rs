@@ -54,7 +54,7 @@ pub(super) async fn run(
         return Err(candidates::refuse(context, beginning).await);
     }
     let target = target::read(context, &arguments.target)?;
-    let request_id = RequestId::random();
+    let request_id = arguments.retry.id();
     let request = request(&target, arguments, request_id)?;
     let authority = Authority::new(context.authenticated_connection()?);
     if arguments.confirmation.dry_run {
@@ -155,7 +155,7 @@ async fn known(
 }
 
 fn no_preview() -> CommandError {
-    CommandError::unavailable("no server answered soon")
+    CommandError::unavailable("no server answered within 3 s")
 }
 
 async fn commit(
@@ -163,12 +163,20 @@ async fn commit(
     request: RevokeRequest,
     request_id: RequestId,
 ) -> Outcome<RevokeResponse> {
+    // An end that was given as a duration is another one by then.
+    let until = match request.until {
+        0 => String::new(),
+        until => format!("--until {}", timestamp(until * 1_000)),
+    };
     let answer = tokio::select! {
         answer = authority.revoke(request) => answer.map_err(CommandError::from),
-        _ = tokio::signal::ctrl_c() => Err(CommandError::interrupted("stopped before an answer came: it may be committed")
-            .hint("Run the same command again: revoking twice changes nothing.")),
+        _ = tokio::signal::ctrl_c() => Err(CommandError::outcome_unknown(
+            Exit::Interrupted,
+            request_id,
+            "stopped before an answer came",
+        )),
     };
-    answer.map_err(|failure| failure.request_id(request_id.to_string()))
+    answer.map_err(|failure| failure.again_with(&until))
 }
 
 fn no_item() -> CommandError {
@@ -187,11 +195,14 @@ async fn follow(
     arguments: &RevokeArguments,
     committed: &Committed,
 ) -> Outcome {
-    if !console.for_machines() {
-        console.data(&committed.line())?;
-    }
+    let done = committed.sentence();
+    let said = match console.for_machines() {
+        true => Ok(()),
+        false => console.committed(&done, &Value::Null, || committed.line()),
+    };
     let WaitFor::Verifiers(share) = arguments.wait else {
-        return console.answer(&committed.to_json(arguments, None), String::new);
+        said?;
+        return console.committed(&done, &committed.to_json(arguments, None), String::new);
     };
     let wait = Wait {
         id: &committed.item.id,
@@ -202,17 +213,27 @@ async fn follow(
     match containment::wait(authority, console, &wait).await {
         Ok(contained) => {
             let value = committed.to_json(arguments, Some(&contained));
-            console.answer(&value, || format!("  {}\n", contained.summary()))?;
+            let done = format!("{done}, and then: {}", contained.summary());
+            console.committed(&done, &value, || format!("  {}\n", contained.summary()))?;
+            said?;
             contained.outcome()
         }
         Err(interrupted) => {
-            console.answer(&committed.to_json(arguments, None), String::new)?;
+            console.committed(&done, &committed.to_json(arguments, None), String::new)?;
             Err(interrupted)
         }
     }
 }
 
 impl Committed {
+    fn sentence(&self) -> String {
+        let (id, revision) = (&self.item.id, self.item.revision);
+        match self.item.already {
+            true => format!("revocation {id} was committed before, at revision {revision}"),
+            false => format!("revocation {id} is committed at revision {revision}"),
+        }
+    }
+
     fn line(&self) -> String {
         let RevokedItem {
             id,

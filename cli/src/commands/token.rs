@@ -1,5 +1,6 @@
 //! `hessra token …`: any token, looked at and explained.
 
+mod denied;
 mod explain;
 mod given;
 

@@ -15,7 +15,8 @@ pub(super) fn waits(console: Console, pending: &PendingApproval) -> Outcome {
         "already": pending.already,
     }});
     let again = if pending.already { " already" } else { "" };
-    console.answer(&value, || {
+    let asked = format!("{id} waits for a second person");
+    console.committed(&asked, &value, || {
         format!(
             "… Nothing is done yet: {id} waits{again} for a second person, until {}\n  \
              Another operator with the same right: hessra approvals approve {id}\n",

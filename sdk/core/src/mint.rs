@@ -20,8 +20,8 @@ mod identity;
 mod issue;
 
 pub use authorization::{
-    AuthorizationParameters, TokenShape, mint_authorization, mint_multi_party, mint_service_chain,
-    mint_stub,
+    AuthorizationParameters, NODES_MAX, TokenShape, mint_authorization, mint_multi_party,
+    mint_service_chain, mint_stub,
 };
 pub use capability::{CapabilityDemands, DESIGNATIONS_MAX, mint_capability};
 pub(crate) use capability::{check_designation, said_by, shown_by_verifier};

@@ -19,7 +19,6 @@ use hessra_proto::v1;
 use hessra_proto::v1::authority_client::AuthorityClient;
 use hessra_revocation::{Checkpoint, FeedId};
 use prost::Message as _;
-use rand::RngCore;
 use tokio::sync::OnceCell;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -65,13 +64,14 @@ macro_rules! signed_rpcs {
             $(
                 $(#[doc = $doc])+
                 pub async fn $name(&self, $($argument: $type),*) -> Result<$answer, ClientError> {
-                    let request = $request;
+                    let (request, id) = self.identify($request);
                     let proof = self.prove(&request).await?;
                     self.ask(Repeat::$repeat, request, |channel, mut request| {
                         proved(&mut request, proof.as_ref());
                         async move { client!($client, channel).$rpc(request).await }
                     })
                     .await
+                    .map_err(|error| error.of_write(id))
                 }
             )+
         }
@@ -82,31 +82,12 @@ mod audit;
 mod keys;
 mod policy;
 
+pub use crate::request_id::RequestId;
 pub use crate::signing::RequestSigner;
 pub use hessra_proto::statement::Stated;
 
 /// Largest answer that is accepted: a page of 1,000 revocations is about 0.5 MiB.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Id of a write: chosen by the client, and the same for every attempt at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId(pub [u8; 16]);
-
-impl RequestId {
-    /// A new one: 128 random bits.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        rand::rngs::OsRng.fill_bytes(&mut bytes);
-        Self(bytes)
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
-    }
-}
 
 /// Reads what an operator has signed, or is to sign: [`v1::ApprovalInfo::statement`]. `None`: it is of a newer version.
 #[must_use]
@@ -146,6 +127,8 @@ pub struct Authority {
     discovered: Arc<AtomicBool>,
     /// Signer of requests, once one was signed.
     signer: Arc<OnceCell<RequestSigner>>,
+    /// Id of the writes that are asked for through this handle, when it was chosen.
+    request_id: Option<RequestId>,
 }
 
 impl Authority {
@@ -156,6 +139,18 @@ impl Authority {
             channels: Arc::new(Channels::new(connection)),
             discovered: Arc::default(),
             signer: Arc::default(),
+            request_id: None,
+        }
+    }
+
+    /// The same client for one write under this id: for one that was asked for before and whose outcome is unknown, see
+    /// [`ClientError::outcome_unknown`]. It has one effect, and the answer is that of the first time; as the id of another write
+    /// it is refused.
+    #[must_use]
+    pub fn under(&self, id: RequestId) -> Self {
+        Self {
+            request_id: Some(id),
+            ..self.clone()
         }
     }
 
@@ -226,6 +221,15 @@ impl Authority {
         };
         let (_, answer) = self.channels.each(|_| true, attempt).await?;
         Ok(answer)
+    }
+
+    /// The request with an id: the one of this handle, or its own, or else a random one.
+    fn identify<Q: Stated>(&self, mut request: Q) -> (Q, RequestId) {
+        let own = <[u8; 16]>::try_from(request.request_id()).ok();
+        let id = self.request_id.or(own.map(RequestId));
+        let id = id.unwrap_or_else(RequestId::random);
+        request.set_request_id(id.0.to_vec());
+        (request, id)
     }
 
     /// Signs a request. `None`: there is no certificate to sign with, and the server says so.
@@ -332,49 +336,49 @@ signed_rpcs! { AuthorityClient:
     /// `not_permitted`, `invalid_argument` (a target too near to the root, not canonical), `unavailable` and
     /// `no_leader` when no server could commit it in time.
     revoke(request: v1::RevokeRequest) -> v1::RevokeResponse
-        = revoke(identify(request, |request| &mut request.request_id)), Safe;
+        = revoke(request), Safe;
 
     /// Lifts a revocation. An empty `request_id` gets a random one.
     ///
     /// # Errors
     /// `not_found`, `not_permitted`, `conflict` for a kind that cannot be lifted, or unavailable.
     lift(request: v1::LiftRequest) -> v1::LiftResponse
-        = lift(identify(request, |request| &mut request.request_id)), Safe;
+        = lift(request), Safe;
 
     /// Removes what one operator has revoked alone. An empty `request_id` gets a random one.
     ///
     /// # Errors
     /// `not_found` for an operator of whom no revocation is remembered, `not_permitted`, or unavailable.
     undo(request: v1::UndoRequest) -> v1::UndoResponse
-        = undo(identify(request, |request| &mut request.request_id)), Safe;
+        = undo(request), Safe;
 
     /// Adds a member that receives everything and does not vote. An empty `request_id` gets a random one.
     ///
     /// # Errors
     /// `conflict` for an id or address that is taken, `not_permitted`, or unavailable.
     add_member(request: v1::AddMemberRequest) -> v1::MembershipResponse
-        = add_member(identify(request, |request| &mut request.request_id)), Unsafe;
+        = add_member(request), Unsafe;
 
     /// Lets a member vote.
     ///
     /// # Errors
     /// `not_found`, `conflict` when it has not caught up, `not_permitted`, or unavailable.
     promote_member(id: u64) -> v1::MembershipResponse
-        = promote_member(v1::PromoteMemberRequest { request_id: fresh(), id }), Safe;
+        = promote_member(v1::PromoteMemberRequest { request_id: Vec::new(), id }), Safe;
 
     /// Removes a member for ever.
     ///
     /// # Errors
     /// `quorum_lost` when the others could not go on, `not_found`, `not_permitted`, or unavailable.
     remove_member(id: u64) -> v1::MembershipResponse
-        = remove_member(v1::RemoveMemberRequest { request_id: fresh(), id }), Unsafe;
+        = remove_member(v1::RemoveMemberRequest { request_id: Vec::new(), id }), Unsafe;
 
     /// Hands leadership over.
     ///
     /// # Errors
     /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
     transfer_leadership(id: u64) -> v1::MembershipResponse
-        = transfer_leadership(v1::TransferLeadershipRequest { request_id: fresh(), id }), Safe;
+        = transfer_leadership(v1::TransferLeadershipRequest { request_id: Vec::new(), id }), Safe;
 }
 
 rpcs! { AuthorityClient:
@@ -417,17 +421,4 @@ fn proved<Q>(request: &mut tonic::Request<Q>, proof: Option<&MetadataValue<Ascii
     if let Some(proof) = proof {
         request.metadata_mut().insert(PROOF_KEY, proof.clone());
     }
-}
-
-fn fresh() -> Vec<u8> {
-    RequestId::random().0.to_vec()
-}
-
-/// The request with an id: its own, or else a random one.
-fn identify<Q>(mut request: Q, id: impl FnOnce(&mut Q) -> &mut Vec<u8>) -> Q {
-    let id = id(&mut request);
-    if id.is_empty() {
-        *id = fresh();
-    }
-    request
 }

@@ -8,11 +8,14 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint as Transport};
 
 use crate::failover::{Failed, Failover};
-use crate::{ClientError, Connection, Endpoint, Reason};
+use crate::{ClientError, Connection, Endpoint, Reason, clock, tls};
 
 /// Time between pings, which find a server that vanished without a word: no TCP timeout is that short.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time before the end of a request at which connecting ends: so that it is known that nothing was sent.
+const CONNECTED_BEFORE: Duration = Duration::from_millis(20);
 
 /// Attempt at one server.
 pub(crate) struct Attempt {
@@ -52,8 +55,12 @@ impl Channels {
         F: Future<Output = Result<A, ClientError>>,
     {
         let attempt = &attempt;
-        let one = |server: Endpoint, left| async move {
-            let channel = self.channel(&server).await.map_err(Failed::NotSent)?;
+        self.connection.check_certificate(clock::wall())?;
+        let one = |server: Endpoint, left: Duration| async move {
+            let connecting = left.saturating_sub(CONNECTED_BEFORE);
+            let channel = tokio::time::timeout(connecting, self.channel(&server)).await;
+            let channel = channel.unwrap_or_else(|_| Err(no_answer(&server, connecting)));
+            let channel = channel.map_err(Failed::NotSent)?;
             let answer = attempt(Attempt { channel, left }).await;
             answer.map_err(|error| self.failed(&server, error))
         };
@@ -88,11 +95,13 @@ impl Channels {
 /// Opens a connection: TCP, TLS and HTTP/2, within the connect timeout.
 ///
 /// # Errors
-/// `unavailable`, saying whether the server is unreachable or not believed.
+/// `unavailable`, saying whether the server is unreachable or not believed; `unauthenticated` for a client certificate that has
+/// ended, or that the server refuses.
 pub(crate) async fn connect(
     connection: &Connection,
     server: &Endpoint,
 ) -> Result<Channel, ClientError> {
+    connection.check_certificate(clock::wall())?;
     let failed = |error: tonic::transport::Error| unreachable(server, &error);
     let transport = Transport::from_shared(server.url())
         .and_then(|transport| transport.tls_config(connection.grpc_tls(server)))
@@ -121,13 +130,16 @@ pub(crate) fn unreachable(
     server: &Endpoint,
     error: &(dyn std::error::Error + 'static),
 ) -> ClientError {
-    let cause = root_cause(error);
-    ClientError::new(
-        Reason::Unavailable,
-        format!("cannot connect to `{server}`: {cause}"),
-    )
-    .hint(hint(tls_cause(error)))
-    .naming_server()
+    let failure = match tls::certificate_refused(error) {
+        Some(refused) => ClientError::new(Reason::Unauthenticated, format!("`{server}` {refused}"))
+            .hint(refused.hint()),
+        None => ClientError::new(
+            Reason::Unavailable,
+            format!("cannot connect to `{server}`: {}", root_cause(error)),
+        )
+        .hint(hint(tls::cause(error))),
+    };
+    failure.naming_server()
 }
 
 fn hint(tls: Option<&rustls::Error>) -> &'static str {
@@ -148,9 +160,6 @@ fn hint(tls: Option<&rustls::Error>) -> &'static str {
             }
             _ => HINT_DEFAULT,
         },
-        Some(rustls::Error::AlertReceived(_)) => {
-            "Check that the client certificate comes from the cluster's client CA and has not expired."
-        }
         _ => HINT_DEFAULT,
     }
 }
@@ -166,18 +175,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// The error of TLS inside another, if there is one. An IO error that carries it is passed over by its own `source`.
-fn tls_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    let causes = std::iter::successors(Some(error), |cause| {
-        let io = cause.downcast_ref::<std::io::Error>();
-        match io.and_then(std::io::Error::get_ref) {
-            Some(carried) => Some(carried as &(dyn std::error::Error + 'static)),
-            None => cause.source(),
-        }
-    });
-    causes.filter_map(|cause| cause.downcast_ref()).next()
-}
-
 #[cfg(test)]
 mod tests {
     use rustls::{AlertDescription, CertificateError};
@@ -189,15 +186,27 @@ mod tests {
     struct Outer(#[source] std::io::Error);
 
     #[test]
-    fn a_refusal_of_tls_is_found_inside_an_io_error() {
-        let hint_for = |refusal| hint(tls_cause(&Outer(std::io::Error::other(refusal))));
-        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateUnknown);
-        assert!(hint_for(alert).contains("client certificate"));
-        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        assert!(hint_for(unknown).contains("CA file"));
-        let other = rustls::Error::InvalidCertificate(CertificateError::Revoked);
-        assert_eq!(hint_for(other), HINT_DEFAULT);
+    fn a_refusal_of_tls_says_whose_certificate_is_to_be_looked_at() {
+        let server: Endpoint = "node1:7443".parse().expect("an address");
+        let said = |refusal| unreachable(&server, &Outer(std::io::Error::other(refusal)));
+        let ended = said(rustls::Error::AlertReceived(
+            AlertDescription::CertificateExpired,
+        ));
+        assert_eq!(
+            (ended.reason, ended.exit_code(), ended.retryable),
+            (Reason::Unauthenticated, 4, false)
+        );
+        assert_eq!(
+            ended.message,
+            "`node1:7443` refuses the client certificate: it has ended, or is not valid yet"
+        );
+        let unknown = said(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer,
+        ));
+        assert!(unknown.hint.contains("CA file"));
+        let other = said(rustls::Error::InvalidCertificate(CertificateError::Revoked));
+        assert_eq!(other.hint, HINT_DEFAULT);
         let plain = Outer(std::io::ErrorKind::ConnectionRefused.into());
-        assert_eq!(hint(tls_cause(&plain)), HINT_DEFAULT);
+        assert_eq!(unreachable(&server, &plain).hint, HINT_DEFAULT);
     }
 }

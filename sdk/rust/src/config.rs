@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +21,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use hessra_revocation::FeedId;
+use hessra_revocation::{FeedId, UnixSeconds};
 
 use crate::ClientError;
 use crate::readings::Readings;
+use crate::validity::{NotValid, Validity, utc};
 
 mod endpoint;
 
@@ -88,6 +89,9 @@ impl fmt::Debug for Trust {
 pub struct Credentials {
     certificate: Vec<u8>,
     key: Arc<Zeroizing<Vec<u8>>>,
+    /// File of the certificate, when it came from one.
+    file: Option<PathBuf>,
+    validity: Option<Validity>,
 }
 
 impl Credentials {
@@ -118,7 +122,12 @@ impl Credentials {
         })?;
         let certificate_pem = read(certificate)?;
         let key_pem = read_pem(key_file, key)?;
-        Self::parse(certificate_pem.to_vec(), key_pem).map_err(|error| {
+        let parsed = Self::parse(certificate_pem.to_vec(), key_pem);
+        let parsed = parsed.map(|parsed| Self {
+            file: Some(certificate.to_owned()),
+            ..parsed
+        });
+        parsed.map_err(|error| {
             let path = match error {
                 CredentialError::Certificate => certificate,
                 CredentialError::PrivateKey => key,
@@ -128,14 +137,37 @@ impl Credentials {
     }
 
     fn parse(certificate: Vec<u8>, key: Zeroizing<Vec<u8>>) -> Result<Self, CredentialError> {
-        if certificates(&certificate).is_none_or(|found| found.is_empty()) {
-            return Err(CredentialError::Certificate);
-        }
+        let chain = certificates(&certificate).filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or(CredentialError::Certificate)?;
         PrivateKeyDer::from_pem_slice(&key).map_err(|_| CredentialError::PrivateKey)?;
         Ok(Self {
             certificate,
             key: Arc::new(key),
+            file: None,
+            validity: Validity::of(&chain),
         })
+    }
+
+    /// Refuses a certificate that has ended or not begun by this computer's clock: a server says of it no more than that it
+    /// ends the connection.
+    ///
+    /// # Errors
+    /// [`crate::Reason::Unauthenticated`], with the file and the instant.
+    pub fn check_valid(&self, now: UnixSeconds) -> Result<(), ClientError> {
+        let Some(Err(not_valid)) = self.validity.map(|validity| validity.check(now)) else {
+            return Ok(());
+        };
+        let named = self.file.as_ref();
+        let named = named.map_or_else(String::new, |file| format!(" `{}`", file.display()));
+        let hint = match not_valid {
+            NotValid::Ended(_) => "Get a new one",
+            NotValid::NotYet(_) => "Wait, or get another",
+        };
+        Err(ClientError::new(
+            crate::Reason::Unauthenticated,
+            format!("your client certificate{named} {not_valid}"),
+        )
+        .hint(format!("{hint}; this computer's clock says {}.", utc(now))))
     }
 
     /// The certificate chain as PEM; the key is never given out.
@@ -258,6 +290,15 @@ impl Connection {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Refuses a client certificate that is not valid now, before anybody is asked with it.
+    ///
+    /// # Errors
+    /// As [`Credentials::check_valid`].
+    pub(crate) fn check_certificate(&self, now: UnixSeconds) -> Result<(), ClientError> {
+        let credentials = self.credentials.as_ref();
+        credentials.map_or(Ok(()), |credentials| credentials.check_valid(now))
     }
 
     /// TLS for gRPC to one server.

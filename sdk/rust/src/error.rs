@@ -10,6 +10,9 @@ use hessra_proto::convert::ConvertError;
 use hessra_proto::status::Failure;
 use hessra_revocation::IdentityError;
 
+use crate::request_id::RequestId;
+use crate::tls;
+
 /// Error of an operation that could not be done. Nothing secret is ever in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientError {
@@ -29,6 +32,18 @@ pub struct ClientError {
     pub server_in_message: bool,
     /// Cause that a program can act on.
     pub local: Option<LocalCause>,
+    /// True when the request was sent, and nothing says whether it was carried out.
+    pub(crate) unanswered: bool,
+    /// The write that failed.
+    pub(crate) write: Option<Box<FailedWrite>>,
+}
+
+/// Write that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedWrite {
+    id: RequestId,
+    /// What was heard last of it.
+    heard: String,
 }
 
 /// Causes that a program can act on.
@@ -80,14 +95,66 @@ impl ClientError {
             std::io::ErrorKind::PermissionDenied => Reason::NotPermitted,
             _ => Reason::Internal,
         };
+        let (why, hint) = match error.kind() {
+            std::io::ErrorKind::NotFound => ("it is not there".to_owned(), "Check the path."),
+            std::io::ErrorKind::PermissionDenied => (
+                "no permission".to_owned(),
+                "Check who may read and write it.",
+            ),
+            _ => (error.to_string(), "Look at the file and its folder."),
+        };
         Self::new(
             reason,
-            format!("cannot {action} `{}`: {error}", path.display()),
+            format!("cannot {action} `{}`: {why}", path.display()),
         )
+        .hint(hint)
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Reason::InvalidArgument, message)
+    }
+
+    /// Id of the write that failed; `None`: the request changes nothing.
+    #[must_use]
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.write.as_ref().map(|write| write.id)
+    }
+
+    /// Id of a write that may have been carried out or not: ask for it again under this id
+    /// ([`crate::Authority::under`]), and it has one effect and one answer. `None`: it was not carried out, or changes nothing.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> Option<RequestId> {
+        self.request_id().filter(|_| self.unanswered)
+    }
+
+    /// What was heard last of a write whose outcome is unknown; of any other failure, its message.
+    #[must_use]
+    pub fn heard(&self) -> &str {
+        match &self.write {
+            Some(write) => &write.heard,
+            None => &self.message,
+        }
+    }
+
+    /// Names the write that failed.
+    pub(crate) fn of_write(mut self, id: RequestId) -> Self {
+        let heard = self.message.clone();
+        if self.unanswered {
+            self.message =
+                format!("the outcome of request {id} is unknown; the last that was heard: {heard}");
+            self.hint = format!(
+                "Ask again for the same under request id {id}: it has one effect, and the answer says which."
+            );
+            self.retryable = true;
+        }
+        self.write = Some(Box::new(FailedWrite { id, heard }));
+        self
+    }
+
+    /// Says that the request was sent, and that nothing says whether it was carried out.
+    pub(crate) fn unanswered(mut self) -> Self {
+        self.unanswered = true;
+        self
     }
 
     /// True for a failure before anything was sent, and for a refusal by a node that says it did nothing: a second
@@ -123,13 +190,20 @@ impl From<Failure> for ClientError {
             server: None,
             server_in_message: false,
             local: None,
+            unanswered: false,
+            write: None,
         }
     }
 }
 
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
-        Failure::from(&status).into()
+        // In TLS 1.3 a server looks at the certificate when the connection already stands for the client.
+        match tls::certificate_refused(&status) {
+            Some(refused) => Self::new(Reason::Unauthenticated, format!("the server {refused}"))
+                .hint(refused.hint()),
+            None => Failure::from(&status).into(),
+        }
     }
 }
 

@@ -25,6 +25,22 @@ pub(crate) enum Failed {
     Sent(ClientError),
 }
 
+impl Failed {
+    fn error(&self) -> &ClientError {
+        match self {
+            Self::NotSent(error) | Self::Sent(error) => error,
+        }
+    }
+
+    /// True when the server may have done what it was asked for.
+    fn is_unanswered(&self) -> bool {
+        match self {
+            Self::NotSent(_) => false,
+            Self::Sent(error) => error.retryable && !error.had_no_effect(),
+        }
+    }
+}
+
 /// Failover: the servers known, and the one that answered last.
 #[derive(Debug)]
 pub(crate) struct Failover {
@@ -76,17 +92,30 @@ impl Failover {
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut pause = PAUSE_FIRST;
+        // What one server may have done, no failure of another makes undone.
+        let mut unanswered = false;
+        let ends = |error: ClientError, unanswered| match unanswered {
+            true => error.unanswered(),
+            false => error,
+        };
         loop {
             let mut last = out_of_time();
             let round = self.round();
             let count = round.len();
+            // When every server refuses for good, a second round hears the same.
+            let mut may_change = false;
             for (place, (index, server)) in round.into_iter().enumerate() {
                 let has = match again(&out_of_time()) {
                     true => share(left(), count - place),
                     false => left(),
                 };
                 let answer = tokio::time::timeout(has, attempt(server.clone(), has)).await;
-                match answer.unwrap_or_else(|_| Err(Failed::Sent(out_of_time()))) {
+                let answer = answer.unwrap_or_else(|_| Err(Failed::Sent(out_of_time())));
+                if let Err(failed) = &answer {
+                    unanswered |= failed.is_unanswered();
+                    may_change |= failed.error().retryable;
+                }
+                match answer {
                     Ok(answer) => {
                         self.lock().preferred = index;
                         return Ok((server, answer));
@@ -95,15 +124,22 @@ impl Failover {
                     Err(Failed::Sent(error)) if error.retryable && again(&error) => {
                         last = error.at(&server)
                     }
-                    Err(Failed::Sent(error)) => return Err(error.at(&server)),
+                    // A refusal is an answer, also to what an earlier attempt asked for under the same id.
+                    Err(Failed::Sent(error)) => {
+                        let unanswered = unanswered && error.retryable;
+                        return Err(ends(error.at(&server), unanswered));
+                    }
                 }
                 if left().is_zero() {
-                    return Err(last);
+                    return Err(ends(last, unanswered));
                 }
+            }
+            if !may_change {
+                return Err(ends(last, unanswered));
             }
             let wait = jitter(last.retry_after.unwrap_or(pause).min(PAUSE_MAX));
             if wait >= left() {
-                return Err(last);
+                return Err(ends(last, unanswered));
             }
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -141,7 +177,7 @@ pub(crate) fn jitter(pause: Duration) -> Duration {
 
 fn out_of_time() -> ClientError {
     ClientError::new(Reason::Deadline, "no server answered in time")
-        .hint("Ask again; a write that is given the same request id has one effect only.")
+        .hint("Ask again, or give more time; `hessra status` shows which nodes answer.")
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use serde::de::DeserializeOwned;
 
 use crate::channel::unreachable;
 use crate::failover::{Failed, Failover};
-use crate::{ClientError, Connection, Endpoint, LocalCause, Reason, clock, just_in_time};
+use crate::{
+    ClientError, Connection, Credentials, Endpoint, LocalCause, Reason, clock, just_in_time,
+};
 
 mod token;
 mod wire;
@@ -51,7 +53,7 @@ pub struct IdentityClient {
     failover: Failover,
     timeout: Duration,
     anonymous: reqwest::Client,
-    identified: Option<reqwest::Client>,
+    identified: Option<(reqwest::Client, Credentials)>,
 }
 
 impl fmt::Debug for IdentityClient {
@@ -68,11 +70,10 @@ impl IdentityClient {
     /// # Errors
     /// `invalid_argument` when certificate and key do not belong together.
     pub fn new(connection: Connection) -> Result<Self, ClientError> {
-        let identified = connection
-            .credentials
-            .is_some()
-            .then(|| https(&connection, true))
-            .transpose()?;
+        let identified = match &connection.credentials {
+            Some(credentials) => Some((https(&connection, true)?, credentials.clone())),
+            None => None,
+        };
         Ok(Self {
             anonymous: https(&connection, false)?,
             identified,
@@ -231,13 +232,15 @@ impl IdentityClient {
     }
 
     fn identified(&self) -> Result<&reqwest::Client, ClientError> {
-        self.identified.as_ref().ok_or_else(|| {
+        let (client, credentials) = self.identified.as_ref().ok_or_else(|| {
             ClientError::new(
                 Reason::Unauthenticated,
                 "this request needs a client certificate",
             )
             .hint("Give a certificate and its key.")
-        })
+        })?;
+        credentials.check_valid(clock::wall())?;
+        Ok(client)
     }
 
     async fn send_as<Q: Serialize, A: DeserializeOwned>(

@@ -28,7 +28,10 @@ mod just_in_time;
 mod keeper;
 pub mod knowledge;
 mod readings;
+mod request_id;
 mod signing;
+mod tls;
+mod validity;
 pub mod verifier;
 
 /// Token operations: parse, verify, delegate, inspect. They need no server.
@@ -37,12 +40,13 @@ pub use hessra_sdk_core as token;
 pub use hessra_proto::{NodeState, v1};
 pub use hessra_revocation as revocation;
 
-pub use admin::{Authority, RequestId};
+pub use admin::Authority;
 pub use config::{Connection, Credentials, Endpoint, Servers, Trust};
 pub use error::{ClientError, LocalCause, Reason};
 pub use identity::{Authentication, IdentityClient};
 pub use knowledge::{FeedStatus, News, Readiness};
 pub use readings::{AsOf, Readings};
+pub use request_id::{NotARequestId, RequestId};
 pub use verifier::{Verifier, VerifierBuilder};
 
 pub use hessra_sdk_core::{

@@ -27,9 +27,11 @@ pub(super) async fn run(
         confirm::ask(&word, "accept it")?;
     }
     let authority = Authority::new(context.authenticated_connection()?);
+    let authority = authority.under(arguments.retry.id());
     let answer = authority.accept_audit_loss(id, &arguments.ticket).await?;
     console.success(&format!("Node {id} may begin a new audit"));
-    console.answer(&json!({"id": id, "chains": answer.chains}), || {
+    let done = format!("the loss of the audit of node {id} is accepted");
+    console.committed(&done, &json!({"id": id, "chains": answer.chains}), || {
         "Move its folder `audit` away, keep it, and start the node if it does not run.\n".to_owned()
     })
 }

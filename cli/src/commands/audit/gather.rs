@@ -77,7 +77,10 @@ impl Missing {
     pub(super) fn into_failure(self) -> CommandError {
         let first = self.nodes.into_iter().next();
         first.map_or_else(
-            || CommandError::unavailable("no node could be asked"),
+            || {
+                CommandError::unavailable("no node could be asked")
+                    .hint("See `hessra status` and `hessra doctor`.")
+            },
             |(_, failure)| failure,
         )
     }

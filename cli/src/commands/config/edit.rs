@@ -10,7 +10,7 @@ use serde_json::Value;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use crate::context::Settings;
-use crate::failure::{CommandError, Outcome};
+use crate::failure::{CommandError, Outcome, in_words};
 use crate::files;
 
 pub(super) struct Editor {
@@ -31,6 +31,7 @@ impl Editor {
                 path.display(),
                 error.to_string().trim_end()
             ))
+            .hint("Correct it there, or move it away to begin with a new one.")
         })?;
         Ok(Self {
             path: path.to_owned(),
@@ -55,6 +56,7 @@ impl Editor {
             let entry = table.entry(part).or_insert_with(made);
             table = entry.as_table_mut().ok_or_else(|| {
                 CommandError::usage(format!("`{part}` in `{key}` is a value, not a table"))
+                    .hint("`hessra config list` shows the keys that are set.")
             })?;
         }
         table[*last] = typed(last, text)?;
@@ -117,8 +119,9 @@ fn typed(name: &str, text: &str) -> Outcome<Item> {
         "servers" => Ok(value(text.split(',').map(str::trim).collect::<Array>())),
         // Relative paths would break after `cd`.
         "cert" | "key" | "ca" | "default_cert_path" | "default_key_path" | "default_ca_path" => {
-            let path = std::path::absolute(text)
-                .map_err(|error| CommandError::usage(format!("`{text}` is not a path: {error}")))?;
+            let path = std::path::absolute(text).map_err(|error| {
+                CommandError::usage(format!("`{text}` is not a path: {}", in_words(&error)))
+            })?;
             Ok(value(path.display().to_string()))
         }
         _ => Ok(value(text)),

@@ -144,9 +144,11 @@ async fn fetch(context: &Context, console: Console) -> Fetched {
 
 fn keep_ca(context: &Context, pem: &str) -> Outcome {
     if !pem.contains("-----BEGIN CERTIFICATE-----") {
-        return Err(CommandError::unavailable(
-            "the server's CA is no certificate",
-        ));
+        return Err(
+            CommandError::unavailable("the server's CA is no certificate").hint(
+                "Get the CA's certificate from who runs the cluster, and give it with --ca FILE.",
+            ),
+        );
     }
     let server = &context.require_servers()?[0];
     files::write_private(

@@ -17,7 +17,7 @@ use super::{certificates, keys};
 use crate::commands::{feed, status};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{CommandError, Outcome};
+use crate::failure::{CommandError, Outcome, in_words};
 use crate::{clock, files};
 
 /// Largest difference of clocks: a larger one makes tokens with short lives fail, as published clients add a check of 5
@@ -89,7 +89,7 @@ async fn server_certificate(
     server: &Endpoint,
 ) -> Outcome<certificates::Validity> {
     let failed = |error: std::io::Error| {
-        CommandError::unavailable(format!("{server}: {error}"))
+        CommandError::unavailable(format!("cannot connect to {server}: {}", in_words(&error)))
             .hint("Check the address, that the node runs, and that --ca is the authority of its certificate.")
     };
     let stream = TcpStream::connect((server.host(), server.port()))
@@ -110,6 +110,7 @@ async fn server_certificate(
     leaf.and_then(|leaf| certificates::validity(leaf))
         .ok_or_else(|| {
             CommandError::unavailable(format!("{server} shows no certificate that can be read"))
+                .hint("Check that the address is that of a Hessra node.")
         })
 }
 

@@ -20,7 +20,11 @@ pub(super) fn changed(console: Console, answer: &KeyResponse) -> Outcome {
         "revision": answer.revision,
         "ready_in_ms": answer.ready_in_ms,
     });
-    console.answer(&value, || sentence(answer))
+    let done = format!(
+        "key {} is {} at revision {}",
+        answer.id, answer.state, answer.revision
+    );
+    console.committed(&done, &value, || sentence(answer))
 }
 
 pub(super) fn to_json(key: &KeyInfo) -> Value {

@@ -53,8 +53,13 @@ fn pem(keys: &[&KeyInfo], purpose: Purpose, id: Option<u32>) -> Outcome<String> 
         ))
     };
     let public: [u8; 32] = key.public_key.as_slice().try_into().map_err(broken)?;
-    hessra_sdk_rust::token::keyring::public_key_to_pem(&public)
-        .map_err(|error| CommandError::unavailable(format!("key {} is no key: {error}", key.id)))
+    hessra_sdk_rust::token::keyring::public_key_to_pem(&public).map_err(|error| {
+        CommandError::unavailable(format!(
+            "the node sent key {}, which is no key: {error}",
+            key.id
+        ))
+        .hint("Ask another node with --server.")
+    })
 }
 
 /// Key set as the nodes publish it, without revoked keys: a reader of a set believes every key in it.

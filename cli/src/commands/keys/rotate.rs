@@ -28,6 +28,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// Largest difference of members' clocks: operators are told of a larger one.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
+/// Next step when a step of an emergency has an unknown outcome. Run again, the command would revoke the key that signs by then.
+const AGAIN_IN_AN_EMERGENCY: &str = "See `hessra keys list`: activate the new key with `hessra keys activate KID --force` if it does not sign, then \
+     revoke the old one with `hessra keys revoke KID`.";
 /// Time for which connected verifiers are waited for in an emergency.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,18 @@ pub(super) async fn run(
     console: Console,
     arguments: &RotateKeys,
 ) -> Outcome {
+    let rotated = rotate(authority, console, arguments).await;
+    rotated.map_err(|failure| {
+        failure.look_at(match arguments.emergency {
+            true => AGAIN_IN_AN_EMERGENCY,
+            false => {
+                "See `hessra keys list`, and run the command again: it goes on from what is done."
+            }
+        })
+    })
+}
+
+async fn rotate(authority: &Authority, console: Console, arguments: &RotateKeys) -> Outcome {
     let keys = authority.list_keys().await?.keys;
     let old = in_state(&keys, arguments.purpose, "active").cloned();
     if arguments.emergency {
@@ -216,10 +231,9 @@ fn finish(console: Console, active: &KeyResponse, old: u32, revoked: &KeyRespons
         "revision": revoked.revision,
         "revoked": old,
     });
-    console.answer(&value, || {
-        format!(
-            "✓ Key {} signs, and key {old} is revoked at revision {}\n",
-            active.id, revoked.revision
-        )
-    })
+    let done = format!(
+        "Key {} signs, and key {old} is revoked at revision {}",
+        active.id, revoked.revision
+    );
+    console.committed(&done, &value, || format!("✓ {done}\n"))
 }

@@ -1,7 +1,7 @@
 //! `hessra policy apply` and `rollback`: show what changes, confirm, compare and set.
 
 use hessra_sdk_rust::v1::{ApplyPolicyRequest, ApplyPolicyResponse, RollbackPolicyRequest};
-use hessra_sdk_rust::{Authority, RequestId};
+use hessra_sdk_rust::{Authority, ClientError};
 use serde_json::json;
 
 use super::compare::Comparison;
@@ -32,9 +32,8 @@ pub(super) async fn apply(
     if !goes_on(console, &comparison, &arguments.confirmation, WORD)? {
         return Ok(());
     }
-    let id = RequestId::random();
     let request = ApplyPolicyRequest {
-        request_id: id.0.to_vec(),
+        request_id: arguments.retry.id().0.to_vec(),
         based_on,
         texts: Some(texts.to_wire()),
         message: arguments.reason.message.clone().unwrap_or_default(),
@@ -42,7 +41,7 @@ pub(super) async fn apply(
         allow_lockout: arguments.reason.allow_lockout,
     };
     let answer = authority.apply_policy(request).await;
-    done(console, answer.map_err(|error| said(error.into(), id))?)
+    done(console, answer.map_err(|error| said(error, based_on))?)
 }
 
 /// Runs `policy rollback`.
@@ -63,17 +62,17 @@ pub(super) async fn rollback(
     if !goes_on(console, &comparison, &arguments.confirmation, &word)? {
         return Ok(());
     }
-    let id = RequestId::random();
+    let based_on = arguments.based_on.unwrap_or(comparison.revision);
     let request = RollbackPolicyRequest {
-        request_id: id.0.to_vec(),
-        based_on: comparison.revision,
+        request_id: arguments.retry.id().0.to_vec(),
+        based_on,
         to_revision: arguments.revision,
         message: arguments.reason.message.clone().unwrap_or_default(),
         ticket: arguments.reason.ticket.clone().unwrap_or_default(),
         allow_lockout: arguments.reason.allow_lockout,
     };
     let answer = authority.rollback_policy(request).await;
-    done(console, answer.map_err(|error| said(error.into(), id))?)
+    done(console, answer.map_err(|error| said(error, based_on))?)
 }
 
 /// Shows what would change. True when it is to be done.
@@ -104,14 +103,16 @@ fn done(console: Console, answer: ApplyPolicyResponse) -> Outcome {
         return waits(console, pending);
     }
     let digest = data_encoding::HEXLOWER.encode(&answer.digest);
-    console.success(&match answer.already {
+    let done = match answer.already {
         true => format!("The policy stands already, at revision {}", answer.revision),
         false => format!("Policy applied at revision {}", answer.revision),
-    });
+    };
+    console.success(&done);
     let value = json!({"revision": answer.revision, "digest": digest, "already": answer.already, "dry_run": false});
-    console.answer(&value, String::new)
+    console.committed(&done, &value, String::new)
 }
 
-fn said(failure: CommandError, id: RequestId) -> CommandError {
-    failure.request_id(id.to_string())
+/// By then another revision may stand, and the one that it was made from is a part of what is asked.
+fn said(error: ClientError, based_on: u64) -> CommandError {
+    CommandError::from(error).again_with(&format!("--based-on {based_on}"))
 }

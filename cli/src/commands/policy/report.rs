@@ -91,6 +91,7 @@ pub(super) fn invalid(texts: &Texts, error: &PolicyError) -> CommandError {
             first.unwrap_or_default()
         ),
     )
+    .hint("`hessra policy validate` shows all of them, each at its place.")
 }
 
 /// JSON for programs.

@@ -8,6 +8,7 @@ use hessra_sdk_rust::Request;
 use hessra_sdk_rust::token::{Evidence, Limits, TokenClass, VerifierConfig};
 use serde_json::{Value, json};
 
+use super::denied::Denial;
 use super::given::given;
 use crate::args::ExplainToken;
 use crate::clock;
@@ -94,9 +95,18 @@ pub(super) async fn run(context: &Context, console: Console, arguments: &Explain
         arguments.offline,
     )
     .await;
+    let inspected = inspected.ok();
+    let denial = Denial::of(
+        context,
+        inspected.as_ref().map(Inspected::said),
+        verified_token.as_ref().err(),
+        arguments.offline,
+    )
+    .await;
     let told = Told {
         text: &given.text,
-        inspected: inspected.ok(),
+        inspected,
+        denial: &denial,
         request: &request,
         verified_token: &verified_token,
         offline: arguments.offline,
@@ -150,6 +160,7 @@ fn or_granted(wanted: &Option<String>, granted: Option<&String>, option: &str) -
 struct Told<'a> {
     text: &'a str,
     inspected: Option<Inspected>,
+    denial: &'a Denial,
     request: &'a Request,
     verified_token: &'a Outcome<Verification>,
     offline: bool,
@@ -173,6 +184,7 @@ impl Told<'_> {
             "message": failed.map_or("the token is good", |failure| failure.message.as_str()),
             "hint": failed.and_then(|failure| failure.hint.clone()),
             "failed_step": self.failed_step(),
+            "revoked": self.denial.to_json(),
             "failing_check": failed.and_then(failing_check),
             "steps": steps.collect::<Vec<_>>(),
             "facts": self.facts(),
@@ -196,6 +208,7 @@ impl Told<'_> {
         let mut lines: Vec<String> = steps.chain([String::new()]).collect();
         if let Err(failure) = self.verified_token {
             lines.push(format!("reason   {}: {}", failure.reason, failure.message));
+            lines.extend(self.denial.to_lines());
             lines.extend(failing_check(failure).map(|check| format!("failing  {check}")));
         }
         lines.extend(self.facts().iter().map(|fact| format!("fact     {fact}")));
@@ -322,6 +335,7 @@ mod tests {
         let told = Told {
             text: "",
             inspected: None,
+            denial: &Denial::NotRevoked,
             request: &request,
             verified_token,
             offline: false,

@@ -12,7 +12,7 @@ use crate::signer::Signer;
 use crate::{MintError, ServiceNode, ThirdPartyKey, TokenClass};
 
 /// Most services of a chain, and most parties. Origin: each appends a block, and sixteen is the limit of those.
-pub(super) const NODES_MAX: usize = 12;
+pub const NODES_MAX: usize = 12;
 
 /// Parameters of an authorization token.
 #[derive(Clone, Debug, PartialEq, Eq)]

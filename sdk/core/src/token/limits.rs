@@ -25,7 +25,7 @@ impl Default for Limits {
 pub(crate) const BLOCKS_MAX: usize = 16;
 
 /// Most ancestor ids that a token records. Origin: the blocks of one token, and as many that it recorded itself.
-pub(crate) const ANCESTORS_MAX: usize = 32;
+pub const ANCESTORS_MAX: usize = 32;
 
 /// Most roles that an identity carries.
 pub(crate) const ROLES_MAX: usize = 16;

@@ -3,7 +3,7 @@
 use hessra_proto::v1;
 use hessra_proto::v1::policies_client::PoliciesClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, identify, proved};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, proved};
 use crate::ClientError;
 
 rpcs! { PoliciesClient:
@@ -21,14 +21,14 @@ signed_rpcs! { PoliciesClient:
     /// `conflict` when another revision stands, or when no operator could change the policy any more;
     /// `invalid_argument` for a policy that is not valid; `not_permitted` or unavailable.
     apply_policy(request: v1::ApplyPolicyRequest) -> v1::ApplyPolicyResponse
-        = apply(identify(request, |request| &mut request.request_id)), Safe;
+        = apply(request), Safe;
 
     /// Applies the texts of an earlier revision anew. An empty `request_id` gets a random one.
     ///
     /// # Errors
     /// `not_found` for a revision that is not kept; else as for [`Self::apply_policy`].
     rollback_policy(request: v1::RollbackPolicyRequest) -> v1::ApplyPolicyResponse
-        = rollback(identify(request, |request| &mut request.request_id)), Safe;
+        = rollback(request), Safe;
 
 }
 

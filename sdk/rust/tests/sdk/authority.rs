@@ -8,7 +8,7 @@ use futures::StreamExt;
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::authority_server::{Authority as Service, AuthorityServer};
 use hessra_proto::v1::*;
-use hessra_sdk_rust::{Authority, Connection, IdentityClient, Servers, Trust};
+use hessra_sdk_rust::{Authority, Connection, Credentials, IdentityClient, Servers, Trust};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
@@ -192,6 +192,110 @@ async fn a_request_id_that_the_caller_chose_is_kept() {
         .await
         .expect("served");
     assert_eq!(fake.seen(), [vec![5; 16]]);
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_confirms_has_an_unknown_outcome_and_is_asked_for_again_under_its_id() {
+    let certificates = Certificates::new();
+    let fake = Fake::failing([Reason::Deadline; 1_000]);
+    let server = start(fake.clone(), &certificates).await;
+    let impatient = connection(&certificates, &[server]).timeout(Duration::from_millis(300));
+    let error = Authority::new(impatient)
+        .revoke(RevokeRequest::default())
+        .await
+        .expect_err("nobody confirms");
+    let id = error.outcome_unknown().expect("the id of the request");
+    assert!(error.message.contains(&id.to_string()), "{error}");
+    assert!(error.hint.contains(&id.to_string()), "{error}");
+    assert_eq!(error.heard(), "as the test wants it");
+    assert_eq!((error.reason, error.exit_code()), (Reason::Deadline, 8));
+    fake.failures.lock().expect("lock").clear();
+    let again = client(&certificates, &[server]).under(id);
+    let request = RevokeRequest {
+        request_id: vec![5; 16],
+        ..RevokeRequest::default()
+    };
+    again.revoke(request).await.expect("served");
+    let seen = fake.seen();
+    assert!(seen.len() > 1 && seen.iter().all(|seen| *seen == id.0));
+}
+
+#[tokio::test]
+async fn an_outcome_is_known_when_nothing_was_sent_or_a_server_refused() {
+    let certificates = Certificates::new();
+    let failures = [Reason::NotPermitted, Reason::Deadline];
+    let server = start(Fake::failing(failures), &certificates).await;
+    let refused = client(&certificates, &[server])
+        .revoke(RevokeRequest::default())
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.reason, Reason::NotPermitted);
+    assert_eq!(refused.outcome_unknown(), None);
+    assert!(refused.request_id().is_some());
+    let without_leader = start(Fake::failing([Reason::NoLeader; 1_000]), &certificates).await;
+    // Takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().map(|address| (silent, address));
+    let (_listening, silent) = silent.expect("an address");
+    for server in [without_leader, silent] {
+        let impatient = connection(&certificates, &[server]).timeout(Duration::from_millis(300));
+        let error = Authority::new(impatient)
+            .revoke(RevokeRequest::default())
+            .await
+            .expect_err("not done");
+        assert_eq!(error.outcome_unknown(), None, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_now_is_named_before_anybody_is_asked() {
+    let certificates = Certificates::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = ["crt", "key"].map(|kind| folder.path().join(format!("me.{kind}")));
+    let cases = [
+        (2019, 2020, "ended at 2020-01-01T00:00:00Z", "Get a new one"),
+        (
+            4000,
+            4001,
+            "is not valid before 4000-01-01T00:00:00Z",
+            "clock",
+        ),
+    ];
+    for (from, until, expected, hint) in cases {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let certificate = params.self_signed(&key).expect("signed");
+        std::fs::write(&files[0], certificate.pem()).expect("written");
+        std::fs::write(&files[1], key.serialize_pem()).expect("written");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&files[1], private).expect("set");
+        let own = Credentials::files(&files[0], &files[1]).expect("credentials");
+        // Nobody is there to be asked.
+        let nobody = "127.0.0.1:1".parse().expect("an address");
+        let connection = connection(&certificates, &[nobody]).credentials(own);
+        let https = IdentityClient::new(connection.clone()).expect("a client");
+        let errors = [
+            Authority::new(connection)
+                .status()
+                .await
+                .expect_err(expected),
+            https
+                .request_identity_token(None)
+                .await
+                .expect_err(expected),
+        ];
+        for error in errors {
+            assert_eq!(error.reason, Reason::Unauthenticated, "{error}");
+            let path = files[0].display().to_string();
+            assert!(
+                error.message.contains(&path) && error.message.contains(expected),
+                "{error}"
+            );
+            assert!(error.hint.contains(hint), "{error}");
+        }
+    }
 }
 
 #[tokio::test]
