@@ -15,7 +15,7 @@ fn seeds() -> u64 {
 
 const JOBS: u64 = 2;
 /// Kinds of faults, and of changes of the members, that a run must have met.
-const KINDS: usize = 19;
+const KINDS: usize = 25;
 
 fn run(count: u64) -> Vec<(u64, Report)> {
     let mut reports = Vec::new();
