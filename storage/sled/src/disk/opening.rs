@@ -3,7 +3,7 @@
 //! ```text
 //! DERIVED proves sled's files ─────────────────────────▶ open in place
 //! otherwise: copy `db` to rehearsal/, open the copy      ▲
-//!   without any table, then with the newest ones ────────┘ with what gave everything; the rest is set aside
+//!   without any table, then with the newest ones ────────┘ with what gave the most; the rest is set aside
 //!   and no copy gave everything ───▶ error that names `db`, which is as it was
 //! ```
 //! **Why a copy.** sled repairs as it opens: it cuts off what it takes for a torn end, and overwrites segments that it
@@ -67,11 +67,11 @@ fn tell(aside: &Aside, is_whole: bool) {
     if is_whole {
         tracing::warn!(
             %file, set_aside = %now,
-            "a derived file of sled was not as this node had left it, and was set aside. What it says was made again from \
-             the data file `db`: nothing is lost"
+            "a derived file of sled is not what this node left beside this data file, and was set aside. What it says was \
+             made again from the data file `db`: nothing is lost by that"
         );
     } else {
-        tracing::warn!(%file, set_aside = %now, "a derived file of sled was not as this node had left it, and was set aside");
+        tracing::warn!(%file, set_aside = %now, "a derived file of sled is not what this node left beside this data file, and was set aside");
     }
 }
 
