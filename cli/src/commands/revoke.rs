@@ -176,7 +176,11 @@ async fn commit(
             "stopped before an answer came",
         )),
     };
-    answer.map_err(|failure| failure.again_with(&until))
+    // Also when nothing was sent: a script asks again with the id that it was told.
+    answer.map_err(|failure| CommandError {
+        request_id: Some(request_id.to_string()),
+        ..failure.again_with(&until)
+    })
 }
 
 fn no_item() -> CommandError {

@@ -361,18 +361,8 @@ impl Folder {
 
     /// Makes what was written durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        let Some(newest) = &self.newest else {
-            return Ok(());
-        };
-        newest.file.sync_data()?;
-        // A record in a file that has no name any more is nowhere.
-        match newest.file.metadata()?.nlink() {
-            0 => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the file that is written was removed: start the node again, and look for who removes files there",
-            )),
-            _ => Ok(()),
-        }
+        let newest = self.newest.as_ref();
+        newest.map_or(Ok(()), |newest| newest.file.sync_data())
     }
 
     /// Remembers how far the chain was at a checkpoint.

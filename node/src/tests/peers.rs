@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hessra_consensus::Inbound;
+use hessra_consensus::{Between, Inbound};
 use hessra_proto::Reason;
 use hessra_proto::v1::log;
 use hessra_proto::v1::raft::raft_server::Raft as Service;
@@ -13,6 +13,7 @@ use tonic::Request;
 
 use super::harness::{Cluster, Node};
 use crate::api::peers::PeerService;
+use crate::between;
 use crate::tls::PeerCertificate;
 
 fn service(node: &Node) -> PeerService {
@@ -34,6 +35,18 @@ fn by<T>(names: &[&str], message: T) -> Request<T> {
         ends_at: u64::MAX,
         is_of_files: true,
     });
+    request
+}
+
+/// A request of a member, which names its store as members do.
+fn of_member<T>(cluster: &Cluster, id: u64, message: T) -> Request<T> {
+    let name = format!("urn:hessra:node:test:{id}");
+    let mut request = by(&[&name], message);
+    let between = Between {
+        from: cluster.nodes[&id].consensus.raft().start(),
+        ..Between::default()
+    };
+    between::show(&between, request.metadata_mut());
     request
 }
 
@@ -69,9 +82,9 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         refused.map_err(|status| Reason::from(&status)).map(drop)
     };
 
-    let own = by(&["urn:hessra:node:test:2"], vote(cluster_id.clone(), 2));
+    let own = of_member(&cluster, 2, vote(cluster_id.clone(), 2));
     assert!(service.vote(own).await.is_ok());
-    let anothers = by(&["urn:hessra:node:test:2"], vote(cluster_id.clone(), 3));
+    let anothers = of_member(&cluster, 2, vote(cluster_id.clone(), 3));
     assert_eq!(
         reason(service.vote(anothers).await.map(drop)),
         Err(Reason::NotPermitted)
@@ -91,7 +104,7 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         reason(service.vote(nobody).await.map(drop)),
         Err(Reason::Unauthenticated)
     );
-    let lost = by(&["urn:hessra:node:test:2"], vote(vec![1; 16], 2));
+    let lost = of_member(&cluster, 2, vote(vec![1; 16], 2));
     let refusal = service.vote(lost).await.unwrap_err();
     assert!(refusal.message().contains("another cluster"), "{refusal}");
 
@@ -100,7 +113,7 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         vote: vote(Vec::new(), 3).vote,
         ..Default::default()
     };
-    let forged = by(&["urn:hessra:node:test:2"], append);
+    let forged = of_member(&cluster, 2, append);
     assert_eq!(
         reason(service.append(forged).await.map(drop)),
         Err(Reason::NotPermitted)
@@ -123,7 +136,7 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         (None, &[1]),
     ];
     for (prev, entries) in broken {
-        let broken = by(&["urn:hessra:node:test:2"], append(prev, entries));
+        let broken = of_member(&cluster, 2, append(prev, entries));
         assert_eq!(
             reason(service.append(broken).await.map(drop)),
             Err(Reason::InvalidArgument),
@@ -131,7 +144,7 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
         );
     }
     for (prev, entries) in [(Some(4), &[5, 6][..]), (Some(4), &[]), (None, &[0])] {
-        let whole = by(&["urn:hessra:node:test:2"], append(prev, entries));
+        let whole = of_member(&cluster, 2, append(prev, entries));
         assert!(service.append(whole).await.is_ok());
     }
 
@@ -146,7 +159,7 @@ async fn a_member_speaks_for_itself_only_and_nobody_else_speaks() {
     );
     assert!(
         service
-            .inspect(by(&["urn:hessra:node:test:3"], inspect))
+            .inspect(of_member(&cluster, 3, inspect))
             .await
             .is_ok()
     );
