@@ -23,11 +23,13 @@ fn revoke<'a>(target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "--wait",
         "none",
     ];
-    [&command, more].concat()
+    [&command[..], more].concat()
 }
 
 fn error(finished: &Finished) -> Value {
-    let said: Value = serde_json::from_str(&finished.stderr()).expect("one object");
+    let said = finished.stderr();
+    let last = said.lines().last().expect("an object");
+    let said: Value = serde_json::from_str(last).expect("an object");
     said["error"].clone()
 }
 
