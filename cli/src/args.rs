@@ -200,6 +200,7 @@ mod tests {
             "hessra cluster transfer --to 2 --request-id 00112233445566778899aabbccddeeff",
             "hessra cluster add 4 --peer a:1 --public a:2 --request-id 00112233-4455-6677-8899-aabbccddeeff",
             "hessra cluster promote 4 --request-id 00112233445566778899aabbccddeeff",
+            "hessra cluster set-clock-back --number 2 --request-id 00112233445566778899aabbccddeeff",
             "hessra cluster remove 4 --yes --request-id 00112233445566778899aabbccddeeff",
             "hessra revoke urn:h:a:b --request-id 00112233445566778899aabbccddeeff",
             "hessra revocations lift rv_7 --request-id 00112233445566778899aabbccddeeff",

@@ -56,6 +56,10 @@ impl Estimate {
     /// estimate. `clock`: the state's.
     pub(crate) fn stamp(&self, clock: UnixMillis, now: Now) -> UnixMillis {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only an operator sets the state's clock back: what was estimated before is as wrong as it was.
+        if clock < last.0 {
+            *last = (clock, now.monotonic);
+        }
         let (then, since) = *last;
         let passed = now.monotonic.since(since);
         let estimated = UnixMillis(then.0.saturating_add(millis(passed)));

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::askers::{LastAsked, ReadIndex};
 use crate::error::ReadError;
 use crate::measurement::Measurement;
 use crate::peers::Peers as _;
@@ -99,7 +100,11 @@ async fn rounds<W: World>(raft: RaftHandle<W>, world: W, mut waiters: mpsc::Rece
         if is_planted(Plant::HeartbeatStampedLate) {
             began = Began::now(&world);
         }
-        let outcome = outcome.map(|index| Confirmation { index, began });
+        let outcome = outcome.map(|ReadIndex { index, lately }| {
+            let last = LastAsked::new(began.tick, &lately, world.monotonic());
+            raft.askers().take(last);
+            Confirmation { index, began }
+        });
         for waiter in round.drain(..) {
             // A reader that gave up is no error.
             let _ = waiter.send(outcome.clone());
@@ -107,9 +112,13 @@ async fn rounds<W: World>(raft: RaftHandle<W>, world: W, mut waiters: mpsc::Rece
     }
 }
 
-async fn confirm_anywhere<W: World>(raft: &RaftHandle<W>, world: &W) -> Result<u64, ReadError> {
+async fn confirm_anywhere<W: World>(
+    raft: &RaftHandle<W>,
+    world: &W,
+) -> Result<ReadIndex, ReadError> {
     if raft.is_leader() {
-        return raft.confirm().await;
+        let index = raft.confirm().await?;
+        return Ok(raft.read_index(index, world.monotonic()));
     }
     let leader = raft.leader().ok_or(ReadError::NoLeader)?;
     if leader.id == raft.identity().id {
@@ -117,7 +126,7 @@ async fn confirm_anywhere<W: World>(raft: &RaftHandle<W>, world: &W) -> Result<u
         return Err(ReadError::NoLeader);
     }
     match world.peers().read_index(&leader, ROUND_TIMEOUT).await {
-        Ok(index) => Ok(index),
+        Ok(read) => Ok(read),
         Err(error) => {
             tracing::debug!(leader = leader.id, %error, "the leader did not confirm its quorum");
             Err(ReadError::NoQuorum)

@@ -222,6 +222,15 @@ impl<W: World> Consensus<W> {
             .clock(&self.inner.clocks, now(&self.inner.world))
     }
 
+    /// Time by which the clock of the state is ahead of this node's, which is right; `None`: it is not, or nothing tells.
+    #[must_use]
+    pub fn time_ahead(&self) -> Option<Duration> {
+        let (clock, wall) = (self.state().clock(), self.inner.world.wall());
+        let ahead = Duration::from_millis(clock.0.saturating_sub(wall.0));
+        let is_ahead = ahead > 2 * clocks::OFF_MAX && self.clock() == ClockState::Right;
+        is_ahead.then_some(ahead)
+    }
+
     /// Differences of the other members' clocks from this node's, in milliseconds: as far as they were compared lately.
     #[must_use]
     pub fn clocks_ahead(&self) -> BTreeMap<u64, i64> {

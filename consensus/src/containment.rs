@@ -92,12 +92,27 @@ impl<W: World> ContainmentWatch<W> {
                 self.last = Some(progress.clone());
                 return Some(progress);
             }
+            if !progress.unheard.is_empty() {
+                self.prove_the_leader().await;
+            }
             tokio::select! {
                 biased;
                 _ = self.rounds.changed() => {}
                 () = sleep_until(refreshed) => {}
                 _ = self.subscribers.changed() => sleep(SPACING / 5).await,
             }
+        }
+    }
+
+    /// Has the leader confirmed once more since the revision was reached: it says since when a silent node has asked for nothing.
+    async fn prove_the_leader(&self) {
+        let reached = self.feed.reached(Revision(self.wanted.revision));
+        let asked = self.consensus.raft().askers().last();
+        let proved = asked.zip(reached);
+        if proved.is_none_or(|(asked, reached)| asked.confirmed < reached) {
+            let within = self.deadline.min(Instant::now() + SPACING);
+            // Without a quorum it goes on as before: after the longest time.
+            let _ = self.consensus.confirm(within).await;
         }
     }
 

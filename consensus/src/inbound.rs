@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{AsyncRuntime, Snapshot};
 use tokio::time::Instant;
 
+use crate::askers::ReadIndex;
 use crate::authors::Authors;
 use crate::consensus::Consensus;
 use crate::error::WriteError;
@@ -193,13 +194,15 @@ impl<W: World> Inbound<W> {
     ///
     /// # Errors
     /// The sender is no member, this node does not lead, or the quorum was not confirmed.
-    pub async fn read_index(&self, from: Sender, deadline: Instant) -> Result<u64, Failure> {
+    pub async fn read_index(&self, from: Sender, deadline: Instant) -> Result<ReadIndex, Failure> {
         self.fence.hear_member(from)?;
-        if !self.consensus.raft().is_leader() {
+        let (raft, world) = (self.consensus.raft(), self.consensus.world());
+        if !raft.is_leader() {
             return Err(Failure::new(Reason::NoLeader, "this node does not lead"));
         }
+        raft.askers().note(raft.term(), from.id, world.monotonic());
         let confirmation = self.consensus.confirm(deadline).await?;
-        Ok(confirmation.index)
+        Ok(raft.read_index(confirmation.index, world.monotonic()))
     }
 
     /// Stands for election, because the leader hands over.

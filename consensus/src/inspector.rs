@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hessra_proto::NodeState;
 use hessra_proto::v1::raft::InspectResponse;
 use hessra_proto::v1::{Condition, NodeStatus, StatusResponse};
+use hessra_settings::duration::rounded;
 use hessra_sled::{Member, codec};
 
 use crate::clocks::ClockState;
@@ -35,6 +36,8 @@ pub trait NodeFacts: Send + Sync + 'static {
 const MEMBER_DISOWNED: &str = "member_disowned";
 /// Code of acknowledged changes that are lost.
 const ACKNOWLEDGED_LOST: &str = "acknowledged_lost";
+/// Condition of a cluster whose time is ahead of its members' clocks.
+const TIME_AHEAD: &str = "time_ahead";
 
 fn warning(code: &str, message: String) -> Condition {
     Condition {
@@ -136,6 +139,16 @@ impl<W: World> Inspector<W> {
                 format!("node {id} is not counted: {misfit}. Remove it, and add the machine under a new id"),
             ));
         }
+        if let Some(ahead) = self.consensus.time_ahead() {
+            conditions.push(warning(
+                TIME_AHEAD,
+                format!(
+                    "the time of the cluster is {} ahead of the members' clocks, which had jumped: what lives for less has ended. \
+                     Set it back: `hessra cluster set-clock-back`",
+                    rounded(ahead)
+                ),
+            ));
+        }
         if let Some((verifier, revision)) = self.feed.loss() {
             conditions.push(warning(
                 ACKNOWLEDGED_LOST,
@@ -204,6 +217,7 @@ impl<W: World> Inspector<W> {
             answered_by: status.id,
             // The policy says so, which consensus does not read.
             one_person: false,
+            clock_set_backs: self.consensus.state().clock_set_backs(),
         }
     }
 

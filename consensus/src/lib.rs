@@ -20,6 +20,7 @@
 //! | [`feed`] | revocations to verifiers |
 //! | [`containment`] | at how many verifiers a revision is proven applied |
 //! | [`neighbours`] | reports of the other members |
+//! | [`askers`] | until when a member that is silent can have been confirmed |
 //! | [`clocks`] | whether this node's clock is right, beside theirs |
 //! | [`inspector`] | the report of this node, and of the cluster |
 //! | [`peers`], [`inbound`] | the seam between members: asking and answering |
@@ -33,6 +34,7 @@
 //!
 //! The crate exists because the simulation must run it: it has no gRPC, no HTTP, no TLS, no file and no clock of its own.
 
+pub mod askers;
 pub mod audit;
 mod author;
 mod authors;
@@ -59,6 +61,7 @@ pub mod status;
 mod stores;
 pub mod world;
 
+pub use askers::{LastAsked, Lately, ReadIndex};
 pub use clocks::ClockState;
 pub use confirmer::{Began, Confirmation};
 pub use consensus::{Asked, Background, Committed, Consensus, Setup};

@@ -18,6 +18,7 @@ use hessra_sled::Member;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::askers::LastAsked;
 use crate::clocks::Clocks;
 use crate::peers::Peers as _;
 use crate::plant::{Plant, is_planted};
@@ -83,6 +84,8 @@ pub struct Others {
     pub departed: BTreeMap<u64, Departed>,
     /// Time for which this process has run: it knows of nothing before.
     pub up: Duration,
+    /// Last questions of the members to their leader, as of the last confirmation of this node.
+    pub asked: Option<LastAsked>,
 }
 
 #[derive(Default)]
@@ -204,6 +207,7 @@ impl<W: World> Neighbours<W> {
                 .collect(),
             departed: table.departed.clone(),
             up: self.up(),
+            asked: self.raft.askers().last(),
         }
     }
 

@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use openraft::{AsyncRuntime, Snapshot};
 
+use crate::askers::ReadIndex;
 use crate::membership::Change;
 
 /// Another member, and where it is reached.
@@ -108,7 +109,7 @@ pub trait Peers<R: AsyncRuntime>: Send + Sync + 'static {
         &self,
         to: &Peer,
         within: Duration,
-    ) -> impl Future<Output = Result<u64, PeerError>> + Send;
+    ) -> impl Future<Output = Result<ReadIndex, PeerError>> + Send;
 
     /// Asks the member to stand for election now.
     fn stand(

@@ -17,7 +17,7 @@ use hessra_proof::Checker;
 use hessra_proto::status::{Failure, Reason};
 use hessra_revocation::UnixMillis;
 use hessra_sled::codec;
-use hessra_state::Stamped;
+use hessra_state::{Command, Stamped};
 use openraft::AsyncRuntime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -229,6 +229,7 @@ impl<W: World> Batcher<W> {
                     return Tried::Again { sent: false };
                 };
                 *jobs = self.without_untimely(std::mem::take(jobs), at, sent);
+                *jobs = self.without_guesses(std::mem::take(jobs), sent);
                 match stamped(jobs, at) {
                     commands if commands.is_empty() => Tried::Again { sent: false },
                     commands => self.append(commands, deadline).await,
@@ -307,6 +308,25 @@ impl<W: World> Batcher<W> {
             }
         }
         timely
+    }
+
+    /// Fails the jobs that set the time of the cluster back while nothing tells that this leader's clock is right.
+    fn without_guesses(&self, jobs: Vec<Job>, sent: bool) -> Vec<Job> {
+        let sets_back = |job: &Job| {
+            let mut commands = job.commands.iter();
+            commands.any(|stamped| matches!(stamped.command, Command::SetClockBack { .. }))
+        };
+        let is_right = || self.raft.clock(&self.clocks, now(&self.world)) == ClockState::Right;
+        let (guesses, jobs): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| sets_back(job) && !is_right());
+        let message = "nothing tells whether the clock of the leader is right: fewer than half of the members were compared, or \
+                       they differ. Put the clocks right, and try again in a few seconds";
+        fail(
+            guesses,
+            &still_true(WriteError::ClockOff(message.to_owned()), sent),
+        );
+        jobs
     }
 
     /// Forwards to the leader, once.

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hessra_revocation::Monotonic;
 use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 
 pub use settings::{NodeIdentity, RaftSettings};
 
+use crate::askers::{Askers, ReadIndex};
 use crate::clocks::{ClockState, Clocks, Now};
 use crate::error::{ReadError, StartError, WriteError};
 use crate::measurement::Measurement;
@@ -69,6 +71,7 @@ pub struct RaftHandle<W: World> {
     remembered: Arc<dyn Remembered>,
     restored: Arc<RestoredLeadership>,
     stores: Stores,
+    askers: Askers,
 }
 
 /// Stops consensus when this node has ended itself, so that it promises nothing more while its process goes down.
@@ -142,6 +145,7 @@ pub(crate) async fn start<W: World, E: Engine>(
         remembered,
         restored: Arc::new(restored),
         stores,
+        askers: Askers::default(),
     })
 }
 
@@ -185,6 +189,16 @@ impl<W: World> RaftHandle<W> {
     #[must_use]
     pub fn start(&self) -> Start {
         self.stores.own()
+    }
+
+    /// Questions of the members to a leader.
+    pub(crate) fn askers(&self) -> &Askers {
+        &self.askers
+    }
+
+    /// Term that this node knows.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.metrics().borrow().current_term
     }
 
     /// Stores of the members.
@@ -423,6 +437,12 @@ impl<W: World> RaftHandle<W> {
             }
             Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped(StopReason::of(&fatal))),
         }
+    }
+
+    /// Answer of this leader to a reader, after it was confirmed.
+    pub(crate) fn read_index(&self, index: u64, now: Monotonic) -> ReadIndex {
+        let lately = self.askers.lately(self.term(), self.identity.id, now);
+        ReadIndex { index, lately }
     }
 
     /// A leader that was restored, not elected, may know an older commit index than it had acknowledged before it

@@ -139,7 +139,11 @@ pub(crate) mod lonely {
             nobody()
         }
 
-        async fn read_index(&self, _: &Peer, _: Duration) -> Result<u64, PeerError> {
+        async fn read_index(
+            &self,
+            _: &Peer,
+            _: Duration,
+        ) -> Result<crate::askers::ReadIndex, PeerError> {
             nobody()
         }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hessra_consensus::{Change, NodeIdentity, Peer, PeerError, Peers, Proposed};
+use hessra_consensus::{Change, Lately, NodeIdentity, Peer, PeerError, Peers, Proposed, ReadIndex};
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::log;
 use hessra_proto::v1::raft as wire;
@@ -199,7 +199,7 @@ impl Peers<TokioRuntime> for PeerClients {
         })
     }
 
-    async fn read_index(&self, to: &Peer, timeout: Duration) -> Result<u64, PeerError> {
+    async fn read_index(&self, to: &Peer, timeout: Duration) -> Result<ReadIndex, PeerError> {
         let request = wire::ReadIndexRequest {
             cluster_id: self.cluster_id.clone(),
         };
@@ -207,7 +207,18 @@ impl Peers<TokioRuntime> for PeerClients {
             .calls(to)
             .read_index(self.ask(to, request, timeout))
             .await;
-        Ok(answered.map_err(failed)?.into_inner().index)
+        let wire::ReadIndexResponse {
+            index,
+            leads_for_ms,
+            asked,
+        } = answered.map_err(failed)?.into_inner();
+        let asked = asked.into_iter();
+        let asked = asked.map(|asked| (asked.node, Duration::from_millis(asked.ago_ms)));
+        let lately = Lately {
+            leads_for: Duration::from_millis(leads_for_ms),
+            asked: asked.collect(),
+        };
+        Ok(ReadIndex { index, lately })
     }
 
     async fn stand(&self, to: &Peer, timeout: Duration) -> Result<(), PeerError> {

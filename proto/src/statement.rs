@@ -113,6 +113,10 @@ stated! {
     RetireKeyRequest: request => Asks::RetireKey(request.id);
     RevokeKeyRequest: request => Asks::RevokeKey(request.id);
     RewrapRequest: _request => Asks::RewrapKeys(log::Blank {});
+    SetClockBackRequest: request => Asks::SetClockBack(log::SetClockBack {
+        number: request.number,
+        ticket: request.ticket.clone(),
+    });
     AcceptAuditLossRequest: request => Asks::AcceptAuditLoss(log::AcceptAuditLoss {
         node: request.node,
         ticket: request.ticket.clone(),

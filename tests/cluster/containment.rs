@@ -133,3 +133,22 @@ fn a_verifier_that_was_killed_is_waited_for_until_it_must_have_failed_closed() {
         .json();
     assert_eq!(ids(&next["wait"]["closed"]), ["orders-1"], "{next}");
 }
+
+#[test]
+fn a_member_that_has_been_down_for_long_makes_nobody_wait() {
+    let mut cluster = Cluster::start("containment_down");
+    let token = token(&cluster);
+    let dead = cluster.follower();
+    let mut probe = cluster.probe("orders-1", &[dead]);
+    until_it_permits(&mut probe, &token);
+    cluster.kill(dead);
+    // At once it counts: its verifiers permit on what it gave them. Its own, of which this one may be, cannot be asked.
+    let (wait, _) = revoke(&cluster, cluster.leader(), "60s", 0);
+    assert_ne!(probe.check(&token, AGENT).verdict, "allow", "{wait}");
+    std::thread::sleep(PERMITS_FOR);
+    // The leader knows that it has asked for nothing since, and every node learns it from the leader.
+    for node in (1..=3).filter(|node| *node != dead) {
+        let (wait, _) = revoke(&cluster, node, "2500ms", 0);
+        assert_eq!(wait["unheard"], Value::Array(Vec::new()), "{wait}");
+    }
+}

@@ -50,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "world",
             "stores",
             "peers",
+            "askers",
             "membership",
             "policies",
             "author",

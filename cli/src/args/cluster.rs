@@ -17,6 +17,8 @@ pub(crate) enum ClusterCommand {
     Remove(RemoveMember),
     /// Hand leadership to another voter.
     Transfer(TransferLeadership),
+    /// Set the time of the cluster back, after the machines' clocks had jumped ahead and were put right.
+    SetClockBack(SetClockBack),
 }
 
 /// `cluster add`
@@ -69,6 +71,19 @@ pub(crate) struct TransferLeadership {
     /// Number of the voter that shall lead.
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: u64,
+    #[command(flatten)]
+    pub retry: Retry,
+}
+
+/// `cluster set-clock-back`
+#[derive(Debug, Args)]
+pub(crate) struct SetClockBack {
+    /// How often it is set back then: for asking again for a change whose outcome is unknown.
+    #[arg(long, value_name = "N", requires = "request_id")]
+    pub number: Option<u64>,
+    /// Ticket that tells the story.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub ticket: String,
     #[command(flatten)]
     pub retry: Retry,
 }

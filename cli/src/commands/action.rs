@@ -16,6 +16,7 @@ pub(super) fn sentence(statement: &[u8]) -> String {
         Some(Asks::Lift(lift)) => lifts(&lift),
         Some(Asks::Undo(undo)) => undoes(&undo),
         Some(Asks::RevokeKey(id)) => format!("revokes key {id}"),
+        Some(Asks::SetClockBack(_)) => "sets the time of the cluster back".to_owned(),
         Some(Asks::AcceptAuditLoss(accept)) => {
             format!("accepts that the audit of node {} is lost", accept.node)
         }

@@ -1,7 +1,10 @@
 //! `hessra cluster …`: the members, and changes of them one step at a time.
 
+use std::time::Duration;
+
 use hessra_sdk_rust::Authority;
 use hessra_sdk_rust::v1::{AddMemberRequest, MemberInfo, MembershipResponse, NodeStatus};
+use hessra_settings::duration;
 use serde_json::{Value, json};
 
 use super::confirm::{self, Decided};
@@ -28,6 +31,20 @@ pub(super) async fn run(context: &Context, console: Console, command: ClusterCom
             let authority = authority.under(arguments.retry.id());
             let answer = authority.transfer_leadership(arguments.to).await?;
             changed(console, &answer, &format!("Node {} leads", arguments.to))
+        }
+        ClusterCommand::SetClockBack(arguments) => {
+            let authority = authority.under(arguments.retry.id());
+            let number = match arguments.number {
+                Some(number) => number,
+                None => authority.status().await?.clock_set_backs + 1,
+            };
+            let answer = authority.set_clock_back(number, &arguments.ticket).await;
+            let again = format!("--number {number}");
+            let answer = answer.map_err(|error| CommandError::from(error).again_with(&again))?;
+            let by = duration::rounded(Duration::from_millis(answer.by_ms));
+            let done = format!("The time of the cluster is {by} back");
+            console.success(&done);
+            console.committed(&done, &json!({"by_ms": answer.by_ms}), String::new)
         }
     }
 }

@@ -72,6 +72,15 @@ pub fn command(
             record.ticket.clone_from(ticket);
             vec![record]
         }
+        Command::SetClockBack { ticket, .. } => {
+            let mut record = begun(stamped, Event::ClockSetBack, "set_clock_back", answer);
+            record.target = named("cluster", "clock".to_owned());
+            record.ticket.clone_from(ticket);
+            if let Some(Applied::ClockSetBack { by }) = answer {
+                record = record.with("by_ms", u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+            }
+            vec![record]
+        }
         Command::Members(change) => vec![members_permitted(stamped, change, answer)],
         // The nodes do these themselves.
         // Uses and steps are decisions of the node that was asked: it has their record.

@@ -2,7 +2,8 @@
 //!
 //! The founder with the lowest id asks all others, and waits until all of them answer: a membership that leaves a store open
 //! could not tell that founder from one that has lost what it acknowledged. A founder that answers with members shows that
-//! the cluster was founded before: then this node has lost its own.
+//! the cluster was founded before: then this node has lost its own. The others ask too, until they have the log: one that lost
+//! its store and was removed meanwhile hears of it from nobody else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::world::World;
 
 /// Pause between two rounds of asking.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Pause between two rounds of a founder that another one lets begin.
+const WAITING_PAUSE: Duration = Duration::from_secs(1);
 /// Time for one question to a founder that may not be up yet.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause between two lines of the log about founders that do not answer.
@@ -34,12 +37,18 @@ impl<W: World> Consensus<W> {
     /// and this node does not.
     pub async fn found(&self, founders: &BTreeMap<u64, Member>) -> Result<(), StopReason> {
         let own = self.raft().identity().id;
-        if founders.keys().next() != Some(&own) {
-            return Ok(());
-        }
+        let founds = founders.keys().next() == Some(&own);
         let mut told: Option<Instant> = None;
         while self.raft().is_untouched().await? {
             let answers = self.ask_founders(founders).await;
+            if let Some(reason) = self.raft().stores().ended() {
+                return Err(reason);
+            }
+            // Another one founds: members that know this node by another store, or as removed, have said so.
+            if !founds {
+                sleep(WAITING_PAUSE).await;
+                continue;
+            }
             if let Some(other) = has_members(&answers) {
                 let reason = StopReason::Disowned {
                     id: own,
@@ -83,6 +92,7 @@ impl<W: World> Consensus<W> {
             };
             let peers = self.world().peers();
             let answer = peers.inspect(&peer, false, ASK_TIMEOUT).await;
+            let answer = answer.inspect_err(|error| self.raft().stores().heed(*id, error));
             answer.ok().map(|answer| (*id, answer))
         });
         join_all(asked).await.into_iter().flatten().collect()

@@ -197,4 +197,11 @@ impl Service for AuthorityService {
     ) -> Answer<v1::MembershipResponse> {
         Ok(Response::new(self.transfer(request).await?))
     }
+
+    async fn set_clock_back(
+        &self,
+        request: Request<v1::SetClockBackRequest>,
+    ) -> Answer<v1::SetClockBackResponse> {
+        Ok(Response::new(self.set_back_the_clock(request).await?))
+    }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use hessra_consensus::{Inbound, NodeIdentity, Sender};
+use hessra_consensus::{Inbound, NodeIdentity, ReadIndex, Sender};
 
 use super::deadline::deadline_of;
 use crate::between;
@@ -229,11 +229,20 @@ impl Service for PeerService {
     ) -> Result<Response<wire::ReadIndexResponse>, Status> {
         let sender = self.sender(&request)?;
         self.same_cluster(&request.get_ref().cluster_id)?;
-        let index = self
-            .inbound
-            .read_index(sender, deadline_of(&request))
-            .await?;
-        Ok(Response::new(wire::ReadIndexResponse { index }))
+        let deadline = deadline_of(&request);
+        let ReadIndex { index, lately } = self.inbound.read_index(sender, deadline).await?;
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let asked = lately.asked.into_iter();
+        Ok(Response::new(wire::ReadIndexResponse {
+            index,
+            leads_for_ms: millis(lately.leads_for),
+            asked: asked
+                .map(|(node, age)| wire::read_index_response::Asked {
+                    node,
+                    ago_ms: millis(age),
+                })
+                .collect(),
+        }))
     }
 
     async fn stand(

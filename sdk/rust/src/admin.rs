@@ -379,6 +379,17 @@ signed_rpcs! { AuthorityClient:
     /// `not_found`, `conflict` when the member does not vote or has not caught up, `not_permitted`, or unavailable.
     transfer_leadership(id: u64) -> v1::MembershipResponse
         = transfer_leadership(v1::TransferLeadershipRequest { request_id: Vec::new(), id }), Safe;
+
+    /// Sets the time of the cluster back to the leader's clock, after the machines' clocks had jumped ahead and were put
+    /// right. What had ended by the wrong time lives again.
+    ///
+    /// # Errors
+    /// `conflict` when the time is right or `number` is not one more than the status says, `clock_off` when the leader cannot tell whether its own clock is, `not_permitted`, or
+    /// unavailable.
+    set_clock_back(number: u64, ticket: &str) -> v1::SetClockBackResponse
+        = set_clock_back(v1::SetClockBackRequest {
+            request_id: Vec::new(), number, ticket: ticket.to_owned()
+        }), Safe;
 }
 
 rpcs! { AuthorityClient:

@@ -153,6 +153,8 @@ events! {
     MemberRemoved = "member.removed", Administration;
     /// An operator accepted that records of a node's audit are lost: that node may begin a new chain.
     AuditLossAccepted = "audit.loss_accepted", Administration;
+    /// Time of the cluster was set back, after clocks had jumped.
+    ClockSetBack = "clock.set_back", Administration;
     /// An operator permitted a change of the members, or of the leader.
     MembersPermitted = "members.permitted", Administration;
     /// The audit was exported.

@@ -145,19 +145,21 @@ impl Judge for Rights {
 }
 
 /// Checks cluster and time. What makes something denied is held to its own stamp alone: a clock of the state that one node
-/// has set too far ahead must not keep anybody from revoking. Everything else is held to the state's clock too, which never
-/// goes back: a command that a node has kept to itself is worth nothing later, however it is stamped.
+/// has set too far ahead must not keep anybody from revoking. So is what sets that clock back, which can be done with one
+/// signature once. Everything else is held to the state's clock: a command that a node has kept to itself is worth nothing later, however it is stamped.
 fn is_for_this_state(state: &State, proof: &Proof, stamped: &Stamped) -> Result<(), Refusal> {
     let statement = proof.statement();
     if statement.cluster != state.view().feed_id.0 {
         return Err(refused("it was signed for another cluster"));
     }
-    let denies = matches!(
+    let by_its_stamp = matches!(
         stamped.command,
-        Command::Revoke(_) | Command::Ask(PendingAction::Revoke(_))
+        Command::Revoke(_) | Command::Ask(PendingAction::Revoke(_)) | Command::SetClockBack { .. }
     );
-    let clock = state.clock().seconds();
-    let now: UnixSeconds = if denies { stamped.at.seconds() } else { clock };
+    let now: UnixSeconds = match by_its_stamp {
+        true => stamped.at.seconds(),
+        false => state.clock().seconds(),
+    };
     if statement.is_current(now.0) {
         return Ok(());
     }

@@ -24,7 +24,9 @@ pub fn permit(
         Command::Undo(_) => may(Right::Lift, None),
         Command::ApplyPolicy { .. } => may(Right::Policy, None),
         Command::Key(_) => may(Right::Keys, None),
-        Command::Members(_) | Command::AcceptAuditLoss { .. } => may(Right::Cluster, None),
+        Command::Members(_) | Command::AcceptAuditLoss { .. } | Command::SetClockBack { .. } => {
+            may(Right::Cluster, None)
+        }
         Command::Ask(action) => permit_action((state, policy), identity, action),
         // One that does not wait any more is refused by the state, in better words.
         Command::Approve(approval) => state.pending().find(approval.id).map_or(Ok(()), |pending| {

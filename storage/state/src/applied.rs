@@ -1,6 +1,8 @@
 //! Answers of the state machine. They are remembered for retries and travel in the log's format, so their shapes and
 //! numbers are stable.
 
+use std::time::Duration;
+
 use hessra_revocation::{KeyState, Revision, UnixMillis};
 
 use crate::command::PendingId;
@@ -77,6 +79,11 @@ pub enum Applied {
     AuditLossAccepted {
         /// Number of them.
         chains: u64,
+    },
+    /// Clock was set back.
+    ClockSetBack {
+        /// Time by which it was ahead.
+        by: Duration,
     },
     /// Ended entries were removed: locks, retired keys, pending actions, spent facets, sessions.
     Collected {

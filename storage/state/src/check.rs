@@ -19,6 +19,9 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
             found: meta.version,
         });
     }
+    require(meta.settled <= meta.clock, || {
+        "its settled time is after its clock".to_owned()
+    })?;
     // A restore from a backup, which begins another epoch, arrives with a newer version.
     // Counters that a lifetime of commands cannot reach; near the end of their range the next command would overflow.
     let plausible = meta
@@ -27,6 +30,7 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
         .max(meta.next_sequence)
         .max(meta.keyset_version)
         .max(meta.next_pending)
+        .max(meta.clock_set_backs)
         < 1 << 62;
     require(plausible, || {
         format!("revision {} was never reached", meta.revision)

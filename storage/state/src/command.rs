@@ -28,7 +28,7 @@ impl RequestId {
 /// Command with everything that applying it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
-    /// Wall clock of the proposer. The state's clock is the latest of all stamps.
+    /// Wall clock of the leader. The state's clock is the latest of all stamps since it was set back last.
     pub at: UnixMillis,
     /// Author: an operator with the proof of it, or a node with its duty.
     pub author: Author,
@@ -84,6 +84,13 @@ pub enum Command {
     AcceptAuditLoss {
         /// Id of the node.
         node: u64,
+        /// Ticket that tells the story, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
+        ticket: String,
+    },
+    /// Sets the clock back to the time of the entry, after the clocks of the machines jumped ahead.
+    SetClockBack {
+        /// How often it will have been set back then: a signed command does it once, whatever the clock says later.
+        number: u64,
         /// Ticket that tells the story, at most [`crate::limits::TICKET_BYTES_MAX`] bytes.
         ticket: String,
     },

@@ -93,6 +93,8 @@ impl Writer {
             .number(meta.epoch.0);
         self.number(meta.revision.0)
             .number(meta.clock.0)
+            .number(meta.settled.0)
+            .number(meta.clock_set_backs)
             .number(meta.keyset_version);
         self.bytes(&meta.policy_digest)
             .number(meta.policy_revision.0)
@@ -290,6 +292,7 @@ impl Writer {
             Applied::Witnessed => self.tag(80),
             Applied::StartRecorded => self.tag(82),
             Applied::AuditLossAccepted { chains } => self.tag(81).number(*chains),
+            Applied::ClockSetBack { by } => self.tag(83).number(by.as_millis() as u64),
             Applied::VersionRaised(version) => self.tag(7).number((*version).into()),
             Applied::Rewrapped { keys } => self.tag(40).number(*keys),
             Applied::Pending { id, until, already } => self

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Init` | a node that starts the cluster; the state takes one |
 //! | `Ask` | an operator; for the policy of a commit: a node that follows a repository |
-//! | `Revoke`, `Lift`, `Undo`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss` | an operator |
+//! | `Revoke`, `Lift`, `Undo`, `Approve`, `Cancel`, `Members`, `AcceptAuditLoss`, `SetClockBack` | an operator |
 //! | `ApplyPolicy` | an operator; of a commit: a node that follows a repository |
 //! | `Key` | an operator; `Prepare`, and `Activate` of a key that has been published: a node by its schedule |
 //! | `Collect` | a node that leads |
@@ -37,7 +37,8 @@ fn is_of_operators(command: &Command) -> bool {
         | Command::Approve(_)
         | Command::Cancel(_)
         | Command::Members(_)
-        | Command::AcceptAuditLoss { .. } => true,
+        | Command::AcceptAuditLoss { .. }
+        | Command::SetClockBack { .. } => true,
         Command::ApplyPolicy { change, .. }
         | Command::Ask(PendingAction::ApplyPolicy { change, .. }) => matches!(
             change.origin,

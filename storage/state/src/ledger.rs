@@ -1,7 +1,7 @@
 //! Ledger: the uses of single-use capabilities.
 //!
 //! The first [`Spend`] of a facet that is applied wins, on every node, and any other is refused: the log orders them. An
-//! entry is kept until its facet has ended on the state's clock, which never goes back, and a facet that has ended
+//! entry is kept until the end of its facet is settled (see `clock`), and a facet that has ended
 //! cannot be spent: so forgetting one never makes a second use possible. A full ledger refuses, and forgets nothing.
 //!
 //! A spend is not among the remembered first answers: its entry is one, and names the request that won.
@@ -38,6 +38,16 @@ impl Kept for Spent {
 }
 
 impl Timed<FacetId, Spent> {
+    /// Gives uses that are later than `clock` that time.
+    pub(crate) fn none_after(&mut self, clock: UnixMillis) {
+        let late = self.iter().filter(|(_, spent)| spent.at > clock);
+        let late: Vec<(FacetId, Spent)> =
+            late.map(|(facet, spent)| (*facet, spent.clone())).collect();
+        for (facet, spent) in late {
+            self.put(facet, Spent { at: clock, ..spent });
+        }
+    }
+
     /// Books the use of a facet, or finds that this very request did before.
     pub(crate) fn spend(
         &mut self,

@@ -62,6 +62,7 @@ pub mod applied;
 mod approvals;
 pub mod author;
 mod check;
+mod clock;
 pub mod command;
 pub mod contexts;
 mod digest;

@@ -62,6 +62,12 @@ pub const HISTORY_MAX: usize = 65_536;
 pub const REQUESTS_MAX: usize = 100_000;
 /// Age at which a first answer is forgotten: no client retries for longer than a day.
 pub const REQUEST_AGE_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Milliseconds of one entry's step of the clock that settled time follows, twice: ten times the pause between collections,
+/// so that an idle cluster's does not lag; and a jump removes nothing that would have lived for 20 minutes more.
+pub const SETTLED_STEP_MILLIS: u64 = 10 * 60 * 1000;
+/// Milliseconds that the clock is ahead of the leader's at least before it may be set back: what honest clocks differ by is no
+/// jump.
+pub const CLOCK_AHEAD_MILLIS_MIN: u64 = 10 * 1000;
 /// Facets in the ledger that have not ended: 200,000 take about 30 MiB, and are 660 a second that live for 5 minutes.
 pub const LEDGER_MAX: usize = 200_000;
 /// Seconds that a facet may live for: a day. Single-use capabilities are used soon.

@@ -30,8 +30,7 @@ impl Machine {
     ///
     /// The store asks [`crate::supported`] first; a command that only a newer binary knows must stop the node instead.
     pub fn apply(&mut self, stamped: &Stamped, judge: &dyn Judge) -> Applied {
-        let clock = self.state.clock.max(stamped.at);
-        self.state.clock = clock;
+        self.state.advance(stamped.at);
         if stamped.request.is_zero() {
             let message =
                 "a request needs an id of its own for retries, not zero; choose 16 random bytes";
@@ -50,11 +49,14 @@ impl Machine {
         if may_take_rights(&applied) {
             self.end_of_the_silenced(judge);
         }
+        if matches!(applied, Applied::ClockSetBack { .. }) {
+            self.requests.none_after(self.state.clock);
+        }
         if !is_own_answer(&stamped.command, &applied) {
             let asked = stamped.author.binding();
             self.requests
-                .remember(stamped.request, asked, clock, applied.clone());
-            self.requests.forget(clock);
+                .remember(stamped.request, asked, self.state.clock, applied.clone());
+            self.requests.forget(self.state.settled);
         }
         self.state.history.truncate_front(HISTORY_MAX);
         applied

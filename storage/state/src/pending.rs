@@ -189,8 +189,21 @@ impl Pendings {
     }
 
     /// Removes the actions that can no longer be approved, and returns their number.
-    pub(crate) fn collect(&mut self, clock: UnixMillis) -> usize {
-        self.end(|pending| pending.has_ended(clock))
+    pub(crate) fn collect(&mut self, settled: UnixMillis) -> usize {
+        self.end(|pending| pending.has_ended(settled))
+    }
+
+    /// Gives actions that were asked for later than `clock` that time.
+    pub(crate) fn none_after(&mut self, clock: UnixMillis) {
+        let late = self.iter().filter(|pending| pending.at > clock);
+        let late: Vec<Pending> = late.cloned().collect();
+        for pending in late {
+            let pending = Pending {
+                at: clock,
+                ..pending
+            };
+            self.waiting.insert(pending.id, Arc::new(pending));
+        }
     }
 
     /// Refuses an action when too many wait, or when it is too long for its approver to read.

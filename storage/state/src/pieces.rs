@@ -65,6 +65,8 @@ impl State {
             epoch: self.view.epoch,
             revision: self.view.revision,
             clock: self.clock,
+            settled: self.settled,
+            clock_set_backs: self.clock_set_backs,
             keyset_version: self.view.keyset_version,
             policy_digest: self.view.policy_digest,
             policy_revision: self.policy().0,

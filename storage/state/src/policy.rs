@@ -215,6 +215,19 @@ impl PolicyVersions {
             .is_none()
     }
 
+    /// Gives versions that are later than `clock` that time.
+    pub(crate) fn none_after(&mut self, clock: UnixMillis) {
+        let late = self.iter().filter(|version| version.at > clock);
+        let late: Vec<PolicyVersion> = late.map(|version| PolicyVersion::clone(version)).collect();
+        for version in late {
+            let version = PolicyVersion {
+                at: clock,
+                ..version
+            };
+            self.by_revision.insert(version.revision, Arc::new(version));
+        }
+    }
+
     pub(crate) fn is_within_limits(&self) -> bool {
         self.len() <= POLICY_VERSIONS_MAX
             && (self.len() == 1 || self.bytes <= POLICY_HISTORY_BYTES_MAX)

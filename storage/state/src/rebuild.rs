@@ -118,6 +118,8 @@ impl Parts {
             starts: Starts::rebuild(&meta.starts)
                 .ok_or_else(|| invalid("a node's start is there twice, or there are too many"))?,
             clock: meta.clock,
+            settled: meta.settled,
+            clock_set_backs: meta.clock_set_backs,
             version: meta.version,
         };
         check::rules(&state)?;

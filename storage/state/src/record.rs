@@ -65,8 +65,12 @@ pub struct Meta {
     pub epoch: Epoch,
     /// Newest revision.
     pub revision: Revision,
-    /// Clock of the state: the latest of all stamps.
+    /// Clock of the state: the latest of all stamps since it was set back last.
     pub clock: UnixMillis,
+    /// Settled time, see [`crate::State::settled`].
+    pub settled: UnixMillis,
+    /// Number of times that the clock was set back.
+    pub clock_set_backs: u64,
     /// Version of the key set: +1 for every key entry.
     pub keyset_version: u64,
     /// SHA-256 of the policy.

@@ -82,10 +82,21 @@ impl Requests {
     }
 
     /// Forgets answers that are too old or too many.
-    pub(crate) fn forget(&mut self, clock: UnixMillis) {
-        while let Some(request) = self.answers.oldest_expired(clock) {
+    pub(crate) fn forget(&mut self, settled: UnixMillis) {
+        while let Some(request) = self.answers.oldest_expired(settled) {
             self.sequences.remove(&request);
             self.answers.forget_oldest();
+        }
+    }
+
+    /// Gives answers that are later than `clock` that time.
+    pub(crate) fn none_after(&mut self, clock: UnixMillis) {
+        for chunk in &mut self.answers.chunks {
+            if chunk.iter().any(|(_, answer)| answer.at > clock) {
+                for (_, answer) in Arc::make_mut(chunk) {
+                    answer.at = answer.at.min(clock);
+                }
+            }
         }
     }
 
@@ -211,10 +222,10 @@ impl Answers {
         self.next_sequence += 1;
     }
 
-    // INVARIANT: times rise with sequences, because the clock never goes back: the oldest is the first to expire.
-    fn oldest_expired(&self, clock: UnixMillis) -> Option<RequestId> {
+    // INVARIANT: times rise with sequences, also when the clock was set back: the oldest is the first to expire.
+    fn oldest_expired(&self, settled: UnixMillis) -> Option<RequestId> {
         let (request, answer) = self.chunks.front()?.get(self.forgotten)?;
-        let expired = clock.0.saturating_sub(answer.at.0) > REQUEST_AGE_MILLIS_MAX;
+        let expired = settled.0.saturating_sub(answer.at.0) > REQUEST_AGE_MILLIS_MAX;
         (expired || self.len > REQUESTS_MAX).then_some(*request)
     }
 

@@ -336,6 +336,23 @@ impl Revocations {
         self.note(&revocation);
     }
 
+    /// Gives revocations and lifts that are later than `clock` that time.
+    pub(crate) fn none_after(&mut self, salt: &FeedSalt, clock: UnixMillis) {
+        let is_late = |revocation: &&Arc<Revocation>| {
+            let lifted = revocation.lifted.as_ref();
+            revocation.at > clock || lifted.is_some_and(|lifted| lifted.at > clock)
+        };
+        let late: Vec<_> = self.by_revision.values().filter(is_late).cloned().collect();
+        for revocation in late {
+            let mut revocation = Revocation::clone(&revocation);
+            revocation.at = revocation.at.min(clock);
+            if let Some(lifted) = &mut revocation.lifted {
+                lifted.at = lifted.at.min(clock);
+            }
+            self.put(salt, revocation);
+        }
+    }
+
     /// All revocations of one target, oldest first.
     pub(crate) fn of(&self, kind: RuleKind, digest: Digest) -> impl Iterator<Item = &Revocation> {
         let revisions = self.by_digest.revisions(digest).into_iter();

@@ -145,10 +145,10 @@ impl State {
     }
 
     /// Removes the locks that ended longest ago, revocations of what has ended by now or is being
-    /// undone, retired keys whose tokens have expired, pending actions that nobody approved, spent facets and sessions. `now` never reaches beyond the state's own clock: a lock must not end early
-    /// because one node's clock runs ahead.
+    /// undone, retired keys whose tokens have expired, pending actions that nobody approved, spent facets and sessions. `now` never reaches beyond what is settled: a lock must not end early
+    /// because clocks jumped.
     pub(crate) fn collect(&mut self, now: UnixSeconds) -> Applied {
-        let end = now.min(self.clock.seconds());
+        let end = now.min(self.settled.seconds());
         let ended: Vec<_> = self
             .locks
             .iter()
@@ -163,7 +163,7 @@ impl State {
         let mut removed = ended.len() + forgotten;
         removed += self.collect_timed(end, COLLECTED_MAX - removed);
         removed += self.collect_undone(COLLECTED_MAX - removed);
-        removed += self.forget_keys() + self.pending.collect(self.clock);
+        removed += self.forget_keys() + self.pending.collect(self.settled);
         Applied::Collected {
             removed: removed as u64,
         }
@@ -187,7 +187,7 @@ impl State {
         let (kind, digest) = (target.kind(), target.digest(&salt));
         let implied = self
             .revocations
-            .implied(&salt, (kind, digest), self.clock.seconds());
+            .implied(&salt, (kind, digest), self.settled.seconds());
         match (implied, self.view.set.rule(kind, &digest)) {
             (Some((_, rule)), stands) if stands != Some(rule) => _ = self.put_rule(rule),
             (None, Some(_)) => _ = self.remove_rule(kind, digest),
@@ -260,7 +260,7 @@ impl State {
         let (kind, digest) = (target.kind(), target.digest(&salt));
         match self
             .revocations
-            .implied(&salt, (kind, digest), self.clock.seconds())
+            .implied(&salt, (kind, digest), self.settled.seconds())
         {
             Some((_, rule)) => self.put_rule(rule),
             None => self.remove_rule(kind, digest),

@@ -52,6 +52,8 @@ pub struct State {
     pub(crate) undoing: OrdMap<String, Undoing>,
     pub(crate) starts: Starts,
     pub(crate) clock: UnixMillis,
+    pub(crate) settled: UnixMillis,
+    pub(crate) clock_set_backs: u64,
     pub(crate) version: u32,
 }
 
@@ -75,6 +77,8 @@ impl State {
             undoing: OrdMap::new(),
             starts: Starts::default(),
             clock: UnixMillis(0),
+            settled: UnixMillis(0),
+            clock_set_backs: 0,
             version: 1,
         }
     }
@@ -97,7 +101,7 @@ impl State {
         &self.history
     }
 
-    /// Deterministic time: the latest of all stamps.
+    /// Deterministic time: the latest of all stamps since it was set back last.
     #[must_use]
     pub fn clock(&self) -> UnixMillis {
         self.clock
@@ -203,13 +207,18 @@ impl State {
     }
 
     fn accept_audit_loss(&mut self, node: u64, ticket: &str) -> Result<Applied, Refusal> {
-        if ticket.len() > TICKET_BYTES_MAX {
-            let message = format!("the ticket has more than {TICKET_BYTES_MAX} bytes; shorten it");
-            return Err(Refusal::new(RefusalCode::Limit, message));
-        }
+        check_ticket(ticket)?;
         let chains = self.witnessed.accept_loss(node)?;
         Ok(Applied::AuditLossAccepted { chains })
     }
+}
+
+pub(crate) fn check_ticket(ticket: &str) -> Result<(), Refusal> {
+    if ticket.len() > TICKET_BYTES_MAX {
+        let message = format!("the ticket has more than {TICKET_BYTES_MAX} bytes; shorten it");
+        return Err(Refusal::new(RefusalCode::Limit, message));
+    }
+    Ok(())
 }
 
 /// Decisions, and the changes that follow.
@@ -260,6 +269,9 @@ impl State {
             (Command::Started(start), true) => self.record_start(&stamped.author, start),
             (Command::AcceptAuditLoss { node, ticket }, true) => {
                 self.accept_audit_loss(*node, ticket)
+            }
+            (Command::SetClockBack { number, ticket }, true) => {
+                self.set_clock_back(stamped.at, *number, ticket)
             }
             (Command::RaiseVersion(version), true) => self.raise_version(*version),
         }
@@ -384,8 +396,8 @@ impl State {
 
     /// Forgets retired keys whose tokens have all expired, here and at verifiers, and returns their number.
     pub(crate) fn forget_keys(&mut self) -> usize {
-        let clock = self.clock;
-        let has_ended = |key: &&SealedKey| key.forgotten_from().is_some_and(|from| from < clock);
+        let settled = self.settled;
+        let has_ended = |key: &&SealedKey| key.forgotten_from().is_some_and(|from| from < settled);
         let ended = self.keys.values().filter(has_ended).take(COLLECTED_MAX);
         let ended: Vec<u32> = ended.map(|key| key.id).collect();
         for id in &ended {

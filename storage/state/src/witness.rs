@@ -127,6 +127,15 @@ impl WitnessedHeads {
         self.chains.insert(name, witnessed).is_some()
     }
 
+    /// Gives heads that are later than `clock` that time.
+    pub(crate) fn none_after(&mut self, clock: UnixMillis) {
+        let late = self.iter().filter(|known| known.at > clock);
+        let late: Vec<Witnessed> = late.cloned().collect();
+        for known in late {
+            self.put(Witnessed { at: clock, ..known });
+        }
+    }
+
     /// Takes a head, or refuses it.
     pub(crate) fn witness(
         &mut self,

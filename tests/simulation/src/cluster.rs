@@ -84,6 +84,16 @@ impl Cluster {
             || !self.twins.lock().expect("one thread").is_empty()
     }
 
+    /// Cuts all links between a node and the others.
+    pub fn cut_off(&self, alone: u64) {
+        for other in self.nodes() {
+            if other.id != alone {
+                self.network().cut(alone, other.id);
+                self.network().cut(other.id, alone);
+            }
+        }
+    }
+
     /// True when some node has applied members without this one.
     pub fn is_removed(&self, id: u64) -> bool {
         let without = |node: &Arc<Node>| {

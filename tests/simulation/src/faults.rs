@@ -74,13 +74,7 @@ fn revive_later(world: &Arc<World>, id: u64) {
 }
 
 fn cut_off_one(world: &Arc<World>) -> &'static str {
-    let alone = world.cluster.any_node().id;
-    for other in world.cluster.nodes() {
-        if other.id != alone {
-            world.cluster.network().cut(alone, other.id);
-            world.cluster.network().cut(other.id, alone);
-        }
-    }
+    world.cluster.cut_off(world.cluster.any_node().id);
     "one node cut off from the others"
 }
 

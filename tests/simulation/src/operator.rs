@@ -65,6 +65,15 @@ impl Operator {
         self.cluster
             .journal()
             .trace(|| format!("operator {} asks for {change:?}", self.id));
+        if let Change::Remove(id) = change
+            && random().gen_bool(0.3)
+        {
+            // It does not hear of its removal before the network is healed.
+            self.cluster.cut_off(id);
+            self.cluster
+                .journal()
+                .count_kind("member cut off before its removal");
+        }
         let wanted = change.clone();
         let deadline = Instant::now() + ANSWER_MAX;
         let request = RequestId(random().r#gen());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_consensus::{
-    Change, Inbound, Measurement, Peer, PeerError, Peers, Proposed, Sender, World,
+    Change, Inbound, Measurement, Peer, PeerError, Peers, Proposed, ReadIndex, Sender, World,
 };
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
@@ -258,7 +258,7 @@ impl Peers<SimRuntime> for SimPeers {
         .await
     }
 
-    async fn read_index(&self, to: &Peer, within: Duration) -> Result<u64, PeerError> {
+    async fn read_index(&self, to: &Peer, within: Duration) -> Result<ReadIndex, PeerError> {
         let (from, deadline) = (self.sender(to), Instant::now() + within);
         self.call(to, within, move |inbound| async move {
             inbound.read_index(from, deadline).await

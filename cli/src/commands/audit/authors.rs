@@ -134,6 +134,7 @@ fn needs_proof(record: &Record) -> bool {
         | Event::ApprovalGiven
         | Event::ApprovalCancelled
         | Event::AuditLossAccepted
+        | Event::ClockSetBack
         | Event::MembersPermitted => true,
         // A node does these by its schedule, or of a repository that it follows; never an activation by force.
         Event::KeyPrepared => !is_of_node(record, "rotation"),
@@ -207,6 +208,7 @@ fn is_of(asks: &Asks, record: &Record) -> bool {
         }
         Asks::Cancel(name) => event == Event::ApprovalCancelled && id(&format!("ap_{}", name.id)),
         Asks::Members(change) => is_of_member(change, record, event),
+        Asks::SetClockBack(set) => event == Event::ClockSetBack && record.ticket == set.ticket,
         Asks::AcceptAuditLoss(accept) => {
             event == Event::AuditLossAccepted
                 && id(&format!("node {}", accept.node))

@@ -5,7 +5,9 @@
 //! revision does so on the strength of an earlier checkpoint, and for no longer than `permits_for` after this node had
 //! applied it: whether this node has heard of it or not, and whatever became of its node. Before that instant the answer
 //! rests on lists. A list is whole when its node had applied the revision before it was made, because who came later was
-//! given the revision; and when the process that made it has run for long enough to know all who may permit.
+//! given the revision; and when the process that made it has run for long enough to know all who may permit. A node of
+//! which there is no such list may have verifiers for as long as lasts what it was confirmed last: its leader knows when it
+//! asked (`askers`).
 //!
 //! The one exception is a verifier that holds another history: revisions say nothing about it, so it counts for as long
 //! as what it was given lasts.
@@ -21,6 +23,7 @@ use hessra_revocation::{Monotonic, Revision};
 
 use super::enrolled::{Seen, Source, percentile};
 use super::{Subscribers, signed_millis};
+use crate::askers::LastAsked;
 use crate::neighbours::{Listed, Neighbour, Others};
 use crate::plant::{Plant, is_planted};
 use crate::world::World;
@@ -183,7 +186,11 @@ impl<W: World> Subscribers<W> {
         let own = Some((node, Reason::Started, limits.capped(started)));
         let members = others.members.iter().map(|(id, last)| {
             let (reason, for_ms) = limits.of_node(last.as_ref())?;
-            Some((*id, reason, limits.capped(for_ms)))
+            Some((
+                *id,
+                reason,
+                limits.capped(for_ms.min(limits.confirmed(*id))),
+            ))
         });
         let departed = others.departed.iter().map(|(id, departed)| {
             let (reason, for_ms) = limits.of_node(departed.last.as_ref())?;
@@ -234,6 +241,18 @@ impl Limits<'_> {
 
     fn capped(&self, for_ms: i64) -> i64 {
         for_ms.min(self.left())
+    }
+
+    /// What is left of the time within which anybody may permit on the strength of a confirmation that a node had before the
+    /// revision. One that has not asked the leader for longer serves nobody.
+    fn confirmed(&self, node: u64) -> i64 {
+        let proved = |asked: &&LastAsked| {
+            let reached = self.wanted.reached;
+            reached.is_some_and(|reached| asked.confirmed >= reached)
+                || is_planted(Plant::SilentBelieved)
+        };
+        let asked = self.wanted.others.asked.as_ref().filter(proved);
+        asked.map_or(i64::MAX, |asked| self.left_since(asked.of(node)))
     }
 
     /// Reason for which the verifiers of a node are not all known, and how long they may permit as far as that says.
@@ -316,6 +335,10 @@ impl Limits<'_> {
             Source::Former => false,
         };
         let given = if is_whole { own } else { departed };
-        self.capped(given)
+        let confirmed = match seen.source {
+            Source::Listed { .. } | Source::Former => self.confirmed(seen.status.node),
+            Source::Here | Source::Departed { .. } => i64::MAX,
+        };
+        self.capped(given.min(confirmed))
     }
 }

@@ -9,6 +9,7 @@ use super::super::seats::Seats;
 use super::enrolled::percentile;
 use super::outlook::{Progress, Wanted};
 use super::*;
+use crate::askers::{LastAsked, Lately};
 use crate::neighbours::{Departed, Listed, Neighbour, Others};
 use crate::world::lonely::Lonely;
 
@@ -378,6 +379,48 @@ async fn the_verifiers_of_a_member_that_is_removed_count_until_they_must_have_fa
     assert_eq!((later.enrolled, later.failed_closed), (1, 1));
     // A revision that is made long after its removal waits for nobody.
     assert!(table.progress(6, table.now(), &others).is_contained());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_member_counts_for_as_long_as_what_the_leader_confirmed_it_last() {
+    let table = Table::new();
+    let asked_last = table.now();
+    let report = report(4, vec![there(1, 4)], asked_last);
+    pass(PERMITS_FOR_MS - 1_000).await;
+    let reached = table.now();
+    let leader_says = |confirmed: Monotonic, ago: u64| {
+        let lately = Lately {
+            leads_for: Duration::from_secs(3_600),
+            asked: [(2, Duration::from_millis(ago))].into(),
+        };
+        Others {
+            asked: Some(LastAsked::new(confirmed, &lately, table.now())),
+            ..beside(Some(report.clone()))
+        }
+    };
+    let ago = || table.now().since(asked_last).as_millis() as u64;
+    let open = table.progress(5, reached, &leader_says(reached, ago()));
+    assert_eq!(open.laggards[0].may_permit_for_ms, 1_000);
+    assert_eq!(open.unheard[0].node, 2);
+    pass(1_000).await;
+    assert!(
+        table
+            .progress(5, reached, &leader_says(reached, ago()))
+            .is_contained()
+    );
+    // One that was proved before the revision says nothing of what was confirmed since.
+    let before = Monotonic(reached.0 - 1);
+    assert!(
+        !table
+            .progress(5, reached, &leader_says(before, ago()))
+            .is_contained()
+    );
+    // It asks again, and is given what it asks for.
+    assert!(
+        !table
+            .progress(5, reached, &leader_says(reached, 10))
+            .is_contained()
+    );
 }
 
 #[tokio::test(start_paused = true)]

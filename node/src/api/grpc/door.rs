@@ -66,7 +66,7 @@ fn rights_for(path: &str) -> &'static [Right] {
 
 /// Methods that write, or read no more than the files of this node: all others answer from the replicated state, and say how
 /// old it is. A method that is not named here is confirmed.
-const NOT_READS: [&str; 23] = [
+const NOT_READS: [&str; 24] = [
     "/hessra.v1.Authority/Revoke",
     "/hessra.v1.Authority/Lift",
     "/hessra.v1.Authority/Undo",
@@ -75,6 +75,7 @@ const NOT_READS: [&str; 23] = [
     "/hessra.v1.Authority/PromoteMember",
     "/hessra.v1.Authority/RemoveMember",
     "/hessra.v1.Authority/TransferLeadership",
+    "/hessra.v1.Authority/SetClockBack",
     "/hessra.v1.Policies/Validate",
     "/hessra.v1.Policies/Apply",
     "/hessra.v1.Policies/Rollback",

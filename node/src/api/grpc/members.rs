@@ -5,11 +5,11 @@ use hessra_proto::status::Failure;
 use hessra_proto::v1;
 use hessra_rights::needs_second_person;
 use hessra_sled::Member;
-use hessra_state::{Command, MemberChange, PendingAction};
+use hessra_state::{Applied, Command, MemberChange, PendingAction};
 use tonic::{Request, Status};
 
 use super::service::AuthorityService;
-use super::target::request_id;
+use super::target::{other_request, refused, request_id};
 use crate::policy::Right;
 
 impl AuthorityService {
@@ -55,6 +55,36 @@ impl AuthorityService {
         let wanted = request.get_ref();
         let change = Change::TransferTo(wanted.id);
         self.change(&request, &wanted.request_id, change).await
+    }
+
+    pub(super) async fn set_back_the_clock(
+        &self,
+        request: Request<v1::SetClockBackRequest>,
+    ) -> Result<v1::SetClockBackResponse, Status> {
+        let caller = self.caller(&request)?;
+        caller.may(Right::Cluster, None)?;
+        let deadline = self.deadline(&request);
+        let v1::SetClockBackRequest {
+            ticket,
+            number,
+            request_id: id,
+        } = request.into_inner();
+        let command = Command::SetClockBack { number, ticket };
+        let proposed = self.propose(&caller, command, request_id(&id)?, deadline);
+        match proposed.await?.applied {
+            Applied::ClockSetBack { by } => {
+                tracing::warn!(
+                    by = caller.identity,
+                    ?by,
+                    "the time of the cluster was set back"
+                );
+                Ok(v1::SetClockBackResponse {
+                    by_ms: u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+                })
+            }
+            Applied::Refused(refusal) => Err(refused(refusal).into()),
+            _ => Err(other_request()),
+        }
     }
 
     async fn change<T: Sync>(

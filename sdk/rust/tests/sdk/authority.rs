@@ -137,6 +137,12 @@ impl Service for Fake {
     ) -> Answer<MembershipResponse> {
         absent()
     }
+    async fn set_clock_back(
+        &self,
+        _: Request<SetClockBackRequest>,
+    ) -> Answer<SetClockBackResponse> {
+        absent()
+    }
 }
 
 async fn start(fake: Fake, certificates: &Certificates) -> SocketAddr {

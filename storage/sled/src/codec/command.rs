@@ -143,6 +143,10 @@ fn encode_command(command: &Command) -> log::stamped::Command {
             node: *node,
             ticket: ticket.clone(),
         }),
+        Command::SetClockBack { number, ticket } => Wire::SetClockBack(log::SetClockBack {
+            number: *number,
+            ticket: ticket.clone(),
+        }),
         Command::RaiseVersion(version) => {
             Wire::RaiseVersion(log::RaiseVersion { version: *version })
         }
@@ -190,6 +194,10 @@ fn decode_command(command: &log::stamped::Command) -> Result<Command, CodecError
         Wire::AcceptAuditLoss(accept) => Command::AcceptAuditLoss {
             node: accept.node,
             ticket: accept.ticket.clone(),
+        },
+        Wire::SetClockBack(set) => Command::SetClockBack {
+            number: set.number,
+            ticket: set.ticket.clone(),
         },
         Wire::RaiseVersion(raise) => Command::RaiseVersion(raise.version),
     })
@@ -312,6 +320,9 @@ pub fn encode_applied(applied: &Applied) -> log::Applied {
                 chains: *chains,
             }))
         }
+        Applied::ClockSetBack { by } => Some(Outcome::ClockSetBack(log::ClockSetBack {
+            by_ms: u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+        })),
         Applied::VersionRaised(version) => {
             Some(Outcome::Version(log::RaiseVersion { version: *version }))
         }
@@ -377,6 +388,9 @@ pub fn decode_applied(applied: &log::Applied) -> Result<Applied, CodecError> {
         Outcome::Context(context) => Applied::ContextAt(context.version),
         Outcome::Witnessed(log::Witnessed {}) => Applied::Witnessed,
         Outcome::StartRecorded(log::Blank {}) => Applied::StartRecorded,
+        Outcome::ClockSetBack(set) => Applied::ClockSetBack {
+            by: Duration::from_millis(set.by_ms),
+        },
         Outcome::AuditLossAccepted(accepted) => Applied::AuditLossAccepted {
             chains: accepted.chains,
         },

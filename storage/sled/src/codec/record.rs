@@ -132,6 +132,8 @@ fn encode_meta(meta: &Meta) -> log::Meta {
         revision: meta.revision.0,
         floor: meta.floor.0,
         clock_ms: meta.clock.0,
+        settled_ms: meta.settled.0,
+        clock_set_backs: meta.clock_set_backs,
         keyset_version: meta.keyset_version,
         floor_frontier: meta
             .floor_frontier
@@ -179,6 +181,8 @@ fn decode_meta(meta: &log::Meta) -> Result<Meta, CodecError> {
         epoch: Epoch(meta.epoch),
         revision: Revision(meta.revision),
         clock: UnixMillis(meta.clock_ms),
+        settled: UnixMillis(meta.settled_ms),
+        clock_set_backs: meta.clock_set_backs,
         keyset_version: meta.keyset_version,
         policy_digest: array("policy_digest", &meta.policy_digest)?,
         policy_revision: Revision(meta.policy_revision),

@@ -45,6 +45,10 @@ pub fn statement(command: &Command) -> Option<log::Statement> {
             node: *node,
             ticket: ticket.clone(),
         }),
+        Command::SetClockBack { number, ticket } => Asks::SetClockBack(log::SetClockBack {
+            number: *number,
+            ticket: ticket.clone(),
+        }),
         Command::Init(_)
         | Command::Collect { .. }
         | Command::Spend(_)

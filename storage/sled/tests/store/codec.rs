@@ -214,6 +214,8 @@ fn command() -> impl Strategy<Value = Command> {
         start().prop_map(Command::Started),
         (any::<u64>(), ".{0,20}")
             .prop_map(|(node, ticket)| Command::AcceptAuditLoss { node, ticket }),
+        (any::<u64>(), ".{0,20}")
+            .prop_map(|(number, ticket)| Command::SetClockBack { number, ticket }),
         (
             chain_name(),
             chain_head(),
@@ -326,6 +328,9 @@ fn applied() -> impl Strategy<Value = Applied> {
         Just(Applied::Witnessed),
         Just(Applied::StartRecorded),
         any::<u64>().prop_map(|chains| Applied::AuditLossAccepted { chains }),
+        any::<u64>().prop_map(|by| Applied::ClockSetBack {
+            by: Duration::from_millis(by)
+        }),
         ".{0,30}"
             .prop_map(|message| Applied::Refused(Refusal::new(RefusalCode::AlreadySpent, message))),
         ".{0,30}"

@@ -6,10 +6,12 @@ use hessra_people::Person;
 use hessra_proof::{Proof, Statement};
 use hessra_revocation::{
     FeedId, FeedSalt, Identity, KeyPurpose, KeyState, Revision, Target, TokenId, UnixMillis,
+    UnixSeconds,
 };
+use hessra_state::limits::SETTLED_STEP_MILLIS;
 use hessra_state::{
-    Applied, Author, Command, Init, Judge, Machine, Pending, Policy, Refusal, RequestId, Revoke,
-    SealedKey, Stamped, State,
+    Applied, Author, Command, FacetId, Init, Judge, Judged, Machine, Pending, Policy, Refusal,
+    RequestId, Revoke, SealedKey, Spend, Stamped, State,
 };
 
 pub(crate) fn identity(text: &str) -> Identity {
@@ -108,6 +110,24 @@ pub(crate) fn stamped(seconds: u64, request: u64, command: Command) -> Stamped {
     }
 }
 
+/// Lets time pass as it does in a cluster: with an entry every ten minutes, none of which is remembered.
+pub(crate) fn pass_until(machine: &mut Machine, seconds: u64) {
+    const ENTRY_EVERY: u64 = SETTLED_STEP_MILLIS / 1000;
+    let ended = Command::Spend(Spend {
+        facet: FacetId([0; 32]),
+        expires_at: UnixSeconds(0),
+        judged: Judged {
+            subject: identity("urn:h:nobody"),
+            rev: Revision(0),
+        },
+    });
+    let mut at = machine.clock().seconds().0;
+    while at < seconds {
+        at = (at + ENTRY_EVERY).min(seconds);
+        machine.apply(&stamped(at, at | 1 << 40, ended.clone()), &Anyone);
+    }
+}
+
 /// A state, with everything checked that must hold after each command.
 #[derive(Default)]
 pub(crate) struct Checked {
@@ -118,14 +138,17 @@ impl Checked {
     pub(crate) fn apply(&mut self, stamped: &Stamped) -> Applied {
         let before = (self.state.clock(), self.state.view().revision);
         let applied = self.state.apply(stamped, &Anyone);
+        let set_back = matches!(applied, Applied::ClockSetBack { .. });
         assert!(
-            (self.state.clock(), self.state.view().revision) >= before,
-            "time and revisions never go back"
+            self.state.view().revision >= before.1,
+            "revisions never go back"
         );
+        let latest = before.0.max(stamped.at);
         assert!(
-            self.state.clock() >= stamped.at,
-            "the clock is the latest of all stamps"
+            self.state.clock() == latest || set_back && self.state.clock() == stamped.at,
+            "the clock is the latest of all stamps since it was set back"
         );
+        assert!(self.state.settled() <= self.state.clock());
         if matches!(applied, Applied::Refused(_)) {
             assert_eq!(
                 self.state.view().revision,
@@ -134,6 +157,11 @@ impl Checked {
             );
         }
         applied
+    }
+
+    /// Lets time pass until `seconds`, as it does in a cluster: with an entry every ten minutes.
+    pub(crate) fn pass_until(&mut self, seconds: u64) {
+        pass_until(&mut self.state, seconds);
     }
 
     /// Checks that its records make the same state again, and that state the same records.

@@ -188,6 +188,7 @@ impl Script {
         self.seconds = arguments
             .take_key("at")
             .map_or(Ok(self.seconds + 1), number)?;
+        self.checked.pass_until(self.seconds);
         self.requests += 1;
         let request = arguments
             .take_key("request")
@@ -274,6 +275,10 @@ fn command(name: &str, arguments: &mut ArgumentConsumer<'_>) -> Outcome<Command>
         "revoke-key" => Command::Key(KeyCommand::Revoke(position(arguments)? as u32)),
         "collect" => Command::Collect {
             now: UnixSeconds(position(arguments)?),
+        },
+        "set-clock-back" => Command::SetClockBack {
+            number: position(arguments)?,
+            ticket: String::new(),
         },
         "raise-version" => Command::RaiseVersion(position(arguments)? as u32),
         _ => return Err(format!("unknown command {name}").into()),
@@ -457,6 +462,7 @@ fn answer(applied: &Applied) -> String {
             format!("{id} waits{already} until {}", until.0)
         }
         Applied::Cancelled { id } => format!("{id} cancelled"),
+        Applied::ClockSetBack { by } => format!("clock {} s back", by.as_secs()),
         Applied::Collected { removed } => format!("collected {removed}"),
         Applied::MembersPermitted => "members permitted".to_owned(),
         Applied::Spent => "spent".to_owned(),
