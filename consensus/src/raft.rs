@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use hessra_revocation::Monotonic;
 use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, Start, State};
@@ -44,7 +45,7 @@ use crate::measurement::Measurement;
 use crate::peers::Peer;
 use crate::plant::{Plant, is_planted};
 use crate::status::{Members, Metrics, RaftStatus, Role, StopReason, matched, members, status};
-use crate::stores::Stores;
+use crate::stores::{KeepStart, Stores};
 use crate::world::World;
 use candidacy::Candidacy;
 
@@ -100,7 +101,13 @@ pub(crate) async fn start<W: World, E: Engine>(
     let storage = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
     let config = Arc::new(settings.config(&identity.cluster)?);
     let random = [world.random(), world.random()];
-    let own = log.begin(random).await.map_err(|error| storage(&error))?;
+    let begun = log.begin(random).await;
+    let own = begun.map_err(|error| storage(&error))?;
+    let keeper = log.start_keeper();
+    let keep: KeepStart = Box::new(move |start| {
+        let keeper = keeper.clone();
+        async move { keeper.keep(&start).await }.boxed()
+    });
     let vote = log.read_vote().await.map_err(|error| storage(&error))?;
     let led = vote
         .filter(|vote| vote.is_committed() && vote.leader_id().voted_for() == Some(identity.id))
@@ -115,7 +122,7 @@ pub(crate) async fn start<W: World, E: Engine>(
     let applied = published.borrow().applied;
     let held = stored.last_log_id.max(applied).map_or(0, |id| id.index);
     let stores = Stores::new(
-        (identity.id, own),
+        (identity.id, own, keep),
         (vote.unwrap_or_default(), held),
         published.clone(),
     );

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use hessra_proto::status::Reason;
-use hessra_sled::{Member, Published, Vote};
+use hessra_sled::{Member, Published, StoreError, Vote};
 use hessra_state::{Misfit, Start};
 use tokio::sync::watch;
 
@@ -21,11 +22,16 @@ use crate::peers::{Between, PeerError};
 use crate::plant::{Plant, is_planted};
 use crate::status::StopReason;
 
+/// Makes a start of this process durable.
+pub(crate) type KeepStart =
+    Box<dyn Fn(Start) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+
 /// Stores of the members, as one node knows them. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub(crate) struct Stores {
     id: u64,
-    own: Start,
+    own: Arc<Mutex<Start>>,
+    keep: Arc<KeepStart>,
     /// Vote with which this process started.
     first_vote: Vote,
     /// Log index up to which this node has acknowledged entries, in this process or one before it.
@@ -39,13 +45,14 @@ pub(crate) struct Stores {
 impl Stores {
     /// `held`: last log index when this process started.
     pub(crate) fn new(
-        (id, own): (u64, Start),
+        (id, own, keep): (u64, Start, KeepStart),
         (first_vote, held): (Vote, u64),
         published: watch::Receiver<Arc<Published>>,
     ) -> Self {
         Self {
             id,
-            own,
+            own: Arc::new(Mutex::new(own)),
+            keep: Arc::new(keep),
             first_vote,
             held: Arc::new(AtomicU64::new(held)),
             published,
@@ -56,13 +63,27 @@ impl Stores {
 
     /// Start of this process.
     pub(crate) fn own(&self) -> Start {
-        self.own
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a line of its own for this process, which is recorded. False when it has one: nothing is left to be recorded.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub(crate) async fn begin_own_line(&self) -> Result<bool, StoreError> {
+        let Some(start) = self.own().in_its_own_line() else {
+            return Ok(false);
+        };
+        // Durable before it is shown: the next process goes on in it.
+        (self.keep)(start).await?;
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = start;
+        Ok(true)
     }
 
     /// Stores between which this node asks a member.
     pub(crate) fn between(&self, id: u64, member: &Member) -> Between {
         Between {
-            from: self.own,
+            from: self.own(),
             to: self.recorded(id, Some(member)),
             acknowledged: 0,
         }
@@ -84,7 +105,7 @@ impl Stores {
         if is_planted(Plant::StoresBelieved) {
             return Ok(());
         }
-        if let Some(Err(misfit)) = between.to.map(|known| known.check(&self.own)) {
+        if let Some(Err(misfit)) = between.to.map(|known| known.check(&self.own())) {
             tracing::error!(sender, %misfit, "a member knows another store of this node");
             self.disown(misfit);
             return Err(Check::Own);
@@ -143,13 +164,13 @@ impl Stores {
         }
         match self
             .recorded(self.id, None)
-            .map(|known| (known, known.check(&self.own)))
+            .map(|known| (known, known.check(&self.own())))
         {
             Some((_, Err(misfit))) if !is_planted(Plant::StoresBelieved) => {
                 self.disown(misfit);
                 true
             }
-            Some((known, _)) => known == self.own,
+            Some((known, _)) => known == self.own(),
             None => false,
         }
     }

@@ -128,6 +128,31 @@ fn a_store_that_is_put_back_from_a_copy_is_found() {
 }
 
 #[test]
+fn a_store_that_is_put_back_is_found_also_when_it_was_started_more_often_since() {
+    let mut cluster = Cluster::start("started_often");
+    let (asked, other, node) = roles(&cluster);
+    let copied = cluster.directory().join("copy");
+    cluster.stop(node);
+    copy(&cluster.node(node).data, &copied);
+    cluster.start_node(node);
+    // Acknowledged by two: the one that is put back, and one that is down when it comes back.
+    cluster.kill(other);
+    revoke(&cluster.operator(), "urn:hessra:test:x");
+    for id in [asked, node] {
+        cluster.kill(id);
+    }
+    replace(&cluster.node(node).data, &copied);
+    for _ in 0..4 {
+        cluster.spawn(node);
+        cluster.wait_live(node);
+        cluster.kill(node);
+    }
+    cluster.spawn(asked);
+    cluster.spawn(node);
+    is_disowned(&mut cluster, node);
+}
+
+#[test]
 fn a_store_that_is_put_back_from_a_copy_of_the_running_process_is_found_by_its_leader() {
     let mut cluster = Cluster::start("running_copy");
     let (_, _, node) = roles(&cluster);

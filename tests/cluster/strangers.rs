@@ -2,7 +2,7 @@
 
 use hessra_consensus::NodeIdentity;
 use hessra_proto::Reason;
-use hessra_proto::v1::log::{Start, Vote};
+use hessra_proto::v1::log::{Start, StartLine, Vote};
 use hessra_proto::v1::raft::raft_client::RaftClient;
 use hessra_proto::v1::raft::{
     AppendRequest, Between, InspectRequest, ProposeRequest, SnapshotChunk, SnapshotMeta,
@@ -28,12 +28,18 @@ impl ShowsStore {
         let node = nodes.iter().find(|node| node["id"].as_u64() == Some(id));
         let store = node.and_then(|node| node["store"].as_str());
         let store = store.and_then(|store| data_encoding::HEXLOWER.decode(store.as_bytes()).ok());
+        let no_line = StartLine {
+            number: 0,
+            nonce: vec![0; 16],
+        };
         let from = Start {
             incarnation: store
                 .filter(|store| store.len() == 16)
                 .unwrap_or_else(|| vec![7; 16]),
             count: 1_000,
             nonce: vec![9; 16],
+            line: Some(no_line.clone()),
+            after: Some(no_line),
         };
         let between = Between {
             from: Some(from),

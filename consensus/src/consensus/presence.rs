@@ -13,9 +13,22 @@ impl<W: World> Consensus<W> {
         let mut published = self.raft().watch();
         loop {
             published.borrow_and_update();
-            if !self.raft().stores().is_known() && !self.record_start().await {
+            let stores = self.raft().stores();
+            if !stores.is_known() && !self.record_start().await {
                 sleep(RETRY_PAUSE).await;
                 continue;
+            }
+            // The answer to its own proposal comes when it is applied: what is recorded now is known now.
+            if stores.is_known() && stores.ended().is_none() {
+                match stores.begin_own_line().await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the start of this node could not be kept");
+                        sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
+                }
             }
             if published.changed().await.is_err() {
                 return;

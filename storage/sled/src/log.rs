@@ -60,7 +60,7 @@ pub(crate) use start::read_start;
 pub(crate) use vote::read_vote;
 
 use reader::Memory;
-use start::put_start;
+pub use start::StartKeeper;
 use vote::put_vote;
 
 /// Packs deleted by one call of purge. It is above openraft's usual purge of 1,000 entries, so leftovers shrink.
@@ -98,10 +98,15 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
                 what: "a log without the name of its store".to_owned(),
             });
         }
-        let start = start::next(last, random);
-        self.engine().write(put_start(&start))?;
-        synced(self.engine()).await?;
+        let start = last.map_or_else(|| Start::first(random), |last| last.next(random[1]));
+        self.start_keeper().keep(&start).await?;
         Ok(start)
+    }
+
+    /// Keeper of this process's start.
+    #[must_use]
+    pub fn start_keeper(&self) -> StartKeeper<E> {
+        StartKeeper::new(self.engine().clone())
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory<R>> {

@@ -19,9 +19,6 @@ pub(crate) fn meta(meta: &Meta) -> Result<(), InvalidRecords> {
             found: meta.version,
         });
     }
-    require(meta.settled <= meta.clock, || {
-        "its settled time is after its clock".to_owned()
-    })?;
     // A restore from a backup, which begins another epoch, arrives with a newer version.
     // Counters that a lifetime of commands cannot reach; near the end of their range the next command would overflow.
     let plausible = meta
@@ -135,7 +132,7 @@ pub(crate) fn rules(state: &State) -> Result<(), InvalidRecords> {
         let rule = state.view.set.rule(kind, &digest);
         let live = state
             .revocations
-            .implied(salt, (kind, digest), state.clock.seconds());
+            .implied(salt, (kind, digest), state.settled.seconds());
         let ever = state
             .revocations
             .implied(salt, (kind, digest), UnixSeconds(0));

@@ -23,7 +23,8 @@ use crate::state::check_ticket;
 use crate::{SealedKey, State, Undoing};
 
 impl State {
-    /// Time whose passing is no jump: what ended before it may be removed. Never after the clock.
+    /// Time whose passing is no jump: what ended before it may be removed. Never set back, and after the clock only when that
+    /// was.
     #[must_use]
     pub fn settled(&self) -> UnixMillis {
         self.settled
@@ -45,9 +46,14 @@ impl State {
             .0
             .saturating_add(2 * step.min(SETTLED_STEP_MILLIS));
         self.settled = match self.is_initialized() {
-            true => self.clock.min(UnixMillis(settled)),
+            true => self.settled.max(self.clock.min(UnixMillis(settled))),
             false => self.clock,
         };
+    }
+
+    /// Time by which a thing has ended, when it is to be used or made: what may have been removed is not alive again.
+    pub(crate) fn ends_by(&self) -> UnixMillis {
+        self.clock.max(self.settled)
     }
 
     /// Sets the clock back to the time of an entry, the leader's.
@@ -75,7 +81,6 @@ impl State {
         }
         self.clock_set_backs = number;
         self.clock = at;
-        self.settled = self.settled.min(at);
         let late = self.undoing.values().filter(|undoing| undoing.since > at);
         let late: Vec<Undoing> = late.cloned().collect();
         for undoing in late {

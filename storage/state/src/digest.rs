@@ -122,6 +122,9 @@ impl Writer {
                 .bytes(&start.incarnation.0)
                 .number(start.count)
                 .bytes(&start.nonce);
+            for line in [&start.line, &start.after] {
+                self.number(line.number).bytes(&line.nonce);
+            }
         }
     }
 

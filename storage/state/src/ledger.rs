@@ -53,7 +53,7 @@ impl Timed<FacetId, Spent> {
         &mut self,
         spend: &Spend,
         request: RequestId,
-        clock: UnixMillis,
+        (clock, ends_by): (UnixMillis, UnixMillis),
     ) -> Result<(), Refusal> {
         if let Some(spent) = self.find(&spend.facet) {
             return if spent.request == request {
@@ -64,7 +64,7 @@ impl Timed<FacetId, Spent> {
                 Err(Refusal::new(RefusalCode::AlreadySpent, message))
             };
         }
-        check_end(clock, spend.expires_at, LEDGER_SECONDS_MAX)?;
+        check_end(ends_by, spend.expires_at, LEDGER_SECONDS_MAX)?;
         let base = base_of(&spend.judged.subject);
         if self.len_below(base) >= LEDGER_PER_BASE_MAX {
             let message = format!(

@@ -111,7 +111,7 @@ pub use record::{Meta, Record, RecordKey};
 pub use refusal::{Refusal, RefusalCode};
 pub use revocations::{Lifted, Revocation, RevocationId, RevocationIdError, Undoing, Why};
 pub use sealed_key::SealedKey;
-pub use starts::{Incarnation, Misfit, Start, Starts};
+pub use starts::{Incarnation, Line, Misfit, Start, Starts};
 pub use state::State;
 pub use version::{UpgradeNeeded, supported};
 pub use witness::{ChainHead, ChainName, Witness, Witnessed, WitnessedHeads};

@@ -273,10 +273,10 @@ impl State {
             (Target::Lock(_), Some(_)) if revoke.permanent => Err(Refusal::invalid(
                 "a lock ends by itself and cannot be permanent; drop one of the two",
             )),
-            (Target::Lock(identity), Some(until)) if until <= self.clock.seconds() => {
+            (Target::Lock(identity), Some(until)) if until <= self.ends_by().seconds() => {
                 Err(Refusal::invalid(format!(
                     "the lock of `{identity}` would have ended at {until}, it is {} now; choose a later end",
-                    self.clock.seconds()
+                    self.ends_by().seconds()
                 )))
             }
             (Target::Lock(_), Some(_)) => Ok(()),

@@ -9,6 +9,10 @@
 //! counted again: two of three could otherwise agree on a past without what the third had acknowledged with them. Raft takes
 //! stable storage for granted (Ongaro, "Consensus: Bridging Theory and Practice", §11.7.3); this is where it is checked.
 //!
+//! A count alone can be caught up with: a copy that is started again and again comes to any number. So a start also names its
+//! line, and the line before. A process that is recorded begins a line of its own, and is recorded again. What is recorded of a store is
+//! therefore its line or the one before; and a copy, which nobody records, stays in a line that the store has left.
+//!
 //! A member that has started may speak before its start is recorded, or a cluster could not be started at all. So a copy that
 //! was taken while its process ran, and is put back when the process has ended, shows a count that nobody has seen: it is
 //! found by the leader that knows what the member had acknowledged, and by verifiers that are ahead.
@@ -40,6 +44,19 @@ pub struct Start {
     /// Number of starts of the store, this one included. 0: the store alone is known, and no start of it.
     pub count: u64,
     /// Random number of this start: two of one count are told apart.
+    pub nonce: [u8; 16],
+    /// Line that the store is in: a new one, once it knows that a start in the last one is recorded.
+    pub line: Line,
+    /// Line before that, which was recorded; zeros when there is none.
+    pub after: Line,
+}
+
+/// Line of a store: what it was recorded with since it knew the line before to be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Place among the lines of the store, from 1.
+    pub number: u64,
+    /// Random number of the start that began it.
     pub nonce: [u8; 16],
 }
 
@@ -75,11 +92,56 @@ impl Start {
         if self.incarnation != shown.incarnation {
             return Err(Misfit::OtherStore);
         }
+        if self.count == 0 {
+            return Ok(());
+        }
         match shown.count.cmp(&self.count) {
             std::cmp::Ordering::Less => Err(Misfit::SetBack),
             std::cmp::Ordering::Equal if self.nonce != shown.nonce => Err(Misfit::Doubled),
+            std::cmp::Ordering::Greater if !self.leads_to(shown) => Err(Misfit::SetBack),
             _ => Ok(()),
         }
+    }
+
+    /// True when a later start can be one of the store that made this one. Of starts before its last two lines it tells nothing:
+    /// a member that is behind may know no newer one.
+    fn leads_to(&self, later: &Self) -> bool {
+        self.line.number < later.after.number || self.line == later.line || self.line == later.after
+    }
+
+    /// Start of a new store. `random`: its name, and a number for the start.
+    #[must_use]
+    pub fn first([store, nonce]: [[u8; 16]; 2]) -> Self {
+        Self {
+            incarnation: Incarnation(store),
+            count: 1,
+            nonce,
+            line: Line { number: 1, nonce },
+            after: Line::default(),
+        }
+    }
+
+    /// Start after this one, in the same line.
+    #[must_use]
+    pub fn next(&self, nonce: [u8; 16]) -> Self {
+        Self {
+            count: self.count + 1,
+            nonce,
+            ..*self
+        }
+    }
+
+    /// This start in a line of its own, once it is recorded in an earlier one; `None`: it has one.
+    #[must_use]
+    pub fn in_its_own_line(&self) -> Option<Self> {
+        (self.line.nonce != self.nonce).then(|| Self {
+            line: Line {
+                number: self.line.number + 1,
+                nonce: self.nonce,
+            },
+            after: self.line,
+            ..*self
+        })
     }
 }
 

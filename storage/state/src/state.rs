@@ -283,7 +283,8 @@ impl State {
         if spent.is_none_or(|spent| spent.request != request) {
             self.still_stands(&spend.judged)?;
         }
-        self.ledger.spend(spend, request, self.clock)?;
+        let now = (self.clock, self.ends_by());
+        self.ledger.spend(spend, request, now)?;
         Ok(Applied::Spent)
     }
 
@@ -293,7 +294,7 @@ impl State {
         if latest.is_none_or(|latest| latest.request != request) {
             self.still_stands(&step.judged)?;
         }
-        let version = self.contexts.step(step, request, self.clock)?;
+        let version = self.contexts.step(step, request, self.ends_by())?;
         Ok(Applied::ContextAt(version))
     }
 

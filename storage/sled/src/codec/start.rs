@@ -1,7 +1,7 @@
 //! Starts of stores.
 
 use hessra_proto::v1::log;
-use hessra_state::{Incarnation, Start};
+use hessra_state::{Incarnation, Line, Start};
 
 use super::message::{CodecError, array};
 
@@ -12,6 +12,8 @@ pub fn encode_start(start: &Start) -> log::Start {
         incarnation: start.incarnation.0.to_vec(),
         count: start.count,
         nonce: start.nonce.to_vec(),
+        line: Some(encode_line(&start.line)),
+        after: Some(encode_line(&start.after)),
     }
 }
 
@@ -24,6 +26,23 @@ pub fn decode_start(start: &log::Start) -> Result<Start, CodecError> {
         incarnation: Incarnation(array("incarnation", &start.incarnation)?),
         count: start.count,
         nonce: array("nonce", &start.nonce)?,
+        line: decode_line(start.line.as_ref())?,
+        after: decode_line(start.after.as_ref())?,
+    })
+}
+
+fn encode_line(line: &Line) -> log::StartLine {
+    log::StartLine {
+        number: line.number,
+        nonce: line.nonce.to_vec(),
+    }
+}
+
+fn decode_line(line: Option<&log::StartLine>) -> Result<Line, CodecError> {
+    let line = line.ok_or(CodecError::Unknown("line of starts"))?;
+    Ok(Line {
+        number: line.number,
+        nonce: array("nonce", &line.nonce)?,
     })
 }
 

@@ -1,17 +1,33 @@
 //! Start of the process on this store: made durable before the store is used.
 
-use hessra_state::{Incarnation, Start};
+use hessra_state::Start;
 
 use super::marks;
-use crate::engine::Engine;
+use crate::engine::{Engine, synced};
 use crate::error::name;
 use crate::layout::{Space, mark};
-use crate::{Batch, StoreError, codec};
+use crate::{StoreError, codec};
 
-/// Batch with a start.
-pub(super) fn put_start(start: &Start) -> Batch {
-    let body = prost::Message::encode_to_vec(&codec::encode_start(start));
-    marks::put(mark::START, &body)
+/// Keeps the start of a process on its store.
+#[derive(Clone, Debug)]
+pub struct StartKeeper<E> {
+    engine: E,
+}
+
+impl<E: Engine> StartKeeper<E> {
+    pub(super) fn new(engine: E) -> Self {
+        Self { engine }
+    }
+
+    /// Returns when the start is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn keep(&self, start: &Start) -> Result<(), StoreError> {
+        let body = prost::Message::encode_to_vec(&codec::encode_start(start));
+        self.engine.write(marks::put(mark::START, &body))?;
+        synced(&self.engine).await
+    }
 }
 
 /// Reads the newest start; also at opening, so that a damaged one is found before anything is asked of the node.
@@ -23,16 +39,4 @@ pub(crate) fn read_start(engine: &impl Engine) -> Result<Option<Start>, StoreErr
     start.map(Some).map_err(|error| {
         StoreError::undecodable(engine.location(), name(Space::Marks, mark::START), &error)
     })
-}
-
-/// The start after `last`; the first of a new store when there is none. `random`: a name for a new store, and one for the
-/// start.
-pub(super) fn next(last: Option<Start>, random: [[u8; 16]; 2]) -> Start {
-    let [store, nonce] = random;
-    let last = last.unwrap_or_else(|| Start::of_store(Incarnation(store)));
-    Start {
-        count: last.count + 1,
-        nonce,
-        ..last
-    }
 }

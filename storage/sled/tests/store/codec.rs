@@ -14,7 +14,7 @@ use hessra_sled::codec::{
 use hessra_sled::{Entry, Member, Proposal};
 use hessra_state::{
     Applied, Approval, ChainHead, ChainName, Command, ContextStep, ContextVersion, Envelope,
-    FacetId, Incarnation, Judged, KeyCommand, Lift, Lifted, Machine, MemberChange, Pending,
+    FacetId, Incarnation, Judged, KeyCommand, Lift, Lifted, Line, Machine, MemberChange, Pending,
     PendingAction, PendingId, Policy, PolicyChange, PolicyOrigin, PolicyVersion, Record, Refusal,
     RefusalCode, RequestId, Revocation, Revoke, Revoked, SealedKey, SessionId, Spend, Spent, Start,
     Undo, Why, Witness, Witnessed,
@@ -339,11 +339,15 @@ fn applied() -> impl Strategy<Value = Applied> {
 }
 
 fn start() -> impl Strategy<Value = Start> {
-    let parts = (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 16]>());
-    parts.prop_map(|(store, count, nonce)| Start {
+    let line =
+        || (any::<u64>(), any::<[u8; 16]>()).prop_map(|(number, nonce)| Line { number, nonce });
+    let parts = (any::<[[u8; 16]; 2]>(), any::<u64>(), line(), line());
+    parts.prop_map(|([store, nonce], count, line, after)| Start {
         incarnation: Incarnation(store),
         count,
         nonce,
+        line,
+        after,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use hessra_sled::memory::Survival;
 use hessra_sled::{MemoryEngine, StoreError, Vote};
-use hessra_state::{Incarnation, Start};
+use hessra_state::{Incarnation, Line, Start};
 use openraft::storage::RaftLogStorage as _;
 
 use crate::support::{Log, block_on, open};
@@ -23,6 +23,11 @@ fn a_store_keeps_its_name_and_counts_its_starts() {
                 incarnation: Incarnation([1; 16]),
                 count: number.into(),
                 nonce: [number + 100; 16],
+                line: Line {
+                    number: 1,
+                    nonce: [101; 16],
+                },
+                after: Line::default(),
             }
         );
         drop(log);

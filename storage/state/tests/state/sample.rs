@@ -148,7 +148,6 @@ impl Checked {
             self.state.clock() == latest || set_back && self.state.clock() == stamped.at,
             "the clock is the latest of all stamps since it was set back"
         );
-        assert!(self.state.settled() <= self.state.clock());
         if matches!(applied, Applied::Refused(_)) {
             assert_eq!(
                 self.state.view().revision,

@@ -1,7 +1,8 @@
 //! Starts of members, and ids that are used once.
 
 use hessra_state::{
-    Applied, Author, Command, Duty, Incarnation, MemberChange, RefusalCode, Stamped, Start,
+    Applied, Author, Command, Duty, Incarnation, Line, MemberChange, Misfit, RefusalCode, Stamped,
+    Start,
 };
 
 use crate::sample::{Checked, init, stamped};
@@ -52,6 +53,15 @@ fn start(store: u8, count: u64, nonce: u8) -> Start {
         incarnation: Incarnation([store; 16]),
         count,
         nonce: [nonce; 16],
+        line: line(count, nonce),
+        after: line(count.saturating_sub(1), nonce - 1),
+    }
+}
+
+fn line(number: u64, nonce: u8) -> Line {
+    Line {
+        number,
+        nonce: [nonce; 16],
     }
 }
 
@@ -83,6 +93,41 @@ fn a_later_start_of_the_same_store_is_recorded_and_no_other() {
     assert_eq!(cluster.start(3, start(8, 1, 1)), Applied::StartRecorded);
     let known = cluster.checked.state.starts().find(2);
     assert_eq!(known, Some(&start(7, 5, 2)));
+    cluster.checked.check();
+}
+
+#[test]
+fn a_copy_that_is_started_until_its_count_is_higher_does_not_follow() {
+    let mut cluster = Cluster::begun();
+    let first = Start::first([[7; 16], [1; 16]]);
+    assert_eq!(cluster.start(2, first), Applied::StartRecorded);
+    let mut copy = first;
+    let second = first.next([3; 16]);
+    assert_eq!(cluster.start(2, second), Applied::StartRecorded);
+    let own_line = second.in_its_own_line().expect("a line of its own");
+    assert_eq!(cluster.start(2, own_line), Applied::StartRecorded);
+    assert_eq!(own_line.in_its_own_line(), None);
+    for nonce in 4..10 {
+        copy = copy.next([nonce; 16]);
+        assert!(matches!(cluster.start(2, copy), Applied::Refused(_)));
+    }
+    // The store itself may start as often as it likes before it is heard.
+    let mut own = own_line;
+    for nonce in 20..30 {
+        own = own.next([nonce; 16]);
+    }
+    assert_eq!(cluster.start(2, own), Applied::StartRecorded);
+    let later = own.in_its_own_line().expect("a line of its own");
+    assert_eq!(cluster.start(2, later), Applied::StartRecorded);
+    // A member that is behind knows what was recorded in lines that are over.
+    let latest = later.next([50; 16]);
+    for known in [first, second, own_line, own, later] {
+        assert_eq!(known.check(&latest), Ok(()));
+    }
+    for _ in 0..100 {
+        copy = copy.next([99; 16]);
+    }
+    assert_eq!(later.check(&copy), Err(Misfit::SetBack));
     cluster.checked.check();
 }
 
