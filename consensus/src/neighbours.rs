@@ -274,7 +274,9 @@ impl<W: World> Neighbours<W> {
         let known = table.heard.remove(&id);
         let (mut listed, mut former) =
             known.map_or((None, None), |known| (known.listed, known.former));
-        if let Some(ended) = listed.take_if(|listed| listed.start != report.start) {
+        if let Some(ended) =
+            listed.take_if(|listed| process(&listed.start) != process(&report.start))
+        {
             former = Some(ended);
         }
         if with_verifiers {
@@ -319,6 +321,11 @@ impl<W: World> Neighbours<W> {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Number of the process that made a report: the line of its start may change while it runs.
+fn process(start: &Option<Start>) -> Option<&[u8]> {
+    start.as_ref().map(|start| start.nonce.as_slice())
 }
 
 #[cfg(test)]
