@@ -31,7 +31,7 @@ pub(crate) type KeepStart =
 pub(crate) struct Stores {
     id: u64,
     own: Arc<Mutex<Start>>,
-    keep: Arc<KeepStart>,
+    keep: Arc<Mutex<Option<KeepStart>>>,
     /// Vote with which this process started.
     first_vote: Vote,
     /// Log index up to which this node has acknowledged entries, in this process or one before it.
@@ -52,7 +52,7 @@ impl Stores {
         Self {
             id,
             own: Arc::new(Mutex::new(own)),
-            keep: Arc::new(keep),
+            keep: Arc::new(Mutex::new(Some(keep))),
             first_vote,
             held: Arc::new(AtomicU64::new(held)),
             published,
@@ -66,16 +66,24 @@ impl Stores {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes what makes starts durable: it holds the store open, so that it must end with the work that needs it.
+    pub(crate) fn take_keeper(&self) -> Option<KeepStart> {
+        self.keep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
     /// Begins a line of its own for this process, which is recorded. False when it has one: nothing is left to be recorded.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub(crate) async fn begin_own_line(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn begin_own_line(&self, keep: &KeepStart) -> Result<bool, StoreError> {
         let Some(start) = self.own().in_its_own_line() else {
             return Ok(false);
         };
         // Durable before it is shown: the next process goes on in it.
-        (self.keep)(start).await?;
+        keep(start).await?;
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = start;
         Ok(true)
     }

@@ -11,6 +11,7 @@ impl<W: World> Consensus<W> {
     /// Runs until the node stops.
     pub(crate) async fn be_present(&self) {
         let mut published = self.raft().watch();
+        let keep = self.raft().stores().take_keeper();
         loop {
             published.borrow_and_update();
             let stores = self.raft().stores();
@@ -19,8 +20,11 @@ impl<W: World> Consensus<W> {
                 continue;
             }
             // The answer to its own proposal comes when it is applied: what is recorded now is known now.
-            if stores.is_known() && stores.ended().is_none() {
-                match stores.begin_own_line().await {
+            if let Some(keep) = &keep
+                && stores.is_known()
+                && stores.ended().is_none()
+            {
+                match stores.begin_own_line(keep).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => {

@@ -381,7 +381,7 @@ impl<W: World> Subscribers<W> {
             .collect();
         let settings = &self.settings;
         enrolled.retain(|(id, _), entry| {
-            let may_permit = now.since(entry.knows_until()) <= settings.permits_for();
+            let may_permit = now.since(entry.knows_until(now)) <= settings.permits_for();
             let is_listed = || {
                 now.since(entry.since_tick) <= settings.forget_after
                     && !here.contains(id)
@@ -411,7 +411,7 @@ impl<W: World> Subscribers<W> {
         now: Monotonic,
     ) -> VerifierStatus {
         let age = now.since(entry.heard);
-        let known_for = now.since(entry.knows_until());
+        let known_for = now.since(entry.knows_until(now));
         let process = match process {
             Process::Said(process) => process.to_vec(),
             Process::Stream(_) => Vec::new(),
@@ -452,11 +452,13 @@ impl Entry {
         self.knows_until = self.knows_until.max(given);
     }
 
-    /// Instant before which everything was confirmed that it may know.
-    fn knows_until(&self) -> Monotonic {
-        let stream = self.connection.as_ref();
-        let given = stream.and_then(|stream| stream.newest_confirmation());
-        self.knows_until.max(given.unwrap_or_default())
+    /// Instant before which everything was confirmed that it may know. A stream that lags is still to be given what was confirmed
+    /// before: in order, so that nothing newer than now comes before what this node has applied by now.
+    fn knows_until(&self, now: Monotonic) -> Monotonic {
+        match &self.connection {
+            Some(_) if self.refused == Refused::No => now,
+            _ => self.knows_until,
+        }
     }
 
     /// Takes an acknowledgement of a revision that was published at `when`, and tells how long it took.
