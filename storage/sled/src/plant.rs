@@ -87,9 +87,6 @@ plants! {
     AuthorsBelieved = "authors-believed";
     /// A node forgets at once who followed a member that is removed.
     RemovedForgotten = "removed-forgotten";
-    /// A silent member counts for no longer than a leader says that it has asked for nothing, also when nothing proves that it
-    /// leads.
-    SilentBelieved = "silent-believed";
     /// Of two processes with one verifier's id the better one counts.
     BetterOfEqualNames = "better-of-equal-names";
     /// A restarted verifier forgets how far it had come. Planted in the simulation's verifier.

@@ -249,7 +249,6 @@ impl Limits<'_> {
         let proved = |asked: &&LastAsked| {
             let reached = self.wanted.reached;
             reached.is_some_and(|reached| asked.confirmed >= reached)
-                || is_planted(Plant::SilentBelieved)
         };
         let asked = self.wanted.others.asked.as_ref().filter(proved);
         asked.map_or(i64::MAX, |asked| self.left_since(asked.of(node)))
