@@ -1,11 +1,11 @@
 //! Last question of each member to a leader: who has not asked since cannot have been confirmed since.
 //!
 //! A node gives its verifiers what a leader confirmed, and asks for every confirmation. So a leader that is one knows when a
-//! member that does not answer can have been confirmed last, and from when on nobody there permits. Of confirmations by
-//! leaders before it nothing is known, but that they began before it led: a quorum was with it by then.
+//! member that does not answer can have been confirmed last, and from when on no verifier there permits. Confirmations by
+//! leaders before it began before it led: a quorum was with it by then.
 //!
-//! What a leader knows is of use to others when its quorum confirmed it, and says something about every instant up to the
-//! beginning of that confirmation: whatever another leader confirmed later began later.
+//! Its answer is of use to others when its quorum confirmed it, and holds for every instant up to the beginning of that
+//! confirmation: whatever another leader confirmed later began later.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,7 +103,7 @@ impl Askers {
         inner.asked.insert(member, now);
     }
 
-    /// What this leader knows, after a quorum confirmed it.
+    /// Knowledge of this leader, after a quorum confirmed it.
     pub(crate) fn lately(&self, term: u64, own: u64, now: Monotonic) -> Lately {
         let mut inner = self.lock();
         let since = inner.in_term(term, now);
@@ -114,12 +114,12 @@ impl Askers {
         }
     }
 
-    /// Takes what a leader said.
+    /// Takes the knowledge of a leader.
     pub(crate) fn take(&self, last: LastAsked) {
         self.lock().last = Some(last);
     }
 
-    /// What a leader said last.
+    /// Newest knowledge of a leader.
     pub(crate) fn last(&self) -> Option<LastAsked> {
         self.lock().last.clone()
     }

@@ -104,14 +104,15 @@ impl<W: World> ContainmentWatch<W> {
         }
     }
 
-    /// Has the leader confirmed once more since the revision was reached: it says since when a silent node has asked for nothing.
+    /// Confirms the leader once more after the revision was reached: it says since when a silent node has asked for nothing.
     async fn prove_the_leader(&self) {
-        let reached = self.feed.reached(Revision(self.wanted.revision));
+        let Some(reached) = self.feed.reached(Revision(self.wanted.revision)) else {
+            return;
+        };
         let asked = self.consensus.raft().askers().last();
-        let proved = asked.zip(reached);
-        if proved.is_none_or(|(asked, reached)| asked.confirmed < reached) {
+        if asked.is_none_or(|asked| asked.confirmed < reached) {
             let within = self.deadline.min(Instant::now() + SPACING);
-            // Without a quorum it goes on as before: after the longest time.
+            // Without a quorum it goes on as before: until the longest time is over.
             let _ = self.consensus.confirm(within).await;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hessra_proto::NodeState;
 use hessra_proto::v1::raft::InspectResponse;
-use hessra_proto::v1::{Condition, NodeStatus, StatusResponse};
+use hessra_proto::v1::{Condition, NodeStatus, StartLine, StatusResponse};
 use hessra_settings::duration::rounded;
 use hessra_sled::{Member, codec};
 
@@ -126,6 +126,10 @@ impl<W: World> Inspector<W> {
             conditions: self.conditions(),
             store: raft.start().incarnation.0.to_vec(),
             starts: raft.start().count,
+            line: Some(StartLine {
+                number: raft.start().line.number,
+                nonce: raft.start().line.nonce.to_vec(),
+            }),
         }
     }
 

@@ -66,7 +66,7 @@ impl Stores {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what makes starts durable: it holds the store open, so that it must end with the work that needs it.
+    /// Keeper of starts, once. It holds the store open, so that it must end with the work that needs it.
     pub(crate) fn take_keeper(&self) -> Option<KeepStart> {
         self.keep
             .lock()
@@ -100,6 +100,7 @@ impl Stores {
     /// Newest start of a node that this node knows; its store alone when that is all.
     fn recorded(&self, id: u64, member: Option<&Member>) -> Option<Start> {
         let recorded = self.published.borrow().state.starts().find(id).copied();
+        let recorded = recorded.filter(|start| start.count > 0);
         recorded.or_else(|| member?.incarnation.map(Start::of_store))
     }
 

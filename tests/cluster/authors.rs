@@ -8,7 +8,8 @@ use hessra_proof::{Proof, Statement};
 use hessra_proto::Reason;
 use hessra_proto::v1::log::entry::Payload;
 use hessra_proto::v1::log::{Entry, LogId, Vote};
-use hessra_proto::v1::raft::{AppendRequest, InspectRequest, ProposeRequest};
+use hessra_proto::v1::raft::append_response::Outcome;
+use hessra_proto::v1::raft::{AppendRequest, AppendResponse, InspectRequest, ProposeRequest};
 use hessra_revocation::{FeedId, Identity, Revision, Target, UnixMillis};
 use hessra_sdk_rust::admin::RequestSigner;
 use hessra_sdk_rust::v1::{RevokeRequest, Target as WireTarget, target::Kind};
@@ -194,31 +195,43 @@ impl TakenOver {
             client,
             cluster_id,
         } = &mut self.member;
-        let inspect = InspectRequest {
-            cluster_id: cluster_id.clone(),
-            verifiers: false,
-        };
-        let seen = runtime
-            .block_on(client.inspect(inspect))
-            .expect("a member is heard");
-        let last = seen.into_inner().status.expect("a status").last;
-        let entry = Entry {
-            term,
-            index: last + 1,
-            payload: Some(Payload::Batch(codec::encode_batch(&[stamped]))),
-        };
-        let append = AppendRequest {
-            cluster_id: cluster_id.clone(),
-            vote: Some(Vote {
+        // An entry of the cluster may come between the question and the forgery.
+        for _ in 0..100 {
+            let inspect = InspectRequest {
+                cluster_id: cluster_id.clone(),
+                verifiers: false,
+            };
+            let seen = runtime
+                .block_on(client.inspect(inspect))
+                .expect("a member is heard");
+            let last = seen.into_inner().status.expect("a status").last;
+            let entry = Entry {
                 term,
-                node: *id,
-                committed: true,
-            }),
-            prev: Some(LogId { term, index: last }),
-            entries: vec![entry.encode_to_vec().into()],
-            leader_commit: None,
-        };
-        refusal(runtime.block_on(client.append(append)))
+                index: last + 1,
+                payload: Some(Payload::Batch(codec::encode_batch(std::slice::from_ref(
+                    &stamped,
+                )))),
+            };
+            let append = AppendRequest {
+                cluster_id: cluster_id.clone(),
+                vote: Some(Vote {
+                    term,
+                    node: *id,
+                    committed: true,
+                }),
+                prev: Some(LogId { term, index: last }),
+                entries: vec![entry.encode_to_vec().into()],
+                leader_commit: None,
+            };
+            let answered = runtime.block_on(client.append(append));
+            let came_between = |answer: &tonic::Response<AppendResponse>| {
+                answer.get_ref().outcome() == Outcome::Conflict
+            };
+            if !answered.as_ref().is_ok_and(came_between) {
+                return refusal(answered);
+            }
+        }
+        panic!("the log of the member never stands still");
     }
 }
 

@@ -95,6 +95,24 @@ fn the_founder_with_the_lowest_id_begins_no_second_cluster_when_its_data_is_gone
 }
 
 #[test]
+fn a_founder_that_lost_its_data_and_was_removed_meanwhile_learns_it() {
+    // The one that founds, and one that does not.
+    for (name, id) in [("first_removed", 1), ("last_removed", 3)] {
+        let mut cluster = Cluster::start(name);
+        cluster.kill(id);
+        let arguments = ["cluster", "remove", &id.to_string(), "--yes"];
+        until("it is removed", PATIENCE, || {
+            (cluster.operator().run(arguments).code() == 0).then_some(())
+        });
+        std::fs::remove_dir_all(&cluster.node(id).data).expect("removed");
+        cluster.spawn(id);
+        let (code, log) = cluster.wait_ended(id);
+        assert_ne!(code, 0, "{log}");
+        assert!(log.contains("removed"), "node {id} says:\n{log}");
+    }
+}
+
+#[test]
 fn a_member_that_was_added_later_is_not_counted_when_its_data_is_gone() {
     let mut cluster = Layout::new("late_wiped").joining(1).prepare();
     cluster.start_nodes(1..=3);
@@ -135,6 +153,13 @@ fn a_store_that_is_put_back_is_found_also_when_it_was_started_more_often_since()
     cluster.stop(node);
     copy(&cluster.node(node).data, &copied);
     cluster.start_node(node);
+    until("it is recorded in a line of its own", PATIENCE, || {
+        let status = cluster.status()?;
+        let nodes = status["nodes"].as_array()?;
+        let node = nodes.iter().find(|known| known["id"] == node)?;
+        (node["line"]["number"].as_u64()? > 1).then_some(())
+    });
+    revoke(&cluster.operator(), "urn:hessra:test:before");
     // Acknowledged by two: the one that is put back, and one that is down when it comes back.
     cluster.kill(other);
     revoke(&cluster.operator(), "urn:hessra:test:x");

@@ -28,9 +28,15 @@ impl ShowsStore {
         let node = nodes.iter().find(|node| node["id"].as_u64() == Some(id));
         let store = node.and_then(|node| node["store"].as_str());
         let store = store.and_then(|store| data_encoding::HEXLOWER.decode(store.as_bytes()).ok());
-        let no_line = StartLine {
-            number: 0,
-            nonce: vec![0; 16],
+        let nonce = node.and_then(|node| node["line"]["nonce"].as_str());
+        let nonce = nonce.and_then(|nonce| data_encoding::HEXLOWER.decode(nonce.as_bytes()).ok());
+        let line = StartLine {
+            number: node
+                .and_then(|node| node["line"]["number"].as_u64())
+                .unwrap_or(1),
+            nonce: nonce
+                .filter(|nonce| nonce.len() == 16)
+                .unwrap_or_else(|| vec![9; 16]),
         };
         let from = Start {
             incarnation: store
@@ -38,8 +44,11 @@ impl ShowsStore {
                 .unwrap_or_else(|| vec![7; 16]),
             count: 1_000,
             nonce: vec![9; 16],
-            line: Some(no_line.clone()),
-            after: Some(no_line),
+            line: Some(line),
+            after: Some(StartLine {
+                number: 0,
+                nonce: vec![0; 16],
+            }),
         };
         let between = Between {
             from: Some(from),

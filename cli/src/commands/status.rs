@@ -131,6 +131,10 @@ fn node_json(node: &NodeStatus) -> Value {
         "subscribers": node.subscribers,
         "store": HEXLOWER.encode(&node.store),
         "starts": node.starts,
+        "line": node.line.as_ref().map(|line| json!({
+            "number": line.number,
+            "nonce": HEXLOWER.encode(&line.nonce),
+        })),
         "clock_ahead_ms": node.clock_ahead_ms,
         "conditions": node.conditions.iter().map(condition_json).collect::<Vec<_>>(),
     })

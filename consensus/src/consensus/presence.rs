@@ -25,7 +25,13 @@ impl<W: World> Consensus<W> {
                 && stores.ended().is_none()
             {
                 match stores.begin_own_line(keep).await {
-                    Ok(true) => continue,
+                    Ok(true) => {
+                        tracing::info!(
+                            start = stores.own().count,
+                            "the start of this node is recorded"
+                        );
+                        continue;
+                    }
                     Ok(false) => {}
                     Err(error) => {
                         tracing::error!(%error, "the start of this node could not be kept");

@@ -452,8 +452,8 @@ impl Entry {
         self.knows_until = self.knows_until.max(given);
     }
 
-    /// Instant before which everything was confirmed that it may know. A stream that lags is still to be given what was confirmed
-    /// before: in order, so that nothing newer than now comes before what this node has applied by now.
+    /// Instant before which everything was confirmed that it may know without what this node has applied by now. A stream that
+    /// lags may still be given anything that was confirmed before now; what is confirmed later comes after it.
     fn knows_until(&self, now: Monotonic) -> Monotonic {
         match &self.connection {
             Some(_) if self.refused == Refused::No => now,

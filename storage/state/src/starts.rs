@@ -89,6 +89,10 @@ impl Start {
     /// # Errors
     /// See [`Misfit`].
     pub fn check(&self, shown: &Self) -> Result<(), Misfit> {
+        // Of a node that was removed before any start of it was recorded nothing is known.
+        if *self == Self::default() {
+            return Ok(());
+        }
         if self.incarnation != shown.incarnation {
             return Err(Misfit::OtherStore);
         }
@@ -163,6 +167,23 @@ impl Starts {
         self.nodes.iter().map(|(node, start)| (*node, *start))
     }
 
+    /// Remembers a node that was a member, also when no start of it was recorded.
+    pub(crate) fn remember(&mut self, node: u64) -> Result<(), Refusal> {
+        if !self.nodes.contains_key(&node) {
+            self.check_room()?;
+            self.nodes.insert(node, Start::default());
+        }
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if self.nodes.len() < NODES_EVER_MAX {
+            return Ok(());
+        }
+        let message = format!("{NODES_EVER_MAX} nodes are known, the most there can be");
+        Err(Refusal::new(RefusalCode::Limit, message))
+    }
+
     /// Starts from their records; `None` when a node is there twice, or there are too many.
     pub(crate) fn rebuild(records: &[(u64, Start)]) -> Option<Self> {
         let nodes: OrdMap<u64, Start> = records.iter().copied().collect();
@@ -177,11 +198,7 @@ impl Starts {
             Some(known) => known
                 .check(start)
                 .map_err(|misfit| Refusal::new(code(misfit), misfit.to_string()))?,
-            None if self.nodes.len() >= NODES_EVER_MAX => {
-                let message = format!("{NODES_EVER_MAX} nodes are known, the most there can be");
-                return Err(Refusal::new(RefusalCode::Limit, message));
-            }
-            None => {}
+            None => self.check_room()?,
         }
         self.nodes.insert(node, *start);
         Ok(())

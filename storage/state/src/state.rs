@@ -418,6 +418,7 @@ impl State {
                 );
                 return Err(Refusal::new(RefusalCode::Conflict, message));
             }
+            MemberChange::Remove(id) => self.starts.remember(*id)?,
             _ => {}
         }
         self.member_change = Some(change.clone());

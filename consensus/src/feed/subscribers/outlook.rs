@@ -243,8 +243,8 @@ impl Limits<'_> {
         for_ms.min(self.left())
     }
 
-    /// What is left of the time within which anybody may permit on the strength of a confirmation that a node had before the
-    /// revision. One that has not asked the leader for longer serves nobody.
+    /// Time left within which a node's verifiers may permit on the strength of a confirmation before the revision. It is over
+    /// where the node has asked the leader for nothing for longer.
     fn confirmed(&self, node: u64) -> i64 {
         let proved = |asked: &&LastAsked| {
             let reached = self.wanted.reached;

@@ -146,3 +146,13 @@ fn an_id_that_a_node_ever_had_is_not_given_again() {
     assert_eq!(cluster.add(5), Applied::MembersPermitted);
     cluster.checked.check();
 }
+
+#[test]
+fn the_id_of_a_node_that_was_removed_before_it_was_recorded_is_used_up() {
+    let mut cluster = Cluster::begun();
+    cluster.apply(Command::Members(MemberChange::Remove(3)));
+    assert_eq!(code(cluster.add(3)), RefusalCode::Conflict);
+    // Where the removal did not come about, its start is recorded as that of any member.
+    assert_eq!(cluster.start(3, start(7, 1, 1)), Applied::StartRecorded);
+    cluster.checked.check();
+}
