@@ -106,13 +106,12 @@ impl<W: World> Subscribers<W> {
             last.map(|last| self.listed(last, &listed, now))
                 .unwrap_or_default()
         });
-        let forget_after = millis(self.settings.forget_after);
-        here.chain(of_members)
-            .chain(of_departed)
-            .filter(|seen| seen.status.age_ms <= forget_after)
-            .collect()
+        here.chain(of_members).chain(of_departed).collect()
     }
 
+    /// Verifiers of the lists of a node that are not forgotten. The node forgets those that are gone for long; here a list is
+    /// forgotten as a whole, when it is so old that nobody permits on the strength of what came before it. How long a
+    /// verifier has said nothing decides nothing: one that is slow and connected may permit.
     fn listed(
         &self,
         last: &Neighbour,
@@ -121,6 +120,9 @@ impl<W: World> Subscribers<W> {
     ) -> Vec<Seen> {
         let lists = last.listed.iter().map(|list| (list, source(list)));
         let lists = lists.chain(last.former.iter().map(|list| (list, Source::Former)));
+        let settings = &self.settings;
+        let forget_after = settings.forget_after.max(settings.permits_for());
+        let lists = lists.filter(|(list, _)| now.since(list.heard) <= forget_after);
         let seen = |(list, source): (&Listed, Source)| {
             let age = now.since(list.heard);
             let of = |status: &VerifierStatus| {

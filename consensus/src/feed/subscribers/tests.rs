@@ -353,6 +353,29 @@ async fn one_that_is_frozen_is_waited_for_until_what_it_was_given_before_the_rev
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_has_said_nothing_for_longer_than_a_verifier_is_remembered_counts_while_it_is_connected()
+ {
+    let mut table = Table::new();
+    table.subscribers.settings.forget_after = Duration::from_secs(10);
+    let silent_for = Duration::from_secs(3_600);
+    let silent = VerifierStatus {
+        age_ms: millis(silent_for),
+        ..there(1, 4)
+    };
+    let reached = table.now();
+    let others = remote(silent, reached);
+    let open = table.progress(5, reached, &others);
+    assert_eq!((open.enrolled, open.laggards.len()), (1, 1));
+    assert_eq!(table.enrolled(&others).len(), 1, "and it is shown");
+    let here = table.connect("orders", Some(OWNER));
+    pass(3_600_000).await;
+    table.sweep();
+    let reached = table.now();
+    assert_eq!(table.progress(5, reached, &alone()).laggards.len(), 1);
+    drop(here);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_verifiers_of_a_member_that_is_removed_count_until_they_must_have_failed_closed() {
     let table = Table::new();
     let removed = table.now();
