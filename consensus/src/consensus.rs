@@ -27,7 +27,6 @@ use hessra_revocation::Monotonic;
 use hessra_sled::{Engine, Entry, Parts, StoreError};
 use hessra_state::{Applied, Author, Command, Duty, RequestId, Stamped, State};
 use openraft::storage::RaftLogStorage as _;
-use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +45,7 @@ use crate::proposer::{Origin, Proposer, WriteGuard};
 use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
 use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::{RaftStatus, StopReason};
+use crate::turns::{self, Turns};
 use crate::world::World;
 
 /// The longest that a request is worked on, before it is forwarded.
@@ -118,7 +118,7 @@ struct Inner<W: World> {
     operators: Arc<Checker>,
     kept: Box<KeptEntries<W>>,
     pause: WritePause,
-    changing: Mutex<()>,
+    turns: Turns,
     guard: Arc<dyn WriteGuard>,
     audit: AuditGate,
     collected: AtomicU64,
@@ -150,12 +150,12 @@ impl<W: World> Consensus<W> {
         let kept = store.0.get_log_reader().await;
         let audit = AuditGate::new(audit, identity.id);
         let raft = raft::start(store, identity, raft, world.clone()).await?;
-        let pause = WritePause::default();
+        let (pause, turns) = (WritePause::default(), Turns::default());
         let clocks = Clocks::default();
         let proposer = Proposer::start(
             (raft.clone(), clocks.clone(), Arc::clone(&operators)),
             world.clone(),
-            pause.clone(),
+            (pause.clone(), turns.clone()),
             Arc::clone(&guard),
             &settings,
             stop,
@@ -177,7 +177,7 @@ impl<W: World> Consensus<W> {
                 operators,
                 kept: Box::new(move |from, end| kept.kept(from, end)),
                 pause,
-                changing: Mutex::new(()),
+                turns,
                 guard,
                 audit,
                 collected: AtomicU64::new(0),
@@ -394,7 +394,7 @@ impl<W: World> Consensus<W> {
         origin: Origin,
     ) -> Result<(Proposed, Duration), WriteError> {
         let begun = Instant::now();
-        let _turn = self.turn_of_members(&commands, deadline).await?;
+        self.wait_for_changes(&commands, deadline).await;
         let proposer = &self.inner.proposer;
         let mut proposed = proposer.enqueue(commands, deadline, origin).await?;
         let took = begun.elapsed();
@@ -403,19 +403,14 @@ impl<W: World> Consensus<W> {
         Ok((proposed, took))
     }
 
-    /// Waits, as the leader, until no change of the members is under way: a permission for another one must not come between
-    /// a permission and the membership that follows from it.
-    async fn turn_of_members(
-        &self,
-        commands: &[Stamped],
-        deadline: Instant,
-    ) -> Result<Option<MutexGuard<'_, ()>>, WriteError> {
-        let changes = |stamped: &Stamped| matches!(stamped.command, Command::Members(_));
-        if !commands.iter().any(changes) || !self.inner.raft.is_leader() {
-            return Ok(None);
+    /// Waits, as the leader, before it takes a permission for a change of the members, until no other change is being made.
+    /// The proposer refuses one that comes nevertheless.
+    async fn wait_for_changes(&self, commands: &[Stamped], deadline: Instant) {
+        let state = self.state();
+        let permits = |stamped: &Stamped| turns::may_permit(&stamped.command, &state);
+        if self.inner.raft.is_leader() && commands.iter().any(permits) {
+            let _ = timeout_at(deadline, self.inner.turns.no_change()).await;
         }
-        let turn = timeout_at(deadline, self.inner.changing.lock()).await;
-        turn.map(Some).map_err(|_| WriteError::Overloaded)
     }
 
     /// Members that hold the entry. A quorum has it in any case; the other members of one site follow within a

@@ -40,6 +40,9 @@ pub enum WriteError {
     /// Node whose clock is off: certainly not written.
     #[error("nothing was written: {0}")]
     ClockOff(String),
+    /// Permission for a change of the members while another change is being made: certainly not written.
+    #[error("another change of the members is being made, so nothing was written")]
+    Changing,
     /// Command whose author is not proved: certainly not written.
     #[error("the command was not made: {0}")]
     Unproved(String),
@@ -71,6 +74,8 @@ impl From<WriteError> for Failure {
                 .retryable(false),
             WriteError::ClockOff(_) => Failure::new(Reason::ClockOff, message)
                 .hint("Set its clock (NTP), or ask another node."),
+            WriteError::Changing => Failure::new(Reason::Conflict, message)
+                .hint("Wait until `hessra cluster members` shows it done, then try again."),
             WriteError::Unproved(_) => Failure::new(Reason::Unauthenticated, message)
                 .hint("Sign it with the key of an operator's certificate that this cluster's `tls.client_ca` knows."),
             WriteError::Unaudited(_) => Failure::new(Reason::Unavailable, message)

@@ -59,6 +59,7 @@ pub mod raft;
 mod settings;
 pub mod status;
 mod stores;
+mod turns;
 pub mod world;
 
 pub use askers::{LastAsked, Lately, ReadIndex};

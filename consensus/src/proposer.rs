@@ -32,6 +32,7 @@ use crate::plant::{Plant, is_planted};
 use crate::raft::RaftHandle;
 use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::StopReason;
+use crate::turns::{PermissionTurn, Turns, may_permit};
 use crate::world::{World, spawn_until};
 use queue::{Job, Queue, Queues, lane_of};
 
@@ -61,7 +62,7 @@ impl<W: World> Proposer<W> {
     pub(crate) fn start(
         (raft, clocks, operators): (RaftHandle<W>, Clocks, Arc<Checker>),
         world: W,
-        pause: WritePause,
+        (pause, turns): (WritePause, Turns),
         guard: Arc<dyn WriteGuard>,
         settings: &ConsensusSettings,
         stop: &CancellationToken,
@@ -81,6 +82,7 @@ impl<W: World> Proposer<W> {
             estimate,
             world: world.clone(),
             pause,
+            turns,
             guard,
         };
         let batcher = Arc::new(batcher);
@@ -182,6 +184,7 @@ struct Batcher<W: World> {
     estimate: Estimate,
     world: W,
     pause: WritePause,
+    turns: Turns,
     guard: Arc<dyn WriteGuard>,
 }
 
@@ -230,6 +233,9 @@ impl<W: World> Batcher<W> {
                 };
                 *jobs = self.without_untimely(std::mem::take(jobs), at, sent);
                 *jobs = self.without_guesses(std::mem::take(jobs), sent);
+                // Held until the entry is applied, or may not be.
+                let (taken, _turn) = self.without_permissions(std::mem::take(jobs), sent);
+                *jobs = taken;
                 match stamped(jobs, at) {
                     commands if commands.is_empty() => Tried::Again { sent: false },
                     commands => self.append(commands, deadline).await,
@@ -329,6 +335,29 @@ impl<W: World> Batcher<W> {
         jobs
     }
 
+    /// Fails the jobs that permit a change of the members while another change is being made. With the turn of those that
+    /// are left.
+    fn without_permissions(
+        &self,
+        jobs: Vec<Job>,
+        sent: bool,
+    ) -> (Vec<Job>, Option<PermissionTurn>) {
+        let state = self.raft.state();
+        let permits = |job: &Job| {
+            let mut commands = job.commands.iter();
+            commands.any(|stamped| may_permit(&stamped.command, &state))
+        };
+        if !jobs.iter().any(permits) {
+            return (jobs, None);
+        }
+        if let Some(turn) = self.turns.try_permission() {
+            return (jobs, Some(turn));
+        }
+        let (permissions, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(permits);
+        fail(permissions, &still_true(WriteError::Changing, sent));
+        (jobs, None)
+    }
+
     /// Forwards to the leader, once.
     async fn forward(&self, leader: &Peer, commands: Vec<Stamped>, deadline: Instant) -> Tried {
         let count = commands.len();
@@ -388,6 +417,7 @@ fn refused_by_leader(leader: u64, error: PeerError) -> Tried {
         Reason::Degraded => Tried::Failed(WriteError::NoRoom(message)),
         Reason::Unauthenticated => Tried::Failed(WriteError::Unproved(message)),
         Reason::ClockOff => Tried::Failed(WriteError::ClockOff(message)),
+        Reason::Conflict => Tried::Failed(WriteError::Changing),
         Reason::NoLeader => Tried::Again { sent: false },
         _ => Tried::Again { sent: true },
     }
@@ -426,6 +456,7 @@ fn still_true(error: WriteError, sent: bool) -> WriteError {
         | WriteError::NoRoom(_)
         | WriteError::ClockOff(_)
         | WriteError::Unproved(_)
+        | WriteError::Changing
             if sent =>
         {
             WriteError::Unknown

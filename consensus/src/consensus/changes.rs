@@ -124,14 +124,23 @@ impl<W: World> Consensus<W> {
     /// # Errors
     /// [`ChangeError::NotLeader`]: ask the new leader.
     pub(crate) async fn change_members_here(&self, change: &Change) -> Result<u64, ChangeError> {
-        let _one_at_a_time = self.inner.changing.lock().await;
+        let _turn = self.inner.turns.change().await;
         let raft = &self.inner.raft;
         if !raft.is_leader() {
             return Err(ChangeError::NotLeader);
         }
+        let deadline = self.deadline();
         // A new leader may not have applied yet what the leader before it committed.
-        let known = self.linearize(self.deadline()).await;
+        let known = self.linearize(deadline).await;
         known.map_err(|_| ChangeError::NotLeader)?;
+        // Nor what its own log holds: a permission that nobody waits for any more may be in it.
+        let applied = timeout_at(deadline, raft.wait_applied(raft.status().last_index)).await;
+        applied.map_err(|_| {
+            ChangeError::Unavailable(
+                "what was written before the change is not committed yet. See `hessra status`, then ask for it again"
+                    .to_owned(),
+            )
+        })?.map_err(|_| ChangeError::NotLeader)?;
         if self.state().member_change() != Some(&MemberChange::from(change)) {
             return Err(ChangeError::NotPermitted(
                 "no operator's command permits this change now: another one was made after it. Ask for it again"
@@ -178,7 +187,7 @@ impl<W: World> Consensus<W> {
 
     /// Hands leadership over before this node stops, when it leads and there is another voter. Bounded.
     pub async fn hand_over(&self) {
-        let _one_at_a_time = self.inner.changing.lock().await;
+        let _turn = self.inner.turns.change().await;
         if !self.inner.raft.is_leader() {
             return;
         }

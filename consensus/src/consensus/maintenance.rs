@@ -43,7 +43,7 @@ impl<W: World> Consensus<W> {
         if is_planted(Plant::JointChangeAbandoned) {
             return;
         }
-        let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {
+        let Some(_turn) = self.inner.turns.try_change() else {
             return;
         };
         if let Err(error) = self.inner.raft.finish_interrupted_change().await {
@@ -93,7 +93,7 @@ impl<W: World> Consensus<W> {
         let Some(reason) = self.inner.guard.refusal().or_else(clock_off) else {
             return false;
         };
-        let Ok(_one_at_a_time) = self.inner.changing.try_lock() else {
+        let Some(_turn) = self.inner.turns.try_change() else {
             return true;
         };
         let has_room = |id: u64| {

@@ -181,6 +181,7 @@ fn not_written(error: &WriteError) -> Problem {
         WriteError::NoLeader
         | WriteError::Unaudited(_)
         | WriteError::Unproved(_)
+        | WriteError::Changing
         | WriteError::NoRoom(_)
         | WriteError::ClockOff(_)
         | WriteError::Stopped(_) => Problem::new(

@@ -220,6 +220,7 @@ impl Client {
                 | WriteError::ClockOff(_)
                 | WriteError::Overloaded
                 | WriteError::Unproved(_)
+                | WriteError::Changing
                 | WriteError::Unaudited(_),
             )) => Answer::Refused,
             Some(Err(
