@@ -49,6 +49,7 @@ impl ShowsStore {
                 number: 0,
                 nonce: vec![0; 16],
             }),
+            earlier: vec![0; 8],
         };
         let between = Between {
             from: Some(from),

@@ -125,6 +125,9 @@ impl Writer {
             for line in [&start.line, &start.after] {
                 self.number(line.number).bytes(&line.nonce);
             }
+            for earlier in start.earlier {
+                self.number(earlier);
+            }
         }
     }
 

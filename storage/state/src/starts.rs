@@ -13,6 +13,9 @@
 //! line, and the line before. A process that is recorded begins a line of its own, and is recorded again. What is recorded of a store is
 //! therefore its line or the one before; and a copy, which nobody records, stays in a line that the store has left.
 //!
+//! Until a process has begun its own line, the store is in the line of its copies. So a start also names those before it, the
+//! last few: the one that is recorded must be among them.
+//!
 //! A member that has started may speak before its start is recorded, or a cluster could not be started at all. So a copy that
 //! was taken while its process ran, and is put back when the process has ended, shows a count that nobody has seen: it is
 //! found by the leader that knows what the member had acknowledged, and by verifiers that are ahead.
@@ -23,6 +26,10 @@ use imbl::OrdMap;
 
 use crate::limits::NODES_EVER_MAX;
 use crate::refusal::{Refusal, RefusalCode};
+
+/// Earlier starts that a start names: as many as a supervisor makes before it gives a unit up for a while (systemd: 5 in 10 s),
+/// and a few more.
+const EARLIER_MAX: usize = 8;
 
 /// Name of a store: random, made with it, never changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +56,8 @@ pub struct Start {
     pub line: Line,
     /// Line before that, which was recorded; zeros when there is none.
     pub after: Line,
+    /// First bytes of the random numbers of the starts before this one, the last one first; zero where there is none.
+    pub earlier: [u64; EARLIER_MAX],
 }
 
 /// Line of a store: what it was recorded with since it knew the line before to be recorded.
@@ -110,6 +119,12 @@ impl Start {
     /// True when a later start can be one of the store that made this one. Of starts before its last two lines it tells nothing:
     /// a member that is behind may know no newer one.
     fn leads_to(&self, later: &Self) -> bool {
+        let back = usize::try_from(later.count - self.count).unwrap_or(usize::MAX);
+        // INVARIANT: `later` is later, so there is at least one start between the two.
+        let named = later.earlier.get(back - 1).filter(|named| **named != 0);
+        if named.is_some_and(|named| *named != tag(&self.nonce)) {
+            return false;
+        }
         self.line.number < later.after.number || self.line == later.line || self.line == later.after
     }
 
@@ -122,15 +137,20 @@ impl Start {
             nonce,
             line: Line { number: 1, nonce },
             after: Line::default(),
+            earlier: [0; EARLIER_MAX],
         }
     }
 
     /// Start after this one, in the same line.
     #[must_use]
     pub fn next(&self, nonce: [u8; 16]) -> Self {
+        let mut earlier = [0; EARLIER_MAX];
+        earlier[0] = tag(&self.nonce);
+        earlier[1..].copy_from_slice(&self.earlier[..EARLIER_MAX - 1]);
         Self {
             count: self.count + 1,
             nonce,
+            earlier,
             ..*self
         }
     }
@@ -147,6 +167,12 @@ impl Start {
             ..*self
         })
     }
+}
+
+/// First bytes of the random number of a start: enough to tell the starts of one store apart.
+fn tag(nonce: &[u8; 16]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *nonce;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Newest start of every node that ever was a member. Cheap to clone.

@@ -195,6 +195,12 @@ impl Node {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// True for a second process on a copy that holds no entry of the log.
+    pub fn is_blank_twin(&self) -> bool {
+        let last = |life: Life| life.consensus.raft().status().last_index;
+        self.is_twin && self.life().is_some_and(|life| last(life) == 0)
+    }
+
     /// The current life, if there is one.
     pub fn life(&self) -> Option<Life> {
         self.life.lock().expect("one thread").clone()

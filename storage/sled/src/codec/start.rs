@@ -14,6 +14,7 @@ pub fn encode_start(start: &Start) -> log::Start {
         nonce: start.nonce.to_vec(),
         line: Some(encode_line(&start.line)),
         after: Some(encode_line(&start.after)),
+        earlier: start.earlier.to_vec(),
     }
 }
 
@@ -28,6 +29,11 @@ pub fn decode_start(start: &log::Start) -> Result<Start, CodecError> {
         nonce: array("nonce", &start.nonce)?,
         line: decode_line(start.line.as_ref())?,
         after: decode_line(start.after.as_ref())?,
+        earlier: start
+            .earlier
+            .as_slice()
+            .try_into()
+            .map_err(|_| CodecError::Unknown("earlier starts"))?,
     })
 }
 

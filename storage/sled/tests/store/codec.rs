@@ -341,13 +341,20 @@ fn applied() -> impl Strategy<Value = Applied> {
 fn start() -> impl Strategy<Value = Start> {
     let line =
         || (any::<u64>(), any::<[u8; 16]>()).prop_map(|(number, nonce)| Line { number, nonce });
-    let parts = (any::<[[u8; 16]; 2]>(), any::<u64>(), line(), line());
-    parts.prop_map(|([store, nonce], count, line, after)| Start {
+    let parts = (
+        any::<[[u8; 16]; 2]>(),
+        any::<u64>(),
+        line(),
+        line(),
+        any::<[u64; 8]>(),
+    );
+    parts.prop_map(|([store, nonce], count, line, after, earlier)| Start {
         incarnation: Incarnation(store),
         count,
         nonce,
         line,
         after,
+        earlier,
     })
 }
 

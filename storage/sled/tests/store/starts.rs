@@ -28,11 +28,19 @@ fn a_store_keeps_its_name_and_counts_its_starts() {
                     nonce: [101; 16],
                 },
                 after: Line::default(),
+                earlier: earlier(number),
             }
         );
         drop(log);
         engine = engine.crash(Survival::Nothing);
     }
+}
+
+/// The starts before one, the last one first.
+fn earlier(number: u8) -> [u64; 8] {
+    let before = (1..number).rev();
+    let mut named = before.map(|number| u64::from_be_bytes([number + 100; 8]));
+    std::array::from_fn(|_| named.next().unwrap_or(0))
 }
 
 #[test]

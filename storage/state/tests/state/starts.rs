@@ -55,6 +55,7 @@ fn start(store: u8, count: u64, nonce: u8) -> Start {
         nonce: [nonce; 16],
         line: line(count, nonce),
         after: line(count.saturating_sub(1), nonce - 1),
+        earlier: [0; 8],
     }
 }
 
@@ -128,6 +129,27 @@ fn a_copy_that_is_started_until_its_count_is_higher_does_not_follow() {
         copy = copy.next([99; 16]);
     }
     assert_eq!(later.check(&copy), Err(Misfit::SetBack));
+    cluster.checked.check();
+}
+
+#[test]
+fn a_copy_that_is_put_back_before_the_store_has_a_line_of_its_own_does_not_follow() {
+    let mut cluster = Cluster::begun();
+    let first = Start::first([[7; 16], [1; 16]]);
+    assert_eq!(cluster.start(2, first), Applied::StartRecorded);
+    let second = first.next([2; 16]);
+    assert_eq!(cluster.start(2, second), Applied::StartRecorded);
+    // The copy is of the time between the two. It is in the line that the store is in still.
+    let mut copy = first;
+    for nonce in 10..18 {
+        copy = copy.next([nonce; 16]);
+        assert!(matches!(cluster.start(2, copy), Applied::Refused(_)));
+    }
+    let unheard = second.next([3; 16]);
+    assert_eq!(
+        cluster.start(2, unheard.next([4; 16])),
+        Applied::StartRecorded
+    );
     cluster.checked.check();
 }
 
