@@ -7,7 +7,7 @@ use std::time::Duration;
 use hessra_proto::status::Failure;
 use hessra_revocation::Monotonic;
 use hessra_state::{Command, Duty};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Consensus;
 use crate::clocks::{self, ClockState};
@@ -24,16 +24,27 @@ const COLLECTIONS_MAX: usize = 50;
 
 impl<W: World> Consensus<W> {
     pub(super) async fn maintain(&self) {
-        let mut ticks = interval(MAINTAIN_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Beside each other: a collection waits as long as any write for a leader that may write, which may be this one's task.
+        tokio::join!(self.keep_leading(), self.collect());
+    }
+
+    async fn keep_leading(&self) {
+        let mut ticks = ticks();
         loop {
             ticks.tick().await;
             if self.inner.raft.is_leader() {
                 self.finish_interrupted_change().await;
-                // Before a write of its own, which would wait for what it cannot do.
-                if !self.step_aside().await {
-                    self.collect_ended().await;
-                }
+                self.step_aside().await;
+            }
+        }
+    }
+
+    async fn collect(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            if self.inner.raft.is_leader() && self.why_not_write().is_none() {
+                self.collect_ended().await;
             }
         }
     }
@@ -83,18 +94,22 @@ impl<W: World> Consensus<W> {
         }
     }
 
-    /// Hands leadership over when this node may not write and another member may: it would refuse every write. False: it may
-    /// write.
-    async fn step_aside(&self) -> bool {
+    /// Reason for which this node may not write as the leader; `None` = it may.
+    fn why_not_write(&self) -> Option<String> {
         let clock_off = || match self.clock() {
             ClockState::Off(ahead) => Some(clocks::off(self.inner.raft.identity().id, ahead)),
             ClockState::Right | ClockState::Unknown => None,
         };
-        let Some(reason) = self.inner.guard.refusal().or_else(clock_off) else {
-            return false;
+        self.inner.guard.refusal().or_else(clock_off)
+    }
+
+    /// Hands leadership over when this node may not write and another member may: it would refuse every write.
+    async fn step_aside(&self) {
+        let Some(reason) = self.why_not_write() else {
+            return;
         };
         let Some(_turn) = self.inner.turns.try_change() else {
-            return true;
+            return;
         };
         let has_room = |id: u64| {
             let heard = self.inner.neighbours.last_heard();
@@ -102,13 +117,18 @@ impl<W: World> Consensus<W> {
             self.is_alive(id) && is_ready
         };
         let Some(heir) = self.inner.raft.heir(has_room) else {
-            return true;
+            return;
         };
         tracing::warn!(reason, heir, "cannot write: handing leadership over");
         let change = Change::TransferTo(heir);
         if let Err(error) = self.inner.raft.change(change, &self.inner.pause).await {
             tracing::warn!(%error, "leadership was not handed over");
         }
-        true
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(MAINTAIN_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -172,7 +172,15 @@ async fn lose_a_disk(world: &Arc<World>) -> &'static str {
     let cluster = &world.cluster;
     let nodes = cluster.nodes();
     let leader = nodes.iter().find(|node| node.leads());
-    let Some(leader) = leader.filter(|_| !cluster.has_lost_disk() && nodes.len() == 3) else {
+    // Of two voters one that is lost is a quorum lost.
+    let all_vote = |leader: &&Arc<Node>| {
+        let life = leader.life();
+        let voters = life.map(|life| life.consensus.raft().members().voters);
+        let ids = nodes.iter().map(|node| node.id).collect();
+        voters.is_some_and(|voters| voters == [ids])
+    };
+    let leader = leader.filter(|_| !cluster.has_lost_disk() && nodes.len() == 3);
+    let Some(leader) = leader.filter(all_vote) else {
         return "no disk to lose";
     };
     let others: Vec<_> = nodes.iter().filter(|node| node.id != leader.id).collect();
