@@ -41,6 +41,8 @@ pub enum Measurement {
         /// Node that brought it.
         sender: u64,
     },
+    /// This node gave leadership up, because a quorum refused an entry of it.
+    StoodBack,
     /// Another member holds another state at an equal revision.
     ReplicaAlarm,
     /// Time from publishing a revision to a verifier's acknowledgement.

@@ -21,6 +21,7 @@
 mod candidacy;
 mod change;
 mod network;
+mod refusals;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ use crate::status::{Members, Metrics, RaftStatus, Role, StopReason, matched, mem
 use crate::stores::{KeepStart, Stores};
 use crate::world::World;
 use candidacy::Candidacy;
+use refusals::Refusals;
 
 /// openraft over the product's types, on the runtime of a world.
 type Raft<W> = openraft::Raft<Types<<W as World>::Runtime>>;
@@ -71,8 +73,35 @@ pub struct RaftHandle<W: World> {
     published: watch::Receiver<Arc<Published>>,
     remembered: Arc<dyn Remembered>,
     restored: Arc<RestoredLeadership>,
+    refusals: Refusals,
+    /// True while this leader confirms nothing, for another one to be elected.
+    stands_back: Arc<AtomicBool>,
     stores: Stores,
     askers: Askers,
+}
+
+/// Leader that stands back, however that ends.
+struct StandingBack<W: World> {
+    raft: Raft<W>,
+    stands_back: Arc<AtomicBool>,
+}
+
+impl<W: World> StandingBack<W> {
+    fn begin(handle: &RaftHandle<W>) -> Self {
+        handle.stands_back.store(true, Ordering::Release);
+        handle.raft.runtime_config().heartbeat(false);
+        Self {
+            raft: handle.raft.clone(),
+            stands_back: Arc::clone(&handle.stands_back),
+        }
+    }
+}
+
+impl<W: World> Drop for StandingBack<W> {
+    fn drop(&mut self) {
+        self.raft.runtime_config().heartbeat(true);
+        self.stands_back.store(false, Ordering::Release);
+    }
 }
 
 /// Stops consensus when this node has ended itself, so that it promises nothing more while its process goes down.
@@ -126,9 +155,10 @@ pub(crate) async fn start<W: World, E: Engine>(
         (vote.unwrap_or_default(), held),
         published.clone(),
     );
+    let refusals = Refusals::default();
     let network = network::Factory::new(
         (world.clone(), stores.clone()),
-        Arc::clone(&candidacy),
+        (Arc::clone(&candidacy), refusals.clone()),
         &settings,
     );
     let raft = openraft::Raft::new(identity.id, config, network, log, machine)
@@ -151,6 +181,8 @@ pub(crate) async fn start<W: World, E: Engine>(
         published,
         remembered,
         restored: Arc::new(restored),
+        refusals,
+        stands_back: Arc::default(),
         stores,
         askers: Askers::default(),
     })
@@ -427,6 +459,9 @@ impl<W: World> RaftHandle<W> {
     /// # Errors
     /// When this node does not lead, or too few members answered in time.
     pub(crate) async fn confirm(&self) -> Result<u64, ReadError> {
+        if self.stands_back.load(Ordering::Acquire) {
+            return Err(ReadError::NoLeader);
+        }
         self.write_in_restored_term().await?;
         if is_planted(Plant::ConfirmWithoutQuorum) && self.is_leader() {
             return Ok(self.applied_index());
@@ -443,6 +478,24 @@ impl<W: World> RaftHandle<W> {
                 Err(ReadError::NoLeader)
             }
             Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped(StopReason::of(&fatal))),
+        }
+    }
+
+    /// True when a quorum refuses what this leader appends: an author is not proved to it.
+    pub(crate) fn is_refused(&self) -> bool {
+        !is_planted(Plant::RefusedLeaderStays)
+            && self.is_leader()
+            && self.refusals.are_of_quorum(self.term(), &self.members())
+    }
+
+    /// Sends no heartbeat and confirms nothing until another leader is elected, or for the time that two elections take.
+    pub(crate) async fn stand_back(&self) {
+        let _back = StandingBack::begin(self);
+        let elections = self.settings.election_max * 4;
+        tokio::select! {
+            biased;
+            () = self.deposed() => {}
+            () = tokio::time::sleep(elections) => {}
         }
     }
 

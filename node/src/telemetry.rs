@@ -255,6 +255,7 @@ instruments! {
     audit_queue: gauge "hessra.audit.queue", "{record}", NONE, "Requests that wait for their audit record, by `chain`.";
     audit_batch: histogram "hessra.audit.batch.size", "{record}", SIZES, "Audit records that shared one sync.";
     audit_write_duration: histogram "hessra.audit.write.duration", "s", SECONDS, "Writing and syncing one batch of audit records.";
+    refused_leaders: counter "hessra.leader.refused", "{time}", NONE, "Times that this node gave leadership up, because a quorum refused an entry whose author is not proved to them: the nodes have different `tls.client_ca`.";
     unproved_commands: counter "hessra.commands.unproved", "{command}", NONE, "Commands brought without the proof of their author, by the `node` that brought them. Never zero without an incident.";
     replica_alarms: counter "hessra.replica.alarms", "{alarm}", NONE, "Members found to hold another state than this node at an equal revision. Never zero without an incident.";
     feed_heartbeats: counter "hessra.feed.heartbeats", "{heartbeat}", NONE, "Heartbeats given, by `outcome` (sent, unconfirmed).";
@@ -319,6 +320,7 @@ impl Metrics {
             }
             Measurement::FeedForkAlarm => self.feed_fork_alarms.add(1, &[]),
             Measurement::FeedLossAlarm => self.feed_loss_alarms.add(1, &[]),
+            Measurement::StoodBack => self.refused_leaders.add(1, &[]),
             Measurement::Unproved { sender } => self
                 .unproved_commands
                 .add(1, &[KeyValue::new("node", sender.to_string())]),

@@ -11,6 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Consensus;
 use crate::clocks::{self, ClockState};
+use crate::measurement::Measurement;
 use crate::membership::Change;
 use crate::plant::{Plant, is_planted};
 use crate::world::World;
@@ -35,6 +36,7 @@ impl<W: World> Consensus<W> {
             if self.inner.raft.is_leader() {
                 self.finish_interrupted_change().await;
                 self.step_aside().await;
+                self.stand_back_if_refused().await;
             }
         }
     }
@@ -124,6 +126,19 @@ impl<W: World> Consensus<W> {
         if let Err(error) = self.inner.raft.change(change, &self.inner.pause).await {
             tracing::warn!(%error, "leadership was not handed over");
         }
+    }
+
+    /// Lets another member be elected when a quorum refuses what this leader has appended: nothing could be written any more.
+    async fn stand_back_if_refused(&self) {
+        if !self.inner.raft.is_refused() {
+            return;
+        }
+        tracing::error!(
+            "a quorum refuses an entry of this leader, because its author is not proved to them: standing back for another \
+             leader. Give all nodes the same `tls.client_ca`"
+        );
+        self.inner.world.measure(Measurement::StoodBack);
+        self.inner.raft.stand_back().await;
     }
 }
 

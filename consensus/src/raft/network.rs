@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::RaftSettings;
 use super::candidacy::Candidacy;
+use super::refusals::Refusals;
 use crate::measurement::Measurement;
 use crate::peers::{Peer, PeerError, Peers as _};
 use crate::stores::Stores;
@@ -38,19 +39,21 @@ pub(super) struct Factory<W> {
     world: W,
     stores: Stores,
     candidacy: Arc<Candidacy>,
+    refusals: Refusals,
     snapshot_timeout: Duration,
 }
 
 impl<W: World> Factory<W> {
     pub(super) fn new(
         (world, stores): (W, Stores),
-        candidacy: Arc<Candidacy>,
+        (candidacy, refusals): (Arc<Candidacy>, Refusals),
         settings: &RaftSettings,
     ) -> Self {
         Self {
             world,
             stores,
             candidacy,
+            refusals,
             snapshot_timeout: settings.snapshot_timeout,
         }
     }
@@ -67,6 +70,7 @@ impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Factory<W> {
             world: self.world.clone(),
             stores: self.stores.clone(),
             candidacy: Arc::clone(&self.candidacy),
+            refusals: self.refusals.clone(),
             snapshot_timeout: self.snapshot_timeout,
         }
     }
@@ -81,6 +85,7 @@ pub(super) struct Network<W> {
     world: W,
     stores: Stores,
     candidacy: Arc<Candidacy>,
+    refusals: Refusals,
     snapshot_timeout: Duration,
 }
 
@@ -114,7 +119,11 @@ impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
         let begun = Instant::now();
         let peers = self.world.peers();
         let sent = last_index(&request);
+        let (term, is_empty) = (request.vote.leader_id().term, request.entries.is_empty());
         let answer = peers.append(&self.peer(), request, option.hard_ttl()).await;
+        if !is_empty {
+            self.refusals.heard(self.id, term, &answer);
+        }
         let answer = answer.map_err(|error| rpc_error(self.heed(error)))?;
         let reached = match &answer {
             AppendEntriesResponse::Success => sent,

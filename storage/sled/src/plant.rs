@@ -85,6 +85,8 @@ plants! {
     StampsBelieved = "stamps-believed";
     /// A node believes whatever author a member states.
     AuthorsBelieved = "authors-believed";
+    /// A leader whose entry a quorum refuses stays the leader.
+    RefusedLeaderStays = "refused-leader-stays";
     /// A node forgets at once who followed a member that is removed.
     RemovedForgotten = "removed-forgotten";
     /// Of two processes with one verifier's id the better one counts.

@@ -113,11 +113,14 @@ impl Sign for Person {
 #[must_use]
 pub fn authority() -> CertificateDer<'static> {
     static MADE: OnceLock<CertificateDer<'static>> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let certificate = authority_params(AUTHORITY).self_signed(&pair(&key_of(AUTHORITY)));
-        certificate.expect("it signs").der().clone()
-    });
-    made.clone()
+    MADE.get_or_init(|| authority_named(AUTHORITY)).clone()
+}
+
+/// The authority of this name, of those that [`Person::certified`] are certified by, DER.
+#[must_use]
+pub fn authority_named(name: &str) -> CertificateDer<'static> {
+    let certificate = authority_params(name).self_signed(&pair(&key_of(name)));
+    certificate.expect("it signs").der().clone()
 }
 
 fn key_of(name: &str) -> SigningKey {

@@ -66,6 +66,8 @@ pub struct Journal {
     pub options: Options,
     /// Instant at which it began.
     pub beginning: Instant,
+    /// Node that also trusts an authority that the others do not, in some runs.
+    pub trusts_more: Option<u64>,
     /// Oracle, which sees everything.
     pub oracle: Oracle,
     counts: Mutex<Counts>,
@@ -80,6 +82,7 @@ impl Journal {
         Self {
             options,
             beginning: Instant::now(),
+            trusts_more: random().gen_bool(0.25).then(|| random().gen_range(1..=3)),
             oracle: Oracle::default(),
             counts: Mutex::default(),
             signed: Mutex::default(),
@@ -101,6 +104,9 @@ impl Journal {
             Measurement::FeedLossAlarm => self.oracle.expect(false, || {
                 format!("I10: node {node} says that a verifier is ahead of the quorum")
             }),
+            Measurement::StoodBack => {
+                self.count_kind("leader stood back from what a quorum refused")
+            }
             Measurement::FeedReset(reason) => self.count(|counts| {
                 *counts.resets.entry(reason.as_str()).or_default() += 1;
             }),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hessra_consensus::feed::Claim;
-use hessra_people::{Person, authority};
+use hessra_people::{Person, authority, authority_named};
 use hessra_proof::Checker;
 use hessra_proto::status::Failure;
 use hessra_revocation::UnixSeconds;
@@ -24,9 +24,15 @@ pub const OPERATOR: &str = "urn:people:operator";
 /// Text that no person's policy has.
 pub const FORGED: &str = "# forged";
 
-/// Checker that believes the authority of the people.
-pub fn checker() -> Arc<Checker> {
-    Arc::new(Checker::new(vec![authority()]))
+/// Name of an authority that no more than one member trusts.
+pub const OTHER_AUTHORITY: &str = "authority of one member alone";
+
+/// Checker that believes the authority of the people; `and_another`: also one that the other members do not trust.
+pub fn checker(and_another: bool) -> Arc<Checker> {
+    let other = and_another.then(|| authority_named(OTHER_AUTHORITY));
+    Arc::new(Checker::new(
+        [authority()].into_iter().chain(other).collect(),
+    ))
 }
 
 /// The policy, with a number that makes it another one.
@@ -56,8 +62,18 @@ two_person = false
 
 /// Author of a command: this person, who signs it `now`, in Unix seconds.
 pub fn author(identity: &str, request: RequestId, command: &Command, now: u64) -> Author {
+    signed(&Person::named(identity), request, command, now)
+}
+
+/// Author of a command whose certificate is of [`OTHER_AUTHORITY`].
+pub fn author_elsewhere(identity: &str, request: RequestId, command: &Command, now: u64) -> Author {
+    let person = Person::certified(identity, OTHER_AUTHORITY);
+    signed(&person, request, command, now)
+}
+
+fn signed(person: &Person, request: RequestId, command: &Command, now: u64) -> Author {
     let digest = codec::statement_digest(command).expect("people make this command");
-    Author::Operator(Person::named(identity).proof(CLUSTER, request.0, digest, now))
+    Author::Operator(person.proof(CLUSTER, request.0, digest, now))
 }
 
 /// A caller that proved this identity, or none.
