@@ -27,6 +27,7 @@ const ATTEMPTS_MAX: usize = 4;
 pub struct Client {
     id: u64,
     cluster: Arc<Cluster>,
+    has_right_clock: bool,
     /// Requests that were answered, asked again now and then: one effect, one answer.
     answered: Vec<Wanted>,
 }
@@ -54,8 +55,28 @@ impl Client {
         Self {
             id,
             cluster,
+            has_right_clock: false,
             answered: Vec::new(),
         }
+    }
+
+    /// A client whose machine has the true time. Others have that of some node, which may be off.
+    pub fn with_right_clock(id: u64, cluster: Arc<Cluster>) -> Self {
+        Self {
+            has_right_clock: true,
+            ..Self::new(id, cluster)
+        }
+    }
+
+    /// Time as it signs, in Unix seconds.
+    fn now(&self) -> u64 {
+        let node = self.cluster.any_node();
+        match self.has_right_clock {
+            true => node.clock.true_wall(),
+            false => node.clock.wall(),
+        }
+        .seconds()
+        .0
     }
 
     /// Works until the world stops it.
@@ -128,7 +149,7 @@ impl Client {
 
     async fn submit(&mut self, command: Command) -> bool {
         let request = RequestId(random().r#gen());
-        let now = self.cluster.any_node().clock.wall().seconds().0;
+        let now = self.now();
         // Certificates of people are renewed by an authority that not every node trusts yet.
         let is_ahead = self.cluster.journal().trusts_more.is_some() && random().gen_bool(0.2);
         let author = match is_ahead {

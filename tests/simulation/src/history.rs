@@ -193,7 +193,7 @@ impl World {
     }
 
     async fn write(&self) {
-        let mut client = Client::new(2_999, self.cluster.clone());
+        let mut client = Client::with_right_clock(2_999, self.cluster.clone());
         while !client.revoke().await {}
     }
 
