@@ -19,7 +19,9 @@ use hessra_state::{Author, Command, Duty, Lift, PendingAction, RequestId, Revoke
 use hessra_tests::{Cluster, Layout, until};
 use prost::Message as _;
 
+use crate::refused_starts::edit;
 use crate::strangers::{Stranger, refusal};
+use crate::two_persons::{authority, issue};
 
 /// A machine of a member that somebody has taken over, and what they know.
 struct TakenOver {
@@ -303,6 +305,42 @@ fn a_leader_s_forgery_is_acknowledged_by_no_member_and_the_alarm_names_it() {
         .operator()
         .run(["revoke", "urn:hessra:test:x", "--yes", "--wait", "commit"])
         .done();
+}
+
+#[test]
+fn an_operator_whom_the_leader_alone_trusts_stops_nobody() {
+    let mut cluster = Layout::new("trusts_more").prepare();
+    let (certificate, authority) = authority("authority of one node alone");
+    issue(&cluster, &authority, "urn:hessra:operator");
+    let both = cluster.directory().join("both.crt");
+    let known = std::fs::read_to_string(cluster.directory().join("ca.crt")).expect("a CA");
+    std::fs::write(&both, known + &certificate).expect("written");
+    edit(&cluster, 1, |config| {
+        let section = config["public_tls"].as_table_mut().expect("a section");
+        section.insert("client_ca".to_owned(), both.display().to_string().into());
+    });
+    cluster.start_all();
+    let operator = cluster.operator();
+    if cluster.leader() != 1 {
+        operator.run(["cluster", "transfer", "1", "--yes"]).done();
+    }
+    let folder = cluster.directory().join("shown").display().to_string();
+    operator.run(["policy", "show", "--out", &folder]).done();
+    let clients = cluster.directory().join("shown/clients.toml");
+    let text = std::fs::read_to_string(&clients).expect("the policy") + "\n# changed\n";
+    std::fs::write(&clients, text).expect("written");
+    let servers = cluster.node(1).public.to_string();
+    let ahead = cluster
+        .person("of-policy-operator")
+        .with("HESSRA_SERVER", &servers);
+    let applied = ahead.run(["policy", "apply", &folder, "--yes"]);
+    assert_ne!(applied.code(), 0, "{}", applied.stdout());
+    operator
+        .run(["revoke", "urn:hessra:test:x", "--yes", "--wait", "commit"])
+        .done();
+    let shown = json(&cluster, &["policy", "show"]).to_string();
+    assert!(!shown.contains("# changed"), "{shown}");
+    assert!(cluster.metric(1, "hessra_leader_refused_total") >= 1.0);
 }
 
 #[test]

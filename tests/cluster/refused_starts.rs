@@ -22,7 +22,8 @@ fn refusal(cluster: &mut Cluster, id: u64) -> String {
     said
 }
 
-fn edit(cluster: &Cluster, id: u64, change: impl FnOnce(&mut toml::Table)) {
+/// Changes the configuration of one node.
+pub(crate) fn edit(cluster: &Cluster, id: u64, change: impl FnOnce(&mut toml::Table)) {
     let path = &cluster.node(id).config;
     let mut table: toml::Table = std::fs::read_to_string(path)
         .expect("read")

@@ -326,17 +326,7 @@ fn a_policy_says_whom_it_locks_out_before_it_is_applied() {
 fn a_ca_of_the_policy_makes_no_operators() {
     let cluster = cluster("two_cas");
     let operator = cluster.operator();
-    let (key, mut params) = (
-        KeyPair::generate().expect("a key"),
-        CertificateParams::default(),
-    );
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let common_name = "authority of the policy";
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
-    let ca = params.self_signed(&key).expect("signed").pem();
-    let ca_of_policy = Issuer::new(params, key);
+    let (ca, ca_of_policy) = authority("authority of the policy");
     for name in ["urn:hessra:alice", "urn:hessra:gateway"] {
         issue(&cluster, &ca_of_policy, name);
     }
@@ -360,8 +350,22 @@ fn a_ca_of_the_policy_makes_no_operators() {
     forged.run(["revoke", "urn:hessra:a:b:c", "--yes"]).exits(4);
 }
 
-/// Writes a certificate of this name, by this authority.
-fn issue(cluster: &Cluster, ca: &Issuer<'_, KeyPair>, name: &str) {
+/// A new authority, and its certificate as PEM.
+pub(crate) fn authority(common_name: &str) -> (String, Issuer<'static, KeyPair>) {
+    let (key, mut params) = (
+        KeyPair::generate().expect("a key"),
+        CertificateParams::default(),
+    );
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    let certificate = params.self_signed(&key).expect("signed").pem();
+    (certificate, Issuer::new(params, key))
+}
+
+/// Writes a certificate of this name, by this authority, for the person `of-policy-NAME`.
+pub(crate) fn issue(cluster: &Cluster, ca: &Issuer<'_, KeyPair>, name: &str) {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(name.try_into().expect("ASCII"))];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

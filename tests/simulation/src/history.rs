@@ -1,8 +1,10 @@
 //! The history of one seed, from its beginning to its verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hessra_consensus::Members;
 use hessra_consensus::plant::plant;
 use hessra_proto::v1::WatchAppliedRequest;
 use tokio::time::{Instant, timeout};
@@ -11,7 +13,7 @@ use crate::Plant;
 use crate::client::Client;
 use crate::faults;
 use crate::impostor::Impostor;
-use crate::journal::{Options, Report};
+use crate::journal::{Options, Report, Trust};
 use crate::node::Node;
 use crate::operator::{self, Operator};
 use crate::runtime::{self, Process};
@@ -188,8 +190,33 @@ impl World {
             }
             self.cluster.revive(node.id).await;
         }
+        self.trust_alike_if_refused().await;
         let verifiers = self.verifiers.iter();
         verifiers.for_each(|verifier| verifier.dawdle(false));
+    }
+
+    /// Gives all nodes the same authorities where too few of those that run could elect another leader than the one that trusts
+    /// more than they do: an entry that they refuse may be in the log of that one, and Raft has no way back for it.
+    async fn trust_alike_if_refused(&self) {
+        let cluster = &self.cluster;
+        let trust = cluster.journal().trust();
+        let running: BTreeMap<u64, Members> = cluster
+            .nodes()
+            .iter()
+            .filter_map(|node| Some((node.id, node.life()?.consensus.raft().members())))
+            .collect();
+        let newest = running.values().max_by_key(|members| members.log_index);
+        let refuses = |id| running.contains_key(&id) && !trust.is_of(id);
+        if trust == Trust::OfNone || newest.is_some_and(|members| members.has_quorum(refuses)) {
+            return;
+        }
+        cluster.journal().trust_alike();
+        for id in running.into_keys() {
+            if let Some(node) = cluster.node(id) {
+                node.crash().await;
+                cluster.revive(id).await;
+            }
+        }
     }
 
     async fn write(&self) {

@@ -26,6 +26,29 @@ pub struct Options {
     pub trace: bool,
 }
 
+/// Nodes that trust one authority more than at the beginning: people renew their certificates there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Trust {
+    OfNone,
+    Of(u64),
+    OfAll,
+}
+
+impl Trust {
+    fn any() -> Self {
+        match random().gen_bool(0.25) {
+            true => Self::Of(random().gen_range(1..=3)),
+            false => Self::OfNone,
+        }
+    }
+
+    /// True when this node trusts it.
+    pub fn is_of(self, node: u64) -> bool {
+        self == Self::OfAll || self == Self::Of(node)
+    }
+}
+
 /// Report of one seed: what it did and found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -66,8 +89,7 @@ pub struct Journal {
     pub options: Options,
     /// Instant at which it began.
     pub beginning: Instant,
-    /// Node that also trusts an authority that the others do not, in some runs.
-    pub trusts_more: Option<u64>,
+    trust: Mutex<Trust>,
     /// Oracle, which sees everything.
     pub oracle: Oracle,
     counts: Mutex<Counts>,
@@ -82,12 +104,22 @@ impl Journal {
         Self {
             options,
             beginning: Instant::now(),
-            trusts_more: random().gen_bool(0.25).then(|| random().gen_range(1..=3)),
+            trust: Mutex::new(Trust::any()),
             oracle: Oracle::default(),
             counts: Mutex::default(),
             signed: Mutex::default(),
             trace: Mutex::default(),
         }
+    }
+
+    /// Nodes that trust one authority more than at the beginning.
+    pub fn trust(&self) -> Trust {
+        *self.trust.lock().expect("one thread")
+    }
+
+    /// Gives all nodes the same authorities, from the next start of each on.
+    pub fn trust_alike(&self) {
+        *self.trust.lock().expect("one thread") = Trust::OfAll;
     }
 
     /// Notes a figure of the consensus of a node. `is_low`: its disk has no room for writes.

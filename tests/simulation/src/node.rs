@@ -268,7 +268,7 @@ impl Node {
             )?,
             world,
             guard: self.disk.clone(),
-            operators: checker(self.site.journal.trusts_more == Some(self.id)),
+            operators: checker(self.site.journal.trust().is_of(self.id)),
             audit: Arc::new(SimAuditLog::open(self.audit.clone(), process)),
             raft: raft_settings(),
             settings: consensus_settings(),
