@@ -214,7 +214,8 @@ impl Oracle {
         seen.expect(enrolled <= VERIFIERS as usize, || {
             format!("V1: node {node} counts {enrolled} verifiers, and there are {VERIFIERS}")
         });
-        seen.expect(report.applied as usize <= holding, || {
+        // Revision 0 is what everybody has who has nothing.
+        seen.expect(revision == 0 || report.applied as usize <= holding, || {
             format!(
                 "C1: node {node} says that revision {revision} is applied at {} verifiers, and {holding} have published it",
                 report.applied
