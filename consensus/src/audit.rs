@@ -1,10 +1,16 @@
-//! The audit gate: no answer to a change leaves this node before its record is durable here.
+//! The audit gate: no change without its record.
 //!
 //! ```text
-//! propose ─ ready? ─▶ committed ─▶ covered? ─▶ answer
-//!                         │            ▲
-//! replicated log ─ derive ─▶ records ──┴─ AuditLog: a chain on a disk that somebody else writes
+//! propose ─ ready? ─▶ committed ─▶ answer
+//!                         │
+//! replicated log ─ derive ─▶ records ──▶ AuditLog: a chain on a disk that somebody else writes
+//!       ▲                                   │
+//!       └── purged up to what is durable ◀──┘
 //! ```
+//! A change is durable when its entry is on a quorum, and so is its record: the record is derived from the entry, and no
+//! member purges an entry before its record is on the disk. A start derives what is missing. So no answer waits for the second
+//! write; only the caller's address, which stands in no log, is lost with a crash between the two. What cannot be
+//! recorded for long is refused before it is proposed.
 //! | module | its story |
 //! |---|---|
 //! | [`derive`](mod@derive) | records of a log entry: the same on every node |
@@ -28,10 +34,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 pub use crate::error::AuditError;
-pub use recovered::{Progress, Recovered};
+pub use recovered::{Progress, Recovered, resumes_at};
 
-use crate::plant::{Plant, is_planted};
-
+/// Applied entries that wait for their records; with more nothing is proposed here. Half of what a member keeps below a snapshot.
+const UNRECORDED_MAX: u64 = 5_000;
 /// Callers of changes under way, by request; more are written without certificate and address.
 const EXPECTED_MAX: usize = 8_192;
 
@@ -50,7 +56,9 @@ pub struct Written {
     pub head: Head,
     /// First log entry whose administrative records are not durable.
     pub next: u64,
-    /// Members as of that entry: id, and whether it votes.
+    /// First log entry that a process which finds this chain would read again: not above `next`.
+    pub resumes: u64,
+    /// Members as of `next`: id, and whether it votes.
     pub members: BTreeMap<u64, bool>,
     /// Batches that were synced by this process.
     pub syncs: u64,
@@ -134,12 +142,28 @@ impl AuditGate {
         }
     }
 
-    /// Checks that a record can be written now, as far as is known.
+    /// Checks that a record can be written now, as far as is known, and that not too many entries wait for theirs. `applied`: log
+    /// index of the newest entry that is applied here.
     ///
     /// # Errors
     /// [`AuditError`] when none can be.
-    pub fn ready(&self) -> Result<(), AuditError> {
-        self.inner.log.ready()
+    pub fn ready(&self, applied: u64) -> Result<(), AuditError> {
+        self.inner.log.ready()?;
+        match applied.saturating_sub(self.recorded()) {
+            0..=UNRECORDED_MAX => Ok(()),
+            _ => Err(AuditError::Full),
+        }
+    }
+
+    /// First log entry whose records are not durable.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        self.inner.log.written().borrow().next
+    }
+
+    /// First log entry that the next process may have to read: those before it are in the chain, and it says so.
+    pub(crate) fn resumes(&self) -> u64 {
+        self.inner.log.written().borrow().resumes
     }
 
     /// Durable part of the chain, as it changes.
@@ -153,9 +177,6 @@ impl AuditGate {
     /// # Errors
     /// [`AuditError`] when they are not durable at the deadline.
     pub async fn covers(&self, index: u64, deadline: Instant) -> Result<(), AuditError> {
-        if is_planted(Plant::AnswerBeforeRecord) {
-            return Ok(());
-        }
         let mut written = self.written();
         let reached = written.wait_for(|written| written.next > index);
         match timeout_at(deadline, reached).await {

@@ -266,7 +266,8 @@ impl<W: World> Consensus<W> {
         }
     }
 
-    /// Makes a command durable on a quorum, and its record durable here. Answers as the state machine answered.
+    /// Makes a command durable on a quorum, and with it its audit record, which every member derives from its log. Answers as the
+    /// state machine answered.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -276,16 +277,11 @@ impl<W: World> Consensus<W> {
         asked: Asked,
         deadline: Instant,
     ) -> Result<Committed, WriteError> {
-        let (stamped, actor) = self.stamp(command, asked)?;
         let audit = &self.inner.audit;
-        audit.ready().map_err(WriteError::Unaudited)?;
-        let _expecting = audit.expect(stamped.request, actor);
-        let (proposed, took) = self.enqueue(vec![stamped], deadline, Origin::Here).await?;
         audit
-            .covers(proposed.index, deadline)
-            .await
-            .map_err(WriteError::CommittedUnaudited)?;
-        committed(proposed, took)
+            .ready(self.inner.raft.applied_index())
+            .map_err(WriteError::Unaudited)?;
+        self.propose_unrecorded(command, asked, deadline).await
     }
 
     /// Makes a command durable on a quorum, whether or not its record can be written here: for the one command by which an

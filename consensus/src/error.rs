@@ -49,9 +49,6 @@ pub enum WriteError {
     /// Audit that takes no record: certainly not written.
     #[error("nothing was written: {0}")]
     Unaudited(AuditError),
-    /// Committed write whose answer is held back.
-    #[error("the write is committed, but its audit record is not on this node's disk: {0}")]
-    CommittedUnaudited(AuditError),
     #[error("consensus has stopped on this node: {0}")]
     Stopped(StopReason),
 }
@@ -80,9 +77,6 @@ impl From<WriteError> for Failure {
                 .hint("Sign it with the key of an operator's certificate that this cluster's `tls.client_ca` knows."),
             WriteError::Unaudited(_) => Failure::new(Reason::Unavailable, message)
                 .hint("Ask another node, and make room on this one's disk or restart it."),
-            WriteError::CommittedUnaudited(_) => Failure::new(Reason::Unavailable, message).hint(
-                "Retry at another node with the same request id: it has one effect, and gets the first answer.",
-            ),
             WriteError::Stopped(_) => Failure::new(Reason::Unavailable, message)
                 .hint("Ask another node; this one's log says why."),
         }

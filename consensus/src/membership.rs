@@ -7,7 +7,7 @@ use hessra_proto::status::{Failure, Reason};
 use hessra_sled::Member;
 use hessra_state::{MemberChange, Refusal, RefusalCode};
 
-use crate::error::{AuditError, WriteError};
+use crate::error::WriteError;
 
 mod check;
 mod explained;
@@ -79,9 +79,6 @@ pub enum ChangeError {
     /// Change that may have happened, in part.
     #[error("{0}")]
     Unavailable(String),
-    /// Missing audit record. Before the change: nothing was done. After it: it was done, and the answer is held back.
-    #[error(transparent)]
-    Unaudited(#[from] AuditError),
     /// Permission for the change that was not written, see [`WriteError`].
     #[error(transparent)]
     NotWritten(#[from] WriteError),
@@ -105,7 +102,6 @@ impl From<Refusal> for ChangeError {
 impl From<ChangeError> for Failure {
     fn from(error: ChangeError) -> Self {
         let reason = match &error {
-            ChangeError::Unaudited(error) => return error.clone().into(),
             ChangeError::NotWritten(error) => return error.clone().into(),
             ChangeError::NotPermitted(_) => Reason::NotPermitted,
             ChangeError::NotLeader => Reason::NoLeader,

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use hessra_revocation::Monotonic;
-use hessra_sled::{Answers, Engine, Member, Parts, Proposal, Published, Remembered, Types};
+use hessra_sled::{Answers, Engine, LogId, Member, Parts, Proposal, Published, Remembered, Types};
 use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
 use openraft::storage::RaftLogStorage;
@@ -544,6 +544,29 @@ impl<W: World> RaftHandle<W> {
             let _ = raft.client_write(proposal).await;
         }));
         written
+    }
+
+    /// Purges the log below the snapshot, but no entry from `recorded` on, whose record is not durable: as long as there are not
+    /// too many of them.
+    pub(crate) async fn purge(&self, recorded: u64) {
+        let (end, purged) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+            (end(metrics.snapshot), end(metrics.purged))
+        };
+        let settings = &self.settings;
+        let recorded = match is_planted(Plant::PurgedBeforeRecord) {
+            true => u64::MAX,
+            false => recorded.max(end.saturating_sub(settings.log_keep_unrecorded)),
+        };
+        let end = end.saturating_sub(settings.log_keep).min(recorded);
+        if end < purged + settings.purge_batch {
+            return;
+        }
+        if let Err(error) = self.raft.trigger().purge_log(end - 1).await {
+            tracing::debug!(%error, "the log is not purged any more");
+        }
     }
 
     /// Stops consensus; returns when its tasks have ended.

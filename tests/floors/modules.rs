@@ -56,6 +56,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "author",
             "error",
             "pause",
+            "turns",
             "status",
             "measurement",
             "settings",

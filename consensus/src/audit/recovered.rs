@@ -53,13 +53,7 @@ impl Recovered {
     /// Takes note of the next record of the chain.
     pub fn note(&mut self, record: &Record) {
         let change = |name: &str| record.change.get(name);
-        let says_how_far =
-            Event::parse(&record.event).is_some_and(|event| PROGRESS.contains(&event));
-        if let Some(next) = change(field::NEXT_INDEX).and_then(serde_json::Value::as_u64)
-            && says_how_far
-        {
-            self.reach(next);
-        }
+        self.reach(resumes_at(record).unwrap_or(0));
         if let Some(members) = change(MEMBERS).and_then(|value| value.as_str()) {
             self.progress.members = parse_members(members);
         }
@@ -67,7 +61,6 @@ impl Recovered {
         if !record.id.starts_with(LOG_ID) {
             return;
         }
-        self.reach(index);
         if index == self.progress.next {
             self.partial.insert(record.id.clone());
         }
@@ -83,6 +76,19 @@ impl Recovered {
             self.partial.clear();
         }
     }
+}
+
+/// Log entry at which a process goes on reading the log that finds this record as the newest one of its chain; `None` = the record
+/// says nothing of the log.
+#[must_use]
+pub fn resumes_at(record: &Record) -> Option<u64> {
+    if record.id.starts_with(LOG_ID) {
+        // Another record of the same entry may be missing.
+        return record.raft.map(|position| position.index);
+    }
+    let event = Event::parse(&record.event)?;
+    let next = record.change.get(field::NEXT_INDEX)?.as_u64();
+    next.filter(|_| PROGRESS.contains(&event))
 }
 
 /// `1 2 3 (4)`: a learner stands in parentheses.

@@ -13,7 +13,7 @@ use crate::world::World;
 impl<W: World> Consensus<W> {
     /// Changes the members, here or at the leader. First its author's command is made, which permits this change and no
     /// other: every member asks for it before it acknowledges the members that follow from it. Returns the log index when
-    /// the change is committed and applied here, and its record durable here.
+    /// the change is committed and applied here.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -35,7 +35,7 @@ impl<W: World> Consensus<W> {
                 )));
             }
         }
-        self.make_permitted(change, deadline).await
+        self.change_members_somewhere(change, deadline).await
     }
 
     /// Makes a change of the members that an approval has permitted, as [`Self::change_members`] does after its command.
@@ -49,18 +49,7 @@ impl<W: World> Consensus<W> {
         deadline: Instant,
     ) -> Result<u64, ChangeError> {
         let _expecting = self.inner.audit.expect_members(actor);
-        self.make_permitted(change, deadline).await
-    }
-
-    async fn make_permitted(&self, change: &Change, deadline: Instant) -> Result<u64, ChangeError> {
-        let audit = &self.inner.audit;
-        let index = self.change_members_somewhere(change, deadline).await?;
-        if self.is_own_removal(change) {
-            // The entry does not come here any more: its record is with those that stay.
-            return Ok(index);
-        }
-        audit.covers(index, deadline).await?;
-        Ok(index)
+        self.change_members_somewhere(change, deadline).await
     }
 
     fn is_own_removal(&self, change: &Change) -> bool {

@@ -1,5 +1,5 @@
 //! Background maintenance of the leader, once a second: completes what an earlier leader left half done, collects what
-//! has ended, and steps aside when it leads but cannot write.
+//! has ended, and steps aside when it leads but cannot write. And of every member: purges the log.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,7 +26,15 @@ const COLLECTIONS_MAX: usize = 50;
 impl<W: World> Consensus<W> {
     pub(super) async fn maintain(&self) {
         // Beside each other: a collection waits as long as any write for a leader that may write, which may be this one's task.
-        tokio::join!(self.keep_leading(), self.collect());
+        tokio::join!(self.keep_leading(), self.collect(), self.purge_log());
+    }
+
+    async fn purge_log(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            self.inner.raft.purge(self.inner.audit.resumes()).await;
+        }
     }
 
     async fn keep_leading(&self) {

@@ -24,6 +24,9 @@ pub struct RaftSettings {
     /// Entries kept below the snapshot, so that a member that was away for a short time catches up by log. Default
     /// 10,000.
     pub log_keep: u64,
+    /// Entries kept for an audit that cannot be written; without it those beyond `log_keep` are purged as soon as their records are
+    /// durable. Default 100,000.
+    pub log_keep_unrecorded: u64,
     /// Entries purged at a time, so few that purging never stalls an append. Default 1,000.
     pub purge_batch: u64,
     /// Entries in one append to a follower. Default 128.
@@ -40,6 +43,7 @@ impl Default for RaftSettings {
             election_max: Duration::from_millis(750),
             snapshot_entries: 20_000,
             log_keep: 10_000,
+            log_keep_unrecorded: 100_000,
             purge_batch: 1_000,
             append_entries_max: 128,
             snapshot_timeout: Duration::from_secs(300),
@@ -59,8 +63,8 @@ impl RaftSettings {
             // A follower further behind than what is kept can only be helped by a snapshot.
             replication_lag_threshold: self.snapshot_entries + self.log_keep,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
-            max_in_snapshot_log_to_keep: self.log_keep,
-            purge_batch_size: self.purge_batch,
+            // The log is purged by `RaftHandle::purge`, which waits for the audit.
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()
         };
         config

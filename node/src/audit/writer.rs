@@ -24,7 +24,7 @@ use opentelemetry::KeyValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use hessra_consensus::audit::{AuditError, NotWritten, Progress, Written};
+use hessra_consensus::audit::{AuditError, NotWritten, Progress, Written, resumes_at};
 
 use super::folder::{AppendError, Folder, FolderError};
 use super::queue::{Around, Job, QUEUE_MAX, Queue, Stated, failed};
@@ -66,6 +66,7 @@ pub(super) fn start(
     let written = Written {
         head: recovered.head.unwrap_or(Head::START),
         next: recovered.log.progress.next,
+        resumes: recovered.log.progress.next,
         members: recovered.log.progress.members.clone(),
         syncs: 0,
         failing: None,
@@ -176,7 +177,7 @@ impl Writer {
     fn begin(&mut self) {
         let mut records = Vec::new();
         if self.dropped > 0 {
-            let message = "a crash had cut the last lines; no answer had waited for them";
+            let message = "a crash had cut the last lines; what they said of changes is written again from the log, and no other answer had waited for them";
             let record = self.own(Event::AuditRecovered, message);
             records.push(record.with("dropped_bytes", self.dropped));
         }
@@ -441,6 +442,7 @@ impl Writer {
         let begun = Instant::now();
         let mut counted = BTreeMap::new();
         let mut head = self.written.head;
+        let mut resumes = self.written.resumes;
         self.lines.clear();
         self.lines.shrink_to(LINES_BYTES_KEPT);
         if continues {
@@ -449,6 +451,7 @@ impl Writer {
         }
         for record in records {
             head = self.add(record, &head, &mut counted);
+            resumes = resumes.max(resumes_at(record).unwrap_or(0));
         }
         match self.folder.append(&self.lines) {
             Ok(()) => {}
@@ -463,7 +466,7 @@ impl Writer {
             return Err(self.refuse(&reason, Closed::Damaged));
         }
         self.since_checkpoint += head.seq - self.written.head.seq;
-        self.written.head = head;
+        (self.written.head, self.written.resumes) = (head, resumes);
         self.written.syncs += 1;
         count(&self.around.metrics, &counted, begun);
         Ok(())

@@ -168,7 +168,7 @@ fn refused(refusal: Refusal) -> Problem {
 fn not_written(error: &WriteError) -> Problem {
     match error {
         // Used up, and this node may not say so without its record: nobody may act on it.
-        WriteError::Unknown | WriteError::CommittedUnaudited(_) => Problem::new(
+        WriteError::Unknown => Problem::new(
             Kind::Unavailable,
             "outcome_unknown",
             "whether this was counted as the one use is not known: do not act on it; ask again with the same `request_id`, or for a new capability when you sent none",

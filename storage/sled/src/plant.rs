@@ -44,8 +44,8 @@ plants! {
     RetryRunsTwice = "retry-runs-twice";
     /// A leader answers from its own prediction, before a quorum has the entry.
     AnswerBeforeCommit = "answer-before-commit";
-    /// An answer does not wait for its audit record.
-    AnswerBeforeRecord = "answer-before-record";
+    /// The log is purged before its audit records are durable.
+    PurgedBeforeRecord = "purged-before-record";
     /// A leader confirms reads without asking a quorum.
     ConfirmWithoutQuorum = "confirm-without-quorum";
     /// A confirmation names the commit index of the confirmation before it.

@@ -3,6 +3,8 @@
 //! Chaining and files are the business of the node (`node/src/audit`) and of its own crash tests. Here it matters when a
 //! record is durable, what a new life finds, and what happens while nothing can be written.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +13,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hessra_audit::checkpoint::field;
 use hessra_audit::{Event, Head, Outcome, Record};
-use hessra_consensus::audit::{AuditError, AuditLog, NotWritten, Progress, Recovered, Written};
+use hessra_consensus::audit::{
+    AuditError, AuditLog, NotWritten, Progress, Recovered, Written, resumes_at,
+};
 use rand::Rng;
 use tokio::sync::watch;
 
@@ -41,29 +45,35 @@ impl AuditDisk {
         self.full.store(full, Ordering::Relaxed);
     }
 
-    /// True when the record of this request is durable, or a record that says that a snapshot took the place of this
-    /// log entry.
+    /// Requests whose records are durable, in hexadecimal.
     ///
     /// Read from the records, not from what the code under test says of them.
-    pub fn has_record_of(&self, request: &str, index: u64) -> bool {
-        let skips = |record: &Record| {
-            let number = |name: &str| record.change.get(name).and_then(|value| value.as_u64());
-            let (from, next) = (number("from"), number(field::NEXT_INDEX));
-            record.event == Event::SnapshotRestored.as_str()
-                && from.is_some_and(|from| from <= index)
-                && next.is_some_and(|next| next > index)
-        };
+    pub fn requests(&self) -> BTreeSet<String> {
         let durable = self.durable.lock().expect("one thread");
         durable
             .iter()
-            .rev()
-            .any(|record| record.request.id == request || skips(record))
+            .map(|record| record.request.id.clone())
+            .collect()
+    }
+
+    /// Log entries of which the records say that they were gone before they could be recorded.
+    pub fn skipped(&self) -> Vec<Range<u64>> {
+        let durable = self.durable.lock().expect("one thread");
+        let number = |record: &Record, name: &str| {
+            let value = record.change.get(name);
+            value.and_then(|value| value.as_u64()).unwrap_or(0)
+        };
+        durable
+            .iter()
+            .filter(|record| record.event == Event::SnapshotRestored.as_str())
+            .map(|record| number(record, "from")..number(record, field::NEXT_INDEX))
+            .collect()
     }
 
     /// Records of changes that are in it twice: each change of the cluster has one record on a node.
     pub fn repeated(&self) -> Vec<String> {
         let durable = self.durable.lock().expect("one thread");
-        let mut ids = std::collections::BTreeSet::new();
+        let mut ids = BTreeSet::new();
         let of_log = durable
             .iter()
             .filter(|record| record.raft.is_some() && !record.id.is_empty());
@@ -92,6 +102,7 @@ impl SimAuditLog {
         let written = Written {
             head: Head::START,
             next: recovered.progress.next,
+            resumes: recovered.progress.next,
             members: recovered.progress.members.clone(),
             syncs: 0,
             failing: None,
@@ -151,15 +162,17 @@ impl AuditLog for SimAuditLog {
             if !first.is_empty() {
                 rest = first.split_off(random().gen_range(0..=first.len()));
             }
+            if random().gen_bool(0.05) {
+                rest.push(checkpoint(&progress));
+            }
+            let resumes = first.iter().chain(&rest).filter_map(resumes_at).max();
             tokio::time::sleep(sync_duration() / 2).await;
             disk.append(first);
             tokio::time::sleep(sync_duration() / 2).await;
             disk.append(rest);
-            if random().gen_bool(0.05) {
-                disk.append(vec![checkpoint(&progress)]);
-            }
             written.send_modify(|written| {
                 written.next = progress.next;
+                written.resumes = written.resumes.max(resumes.unwrap_or(0));
                 written.members = progress.members;
                 written.syncs += 1;
                 written.failing = None;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
 use crate::journal::Trust;
-use crate::node::Node;
+use crate::node::{Life, Node};
 use crate::oracle::Reading;
 use crate::people::{CLIENT, author, author_elsewhere, policy};
 use crate::runtime::random;
@@ -187,6 +187,12 @@ impl Client {
         let first: usize = random().gen_range(0..1_000);
         for attempt in 0..ATTEMPTS_MAX {
             let node = self.cluster.node_at(first + attempt);
+            // Who has the right time has the right list of servers too: machines that wait to be added are not on it.
+            let knows_leader = |life: Life| life.consensus.raft().leader().is_some();
+            if self.has_right_clock && !node.life().is_some_and(knows_leader) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
             match timeout(ANSWER_MAX, self.ask(&node, wanted)).await {
                 Ok(Answer::Done(applied)) => {
                     self.cluster
@@ -251,10 +257,7 @@ impl Client {
                 | WriteError::Changing
                 | WriteError::Unaudited(_),
             )) => Answer::Refused,
-            Some(Err(
-                WriteError::Unknown | WriteError::CommittedUnaudited(_) | WriteError::Stopped(_),
-            ))
-            | None => Answer::Unknown,
+            Some(Err(WriteError::Unknown | WriteError::Stopped(_))) | None => Answer::Unknown,
         }
     }
 

@@ -60,6 +60,11 @@ impl Cluster {
         in_service.cloned().collect()
     }
 
+    /// All nodes that ever were: the audit of one that is retired is kept.
+    pub fn ever(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().expect("one thread").clone()
+    }
+
     /// Node with this id, unless it is retired.
     pub fn node(&self, id: u64) -> Option<Arc<Node>> {
         self.nodes().into_iter().find(|node| node.id == id)

@@ -36,6 +36,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// Time limit of I18 for states to be equal.
 const EQUAL_WITHIN: Duration = Duration::from_secs(30);
+/// Time limit of A1 for records to be durable.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 /// Time limit of I18 for verifiers to be fresh.
 const FRESH_WITHIN: Duration = Duration::from_secs(5);
 /// Time limit of C2 for a revision to be proven applied at every verifier, once all are fresh.
@@ -48,6 +50,7 @@ pub fn simulate(seed: u64, options: Options) -> Report {
         live(&world).await;
         world.recover().await;
         world.check_history();
+        world.check_records().await;
         let oracle = world.cluster.oracle();
         for panic in runtime::panics() {
             oracle.expect(false, || format!("I22: {panic}"));
@@ -286,6 +289,70 @@ impl World {
             {
                 return;
             }
+        }
+    }
+
+    /// Returns when every node that runs has the records of all that it has applied on its disk.
+    async fn until_recorded(&self) {
+        let lags = |node: &Arc<Node>| {
+            node.life().is_some_and(|life| {
+                let applied = life.consensus.raft().applied_index();
+                life.consensus.audit().recorded() <= applied
+            })
+        };
+        while self.cluster.nodes().iter().any(lags) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Checks A1: every change that was answered has its record, at every node that did not get it with a snapshot.
+    async fn check_records(&self) {
+        let journal = self.cluster.journal();
+        let caught_up = timeout(RECORDED_WITHIN, self.until_recorded()).await;
+        journal.oracle.expect(caught_up.is_ok(), || {
+            format!(
+                "A1: a node has not recorded what it has applied {RECORDED_WITHIN:?} after healing"
+            )
+        });
+        let nodes = self.cluster.ever();
+        let recorded: Vec<_> = nodes.iter().map(|node| node.audit.requests()).collect();
+        let running = |node: &&Arc<Node>| node.life().is_some() && !node.has_lost_disk();
+        for (request, index) in journal.answered() {
+            let request = data_encoding::HEXLOWER.encode(&request.0);
+            let is_recorded = recorded.iter().any(|requests| requests.contains(&request));
+            journal.oracle.expect(is_recorded, || {
+                format!("A1: request {request} was answered at log index {index}, and no node has its record")
+            });
+            for (node, requests) in nodes
+                .iter()
+                .zip(&recorded)
+                .filter(|(node, _)| running(node))
+            {
+                let skips = node.audit.skipped();
+                let is_skipped = skips.iter().any(|skipped| skipped.contains(&index));
+                journal
+                    .oracle
+                    .expect(is_skipped || requests.contains(&request), || {
+                        format!(
+                            "A1: node {} has no record of request {request} at log index {index}",
+                            node.id
+                        )
+                    });
+            }
+        }
+        for node in nodes.iter().filter(running) {
+            let installed = journal.installed(node.id);
+            let lost = node
+                .audit
+                .skipped()
+                .into_iter()
+                .find(|skipped| skipped.end > installed + 1);
+            journal.oracle.expect(lost.is_none(), || {
+                format!(
+                    "A1: node {} has purged the entries {lost:?} before it had recorded them; it has installed snapshots up to {installed}",
+                    node.id
+                )
+            });
         }
     }
 

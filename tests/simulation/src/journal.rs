@@ -1,11 +1,12 @@
 //! The journal of one seed: what happened, counted, traced and verified.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use hessra_consensus::Measurement;
 use hessra_proof::Proof;
 use hessra_revocation::Revision;
-use hessra_state::Author;
+use hessra_state::{Author, RequestId};
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use crate::oracle::Oracle;
 use crate::runtime::random;
 
 /// Events by kind.
-pub type Kinds = std::collections::BTreeMap<&'static str, u64>;
+pub type Kinds = BTreeMap<&'static str, u64>;
 
 /// Options of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +96,10 @@ pub struct Journal {
     counts: Mutex<Counts>,
     /// Proofs that people have made.
     signed: Mutex<Vec<Proof>>,
+    /// Requests that were answered, and the log entries that they came with.
+    answered: Mutex<Vec<(RequestId, u64)>>,
+    /// Log indices up to which nodes have installed snapshots.
+    installed: Mutex<BTreeMap<u64, u64>>,
     trace: Mutex<Sha256>,
 }
 
@@ -108,6 +113,8 @@ impl Journal {
             oracle: Oracle::default(),
             counts: Mutex::default(),
             signed: Mutex::default(),
+            answered: Mutex::default(),
+            installed: Mutex::default(),
             trace: Mutex::default(),
         }
     }
@@ -157,6 +164,30 @@ impl Journal {
         let signed = self.signed.lock().expect("one thread");
         let place = random().gen_range(0..signed.len().max(1));
         signed.get(place).cloned()
+    }
+
+    /// Notes that a change was answered, for A1.
+    pub fn answer_left(&self, request: RequestId, index: u64) {
+        let mut answered = self.answered.lock().expect("one thread");
+        answered.push((request, index));
+    }
+
+    /// Changes that were answered, with their log entries.
+    pub fn answered(&self) -> Vec<(RequestId, u64)> {
+        self.answered.lock().expect("one thread").clone()
+    }
+
+    /// Notes that a node has installed a snapshot up to this log entry, for A1.
+    pub fn snapshot_was_installed(&self, node: u64, upto: u64) {
+        let mut installed = self.installed.lock().expect("one thread");
+        let known = installed.entry(node).or_default();
+        *known = upto.max(*known);
+    }
+
+    /// Log entry up to which a node has installed a snapshot; 0 = none.
+    pub fn installed(&self, node: u64) -> u64 {
+        let installed = self.installed.lock().expect("one thread");
+        installed.get(&node).copied().unwrap_or(0)
     }
 
     /// Changes the counts.

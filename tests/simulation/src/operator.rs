@@ -102,15 +102,7 @@ impl Operator {
                     self.watch().await;
                 }
             }
-            (
-                Some(Err(
-                    ChangeError::Unavailable(_)
-                    | ChangeError::Unaudited(_)
-                    | ChangeError::NotWritten(_),
-                ))
-                | None,
-                _,
-            ) => {
+            (Some(Err(ChangeError::Unavailable(_) | ChangeError::NotWritten(_))) | None, _) => {
                 // It may have happened, in part: the end of the seed looks at who the members are.
                 let kind = "change of members with unknown outcome";
                 self.cluster.journal().count_kind(kind);

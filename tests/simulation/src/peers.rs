@@ -234,11 +234,14 @@ impl Peers<SimRuntime> for SimPeers {
         snapshot: Snapshot<Config>,
         within: Duration,
     ) -> Result<SnapshotResponse<u64>, PeerError> {
-        let from = self.sender(to);
+        let (from, journal, id) = (self.sender(to), self.site.journal.clone(), to.id);
+        let upto = snapshot.meta.last_log_id.map_or(0, |upto| upto.index);
         self.call(to, within, move |inbound| async move {
             if let Some(known) = inbound.may_send_snapshot(from, &vote)? {
                 return Ok(known);
             }
+            // Before it is: what was begun may be done although its answer is lost.
+            journal.snapshot_was_installed(id, upto);
             inbound.snapshot(from, vote, snapshot).await
         })
         .await

@@ -42,6 +42,8 @@ const READERS: LongLimits = LongLimits {
     per_caller: 12,
     kept: 0,
 };
+/// Longest time for which a reader waits for records that are being written.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// Longest time for which a tail lasts.
 const TAIL_MAX: Duration = Duration::from_secs(3_600);
 
@@ -73,6 +75,17 @@ impl AuditService {
         let caller = self.authority.caller(request)?;
         caller.may(Right::Audit, None)?;
         Ok(caller)
+    }
+
+    /// Waits for the records of all that is applied here: who was answered and asks finds the record. An audit that cannot be written is
+    /// read as it is.
+    async fn catch_up(&self) {
+        let consensus = &self.authority.consensus;
+        let applied = consensus.raft().applied_index();
+        let _ = consensus
+            .audit()
+            .covers(applied, Instant::now() + CATCH_UP_MAX)
+            .await;
     }
 
     fn begin(&self, caller: &Caller) -> Result<LongAnswer, Status> {
@@ -166,6 +179,7 @@ impl Audit for AuditService {
         };
         let filter = filter(&request.conditions)?;
         let chain = chain(request.chain());
+        self.catch_up().await;
         let page = self.page(chain, filter, request.before, limit).await?;
         Ok(Response::new(v1::SearchAuditResponse {
             node: self.node,
@@ -181,6 +195,7 @@ impl Audit for AuditService {
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         let chain = chain(request.chain());
+        self.catch_up().await;
         let reader = self.auditor.reader(chain);
         let head = reader.written().borrow().head.seq;
         let last = (request.last as usize).min(PAGE_MAX);
@@ -212,6 +227,7 @@ impl Audit for AuditService {
         let request = request.into_inner();
         let filter = filter(&request.conditions)?;
         self.record_export(&caller, &request).await?;
+        self.catch_up().await;
         let reader = self.auditor.reader(chain(request.chain()));
         let head = reader.written().borrow().head.seq;
         let until = Until::Head(head);
@@ -282,6 +298,7 @@ impl Audit for AuditService {
     ) -> Answer<v1::AuditHeadResponse> {
         self.permitted(&request)?;
         let chain = chain(request.get_ref().chain());
+        self.catch_up().await;
         let Written {
             head,
             next,
