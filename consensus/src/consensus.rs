@@ -27,7 +27,7 @@ use hessra_revocation::Monotonic;
 use hessra_sled::{Engine, Entry, Parts, StoreError};
 use hessra_state::{Applied, Author, Command, Duty, RequestId, Stamped, State};
 use openraft::storage::RaftLogStorage as _;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::follower::LogFollower;
@@ -50,8 +50,6 @@ use crate::world::World;
 
 /// The longest that a request is worked on, before it is forwarded.
 const REQUEST_LIFE_MILLIS: u64 = 60_000;
-/// Time that an acknowledged write waits for members that are about to have it too.
-const HOLDERS_WAIT: Duration = Duration::from_millis(5);
 
 /// Parts of the consensus of one node.
 pub struct Setup<W: World, E: Engine> {
@@ -392,10 +390,9 @@ impl<W: World> Consensus<W> {
         let begun = Instant::now();
         self.wait_for_changes(&commands, deadline).await;
         let proposer = &self.inner.proposer;
-        let mut proposed = proposer.enqueue(commands, deadline, origin).await?;
+        let proposed = proposer.enqueue(commands, deadline, origin).await?;
         let took = begun.elapsed();
         self.inner.world.measure(Measurement::CommitTook(took));
-        proposed.holders = self.holders(&proposed).await;
         Ok((proposed, took))
     }
 
@@ -407,21 +404,6 @@ impl<W: World> Consensus<W> {
         if self.inner.raft.is_leader() && commands.iter().any(permits) {
             let _ = timeout_at(deadline, self.inner.turns.no_change()).await;
         }
-    }
-
-    /// Members that hold the entry. A quorum has it in any case; the other members of one site follow within a
-    /// millisecond, and are waited for while no other write waits. Only the leader knows; its answer to a forwarded
-    /// batch says it too.
-    async fn holders(&self, proposed: &Proposed) -> usize {
-        let raft = &self.inner.raft;
-        if !raft.is_leader() || !self.inner.proposer.is_idle() {
-            return proposed.holders;
-        }
-        let members = raft.members().nodes.into_keys();
-        let alive: Vec<u64> = members.filter(|id| self.is_alive(*id)).collect();
-        // Whether all of them had it in time is what is counted next.
-        let _ = timeout(HOLDERS_WAIT, raft.held_by(proposed.index, &alive)).await;
-        proposed.holders.max(raft.holders(proposed.index))
     }
 
     /// Confirms a quorum, and returns when this node has applied everything acknowledged before the call.

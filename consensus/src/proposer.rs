@@ -103,13 +103,6 @@ impl<W: World> Proposer<W> {
         self.batcher.time()
     }
 
-    /// No write waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        [&self.revocations, &self.others]
-            .iter()
-            .all(|queue| queue.capacity() == queue.max_capacity())
-    }
-
     /// Puts commands into their lane, and waits for their answers.
     pub(crate) async fn enqueue(
         &self,

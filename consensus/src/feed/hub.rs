@@ -39,6 +39,9 @@ use crate::world::{World, spawn_until};
 /// second, not one each.
 const BEAT_SPACING: Duration = Duration::from_millis(50);
 
+/// Shortest time that a timer measures.
+const TIMER: Duration = Duration::from_millis(1);
+
 /// Time between two looks at whether the callers of all streams may still have them. Origin: half of the second within
 /// which a right that ends stops what it carries.
 const ASK_AGAIN_EVERY: Duration = Duration::from_millis(500);
@@ -257,22 +260,26 @@ impl<W: World> FeedHub<W> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes every change of the state: the first at once, those that follow within `coalesce` together. While nobody
-    /// follows, the heartbeat is often enough: roots and signatures are for those who read them.
+    /// Publishes every change of the state: the first at once, and together those that follow while the frame before costs this
+    /// node its time. While nobody follows, the heartbeat is often enough: roots and signatures are for those who read them.
     async fn publish_changes(self) {
         let mut published = self.inner.consensus.raft().watch();
         loop {
-            let earliest_next = Instant::now() + self.inner.settings.coalesce;
+            let streams = self.inner.changed.receiver_count();
+            let earliest_next = Instant::now() + self.inner.settings.spacing(streams);
             // A new follower is counted before it is served, and is served what is applied then.
-            if self.inner.changed.receiver_count() > 0 {
+            if streams > 0 {
                 self.publish(None);
             }
             drop(self.look_at_state());
             if published.changed().await.is_err() {
                 return;
             }
-            sleep_until(earliest_next).await;
-            published.mark_unchanged();
+            // The timer is no finer than that, and would make a lone change wait for longer.
+            if earliest_next.saturating_duration_since(Instant::now()) >= TIMER {
+                sleep_until(earliest_next).await;
+                published.mark_unchanged();
+            }
         }
     }
 

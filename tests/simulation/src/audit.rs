@@ -3,7 +3,7 @@
 //! Chaining and files are the business of the node (`node/src/audit`) and of its own crash tests. Here it matters when a
 //! record is durable, what a new life finds, and what happens while nothing can be written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,14 +45,14 @@ impl AuditDisk {
         self.full.store(full, Ordering::Relaxed);
     }
 
-    /// Requests whose records are durable, in hexadecimal.
+    /// Requests whose records are durable, in hexadecimal, and the log entries that they came with first.
     ///
     /// Read from the records, not from what the code under test says of them.
-    pub fn requests(&self) -> BTreeSet<String> {
+    pub fn requests(&self) -> BTreeMap<String, u64> {
         let durable = self.durable.lock().expect("one thread");
         durable
             .iter()
-            .map(|record| record.request.id.clone())
+            .filter_map(|record| Some((record.request.id.clone(), record.raft?.index)))
             .collect()
     }
 
