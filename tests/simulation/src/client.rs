@@ -152,7 +152,7 @@ impl Client {
         let request = RequestId(random().r#gen());
         let now = self.now();
         // Certificates of people are renewed by an authority that not every node trusts yet.
-        let is_ahead = self.cluster.journal().trust() != Trust::OfNone && random().gen_bool(0.2);
+        let is_ahead = self.cluster.journal().trust() != Trust::OfNone && random().gen_bool(0.5);
         let author = match is_ahead {
             true => author_elsewhere(CLIENT, request, &command, now),
             false => author(CLIENT, request, &command, now),

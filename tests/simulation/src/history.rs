@@ -300,13 +300,15 @@ impl World {
         }
     }
 
-    /// Returns when every node that runs has the records of all that it has applied on its disk.
+    /// Returns when every node that runs has the records of all that any of them has applied on its disk.
     async fn until_recorded(&self) {
+        let nodes = self.cluster.nodes();
+        let lives = nodes.iter().filter_map(|node| node.life());
+        let applied = lives.map(|life| life.consensus.raft().applied_index());
+        let applied = applied.max().unwrap_or(0);
         let lags = |node: &Arc<Node>| {
-            node.life().is_some_and(|life| {
-                let applied = life.consensus.raft().applied_index();
-                life.consensus.audit().recorded() <= applied
-            })
+            let recorded = |life: crate::node::Life| life.consensus.audit().recorded();
+            node.life().is_some_and(|life| recorded(life) <= applied)
         };
         while self.cluster.nodes().iter().any(lags) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -324,7 +326,10 @@ impl World {
         });
         let nodes = self.cluster.ever();
         let recorded: Vec<_> = nodes.iter().map(|node| node.audit.requests()).collect();
-        let running = |node: &&Arc<Node>| node.life().is_some() && !node.has_lost_disk();
+        // One that was removed has recorded what it had applied until then.
+        let running = |node: &&Arc<Node>| {
+            node.life().is_some() && !node.is_retired() && !node.has_lost_disk()
+        };
         for (request, answered) in journal.answered() {
             let request = data_encoding::HEXLOWER.encode(&request.0);
             // A retry may be answered from another entry than the one that had the effect, and the record.

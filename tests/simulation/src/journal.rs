@@ -38,7 +38,7 @@ pub enum Trust {
 
 impl Trust {
     fn any() -> Self {
-        match random().gen_bool(0.25) {
+        match random().gen_bool(0.5) {
             true => Self::Of(random().gen_range(1..=3)),
             false => Self::OfNone,
         }
