@@ -64,6 +64,8 @@ pub(crate) fn may_permit(command: &Command, state: &State) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -72,17 +74,14 @@ mod tests {
         let permissions = [turns.try_permission(), turns.try_permission()];
         assert!(permissions.iter().all(Option::is_some));
         assert!(turns.try_change().is_none());
-        let waiting = tokio::spawn({
-            let turns = turns.clone();
-            async move { turns.change().await }
-        });
-        tokio::task::yield_now().await;
+        let mut waiting = Box::pin(turns.change());
+        assert!((&mut waiting).now_or_never().is_none());
         assert!(
             turns.try_permission().is_none(),
             "permissions without end do not keep a change waiting"
         );
         drop(permissions);
-        let change = waiting.await.unwrap();
+        let change = waiting.await;
         assert!(turns.try_permission().is_none() && turns.try_change().is_none());
         drop(change);
         turns.no_change().await;

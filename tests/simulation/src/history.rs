@@ -206,6 +206,7 @@ impl World {
         let running: BTreeMap<u64, Members> = cluster
             .nodes()
             .iter()
+            .filter(|node| !node.has_lost_disk())
             .filter_map(|node| Some((node.id, node.life()?.consensus.raft().members())))
             .collect();
         let newest = running.values().max_by_key(|members| members.log_index);
