@@ -325,6 +325,7 @@ mod tests {
             last_index: 9,
             applied_index: 9,
             snapshot_index: 0,
+            purged_index: 0,
             stopped: None,
         };
         let members = Members {

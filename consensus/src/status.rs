@@ -20,6 +20,8 @@ pub struct RaftStatus {
     pub last_index: u64,
     pub applied_index: u64,
     pub snapshot_index: u64,
+    /// Log index up to which the log is purged; 0 = not at all.
+    pub purged_index: u64,
     /// Reason for which consensus stopped, when it did.
     pub stopped: Option<StopReason>,
 }
@@ -148,6 +150,7 @@ pub(crate) fn status(metrics: &Metrics, applied_index: u64) -> RaftStatus {
         last_index: metrics.last_log_index.unwrap_or(0),
         applied_index,
         snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
+        purged_index: metrics.purged.map_or(0, |id| id.index),
         stopped: metrics.running_state.as_ref().err().map(StopReason::of),
     }
 }

@@ -160,6 +160,12 @@ async fn a_node_that_was_away_for_longer_than_the_log_is_kept_catches_up_by_snap
             .await
             .unwrap();
     }
+    // The log is kept until its audit records are on the disk.
+    for node in cluster.nodes.values() {
+        while node.consensus.raft().status().purged_index < 100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     cluster.start(away).await;
     assert!(
         cluster.nodes[&away]
