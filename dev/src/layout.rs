@@ -52,8 +52,11 @@ pub struct Layout {
     pub nodes: Vec<NodeEntry>,
 }
 
-/// Most nodes: as many as one machine can reasonably run, and as the port scheme has room for.
-pub const NODES_MAX: u64 = 9;
+/// Most nodes of a directory, those that wait to be added among them: a cluster whose members are replaced one after the other has
+/// few at a time.
+pub const NODES_MAX: u64 = 40;
+/// Most nodes that have numbered ports: the scheme has room for so many.
+const NUMBERED_MAX: u16 = 9;
 
 impl Layout {
     /// Layout of the nodes that the directory has, or of new ones as the options say.
@@ -141,6 +144,11 @@ fn new_nodes(options: &DevOptions, directory: &Path) -> Result<Vec<NodeEntry>, D
 /// Ports by number: node N has public BASE+N, peer BASE+10+N, operations BASE+20+N.
 fn numbered_ports(base: u16, count: u64) -> Result<Vec<[u16; 3]>, DevError> {
     let count = u16::try_from(count).unwrap_or(u16::MAX);
+    if count > NUMBERED_MAX {
+        return Err(DevError::Ports(format!(
+            "--base-port has room for {NUMBERED_MAX} nodes, and {count} were asked for. With `--base-port 0` they get free ports"
+        )));
+    }
     if base.checked_add(20 + count).is_none() {
         return Err(DevError::Ports(format!(
             "--base-port {base} leaves no room: choose one below 65000"
@@ -213,6 +221,9 @@ mod tests {
             "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
         );
         assert!(Layout::open(&options(directory.path(), None, 65_530)).is_err());
+        assert!(Layout::open(&options(directory.path(), Some(10), 7400)).is_err());
+        let many = Layout::open(&options(directory.path(), Some(23), 0)).unwrap();
+        assert_eq!(many.nodes.len(), 23);
     }
 
     #[test]
