@@ -111,14 +111,17 @@ impl Layout {
             .prefix(&format!("hessra-{}-", self.name))
             .tempdir();
         let directory = directory.expect("a temporary directory");
-        let count = (self.nodes + self.joining).to_string();
+        let count = self.nodes + self.joining;
         let ports = Ports::reserve();
+        // Numbered ports have room for nine nodes; of more the ports are free when the files are made.
+        let base = if count > 9 { 0 } else { ports.base };
+        let count = count.to_string();
         let prepared = Command::new(binary("hessra-node"))
             .args([
                 "dev",
                 "--prepare",
                 "--base-port",
-                &ports.base.to_string(),
+                &base.to_string(),
                 "--nodes",
                 &count,
                 "--dir",
