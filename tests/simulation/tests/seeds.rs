@@ -89,7 +89,8 @@ fn the_two_nodes_that_are_left_elect_a_leader_under_every_seed() {
 fn every_planted_bug_is_found() {
     let missed: Vec<_> = Plant::ALL
         .iter()
-        .filter(|plant| match find(**plant, 300, JOBS) {
+        // The rarest is found once in a thousand seeds, the others within a few dozen.
+        .filter(|plant| match find(**plant, 1_500, JOBS) {
             Some((seed, violation)) => {
                 println!("{plant}: seed {seed}: {violation}");
                 false
