@@ -38,8 +38,8 @@ pub use recovered::{Progress, Recovered, resumes_at};
 
 /// Applied entries that wait for their records; with more nothing is proposed here. Half of what a member keeps below a snapshot.
 const UNRECORDED_MAX: u64 = 5_000;
-/// Callers of changes under way, by request; more are written without certificate and address.
-const EXPECTED_MAX: usize = 8_192;
+/// Callers of changes under way and not recorded yet, by request; more are written without certificate and address.
+const EXPECTED_MAX: usize = 32_768;
 
 /// Records that are not in the chain, for a second try.
 #[derive(Debug)]
@@ -105,8 +105,8 @@ struct Inner {
     expected: Mutex<Expected>,
 }
 
-/// Callers whose answers have left and who are still added to records: their changes may be committed late.
-const ANSWERED_MAX: usize = 1_024;
+/// Callers whose answers have left and whose records are not derived yet: in a moment, or late, when the outcome was unknown.
+const ANSWERED_MAX: usize = 16_384;
 
 /// Callers of the changes that are under way at this node, or were until lately.
 #[derive(Default)]
@@ -118,14 +118,33 @@ struct Expected {
 }
 
 impl Expected {
-    /// Keeps the caller of an answered request for a while: the outcome may be one that nobody waits for.
+    /// Takes the caller of a request for its records.
+    fn take(&mut self, request: &RequestId) -> Option<Actor> {
+        let actor = self.requests.remove(request);
+        self.forget_recorded();
+        actor
+    }
+
+    /// Forgets answers whose records are derived, up to the oldest that waits for its own.
+    fn forget_recorded(&mut self) {
+        let is_recorded = |oldest: &RequestId| !self.requests.contains_key(oldest);
+        while self.answered.front().is_some_and(is_recorded) {
+            self.answered.pop_front();
+        }
+    }
+
+    /// Keeps the caller of an answered request until its records are derived, or for a while: its change may never be committed.
     fn answered(&mut self, request: RequestId) {
+        if !self.requests.contains_key(&request) {
+            return;
+        }
         self.answered.push_back(request);
         if self.answered.len() > ANSWERED_MAX
             && let Some(oldest) = self.answered.pop_front()
             && !self.answered.contains(&oldest)
         {
             self.requests.remove(&oldest);
+            self.forget_recorded();
         }
     }
 }
@@ -189,8 +208,7 @@ impl AuditGate {
         }
     }
 
-    /// Adds the caller of this node to records derived from this request, until the guard is dropped and a while after: what
-    /// is committed after its deadline has its caller too.
+    /// Adds the caller of this node to the records derived from this request, also when the guard is dropped before they are.
     pub fn expect(&self, request: RequestId, actor: Actor) -> Expecting {
         let mut expected = self.expected();
         if expected.requests.len() < EXPECTED_MAX {
@@ -261,5 +279,54 @@ impl Drop for Expecting {
             Some(request) => expected.answered(*request),
             None => expected.members = None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> RequestId {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&(number as u64).to_be_bytes());
+        RequestId(id)
+    }
+
+    fn asked(expected: &mut Expected, number: usize) {
+        expected.requests.insert(id(number), Actor::default());
+    }
+
+    #[test]
+    fn the_caller_of_an_answered_change_is_kept_until_its_record_is_derived() {
+        let mut expected = Expected::default();
+        for number in 0..3 {
+            asked(&mut expected, number);
+            expected.answered(id(number));
+        }
+        assert!(expected.take(&id(1)).is_some());
+        assert!(expected.take(&id(0)).is_some());
+        assert_eq!(expected.answered, [id(2)], "what is recorded costs nothing");
+        assert!(expected.take(&id(0)).is_none(), "a retry has no record");
+        asked(&mut expected, 4);
+        assert!(expected.take(&id(4)).is_some());
+        expected.answered(id(4));
+        assert_eq!(
+            expected.answered,
+            [id(2)],
+            "recorded before it was answered"
+        );
+    }
+
+    #[test]
+    fn changes_that_are_never_committed_cost_no_more_than_the_limit() {
+        let mut expected = Expected::default();
+        asked(&mut expected, 0);
+        expected.answered(id(0));
+        for number in 1..=ANSWERED_MAX {
+            asked(&mut expected, number);
+            expected.answered(id(number));
+            assert!(expected.take(&id(number)).is_some());
+        }
+        assert!(expected.answered.is_empty() && expected.requests.is_empty());
     }
 }

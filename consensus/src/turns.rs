@@ -14,27 +14,20 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 pub(crate) struct Turns(Arc<RwLock<()>>);
 
 /// One change of the members, or of the leader. Others wait while it lives.
-#[must_use]
-pub(crate) struct ChangeTurn(
-    #[expect(dead_code, reason = "held, never read")] OwnedRwLockWriteGuard<()>,
-);
+pub(crate) type ChangeTurn = OwnedRwLockWriteGuard<()>;
 
 /// Permission on its way into the log.
-#[must_use]
-pub(crate) struct PermissionTurn(
-    #[expect(dead_code, reason = "held, never read")] OwnedRwLockReadGuard<()>,
-);
+pub(crate) type PermissionTurn = OwnedRwLockReadGuard<()>;
 
 impl Turns {
     /// Waits until no other change is being made, and no permission is on its way.
     pub(crate) async fn change(&self) -> ChangeTurn {
-        ChangeTurn(Arc::clone(&self.0).write_owned().await)
+        Arc::clone(&self.0).write_owned().await
     }
 
     /// As [`Self::change`]; `None` = one would have to wait.
     pub(crate) fn try_change(&self) -> Option<ChangeTurn> {
-        let turn = Arc::clone(&self.0).try_write_owned();
-        turn.ok().map(ChangeTurn)
+        Arc::clone(&self.0).try_write_owned().ok()
     }
 
     /// Returns when no change is being made or waits. Another one may begin at once.
@@ -44,8 +37,7 @@ impl Turns {
 
     /// `None` = a change is being made, or waits.
     pub(crate) fn try_permission(&self) -> Option<PermissionTurn> {
-        let turn = Arc::clone(&self.0).try_read_owned();
-        turn.ok().map(PermissionTurn)
+        Arc::clone(&self.0).try_read_owned().ok()
     }
 }
 

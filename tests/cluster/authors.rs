@@ -322,7 +322,7 @@ fn an_operator_whom_the_leader_alone_trusts_stops_nobody() {
     cluster.start_all();
     let operator = cluster.operator();
     if cluster.leader() != 1 {
-        operator.run(["cluster", "transfer", "1", "--yes"]).done();
+        operator.run(["cluster", "transfer", "--to", "1"]).done();
     }
     let folder = cluster.directory().join("shown").display().to_string();
     operator.run(["policy", "show", "--out", &folder]).done();

@@ -113,6 +113,16 @@ fn a_node_that_is_added_and_promoted_serves_and_counts_for_the_quorum() {
         .done();
     operator.run(["cluster", "promote", "4"]).done();
     cluster.wait_ready(4);
+    let search = ["audit", "search", "event=member.added", "-o", "json"];
+    let added = operator.run(search).done().json();
+    for record in added["records"].as_array().expect("records") {
+        let actor = &record["actor"];
+        assert_eq!(
+            (&actor["subject"], &actor["ip"]),
+            (&"urn:hessra:operator".into(), &"127.0.0.1".into()),
+            "who did it is known from the node that was asked: {added}"
+        );
+    }
 
     // Three of four are the quorum now: without one founder the new node's disk is needed for every write.
     let founder = cluster.running().into_iter().find(|id| *id != 4);

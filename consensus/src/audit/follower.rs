@@ -177,8 +177,7 @@ impl<W: World> LogFollower<W> {
 
     /// Adds what only the node knows that was asked.
     fn name(&self, request: &RequestId, records: &mut [Record]) {
-        let expected = self.gate.expected();
-        let Some(actor) = expected.requests.get(request) else {
+        let Some(actor) = self.gate.expected().take(request) else {
             return;
         };
         for record in records {

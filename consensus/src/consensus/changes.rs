@@ -35,7 +35,7 @@ impl<W: World> Consensus<W> {
                 )));
             }
         }
-        self.change_members_somewhere(change, deadline).await
+        self.make_permitted(change, deadline).await
     }
 
     /// Makes a change of the members that an approval has permitted, as [`Self::change_members`] does after its command.
@@ -49,7 +49,17 @@ impl<W: World> Consensus<W> {
         deadline: Instant,
     ) -> Result<u64, ChangeError> {
         let _expecting = self.inner.audit.expect_members(actor);
-        self.change_members_somewhere(change, deadline).await
+        self.make_permitted(change, deadline).await
+    }
+
+    async fn make_permitted(&self, change: &Change, deadline: Instant) -> Result<u64, ChangeError> {
+        let index = self.change_members_somewhere(change, deadline).await?;
+        // A membership names nobody, and its record here names its caller only while the caller is expected. The entry of
+        // its own removal does not come to a node.
+        if !self.is_own_removal(change) {
+            let _ = self.inner.audit.covers(index, deadline).await;
+        }
+        Ok(index)
     }
 
     fn is_own_removal(&self, change: &Change) -> bool {

@@ -162,9 +162,13 @@ async fn a_node_that_was_away_for_longer_than_the_log_is_kept_catches_up_by_snap
     }
     // The log is kept until its audit records are on the disk.
     for node in cluster.nodes.values() {
-        while node.consensus.raft().status().purged_index < 100 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let purged = async {
+            while node.consensus.raft().status().purged_index < 100 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let within = Duration::from_secs(30);
+        tokio::time::timeout(within, purged).await.expect("purged");
     }
     cluster.start(away).await;
     assert!(
