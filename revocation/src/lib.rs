@@ -39,7 +39,7 @@ pub use rule::{
     Cutoff, Digest, FeedSalt, Rule, RuleKind, SignerKey, SignerKeyError, Target, TokenId,
     TokenIdError,
 };
-pub use set::{Denial, Query, RevocationSet};
+pub use set::{Denial, HashedQuery, Query, RevocationSet};
 pub use time::{Epoch, FeedId, FeedIdError, Monotonic, Revision, UnixMillis, UnixSeconds};
 pub use view::{View, ViewError};
 

@@ -93,35 +93,33 @@ impl RevocationSet {
     /// A rule of an unknown kind denies everything, because its meaning is not known here.
     #[must_use]
     pub fn check(&self, query: &Query<'_>) -> Option<Denial> {
+        let (subtrees, locks) = (self.subtree_depths.mask != 0, self.lock_depths.mask != 0);
+        let mut places =
+            places(query, (subtrees, locks)).filter(|(kind, depth, _)| self.occurs(*kind, *depth));
         self.unknown_rule()
             .or_else(|| {
-                query
-                    .token_ids
-                    .iter()
-                    .find_map(|id| self.denying(RuleKind::Token, id.as_bytes(), query))
+                places.find_map(|(kind, _, canonical)| {
+                    let digest = Digest::of(&self.salt, kind, canonical.as_ref());
+                    self.denying(kind, &digest, query)
+                })
             })
-            .or_else(|| self.denying_path(RuleKind::Subtree, &self.subtree_depths, query))
-            .or_else(|| self.denying_path(RuleKind::Lock, &self.lock_depths, query))
+            .map(|rule| Denial { rule })
+    }
+
+    /// Checks as [`Self::check`] does, with the digests of the same query that were made before. Those of another salt are
+    /// not used.
+    #[must_use]
+    pub fn check_hashed(&self, hashed: &HashedQuery, query: &Query<'_>) -> Option<Denial> {
+        if hashed.salt != self.salt {
+            return self.check(query);
+        }
+        let mut digests = hashed.digests.iter();
+        self.unknown_rule()
             .or_else(|| {
-                query
-                    .actor
-                    .and_then(|actor| self.denying(RuleKind::Exact, actor.path().as_bytes(), query))
-            })
-            .or_else(|| {
-                query
-                    .root_key
-                    .and_then(|id| self.denying(RuleKind::Key, &id.to_be_bytes(), query))
-            })
-            .or_else(|| {
-                query
-                    .third_party_keys
-                    .iter()
-                    .find_map(|key| self.denying(RuleKind::Key, key, query))
-            })
-            .or_else(|| {
-                query
-                    .certificate
-                    .and_then(|print| self.denying(RuleKind::Certificate, &print, query))
+                digests.find_map(|(kind, depth, digest)| {
+                    self.occurs(*kind, *depth)
+                        .then(|| self.denying(*kind, digest, query))?
+                })
             })
             .map(|rule| Denial { rule })
     }
@@ -212,22 +210,19 @@ impl RevocationSet {
         Ok(())
     }
 
-    fn denying(&self, kind: RuleKind, canonical: &[u8], query: &Query<'_>) -> Option<Rule> {
-        let rule = self.rule(kind, &Digest::of(&self.salt, kind, canonical))?;
+    fn denying(&self, kind: RuleKind, digest: &Digest, query: &Query<'_>) -> Option<Rule> {
+        let rule = self.rule(kind, digest)?;
         rule.denies(query.rev, query.now, query.skew_seconds)
             .then_some(rule)
     }
 
-    fn denying_path(&self, kind: RuleKind, depths: &Depths, query: &Query<'_>) -> Option<Rule> {
-        if depths.mask == 0 {
-            return None;
+    /// True when a rule of that kind can be about a path of that depth: others need not be looked up.
+    fn occurs(&self, kind: RuleKind, depth: u8) -> bool {
+        match kind {
+            RuleKind::Subtree => self.subtree_depths.occurs(depth),
+            RuleKind::Lock => self.lock_depths.occurs(depth),
+            _ => true,
         }
-        let paths = query
-            .identities
-            .iter()
-            .flat_map(Identity::ancestors_and_self);
-        let mut worth_hashing = paths.filter(|(depth, _)| depths.occurs(*depth));
-        worth_hashing.find_map(|(_, path)| self.denying(kind, path.as_bytes(), query))
     }
 
     fn bucket_node(&self, number: u8) -> Option<&Bucket> {
@@ -297,6 +292,86 @@ pub struct Query<'a> {
     pub now: UnixSeconds,
     /// Tolerated difference of clocks: a lock lasts so much longer.
     pub skew_seconds: u64,
+}
+
+/// Query whose names and ids are hashed, for a token that is asked about again and again: hashing them is most of the cost
+/// of [`RevocationSet::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedQuery {
+    salt: FeedSalt,
+    /// Kind, depth of the path (0: it has none) and digest, in the order in which rules are looked up.
+    digests: Vec<(RuleKind, u8, Digest)>,
+}
+
+impl HashedQuery {
+    /// Hashes the names and ids of a query under the salt of a feed.
+    #[must_use]
+    pub fn new(salt: &FeedSalt, query: &Query<'_>) -> Self {
+        let mut digests = Vec::new();
+        for (kind, depth, canonical) in places(query, (true, true)) {
+            let place = (kind, depth, Digest::of(salt, kind, canonical.as_ref()));
+            // The names of a chain have their ancestors in common.
+            if !digests.contains(&place) {
+                digests.push(place);
+            }
+        }
+        Self {
+            salt: *salt,
+            digests,
+        }
+    }
+}
+
+/// Canonical bytes of a name or id, lent by the query or made of it.
+enum Canonical<'a> {
+    Lent(&'a [u8]),
+    Key([u8; 4]),
+}
+
+impl AsRef<[u8]> for Canonical<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Key(bytes) => bytes,
+        }
+    }
+}
+
+/// Everything that a rule can be about: kind, depth of the path, canonical bytes. `subtrees`, `locks`: whether rules of
+/// these kinds are looked for at all.
+fn places<'a>(
+    query: &'a Query<'_>,
+    (subtrees, locks): (bool, bool),
+) -> impl Iterator<Item = (RuleKind, u8, Canonical<'a>)> {
+    let lent = |kind, bytes: &'a [u8]| (kind, 0, Canonical::Lent(bytes));
+    let paths = |kind: RuleKind, wanted: bool| {
+        let names = query.identities.iter().filter(move |_| wanted);
+        let paths = names.flat_map(Identity::ancestors_and_self);
+        paths.map(move |(depth, path)| (kind, depth, Canonical::Lent(path.as_bytes())))
+    };
+    let tokens = query.token_ids.iter();
+    let signers = query.third_party_keys.iter();
+    tokens
+        .map(move |id| lent(RuleKind::Token, id.as_bytes()))
+        .chain(paths(RuleKind::Subtree, subtrees))
+        .chain(paths(RuleKind::Lock, locks))
+        .chain(
+            query
+                .actor
+                .map(|actor| lent(RuleKind::Exact, actor.path().as_bytes())),
+        )
+        .chain(
+            query
+                .root_key
+                .map(|id| (RuleKind::Key, 0, Canonical::Key(id.to_be_bytes()))),
+        )
+        .chain(signers.map(move |key| lent(RuleKind::Key, key)))
+        .chain(
+            query
+                .certificate
+                .as_ref()
+                .map(|print| lent(RuleKind::Certificate, print)),
+        )
 }
 
 /// Denial, with the rule that denied.

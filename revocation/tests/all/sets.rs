@@ -1,7 +1,8 @@
 //! Properties of the set of rules, against an oracle of a few lines.
 
 use hessra_revocation::{
-    Cutoff, Digest, Identity, Query, Revision, RevocationSet, Rule, RuleKind, Target, UnixSeconds,
+    Cutoff, Digest, FeedSalt, HashedQuery, Identity, Query, Revision, RevocationSet, Rule,
+    RuleKind, Target, UnixSeconds,
 };
 use proptest::prelude::*;
 
@@ -121,7 +122,12 @@ fn denies(set: &RevocationSet, shown: &Shown) -> bool {
         now: UnixSeconds(shown.now),
         skew_seconds: shown.skew,
     };
-    set.check(&query).is_some()
+    let denial = set.check(&query);
+    let hashed = HashedQuery::new(set.salt(), &query);
+    assert_eq!(set.check_hashed(&hashed, &query), denial, "{query:?}");
+    let elsewhere = HashedQuery::new(&FeedSalt([0xEE; 16]), &query);
+    assert_eq!(set.check_hashed(&elsewhere, &query), denial, "{query:?}");
+    denial.is_some()
 }
 
 fn rule(made: &Made) -> Rule {

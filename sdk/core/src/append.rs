@@ -1,8 +1,7 @@
 //! Third-party block whose signature comes from a [`Signer`].
 //!
 //! The Biscuit library signs such a block only with a private key that it holds. So it builds the block under a
-//! throw-away key, and then the signer's signature over the same payload takes the place of that key's. The payloads
-//! are those of the Biscuit specification, `SPECIFICATIONS.md`, "Signature (third party blocks)", version 1.
+//! throw-away key, and then the signer's signature over the same payload takes the place of that key's.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::format::schema;
@@ -11,6 +10,7 @@ use prost_biscuit::Message;
 use rand::{CryptoRng, RngCore};
 
 use crate::AttestError;
+use crate::payload;
 use crate::signer::Signer;
 use crate::token::to_text;
 
@@ -24,11 +24,11 @@ pub(crate) fn append_signed(
     let bytes = biscuit.to_vec().map_err(refused)?;
     let mut envelope = schema::Biscuit::decode(bytes.as_slice()).map_err(refused)?;
     let last = envelope.blocks.last().unwrap_or(&envelope.authority);
-    let payload = content(biscuit, block, rng)?;
-    let external = sign_content(signer, &payload, &last.signature)?;
+    let content = content(biscuit, block, rng)?;
+    let external = sign_content(signer, &content, &last.signature)?;
     let current = current_key(&envelope, last)?;
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let signed = sign_block(&current, &next, payload, external, &last.signature)?;
+    let signed = sign_block(&current, &next, content, external, &last.signature)?;
     let secret = next.private().to_bytes().to_vec();
     envelope.blocks.push(signed);
     envelope.proof.content = Some(schema::proof::Content::NextSecret(secret));
@@ -55,18 +55,10 @@ fn content(
 
 fn sign_content(
     signer: &impl Signer,
-    payload: &[u8],
+    content: &[u8],
     previous_signature: &[u8],
 ) -> Result<schema::ExternalSignature, AttestError> {
-    let message = [
-        b"\0EXTERNAL\0\0VERSION\0".as_slice(),
-        &VERSION.to_le_bytes(),
-        b"\0PAYLOAD\0",
-        payload,
-        b"\0PREVSIG\0",
-        previous_signature,
-    ]
-    .concat();
+    let message = payload::of_third_party(content, previous_signature);
     Ok(schema::ExternalSignature {
         signature: signer.sign(&message)?.to_vec(),
         public_key: schema::PublicKey {
@@ -97,38 +89,23 @@ fn current_key(
 fn sign_block(
     current: &KeyPair,
     next: &KeyPair,
-    payload: Vec<u8>,
+    content: Vec<u8>,
     external: schema::ExternalSignature,
     previous_signature: &[u8],
 ) -> Result<schema::SignedBlock, AttestError> {
-    let next_key = next.public().to_proto();
-    let message = [
-        b"\0BLOCK\0\0VERSION\0".as_slice(),
-        &VERSION.to_le_bytes(),
-        b"\0PAYLOAD\0",
-        &payload,
-        b"\0ALGORITHM\0",
-        &next_key.algorithm.to_le_bytes(),
-        b"\0NEXTKEY\0",
-        &next_key.key,
-        b"\0PREVSIG\0",
-        previous_signature,
-        b"\0EXTERNALSIG\0",
-        &external.signature,
-    ]
-    .concat();
-    let signature = current.sign(&message).map_err(refused)?;
-    Ok(schema::SignedBlock {
-        block: payload,
-        next_key,
-        signature: signature.to_bytes().to_vec(),
+    let mut block = schema::SignedBlock {
+        block: content,
+        next_key: next.public().to_proto(),
+        signature: Vec::new(),
         external_signature: Some(external),
-        version: Some(VERSION),
-    })
+        version: Some(payload::VERSION),
+    };
+    let message = payload::of_block(&block, Some(previous_signature));
+    let message = message.expect("the version is a known one");
+    let signature = current.sign(&message).map_err(refused)?;
+    block.signature = signature.to_bytes().to_vec();
+    Ok(block)
 }
-
-/// Version of the signature payloads of third-party blocks.
-const VERSION: u32 = 1;
 
 fn refused(error: impl std::fmt::Display) -> AttestError {
     AttestError::Biscuit(error.to_string())

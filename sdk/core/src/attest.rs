@@ -12,7 +12,7 @@ use hessra_revocation::UnixSeconds;
 
 use crate::append::append_signed;
 use crate::token::{Block, CheckShape, RuleShape};
-use crate::{AttestError, Keyring, Limits, ServiceNode, Signer, ThirdPartyKey, Token};
+use crate::{AttestError, Keyring, Limits, ServiceNode, Signer, ThirdPartyKey, Token, TokenError};
 use crate::{DenyReason, path};
 
 /// Signs for one party of a multi-party authorization. Signing again returns the token as it is.
@@ -123,9 +123,10 @@ pub(crate) fn append(
     block: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<String, AttestError> {
-    let text = append_signed(token.biscuit(), signer, block, rng)?;
-    Token::parse(&text, &Limits::default())
-        .map_err(|error| AttestError::Refused(error.to_string()))?;
+    let refused = |error: TokenError| AttestError::Refused(error.to_string());
+    let biscuit = token.biscuit().map_err(refused)?;
+    let text = append_signed(biscuit, signer, block, rng)?;
+    Token::parse(&text, &Limits::default()).map_err(refused)?;
     Ok(text)
 }
 

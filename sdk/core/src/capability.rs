@@ -51,11 +51,13 @@ pub fn narrow(
         check_designation(designation).map_err(misnamed)?;
         block = shown_by_verifier(block, designation).map_err(misnamed)?;
     }
-    let signed = keyring
+    keyring
         .verify(&token)
         .map_err(|reason| AttestError::Refused(reason.to_string()))?;
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let narrowed = signed.biscuit().append_with_keypair(&next, block);
+    let biscuit = token.biscuit();
+    let biscuit = biscuit.map_err(|error| AttestError::Refused(error.to_string()))?;
+    let narrowed = biscuit.append_with_keypair(&next, block);
     let bytes = narrowed
         .map_err(|_| AttestError::Sealed)?
         .to_vec()

@@ -8,10 +8,10 @@ mod holds;
 
 use std::ops::Range;
 
+use biscuit_auth::KeyPair;
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::error::Token as BiscuitError;
 use biscuit_auth::macros::block;
-use biscuit_auth::{Biscuit, KeyPair};
 use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::{Identity, UnixSeconds};
@@ -20,8 +20,8 @@ use crate::chain::is_below;
 use crate::token::{PolicyCheck, to_text};
 use crate::verifier::Established;
 use crate::{
-    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, TokenVerifier, Verdict,
-    VerifierConfig,
+    DelegateError, DenyReason, DomainClaim, Keyring, PolicyChecks, Request, Token, TokenVerifier,
+    Verdict, VerifierConfig,
 };
 
 /// Most bytes of the further checks of one delegation. Origin: an eighth of a token, so that ten delegations fit.
@@ -89,7 +89,7 @@ pub fn delegate(
     let child = delegation.child.spelled_below(&parent.actor);
     let expires_at = check_delegation(&parent, &child, delegation.expires_at, now)?;
     let block = delegation_block(&child, now..expires_at, delegation.checks)?;
-    let token = to_text(&append(parent.biscuit(), block, rng)?);
+    let token = to_text(&append(parent.token(), block, rng)?);
     let expected = Request::identity(child);
     let child = established(&token, &expected, keyring, now)?;
     if child.reusable {
@@ -134,7 +134,7 @@ pub fn restrict(
     if let Some(checks) = restriction.checks {
         block = block.merge(further_checks(checks, &(now.0..expires_at.0))?);
     }
-    let token = to_text(&append(before.biscuit(), block, rng)?);
+    let token = to_text(&append(before.token(), block, rng)?);
     let restricted = established(&token, &request, keyring, now)?;
     Ok(Delegated {
         token,
@@ -297,16 +297,19 @@ fn nesting(source: &str) -> usize {
 }
 
 fn append(
-    biscuit: &Biscuit,
+    token: &Token,
     block: BlockBuilder,
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Vec<u8>, DelegateError> {
     let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
+    let biscuit = token.biscuit();
+    let biscuit = biscuit.map_err(|error| DelegateError::Refused(error.to_string()))?;
     biscuit
         .third_party_request()
         .and_then(|request| request.create_block(&throw_away.private(), block))
-        .and_then(|block| biscuit.append_third_party_with_keypair(throw_away.public(), block, next))
+        .and_then(|block| block.serialize())
+        .and_then(|block| biscuit.append_third_party_with_keypair(&block, next))
         .and_then(|child| child.to_vec())
         .map_err(|error| match error {
             BiscuitError::AppendOnSealed | BiscuitError::AlreadySealed => DelegateError::Sealed,

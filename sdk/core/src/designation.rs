@@ -1,7 +1,7 @@
 //! Designation: one dimension of a capability's scope. Minted, shown by verifiers, required by schemas.
 
 /// Value in one dimension of a capability's scope.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Designation {
     /// Dimension, such as `tenant`.
     pub label: String,

@@ -48,15 +48,13 @@ pub fn limit_until(
     let bound = block!("check if time($time), $time < {end};");
     let throw_away = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
     let next = KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-    let request = token.biscuit().third_party_request();
+    let biscuit = token.biscuit().map_err(refused)?;
+    let request = biscuit.third_party_request();
     let request = request.map_err(|_| DelegateError::Sealed)?;
     let limited = request
         .create_block(&throw_away.private(), bound)
         .and_then(|block| block.serialize())
-        .and_then(|block| {
-            let biscuit = token.biscuit();
-            biscuit.append_third_party_with_keypair(&block, next)
-        })
+        .and_then(|block| biscuit.append_third_party_with_keypair(&block, next))
         .and_then(|limited| limited.to_vec())
         .map_err(|error| DelegateError::Biscuit(error.to_string()))?;
     let text = to_text(&limited);

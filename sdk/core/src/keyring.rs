@@ -3,6 +3,7 @@
 //! Prepared, active and retired keys verify; revoked ones do not. The key id in a token is not covered by a signature:
 //! a holder can change or remove it. It says where to look first; the key that verifies decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use biscuit_auth::builder::Algorithm;
@@ -11,6 +12,7 @@ use biscuit_auth::{Biscuit, PublicKey};
 use hessra_revocation::{KeyPurpose, KeyState, PublicKeyRecord, View};
 
 use crate::reason::DenyReason;
+use crate::signatures::Shown;
 use crate::{KeyError, Token};
 
 /// Most keys that are tried for a token without a key id. Origin: one active, one prepared and the retired ones whose
@@ -96,18 +98,43 @@ impl Keyring {
         self.keys.is_empty() && self.pinned.is_none()
     }
 
+    /// True when a token that is signed with the key may be believed: the keyring has it, and it is not revoked.
+    pub(crate) fn believes(&self, key: &[u8; 32]) -> bool {
+        let is_it =
+            |held: &PublicKey| matches!(held, PublicKey::Ed25519(held) if held.to_bytes() == *key);
+        self.pinned.as_ref().is_some_and(is_it)
+            || self
+                .keys
+                .values()
+                .any(|held| held.state != KeyState::Revoked && is_it(&held.key))
+    }
+
     /// Verifies every signature of a token.
     pub(crate) fn verify(&self, token: &Token) -> Result<Signed, DenyReason> {
+        self.verify_remembering(token, None)
+    }
+
+    /// Verifies every signature of a token, by the library, or those that are `shown` here: what is remembered costs nothing.
+    pub(crate) fn verify_remembering(
+        &self,
+        token: &Token,
+        shown: Option<&Shown<'_>>,
+    ) -> Result<Signed, DenyReason> {
         if let Some(key) = self.pinned {
-            return signed(token, key, token.root_key_id()).ok_or(DenyReason::BadSignature);
+            return signed(token, shown, key, token.root_key_id()).ok_or(DenyReason::BadSignature);
         }
         match token.root_key_id() {
-            Some(id) => self.verify_with(token, id),
-            None => self.try_all(token),
+            Some(id) => self.verify_with(token, shown, id),
+            None => self.try_all(token, shown),
         }
     }
 
-    fn verify_with(&self, token: &Token, id: u32) -> Result<Signed, DenyReason> {
+    fn verify_with(
+        &self,
+        token: &Token,
+        shown: Option<&Shown<'_>>,
+        id: u32,
+    ) -> Result<Signed, DenyReason> {
         let held = self
             .keys
             .get(&id)
@@ -115,14 +142,14 @@ impl Keyring {
         if held.state == KeyState::Revoked {
             return Err(DenyReason::KeyRevoked { key_id: id });
         }
-        signed(token, held.key, Some(id)).ok_or(DenyReason::BadSignature)
+        signed(token, shown, held.key, Some(id)).ok_or(DenyReason::BadSignature)
     }
 
-    fn try_all(&self, token: &Token) -> Result<Signed, DenyReason> {
+    fn try_all(&self, token: &Token, shown: Option<&Shown<'_>>) -> Result<Signed, DenyReason> {
         // The newest ids first: most tokens in use are young.
         let tried = self.keys.iter().rev().take(TRIED_KEYS_MAX);
-        let mut verifying =
-            tried.filter_map(|(id, held)| Some((id, held, signed(token, held.key, Some(*id))?)));
+        let mut verifying = tried
+            .filter_map(|(id, held)| Some((id, held, signed(token, shown, held.key, Some(*id))?)));
         match verifying.next() {
             Some((id, held, _)) if held.state == KeyState::Revoked => {
                 Err(DenyReason::KeyRevoked { key_id: *id })
@@ -135,14 +162,22 @@ impl Keyring {
 
 /// Proof that every signature of a token verifies, and with which key. Made by [`Keyring::verify`] only.
 pub(crate) struct Signed {
-    biscuit: Biscuit,
+    /// The library's proof; `None` when the signatures were verified without it.
+    biscuit: Option<Biscuit>,
     key: [u8; 32],
     key_id: Option<u32>,
 }
 
 impl Signed {
-    pub(crate) fn biscuit(&self) -> &Biscuit {
-        &self.biscuit
+    /// The library's form of the token, whose signatures it verifies if that was done without it. `None`: it does not
+    /// agree.
+    pub(crate) fn biscuit(&self, token: &Token) -> Option<Cow<'_, Biscuit>> {
+        if let Some(biscuit) = &self.biscuit {
+            return Some(Cow::Borrowed(biscuit));
+        }
+        let key = parse(&self.key).ok()?;
+        let biscuit = token.biscuit().ok()?.clone().verify(key).ok()?;
+        Some(Cow::Owned(biscuit))
     }
 
     /// Public half of the root key.
@@ -165,12 +200,23 @@ impl Signed {
     }
 }
 
-fn signed(token: &Token, key: PublicKey, key_id: Option<u32>) -> Option<Signed> {
-    let biscuit = token.biscuit().clone().verify(key).ok()?;
-    let key = key.to_bytes().try_into().ok()?;
+fn signed(
+    token: &Token,
+    shown: Option<&Shown<'_>>,
+    key: PublicKey,
+    key_id: Option<u32>,
+) -> Option<Signed> {
+    let bytes = key.to_bytes().try_into().ok()?;
+    let biscuit = match shown {
+        Some(shown) => {
+            shown.are_right(&bytes).then_some(())?;
+            None
+        }
+        None => Some(token.biscuit().ok()?.clone().verify(key).ok()?),
+    };
     Some(Signed {
         biscuit,
-        key,
+        key: bytes,
         key_id,
     })
 }

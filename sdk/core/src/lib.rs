@@ -19,6 +19,7 @@
 //! | [`token`] | a token taken apart: blocks, ids, the meaning of its checks |
 //! | [`chain`] | the actor of an identity, derived from structure, never from text |
 //! | [`keyring`] | the public keys that a verifier believes |
+//! | `signatures` | the signatures of a token, those that were verified before aside |
 //! | [`verifier`] | one token, one request, one verdict |
 //! | [`reason`] | reasons to deny or not to know, with stable codes and numbers |
 //! | [`mint`] | authority blocks, signed by the holder of the key |
@@ -48,9 +49,12 @@ mod key_error;
 pub mod keyring;
 pub mod mint;
 mod path;
+mod payload;
 pub mod reason;
 pub mod schema;
+mod signatures;
 mod signer;
+mod table;
 pub mod third_party;
 pub mod token;
 pub mod verifier;
@@ -79,6 +83,6 @@ pub use signer::{LocalKey, Signer, SignerError};
 pub use third_party::{ServiceKey, ServiceNode, ThirdPartyKey};
 pub use token::{Limits, PolicyChecks, Refreshed, Right, Session, Token, TokenClass, TokenFacts};
 pub use verifier::{
-    DomainClaim, Evidence, Knowledge, Now, Opened, Purpose, Request, SingleUse, Spend,
-    StalenessPolicy, TokenVerifier, Verdict, Verified, VerifierConfig,
+    DomainClaim, Evidence, Knowledge, MemorySize, Now, Opened, Purpose, RememberingVerifier,
+    Request, SingleUse, Spend, StalenessPolicy, TokenVerifier, Verdict, Verified, VerifierConfig,
 };

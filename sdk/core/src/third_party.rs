@@ -117,7 +117,7 @@ impl fmt::Display for ThirdPartyKey {
 }
 
 /// Component and the key with which it signs: one service of a chain, or one party.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceNode {
     /// Name of the component.
     pub component: String,

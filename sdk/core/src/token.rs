@@ -4,6 +4,7 @@
 //! second spelling of a token is a way around a filter that remembers the first.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use biscuit_auth::UnverifiedBiscuit;
 use biscuit_auth::format::schema;
@@ -34,7 +35,9 @@ pub(crate) use shape::{CheckShape, RuleShape};
 /// Token that is well-formed and unverified.
 #[derive(Clone)]
 pub struct Token {
-    biscuit: UnverifiedBiscuit,
+    envelope: schema::Biscuit,
+    /// The library's form, or why there is none; made when it is asked for.
+    biscuit: OnceLock<Result<UnverifiedBiscuit, TokenError>>,
     blocks: Vec<Block>,
     ids: Vec<TokenId>,
     bytes: Vec<u8>,
@@ -46,6 +49,14 @@ impl Token {
     /// # Errors
     /// [`TokenError`]; the text is not repeated in it.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, TokenError> {
+        let token = Self::glance(text, limits)?;
+        token.biscuit()?;
+        Ok(token)
+    }
+
+    /// Reads the text form, for a reader who may need no more of the token than its envelope and its blocks: whether the
+    /// library reads it too is found out when [`Self::biscuit`] is asked for.
+    pub(crate) fn glance(text: &str, limits: &Limits) -> Result<Self, TokenError> {
         if text.len() > limits.text_bytes_max {
             return Err(TokenError::TooLong {
                 length: text.len(),
@@ -72,13 +83,13 @@ impl Token {
         }
         // Before the library reads it once more: what is too much is refused unconverted.
         let blocks = block::read_all(&envelope)?;
-        let biscuit = UnverifiedBiscuit::from(bytes).map_err(malformed)?;
-        let ids = biscuit.revocation_identifiers();
-        let ids = ids.iter().map(|id| TokenId::new(id).map_err(malformed));
+        let signed = std::iter::once(&envelope.authority).chain(&envelope.blocks);
+        let ids = signed.map(|block| TokenId::new(&block.signature).map_err(malformed));
         Ok(Self {
             blocks,
             ids: ids.collect::<Result<_, _>>()?,
-            biscuit,
+            envelope,
+            biscuit: OnceLock::new(),
             bytes: bytes.to_vec(),
         })
     }
@@ -105,7 +116,7 @@ impl Token {
     /// Id of the key that the token says it was signed with. Not covered by any signature.
     #[must_use]
     pub fn root_key_id(&self) -> Option<u32> {
-        self.biscuit.root_key_id()
+        self.envelope.root_key_id
     }
 
     /// Datalog of one block, as Biscuit prints it; `None` when there is no such block.
@@ -113,7 +124,7 @@ impl Token {
     pub fn source(&self, index: usize) -> Option<String> {
         // Biscuit's own bound check lets one index too many through and panics on it.
         (index < self.block_count())
-            .then(|| self.biscuit.print_block_source(index).ok())
+            .then(|| self.biscuit().ok()?.print_block_source(index).ok())
             .flatten()
     }
 
@@ -138,8 +149,20 @@ impl Token {
         self.blocks.first().expect("a token has an authority block")
     }
 
-    pub(crate) fn biscuit(&self) -> &UnverifiedBiscuit {
-        &self.biscuit
+    pub(crate) fn envelope(&self) -> &schema::Biscuit {
+        &self.envelope
+    }
+
+    /// The library's form of the token.
+    ///
+    /// # Errors
+    /// [`TokenError::Format`]: the library does not read it. Not after [`Self::parse`].
+    pub(crate) fn biscuit(&self) -> Result<&UnverifiedBiscuit, TokenError> {
+        let read = || UnverifiedBiscuit::from(&self.bytes).map_err(malformed);
+        self.biscuit
+            .get_or_init(read)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Instant from which on the token is refused: the least bound of its time checks, Unix seconds.

@@ -15,6 +15,8 @@ mod established;
 mod exposure;
 mod grant;
 mod knowledge;
+mod memory;
+mod remembering;
 mod request;
 mod spend;
 mod verdict;
@@ -24,6 +26,8 @@ pub use config::{StalenessPolicy, VerifierConfig};
 pub(crate) use established::Established;
 pub use established::Opened;
 pub use knowledge::{Knowledge, Now};
+pub use memory::MemorySize;
+pub use remembering::RememberingVerifier;
 pub use request::{DomainClaim, Evidence, Purpose, Request, SingleUse};
 pub use spend::Spend;
 pub use verdict::Verdict;
@@ -65,7 +69,7 @@ impl TokenVerifier {
     /// # Errors
     /// [`DenyReason`]; it belongs into [`Self::judge`], which knows when it is no denial yet.
     pub fn open(&self, token: &str, keyring: &Keyring) -> Result<Opened, DenyReason> {
-        Opened::read(token, keyring, &self.config)
+        Opened::read(token, keyring, None, &self.config)
     }
 
     /// Judges what [`Self::open`] gave. `knowledge` has the same keyring.
@@ -99,8 +103,9 @@ impl TokenVerifier {
 
     /// Verifies again a token that passed before for the same request: end, key, rules, age; no signature, no Datalog.
     ///
-    /// `None` when that is not enough, because the token has checks of its holder's own making: verify it anew. The
-    /// caller must have compared the whole token and the whole request.
+    /// `None` when that is not enough, because the token has checks of its holder's own making, or the keyring has not its
+    /// key any more: verify it anew. The caller must have compared the whole token and the whole request;
+    /// [`RememberingVerifier`] does.
     #[must_use]
     pub fn recheck(
         &self,
@@ -108,6 +113,7 @@ impl TokenVerifier {
         knowledge: &Knowledge<'_>,
         now: Now,
     ) -> Option<Verdict> {
-        verified::check_again(verified, knowledge, now, &self.config).map(Verdict::from)
+        let claims = verified.claims();
+        verified::check_again(claims, knowledge, now, &self.config).map(Verdict::from)
     }
 }

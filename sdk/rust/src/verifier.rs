@@ -44,13 +44,16 @@ use background::Background;
 /// Verifier of tokens, by what the feed has said. Cheap to clone; clones share one stream.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    core: Arc<core::TokenVerifier>,
+    core: Arc<core::RememberingVerifier>,
     published: Arc<Knowledge>,
     background: Arc<Background>,
 }
 
 impl Verifier {
-    /// Checks a token now, with what is known now. No network, no waiting, no lock.
+    /// Checks a token now, with what is known now. No network, no waiting.
+    ///
+    /// A token that passed the same request before is not verified anew: its rules, its end and the age of the knowledge are
+    /// asked. See [`VerifierBuilder::memory`].
     pub fn check(&self, token: &str, request: &Request) -> Verdict {
         let known = self.published.known();
         let now = core::Now {

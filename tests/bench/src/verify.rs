@@ -4,6 +4,9 @@
 //! and the claimed actor. It knows nothing of revocations. *Signatures alone* is the floor of any verifier: as many
 //! Ed25519 verifications as the token has signatures. No network, one thread.
 //!
+//! *Its siblings verified before*: a verifier that remembers has met other children of the same parent, and meets this one for
+//! the first time. *Verified before*: it has met this one.
+//!
 //! A table more is about the *most expensive token* that a node accepts, made of a plain capability with everything that its
 //! holders may add, beside the plain one and one with as many blocks that say nothing: the most that a stranger's token costs.
 
@@ -11,6 +14,7 @@
 #[allow(dead_code, reason = "the tests of the SDK use all of it")]
 mod most_expensive;
 
+use std::hash::RandomState;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -22,9 +26,10 @@ use hessra_revocation::{
     PublicKeyRecord, Revision, Rule, Target, UnixSeconds, View,
 };
 use hessra_sdk_core::{
-    AuthorizationParameters, Delegation, Evidence, IdentityParameters, Keyring, Knowledge, Now,
-    PolicyChecks, Request, Signer, SignerError, TokenShape, TokenVerifier, Verdict, Verified,
-    VerifierConfig, delegate, mint_authorization, mint_identity, verify_ed25519,
+    AuthorizationParameters, Delegation, Evidence, IdentityParameters, Keyring, Knowledge,
+    MemorySize, Now, PolicyChecks, RememberingVerifier, Request, Signer, SignerError, TokenShape,
+    TokenVerifier, Verdict, Verified, VerifierConfig, delegate, mint_authorization, mint_identity,
+    verify_ed25519,
 };
 use rand::rngs::OsRng;
 
@@ -62,14 +67,16 @@ enum Kind {
     Biscuit,
     Hessra,
     HessraManyRules,
+    HessraSibling,
     HessraAgain,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Signatures,
     Kind::Biscuit,
     Kind::Hessra,
     Kind::HessraManyRules,
+    Kind::HessraSibling,
     Kind::HessraAgain,
 ];
 
@@ -77,14 +84,17 @@ const KINDS: [Kind; 5] = [
 struct Bench {
     token: String,
     actor: Identity,
+    request: Request,
     key: PublicKey,
     signatures: usize,
     signed: ([u8; 32], Vec<u8>, [u8; 64]),
     verifier: TokenVerifier,
     keyring: Keyring,
+    /// Has met the token, and of each sibling nothing but the parent.
+    remembering: RememberingVerifier,
+    siblings: Vec<(String, Identity)>,
     no_rules: View,
     many_rules: View,
-    verified: Verified,
 }
 
 struct Key(ed25519_dalek::SigningKey);
@@ -116,7 +126,8 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     println!("load average before: {}", machine::load_average());
     let (before, began) = (own_usage(), Instant::now());
     for delegations in &options.delegations {
-        let bench = Bench::new(*delegations)?;
+        let siblings = options.checks + options.checks / 10;
+        let mut bench = Bench::new(*delegations, siblings)?;
         bench.print(options, *delegations)?;
     }
     Strangers::new()?.print(options)?;
@@ -131,7 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
 }
 
 impl Bench {
-    fn new(delegations: usize) -> Result<Self, BenchError> {
+    fn new(delegations: usize, siblings: usize) -> Result<Self, BenchError> {
         let key = Key(ed25519_dalek::SigningKey::generate(&mut OsRng));
         let public = key.public_key();
         let record = PublicKeyRecord {
@@ -141,15 +152,11 @@ impl Bench {
             public_key: public,
         };
         let keyring = Keyring::from_records([&record]);
-        let (token, actor) = token(&key, &keyring, delegations)?;
+        let family = family(&key, &keyring, delegations, siblings)?;
+        let (token, actor) = family.token;
         let verifier = TokenVerifier::new(VerifierConfig::default());
         let (no_rules, many_rules) = (view(record, 0)?, view(record, RULES)?);
-        let verified = allowed(verifier.verify(
-            &token,
-            &Request::bearer(),
-            &knowledge(&keyring, &no_rules),
-            NOW,
-        ))?;
+        let remembering = remembering(&verifier);
         let message = token.clone().into_bytes();
         let signature = key
             .sign(&message)
@@ -157,6 +164,7 @@ impl Bench {
         let key = PublicKey::from_bytes(&public, Algorithm::Ed25519)
             .map_err(|error| BenchError::Token(error.to_string()))?;
         Ok(Self {
+            request: Request::identity(actor.clone()),
             token,
             actor,
             key,
@@ -165,18 +173,21 @@ impl Bench {
             signed: (public, message, signature),
             verifier,
             keyring,
+            remembering,
+            siblings: family.siblings,
             no_rules,
             many_rules,
-            verified,
         })
     }
 
-    fn print(&self, options: &Options, delegations: usize) -> Result<(), BenchError> {
+    fn print(&mut self, options: &Options, delegations: usize) -> Result<(), BenchError> {
         let mut all: Vec<Vec<Histogram<u64>>> = KINDS.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
             for position in 0..KINDS.len() {
                 let position = (position + round) % KINDS.len();
                 all[position].push(self.round(KINDS[position], options.checks)?);
+                // The next round meets strangers again.
+                self.remembering = remembering(&self.verifier);
             }
         }
         let mut table = Table::new(&["check", "p50 µs", "p99 µs", "max µs", "p50 / biscuit-auth"]);
@@ -214,50 +225,56 @@ impl Bench {
             Kind::Biscuit => "biscuit-auth alone".to_owned(),
             Kind::Hessra => "hessra, no rules".to_owned(),
             Kind::HessraManyRules => format!("hessra, {RULES} rules"),
+            Kind::HessraSibling => format!("hessra, {RULES} rules, its siblings verified before"),
             Kind::HessraAgain => format!("hessra, {RULES} rules, verified before"),
         }
     }
 
     /// Latencies in nanoseconds, after a tenth of them unmeasured.
     fn round(&self, kind: Kind, checks: usize) -> Result<Histogram<u64>, BenchError> {
-        for _ in 0..checks / 10 {
-            self.once(kind)?;
+        let unmeasured = checks / 10;
+        for number in 0..unmeasured {
+            self.once(kind, number)?;
         }
         let mut latencies = histogram();
-        for _ in 0..checks {
+        for number in unmeasured..unmeasured + checks {
             let began = Instant::now();
-            self.once(kind)?;
+            self.once(kind, number)?;
             latencies
                 .saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
         Ok(latencies)
     }
 
-    fn once(&self, kind: Kind) -> Result<(), BenchError> {
-        let request = || Request::identity(self.actor.clone());
+    /// The check of that number in its round.
+    fn once(&self, kind: Kind, number: usize) -> Result<(), BenchError> {
         let check = |view: &View| {
             let knowledge = knowledge(&self.keyring, view);
-            allowed(
+            let verdict =
                 self.verifier
-                    .verify(black_box(&self.token), &request(), &knowledge, NOW),
-            )
-            .map(|_| ())
+                    .verify(black_box(&self.token), &self.request, &knowledge, NOW);
+            allowed(verdict).map(|_| ())
+        };
+        let remembering = |token: &str, request: &Request| {
+            let knowledge = knowledge(&self.keyring, &self.many_rules);
+            let verdict = self
+                .remembering
+                .verify(black_box(token), request, &knowledge, NOW);
+            allowed(verdict).map(|_| ())
         };
         match kind {
             Kind::Signatures => self.verify_signatures(),
             Kind::Biscuit => self.verify_published(),
             Kind::Hessra => check(&self.no_rules),
             Kind::HessraManyRules => check(&self.many_rules),
-            Kind::HessraAgain => {
-                let knowledge = knowledge(&self.keyring, &self.many_rules);
-                match self
-                    .verifier
-                    .recheck(black_box(&self.verified), &knowledge, NOW)
-                {
-                    Some(verdict) => allowed(verdict).map(|_| ()),
-                    None => Err(BenchError::Token("it cannot be checked again".to_owned())),
-                }
+            Kind::HessraSibling => {
+                let (token, actor) = self
+                    .siblings
+                    .get(number)
+                    .ok_or_else(|| BenchError::Token("too few siblings were made".to_owned()))?;
+                remembering(token, &Request::identity(actor.clone()))
             }
+            Kind::HessraAgain => remembering(&self.token, &self.request),
         }
     }
 
@@ -390,16 +407,24 @@ fn capability(key: &Key) -> Result<String, BenchError> {
         .map_err(|error| failed(&error))
 }
 
-fn token(
+/// A token with its actor, and others that were delegated from the same parent.
+struct Family {
+    token: (String, Identity),
+    siblings: Vec<(String, Identity)>,
+}
+
+/// A token that was delegated so many times, and siblings. Without a delegation every sibling is a child of the token.
+fn family(
     key: &Key,
     keyring: &Keyring,
     delegations: usize,
-) -> Result<(String, Identity), BenchError> {
+    siblings: usize,
+) -> Result<Family, BenchError> {
     let failed = |error: &dyn std::fmt::Display| BenchError::Token(error.to_string());
-    let mut actor = Identity::parse("urn:hessra:alice").map_err(|error| failed(&error))?;
+    let subject = Identity::parse("urn:hessra:alice").map_err(|error| failed(&error))?;
     let expires_at = UnixSeconds(NOW.wall.0 + TOKEN_LIFE_SECONDS);
     let parameters = IdentityParameters {
-        subject: actor.clone(),
+        subject: subject.clone(),
         delegatable: true,
         expires_at,
         issued_at: NOW.wall,
@@ -409,21 +434,32 @@ fn token(
         refreshed: None,
         refreshable_until: None,
     };
-    let mut token = mint_identity(key, &parameters, &mut OsRng)
-        .map_err(|error| failed(&error))?
-        .token;
-    for depth in 1..=delegations {
-        actor =
-            Identity::parse(&format!("{actor}:agent-{depth}")).map_err(|error| failed(&error))?;
+    let minted = mint_identity(key, &parameters, &mut OsRng).map_err(|error| failed(&error))?;
+    let child_of = |(token, actor): &(String, Identity), name: &str| {
+        let child = Identity::parse(&format!("{actor}:{name}")).map_err(|error| failed(&error))?;
         let delegation = Delegation {
-            child: actor.clone(),
+            child: child.clone(),
             expires_at,
             checks: None,
         };
-        let delegated = delegate(&token, keyring, &delegation, NOW.wall, &mut OsRng);
-        token = delegated.map_err(|error| failed(&error))?.token;
+        let delegated = delegate(token, keyring, &delegation, NOW.wall, &mut OsRng);
+        Ok((delegated.map_err(|error| failed(&error))?.token, child))
+    };
+    let mut token = (minted.token, subject);
+    let mut parent = token.clone();
+    for depth in 1..=delegations {
+        let child = child_of(&token, &format!("agent-{depth}"))?;
+        parent = std::mem::replace(&mut token, child);
     }
-    Ok((token, actor))
+    let siblings = (0..siblings).map(|number| child_of(&parent, &format!("sibling-{number}")));
+    Ok(Family {
+        token,
+        siblings: siblings.collect::<Result<_, BenchError>>()?,
+    })
+}
+
+fn remembering(verifier: &TokenVerifier) -> RememberingVerifier {
+    RememberingVerifier::new(verifier.clone(), MemorySize::default(), RandomState::new())
 }
 
 /// View with rules for subtrees of another root, at every depth that the token's own path has.
@@ -477,9 +513,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_check_accepts_the_token_that_it_measures() {
-        let bench = Bench::new(2).expect("a token");
+        let bench = Bench::new(2, 1).expect("a token");
         for kind in KINDS {
-            bench.once(kind).expect("accepted");
+            bench.once(kind, 0).expect("accepted");
         }
     }
 
@@ -495,7 +531,7 @@ mod tests {
 
     #[test]
     fn a_token_below_a_revoked_subtree_is_not_measured_as_allowed() {
-        let mut bench = Bench::new(1).expect("a token");
+        let mut bench = Bench::new(1, 1).expect("a token");
         let target = Target::Subtree(bench.actor.clone());
         bench.no_rules.set.put(Rule::new(
             &FeedSalt([7; 16]),
@@ -503,6 +539,6 @@ mod tests {
             Cutoff::Permanent,
             None,
         ));
-        assert!(bench.once(Kind::Hessra).is_err());
+        assert!(bench.once(Kind::Hessra, 0).is_err());
     }
 }

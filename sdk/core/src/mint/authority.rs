@@ -2,20 +2,19 @@
 //!
 //! The Biscuit library signs only with private keys that it holds. A signer that has its key in this process hands it
 //! over. For any other the token is built under a throw-away root key, and then the throw-away signature is replaced by
-//! the signer's over the same payload. The payload is that of the Biscuit specification, `SPECIFICATIONS.md`,
-//! "Signature (one block)", versions 0 and 1. A token put together so is verified before it leaves: a mistake here must
-//! not become a token that no verifier accepts.
+//! the signer's over the same payload. A token put together so is verified before it leaves: a mistake here must not become
+//! a token that no verifier accepts.
 
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::error::Token as BiscuitError;
-use biscuit_auth::format::schema;
 use biscuit_auth::{Biscuit, BiscuitBuilder, BlockBuilder, KeyPair, PublicKey};
 use prost_biscuit::Message;
 use rand::{CryptoRng, RngCore};
 
 use hessra_revocation::TokenId;
 
+use crate::payload;
 use crate::signer::{LocalKey, Signer};
 use crate::token::size::{CHECKS_MAX, FACTS_MAX, RULES_MAX};
 use crate::token::to_text;
@@ -76,7 +75,9 @@ fn build_elsewhere(
         .build_with_rng(&throw_away, SymbolTable::new(), rng)
         .map_err(refused)?;
     let mut envelope = biscuit.container().to_proto();
-    let signature = signer.sign(&payload(&envelope.authority)?)?;
+    let payload = payload::of_block(&envelope.authority, None)
+        .ok_or_else(|| MintError::Biscuit("the version of its signature is not known".into()))?;
+    let signature = signer.sign(&payload)?;
     envelope.authority.signature = signature.to_vec();
     let bytes = envelope.encode_to_vec();
     verify(&bytes, signer)?;
@@ -91,28 +92,6 @@ fn verify(bytes: &[u8], signer: &impl Signer) -> Result<(), MintError> {
     match Biscuit::from(bytes, key) {
         Ok(_) => Ok(()),
         Err(_) => Err(MintError::Signature { key_id }),
-    }
-}
-
-/// Payload of the signature of an authority block.
-fn payload(block: &schema::SignedBlock) -> Result<Vec<u8>, MintError> {
-    let algorithm = block.next_key.algorithm.to_le_bytes();
-    match block.version.unwrap_or_default() {
-        0 => Ok([block.block.as_slice(), &algorithm, &block.next_key.key].concat()),
-        1 => Ok([
-            b"\0BLOCK\0\0VERSION\0".as_slice(),
-            &1u32.to_le_bytes(),
-            b"\0PAYLOAD\0",
-            &block.block,
-            b"\0ALGORITHM\0",
-            &algorithm,
-            b"\0NEXTKEY\0",
-            &block.next_key.key,
-        ]
-        .concat()),
-        other => Err(MintError::Biscuit(format!(
-            "signature version {other} is not known"
-        ))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Claims of a signed token, for one request: class, actor, and every name and id that a rule can be about.
 
-use hessra_revocation::{Identity, Revision, TokenId, UnixSeconds, View};
+use std::sync::OnceLock;
+
+use hessra_revocation::{HashedQuery, Identity, Revision, TokenId, UnixSeconds, View};
 
 use super::config::VerifierConfig;
 use super::request::{DomainClaim, Request};
@@ -44,6 +46,8 @@ pub(crate) struct Claims {
     pub certificate: Option<[u8; 32]>,
     /// True when a check of the same request may be repeated without signatures and Datalog.
     pub reusable: bool,
+    /// Names and ids above, as the feed hashes them; made when they are asked about first.
+    pub hashed: OnceLock<HashedQuery>,
 }
 
 impl Claims {
@@ -117,6 +121,7 @@ impl Claims {
             root_key_id: view.map_or(signed.key_id(), |view| signed.id_in(view)),
             third_party_keys: token.signer_keys(),
             certificate: facts.certificate,
+            hashed: OnceLock::new(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Opened and established: the first half of a check. Signatures; then class, facts and actor. Neither end, rules, checks
 //! nor age.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -8,10 +9,12 @@ use biscuit_auth::Biscuit;
 
 use hessra_revocation::{UnixSeconds, View};
 
+use super::checks;
 use super::claims::Claims;
 use super::config::VerifierConfig;
 use super::request::Request;
 use crate::keyring::Signed;
+use crate::signatures::{Shown, Signatures};
 use crate::{DenyReason, Keyring, Token};
 
 /// Token whose signatures verify, with a key of the keyring. It permits nothing, and nothing about it was judged.
@@ -26,10 +29,19 @@ impl Opened {
     pub(super) fn read(
         text: &str,
         keyring: &Keyring,
+        memory: Option<&Signatures>,
         config: &VerifierConfig,
     ) -> Result<Self, DenyReason> {
-        let token = Token::parse(text, &config.limits)?;
-        let signed = keyring.verify(&token)?;
+        let token = Token::glance(text, &config.limits)?;
+        // Any other token needs the library's own proof, for Datalog.
+        let memory = memory.filter(|_| checks::are_comparable(&token));
+        let shown = memory.and_then(|memory| Shown::of(token.envelope(), memory));
+        if shown.is_none() {
+            token.biscuit()?;
+        }
+        let signed = keyring.verify_remembering(&token, shown.as_ref());
+        // What the library does not read has that reason, whatever else is wrong with it.
+        let signed = signed.or_else(|reason| token.biscuit().map(|_| Err(reason))?)?;
         Ok(Self { token, signed })
     }
 
@@ -88,18 +100,19 @@ impl Established {
         config: &VerifierConfig,
         now: UnixSeconds,
     ) -> Result<Self, DenyReason> {
-        let opened = Opened::read(text, keyring, config)?;
+        let opened = Opened::read(text, keyring, None, config)?;
         let established = Self::of(opened, request, None, config)?;
         established.check_time(now, config.skew_seconds)?;
         Ok(established)
     }
 
-    pub(super) fn token(&self) -> &Token {
+    pub(crate) fn token(&self) -> &Token {
         &self.token
     }
 
-    pub(crate) fn biscuit(&self) -> &Biscuit {
-        self.signed.biscuit()
+    /// The library's form of the token, with verified signatures; `None`: the library does not agree.
+    pub(super) fn signed(&self) -> Option<Cow<'_, Biscuit>> {
+        self.signed.biscuit(&self.token)
     }
 
     /// Claims, without their proof.

@@ -5,7 +5,7 @@ use hessra_revocation::Identity;
 use crate::{Designation, ServiceNode};
 
 /// Question about a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Identity: whether the token proves who acts.
     Identity {
@@ -35,7 +35,7 @@ pub enum Request {
 }
 
 /// Purpose of an identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Purpose {
     /// Resource.
     pub resource: String,
@@ -44,7 +44,7 @@ pub struct Purpose {
 }
 
 /// Claim of the caller about the domain that an identity may be restricted to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DomainClaim {
     /// No claim: a restricted identity is refused.
     #[default]
@@ -58,7 +58,7 @@ pub enum DomainClaim {
 }
 
 /// Evidence of the caller, beyond subject, resource and operation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
     /// Domain of this verifier.
     pub domain: Option<String>,
@@ -92,7 +92,7 @@ impl Evidence {
 }
 
 /// Treatment of a single-use token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SingleUse {
     /// Refused: a verifier without the cluster's ledger cannot know whether it was used.
     #[default]

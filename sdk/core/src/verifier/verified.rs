@@ -4,10 +4,12 @@
 //! it stands for: rules, end, the checks in the token, age. The order matters: denial needs no freshness and permission
 //! does, so the age of the knowledge is asked last.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_revocation::{
-    Identity, KeyPurpose, KeyState, Query, Revision, SignerKey, TokenId, UnixSeconds, View,
+    HashedQuery, Identity, KeyPurpose, KeyState, Query, Revision, SignerKey, TokenId, UnixSeconds,
+    View,
 };
 
 use super::claims::Claims;
@@ -24,7 +26,7 @@ use crate::{DenyReason, UnknownReason};
 /// Proof that a token passed a check, and everything a caller may rely on. Made by a finished check only.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    claims: Claims,
+    claims: Arc<Claims>,
     checked_at: Option<Revision>,
     age: Option<Duration>,
     stale: bool,
@@ -61,27 +63,30 @@ pub(super) fn check_offline(
     })
 }
 
-/// Runs the whole check once more, without signatures and Datalog; `None` when the token has checks of its holder's own
-/// making, whose outcome may be another one now.
+/// Runs the whole check once more, without signatures and Datalog; `None` when that is not enough: the token has checks of
+/// its holder's own making, whose outcome may be another one now, or the keyring has not its key any more.
 pub(super) fn check_again(
-    verified: &Verified,
+    claims: &Arc<Claims>,
     knowledge: &Knowledge<'_>,
     now: Now,
     config: &VerifierConfig,
 ) -> Option<Result<Verified, Refusal>> {
-    let claims = &verified.claims;
     if !claims.reusable {
         return None;
     }
-    let not_denied = check_rules(claims, knowledge.view, now.wall, config)
+    let ruled = check_rules(claims, knowledge.view, now.wall, config);
+    if ruled.is_ok() && !knowledge.keyring.believes(&claims.root_key) {
+        return None;
+    }
+    let not_denied = ruled
         .and_then(|()| claims.check_time(now.wall, config.skew_seconds))
-        .map(|()| NotDenied(claims.clone()))
+        .map(|()| NotDenied(Arc::clone(claims)))
         .map_err(Refusal::Deny);
     Some(permit(not_denied, knowledge, now, config))
 }
 
 /// Claims of a token that nothing denies: every check was passed but the age of the knowledge.
-struct NotDenied(Claims);
+struct NotDenied(Arc<Claims>);
 
 impl NotDenied {
     /// Checks rules, end, and the checks in the token.
@@ -95,9 +100,8 @@ impl NotDenied {
         check_rules(&established, view, now, config)
             .and_then(|()| established.check_time(now, config.skew_seconds))
             .map_err(Refusal::Deny)?;
-        let facts = checks::facts(established.token(), request, &established, now);
-        checks::run(established.biscuit(), facts, config.datalog_time_max)?;
-        Ok(Self(established.into_claims()))
+        checks::run(&established, request, now, config.datalog_time_max)?;
+        Ok(Self(Arc::new(established.into_claims())))
     }
 }
 
@@ -128,7 +132,11 @@ fn check_rules(
         now,
         skew_seconds: config.skew_seconds,
     };
-    match view.set.check(&query) {
+    // Hashed once for all checks of the token.
+    let hashed = claims
+        .hashed
+        .get_or_init(|| HashedQuery::new(view.set.salt(), &query));
+    match view.set.check_hashed(hashed, &query) {
         None => Ok(()),
         Some(denial) => Err(DenyReason::Revoked {
             by: denial.rule.kind,
@@ -187,6 +195,10 @@ fn permit(
 }
 
 impl Verified {
+    pub(super) fn claims(&self) -> &Arc<Claims> {
+        &self.claims
+    }
+
     /// Class of the token.
     #[must_use]
     pub fn class(&self) -> TokenClass {

@@ -1,5 +1,6 @@
 //! A cluster of one key, a clock that stands still, and the tokens made with them.
 
+use std::hash::RandomState;
 use std::time::Duration;
 
 use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, error::Token as BiscuitError};
@@ -146,7 +147,34 @@ impl Feed {
             view: Some(&self.view),
             freshness,
         };
-        TokenVerifier::new(config).verify(token, request, &knowledge, now)
+        let verifier = TokenVerifier::new(config);
+        let verdict = verifier.verify(token, request, &knowledge, now);
+        // Whatever a test asks, a verifier that remembers says the same: at first, and when it has seen the token.
+        let remembering =
+            RememberingVerifier::new(verifier, MemorySize::default(), RandomState::new());
+        for time in ["first", "second"] {
+            let remembered = remembering.verify(token, request, &knowledge, now);
+            assert_eq!(said(&remembered), said(&verdict), "{time}");
+        }
+        verdict
+    }
+}
+
+/// All that a verdict says.
+pub(crate) fn said(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Allow(verified) => format!(
+            "allow {:?} {:?} {:?} {:?} {} {:?} {:?}",
+            verified.chain(),
+            verified.expires_at(),
+            verified.token_ids(),
+            verified.root_key_id(),
+            verified.is_stale(),
+            verified.checked_at(),
+            verified.knowledge_age(),
+        ),
+        Verdict::Deny(reason) => format!("{} {reason}", verdict.code()),
+        Verdict::Unknown(reason) => format!("{} {reason}", verdict.code()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Builder of a verifier, and the start of its background work.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub struct VerifierBuilder {
     id: Option<VerifierId>,
     state_dir: Option<PathBuf>,
     config: core::VerifierConfig,
+    memory: core::MemorySize,
     feed_keys: BTreeMap<u32, [u8; 32]>,
     connect_timeout: Option<Duration>,
     port_default: u16,
@@ -56,6 +58,7 @@ impl Default for VerifierBuilder {
             id: None,
             state_dir: None,
             config: core::VerifierConfig::default(),
+            memory: core::MemorySize::default(),
             feed_keys: BTreeMap::new(),
             connect_timeout: None,
             port_default: config::PORT_DEFAULT,
@@ -167,6 +170,14 @@ impl VerifierBuilder {
         self
     }
 
+    /// Size of the memory of tokens and signatures that were verified before. Default: about 8 MiB. It holds tokens that
+    /// were used here; a size of zero keeps none.
+    #[must_use]
+    pub fn memory(mut self, size: core::MemorySize) -> Self {
+        self.memory = size;
+        self
+    }
+
     /// Believes checkpoints by this feed key (SPKI PEM) from the start. Without any, those that the first node names
     /// over TLS are believed.
     ///
@@ -216,7 +227,11 @@ impl VerifierBuilder {
         let (plan, snapshots) = self.plan(connection, found, &published);
         let background = start(plan, directory, snapshots, Arc::clone(&published));
         Ok(Verifier {
-            core: Arc::new(core::TokenVerifier::new(self.config)),
+            core: Arc::new(core::RememberingVerifier::new(
+                core::TokenVerifier::new(self.config),
+                self.memory,
+                RandomState::new(),
+            )),
             published,
             background: Arc::new(background),
         })
