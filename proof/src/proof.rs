@@ -84,8 +84,11 @@ impl Proof {
             return Err(ProofError::Form);
         }
         let statement = Statement::read(&decode(payload)?).ok_or(ProofError::Statement)?;
-        let signer = Arc::new(Signer::read(header)?);
-        Ok(Self::of_parts(signer, statement, &signature))
+        Ok(Self::of_parts(
+            Signer::shared(header)?,
+            statement,
+            &signature,
+        ))
     }
 
     /// Compact JWS (RFC 7515 §7.1).

@@ -1,6 +1,10 @@
 //! Signer: who signs a statement. The chain of an operator's certificate, and the names in its first one.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use data_encoding::{BASE64, BASE64URL_NOPAD};
+use ed25519_dalek::VerifyingKey;
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -13,6 +17,12 @@ use crate::algorithm::Algorithm;
 const TYPE: &str = "hessra-command+jws";
 /// Certificates of a chain: an operator's, and those between it and its authority.
 pub const CHAIN_MAX: usize = 4;
+
+/// Headers whose signers are kept; beyond that all are read anew. A header has 12 KiB at most, and operators are few.
+const SHARED_MAX: usize = 256;
+
+/// Signers by the header that they were read of. What is read depends on nothing else.
+static READ: Mutex<BTreeMap<Box<str>, Arc<Signer>>> = Mutex::new(BTreeMap::new());
 
 /// Makes signatures with the private key of a certificate.
 pub trait Sign {
@@ -46,6 +56,8 @@ pub struct Signer {
     /// Chain, DER; its first is the signer's own.
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) public_key: Vec<u8>,
+    /// Public key of Ed25519, as a point: finding it takes a fifth of a verification.
+    pub(crate) ed25519: Option<VerifyingKey>,
     fingerprint: [u8; 32],
     uris: Vec<String>,
     dns_names: Vec<String>,
@@ -77,10 +89,16 @@ impl Signer {
         let (_, parsed) = X509Certificate::from_der(own).map_err(|_| SignerError::Certificate)?;
         let seconds = |time: i64| u64::try_from(time).map_err(|_| SignerError::Certificate);
         let (uris, dns_names) = names(&parsed);
+        let public_key = parsed.public_key().subject_public_key.data.to_vec();
         Ok(Self {
             header: header(algorithm, &chain),
             algorithm,
-            public_key: parsed.public_key().subject_public_key.data.to_vec(),
+            ed25519: public_key
+                .as_slice()
+                .try_into()
+                .ok()
+                .filter(|_| algorithm == Algorithm::EdDsa),
+            public_key,
             fingerprint: Sha256::digest(own).into(),
             uris,
             dns_names,
@@ -113,6 +131,26 @@ impl Signer {
         } else {
             Err(SignerError::Header)
         }
+    }
+
+    /// Reads a protected header as [`Self::read`] does, or takes what was read of the same header before: every command of an
+    /// operator carries it, and every member reads it more than once.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn shared(header: &str) -> Result<Arc<Self>, SignerError> {
+        // No code panics while it holds the lock.
+        let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signer) = read().get(header) {
+            return Ok(Arc::clone(signer));
+        }
+        let signer = Arc::new(Self::read(header)?);
+        let mut read = read();
+        if read.len() >= SHARED_MAX {
+            read.clear();
+        }
+        read.insert(header.into(), Arc::clone(&signer));
+        Ok(signer)
     }
 
     /// Protected header, base64url.

@@ -66,9 +66,9 @@ impl Signers {
 
 pub(super) fn decode_signers(signers: &[log::Signer]) -> Result<Vec<DecodedSigner>, CodecError> {
     let decode = |signer: &log::Signer| {
-        let read = Signer::read(&signer.header);
+        let read = Signer::shared(&signer.header);
         let read = read.map_err(|error| CodecError::invalid("signer", &error))?;
-        Ok((Arc::new(read), array("cluster", &signer.cluster)?))
+        Ok((read, array("cluster", &signer.cluster)?))
     };
     signers.iter().map(decode).collect()
 }
