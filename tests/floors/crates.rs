@@ -113,6 +113,7 @@ const PURE: &[(&str, &[&str])] = &[
         "hessra-proof",
         &[
             "data-encoding",
+            "ed25519-dalek",
             "ring",
             "rustls-pki-types",
             "rustls-webpki",

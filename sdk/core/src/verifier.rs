@@ -10,6 +10,7 @@ use crate::{DenyReason, Keyring};
 mod age;
 mod checks;
 mod claims;
+mod comparison;
 mod config;
 mod established;
 mod exposure;

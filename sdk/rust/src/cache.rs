@@ -345,7 +345,7 @@ fn decode(bytes: &[u8], pinned: &BTreeMap<u32, [u8; 32]>) -> Result<View, ViewEr
     if Sha256::digest(body).as_slice() != sum {
         return Err(ViewError::Checksum);
     }
-    let mut follower = Follower::new(Ed25519, pinned.clone());
+    let mut follower = Follower::new(Ed25519::default(), pinned.clone());
     let welcome = feed::Welcome::decode_length_delimited(&mut body)?;
     follower.handle(Event::Stored(welcome.try_into()?), clock::monotonic());
     while !body.is_empty() {

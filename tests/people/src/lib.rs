@@ -203,14 +203,78 @@ mod tests {
                 ..statement
             },
         ];
-        for statement in altered {
-            let forged = Proof::of_parts(Arc::clone(ann.signer()), statement, whole.signature());
-            let checked = checker().check(&forged, NOW);
-            assert_eq!(checked, Err(Unproved::Signature), "{statement:?}");
+        // A checker that remembers the whole one, and one that has met nothing.
+        let remembers = checker();
+        assert_eq!(remembers.check(&whole, NOW), Ok(()));
+        for checker in [remembers, checker()] {
+            for statement in altered {
+                let signature = whole.signature();
+                let forged = Proof::of_parts(Arc::clone(ann.signer()), statement, signature);
+                let checked = checker.check(&forged, NOW);
+                assert_eq!(checked, Err(Unproved::Signature), "{statement:?}");
+                let checked = checker.check_for_alarm(&[(&forged, NOW), (&whole, NOW)]);
+                assert_eq!(checked, [Err(Unproved::Signature), Ok(())], "{statement:?}");
+            }
+            let bob = Person::named("urn:hessra:bob");
+            let stolen = Proof::of_parts(Arc::clone(bob.signer()), statement, whole.signature());
+            assert_eq!(checker.check(&stolen, NOW), Err(Unproved::Signature));
         }
-        let bob = Person::named("urn:hessra:bob");
-        let stolen = Proof::of_parts(Arc::clone(bob.signer()), statement, whole.signature());
-        assert_eq!(checker().check(&stolen, NOW), Err(Unproved::Signature));
+    }
+
+    #[test]
+    fn many_are_checked_as_each_of_them_is() {
+        let people: Vec<Person> = (0..3)
+            .map(|number| Person::named(&format!("urn:hessra:p{number}")))
+            .collect();
+        let request =
+            |number: u8| people[usize::from(number) % 3].proof([1; 16], [number; 16], [3; 32], NOW);
+        let mut proofs: Vec<Proof> = (0..20).map(request).collect();
+        let wrong = |proofs: &[Proof]| -> Vec<usize> {
+            let asked: Vec<(&Proof, u64)> = proofs.iter().map(|proof| (proof, NOW)).collect();
+            let checker = checker();
+            let outcomes = checker.check_for_alarm(&asked);
+            let alone: Vec<_> = proofs
+                .iter()
+                .map(|proof| checker.check(proof, NOW))
+                .collect();
+            assert_eq!(outcomes, alone);
+            let places = outcomes.iter().enumerate();
+            let wrong = places.filter(|(_, outcome)| outcome.is_err());
+            wrong.map(|(place, _)| place).collect()
+        };
+        assert_eq!(wrong(&proofs), Vec::<usize>::new());
+        let other = proofs[5].signature().to_vec();
+        let forged = &proofs[4];
+        proofs[4] = Proof::of_parts(Arc::clone(forged.signer()), *forged.statement(), &other);
+        assert_eq!(wrong(&proofs), [4]);
+        proofs[9] = proof(&Person::certified(
+            "urn:hessra:p0",
+            "authority of somebody else",
+        ));
+        proofs[17] = people[2].proof([1; 16], [17; 16], [3; 32], NOW + 1_000_000);
+        assert_eq!(wrong(&proofs), [4, 9, 17]);
+    }
+
+    #[test]
+    fn more_proofs_than_are_remembered_are_checked_all_the_same() {
+        let (ann, checker) = (Person::named("urn:hessra:ann"), checker());
+        let of = |number: u16| {
+            let mut request = [0; 16];
+            request[..2].copy_from_slice(&number.to_be_bytes());
+            ann.proof([1; 16], request, [3; 32], NOW)
+        };
+        for _ in 0..2 {
+            for number in 0..4_200 {
+                assert_eq!(checker.check(&of(number), NOW), Ok(()), "{number}");
+            }
+        }
+        let first = of(0);
+        let forged = Proof::of_parts(
+            Arc::clone(ann.signer()),
+            *of(1).statement(),
+            first.signature(),
+        );
+        assert_eq!(checker.check(&forged, NOW), Err(Unproved::Signature));
     }
 
     #[test]

@@ -3,9 +3,7 @@
 //! Each check that runs here was read before: it costs what [`crate::token::policy`] says. The limits of the library are the second
 //! line; its time limit does not reach into a query.
 //!
-//! Checks of an identity that say no more than *this actor*, *before this time* and *in this domain* are decided by comparing.
-//! That is what Datalog would say: each is met by one fact, and more facts cannot break it. Whatever comparing does not
-//! find met goes to Datalog, which decides.
+//! Whatever [`super::comparison`] does not find met goes to Datalog, which decides.
 //!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed,
 //! however few checks it has.
@@ -19,11 +17,11 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 use hessra_revocation::UnixSeconds;
 
 use super::claims::Claims;
+use super::comparison;
 use super::established::Established;
 use super::grant;
 use super::request::{DomainClaim, Evidence, Purpose, Request};
 use crate::reason::Refusal;
-use crate::token::CheckShape;
 use crate::{DenyReason, Designation, Token, UnknownReason};
 
 /// Most facts. Origin: 512 of the token, and as many of the request.
@@ -41,44 +39,13 @@ pub(super) fn run(
     now: UnixSeconds,
     time_max: Duration,
 ) -> Result<(), Refusal> {
-    if are_met(established.token(), request, established, now) {
+    if comparison::are_met(established.token(), request, established, now) {
         return Ok(());
     }
     let biscuit = established.signed();
     let biscuit = biscuit.ok_or(Refusal::Deny(DenyReason::BadSignature))?;
     let facts = facts(established.token(), request, established, now);
     evaluate(&biscuit, facts, time_max)
-}
-
-/// True when every check of the token can be decided by comparing. Needs no signature.
-pub(super) fn are_comparable(token: &Token) -> bool {
-    let mut checks = token.blocks().iter().flat_map(|block| &block.checks);
-    checks.all(|check| {
-        matches!(
-            check,
-            CheckShape::Actor { .. } | CheckShape::Before(_) | CheckShape::Domain(_)
-        )
-    })
-}
-
-/// True when every check of an identity is met, by comparing. False says nothing.
-fn are_met(token: &Token, request: &Request, claims: &Claims, now: UnixSeconds) -> bool {
-    let Request::Identity { domain, .. } = request else {
-        return false;
-    };
-    let subject = claims.subject.as_str();
-    let (actor, domain) = (claims.actor.as_str(), domain_of(domain, claims));
-    let is_met = |check: &CheckShape| match check {
-        CheckShape::Actor { name, delegable } => {
-            let rest = actor.strip_prefix(name.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || (*delegable && rest.starts_with(':')))
-        }
-        CheckShape::Before(bound) => now.0 < *bound,
-        CheckShape::Domain(name) => domain == Some(name),
-        _ => false,
-    };
-    let mut checks = token.blocks().iter().flat_map(|block| &block.checks);
-    token.authority().fact_text("subject") == Some(subject) && checks.all(is_met)
 }
 
 /// Runs the checks in the token by Datalog.
@@ -166,18 +133,9 @@ fn about_identity(
             .fact(fact!("resource({r})", r = resource.as_str()))?
             .fact(fact!("operation({o})", o = operation.as_str()))?;
     }
-    match domain_of(claim, claims) {
+    match comparison::domain_of(claim, claims) {
         Some(domain) => builder.fact(fact!("domain({domain})")),
         None => Ok(builder),
-    }
-}
-
-/// Domain that the caller says, or leaves to the token.
-fn domain_of<'a>(claim: &'a DomainClaim, claims: &'a Claims) -> Option<&'a str> {
-    match claim {
-        DomainClaim::Confirmed(domain) | DomainClaim::Required(domain) => Some(domain),
-        DomainClaim::OfToken => claims.domain.as_deref(),
-        DomainClaim::Unconfirmed => None,
     }
 }
 

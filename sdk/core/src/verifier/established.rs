@@ -9,8 +9,8 @@ use biscuit_auth::Biscuit;
 
 use hessra_revocation::{UnixSeconds, View};
 
-use super::checks;
 use super::claims::Claims;
+use super::comparison;
 use super::config::VerifierConfig;
 use super::request::Request;
 use crate::keyring::Signed;
@@ -34,7 +34,7 @@ impl Opened {
     ) -> Result<Self, DenyReason> {
         let token = Token::glance(text, &config.limits)?;
         // Any other token needs the library's own proof, for Datalog.
-        let memory = memory.filter(|_| checks::are_comparable(&token));
+        let memory = memory.filter(|_| comparison::are_comparable(&token));
         let shown = memory.and_then(|memory| Shown::of(token.envelope(), memory));
         if shown.is_none() {
             token.biscuit()?;

@@ -261,8 +261,8 @@ impl VerifierBuilder {
     ) -> (Plan, watch::Receiver<Option<Snapshot>>) {
         let pinned = self.feed_keys.clone();
         let follower = match found.view {
-            Some(view) => Follower::resume(Ed25519, pinned, view),
-            None => Follower::new(Ed25519, pinned),
+            Some(view) => Follower::resume(Ed25519::default(), pinned, view),
+            None => Follower::new(Ed25519::default(), pinned),
         };
         let (snapshots, receiver) = watch::channel(None);
         let verifier_id = self.id.clone().unwrap_or_else(random_id);
