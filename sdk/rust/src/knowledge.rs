@@ -29,7 +29,7 @@ pub(crate) struct Known {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub view: View,
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
 }
 
 impl Known {
@@ -218,7 +218,7 @@ mod tests {
 
     fn known(as_of: u64) -> Known {
         let view = View::new(FeedId([1; 16]), Epoch(1), FeedSalt::default());
-        let keyring = Keyring::from_view(&view);
+        let keyring = Arc::new(Keyring::from_view(&view));
         let freshness = Freshness {
             as_of: Some(Monotonic(as_of)),
             fresh_for: Duration::from_secs(5),

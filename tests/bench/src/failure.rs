@@ -36,6 +36,10 @@ pub(crate) enum BenchError {
     Service { side: &'static str, reason: String },
     #[error("a token cannot be made: {0}")]
     Token(String),
+    #[error(
+        "worse by more than a tenth than what is kept:\n  {0}\nRun it again: a busy machine says so too. Then find out why"
+    )]
+    Worse(String),
     #[error("{0}")]
     Tool(String),
 }

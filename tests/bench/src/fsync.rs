@@ -3,6 +3,8 @@
 //! strace stops a process at every system call, so the rate of that turn means nothing; how many calls one write needs
 //! does. Slower processes coalesce more, so the count is a lower bound of that at full speed.
 
+pub(crate) mod series;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +18,13 @@ const CALLS: &str = "fsync,fdatasync,sync_file_range,msync";
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Running strace, which counts while the value lives.
-pub(crate) struct Counting {
+pub(crate) struct Counting(Attached);
+
+/// Running strace, which writes down every call while the value lives.
+pub(crate) struct Tracing(Attached);
+
+/// strace, attached to every member.
+struct Attached {
     strace: Child,
     output: PathBuf,
 }
@@ -40,10 +48,44 @@ impl Counting {
     /// # Errors
     /// strace may not: it needs root, or a kernel that lets a process trace its siblings.
     pub(crate) fn start(cluster: &Cluster, directory: &Path) -> Result<Self, BenchError> {
+        Attached::start(cluster, directory, &["-c"]).map(Self)
+    }
+
+    /// Detaches and counts.
+    ///
+    /// # Errors
+    /// strace left no summary.
+    pub(crate) fn stop(self) -> Result<Counts, BenchError> {
+        self.0.stop().map(|text| summary(&text))
+    }
+}
+
+impl Tracing {
+    /// Attaches to every member.
+    ///
+    /// # Errors
+    /// As [`Counting::start`].
+    pub(crate) fn start(cluster: &Cluster, directory: &Path) -> Result<Self, BenchError> {
+        Attached::start(cluster, directory, &["-ttt", "-T"]).map(Self)
+    }
+
+    /// Detaches; the calls as strace writes them: instant in Unix seconds, call, seconds that it took.
+    ///
+    /// # Errors
+    /// strace left no trace.
+    pub(crate) fn stop(self) -> Result<String, BenchError> {
+        self.0.stop()
+    }
+}
+
+impl Attached {
+    fn start(cluster: &Cluster, directory: &Path, how: &[&str]) -> Result<Self, BenchError> {
         let output = directory.join(format!("strace-{}.txt", cluster.side));
         let mut command = Command::new("strace");
         command
-            .args(["-f", "-c", "-e", &format!("trace={CALLS}"), "-o"])
+            .arg("-f")
+            .args(how)
+            .args(["-e", &format!("trace={CALLS}"), "-o"])
             .arg(&output);
         for member in &cluster.members {
             command.args(["-p", &member.process.id().to_string()]);
@@ -55,9 +97,9 @@ impl Counting {
             .spawn();
         let strace = strace
             .map_err(|error| BenchError::Tool(format!("strace cannot be started: {error}")))?;
-        let mut counting = Self { strace, output };
-        counting.until_attached(cluster)?;
-        Ok(counting)
+        let mut attached = Self { strace, output };
+        attached.until_attached(cluster)?;
+        Ok(attached)
     }
 
     fn until_attached(&mut self, cluster: &Cluster) -> Result<(), BenchError> {
@@ -78,11 +120,7 @@ impl Counting {
         Ok(())
     }
 
-    /// Detaches and counts.
-    ///
-    /// # Errors
-    /// strace left no summary.
-    pub(crate) fn stop(mut self) -> Result<Counts, BenchError> {
+    fn stop(mut self) -> Result<String, BenchError> {
         // A process that strace lets go of on SIGINT runs on; one whose strace was killed may stay stopped.
         let id = i32::try_from(self.strace.id())
             .ok()
@@ -91,9 +129,8 @@ impl Counting {
             let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
         }
         let _ = self.strace.wait();
-        let text = std::fs::read_to_string(&self.output)
-            .map_err(|error| BenchError::file(&self.output, &error))?;
-        Ok(summary(&text))
+        std::fs::read_to_string(&self.output)
+            .map_err(|error| BenchError::file(&self.output, &error))
     }
 }
 

@@ -19,6 +19,7 @@ mod signatures;
 use crate::cluster::hessra;
 use crate::failure::BenchError;
 use crate::machine;
+use crate::ratios::{Better, Ratios};
 use crate::report::{Spread, Table, milliseconds};
 
 pub(crate) use options::Options;
@@ -29,7 +30,7 @@ use signatures::Floor;
 ///
 /// # Errors
 /// A node cannot be started, or refuses to issue.
-pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
+pub(crate) async fn run(options: &Options) -> Result<Ratios, BenchError> {
     println!(
         "# Issuing tokens, beside the Ed25519 work inside them\n\n{}",
         machine::description(&options.directory)
@@ -64,10 +65,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
         floor.verified * 1e6,
         floor.derived * 1e6
     );
-    print_inside(&inside, &inner, floor);
-    print_outside(&outside, &outer, floor, options.clients);
+    let mut ratios = Ratios::default();
+    print_inside(&inside, &inner, floor, &mut ratios);
+    print_outside((&outside, &outer), floor, options.clients, &mut ratios);
     println!("\nload average after: {}", machine::load_average());
-    Ok(())
+    Ok(ratios)
 }
 
 /// Every place once, beginning with another one in every round.
@@ -81,7 +83,7 @@ fn alternating<T>(all: &mut [T], round: usize) -> impl Iterator<Item = (usize, &
     after.chain(before.iter_mut().enumerate())
 }
 
-fn print_inside(inside: &inside::Inside, measured: &[Vec<f64>], floor: Floor) {
+fn print_inside(inside: &inside::Inside, measured: &[Vec<f64>], floor: Floor, ratios: &mut Ratios) {
     let mut table = Table::new(&[
         "token",
         "tokens/s of a core",
@@ -92,6 +94,12 @@ fn print_inside(inside: &inside::Inside, measured: &[Vec<f64>], floor: Floor) {
     for (kind, seconds) in inside.kinds().iter().zip(measured) {
         let needed = kind.signatures.seconds(floor);
         let each = |change: &dyn Fn(f64) -> f64| Spread::of(seconds.iter().map(|it| change(*it)));
+        let share = each(&|seconds| needed / seconds);
+        ratios.add(
+            format!("issue: {}, in this process, share", kind.name),
+            share,
+            Better::Higher,
+        );
         table.row([
             kind.name.to_owned(),
             format!("{:.0}", each(&|seconds| 1.0 / seconds)),
@@ -104,10 +112,10 @@ fn print_inside(inside: &inside::Inside, measured: &[Vec<f64>], floor: Floor) {
 }
 
 fn print_outside(
-    outside: &https::Outside,
-    measured: &[Vec<https::Turn>],
+    (outside, measured): (&https::Outside, &[Vec<https::Turn>]),
     floor: Floor,
     clients: usize,
+    ratios: &mut Ratios,
 ) {
     let mut table = Table::new(&[
         "endpoint",
@@ -122,6 +130,12 @@ fn print_outside(
     for (kind, turns) in outside.kinds().iter().zip(measured) {
         let needed = kind.signatures.seconds(floor);
         let each = |of: &dyn Fn(&https::Turn) -> f64| Spread::of(turns.iter().map(of));
+        let share = each(&|turn| needed / turn.cpu());
+        ratios.add(
+            format!("issue: {}, over HTTPS, share", kind.name),
+            share,
+            Better::Higher,
+        );
         let quantile = |quantile: f64| {
             let sorted = Spread::of(
                 turns

@@ -6,6 +6,8 @@
 //! bench issue        tokens/s of every endpoint             beside the Ed25519 work inside them
 //! bench verify       one check of a delegated token             beside biscuit-auth alone
 //! ```
+//! `--check` after any of them compares its ratios with those of `ratios.toml`, and names what got worse; `--save` keeps them.
+//!
 //! Every figure is a ratio in one run on one machine: both sides take turns, with TLS on all links, on the same disk,
 //! under the same clients. Nothing here asserts a time, and a lost run is reported, not dropped.
 
@@ -19,6 +21,7 @@ mod machine;
 mod process;
 mod profile;
 mod propagation;
+mod ratios;
 mod report;
 mod revoke;
 mod verify;
@@ -32,6 +35,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::BenchError;
 use crate::load::Numbers;
+use crate::ratios::Ratios;
 use crate::report::prose;
 use crate::writer::Names;
 
@@ -43,6 +47,21 @@ use crate::writer::Names;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+#[derive(Args)]
+struct Kept {
+    /// Compares the ratios of the run with those that are kept, and fails when one is worse by more than a tenth
+    #[arg(long, global = true)]
+    check: bool,
+    /// Keeps the ratios of the run, in the place of earlier ones
+    #[arg(long, global = true, conflicts_with = "check")]
+    save: bool,
+    /// Ratios that are kept
+    #[arg(long, global = true, default_value = "tests/bench/ratios.toml")]
+    ratios: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -94,7 +113,7 @@ struct PropagationArguments {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     revokes: u32,
     /// Verifiers (and etcd watchers) at once; several numbers give several tables
-    #[arg(long, value_delimiter = ',', default_value = "1,100", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, value_delimiter = ',', default_value = "1,100,1000", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     verifiers: Vec<u16>,
     #[command(flatten)]
     shared: Shared,
@@ -177,7 +196,8 @@ fn main() -> ExitCode {
         prose(format_args!("a TLS provider is installed already"));
     }
     raise_descriptor_limit();
-    match run(Arguments::parse().command) {
+    let Arguments { command, kept } = Arguments::parse();
+    match run(command).and_then(|ratios| keep(&ratios, &kept)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -204,7 +224,17 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn run(command: Command) -> Result<(), BenchError> {
+fn keep(ratios: &Ratios, kept: &Kept) -> Result<(), BenchError> {
+    if kept.save {
+        ratios.save(&kept.ratios)?;
+    }
+    match kept.check {
+        true => ratios.check(&kept.ratios),
+        false => Ok(()),
+    }
+}
+
+fn run(command: Command) -> Result<Ratios, BenchError> {
     let runtime = tokio::runtime::Runtime::new();
     let runtime = runtime.map_err(|error| BenchError::Tool(format!("no runtime: {error}")))?;
     match command {

@@ -19,6 +19,7 @@ use crate::cluster::{Cluster, Side, etcd, hessra};
 use crate::failure::BenchError;
 use crate::load::{Numbers, histogram, microseconds};
 use crate::process::{Usage, own_usage};
+use crate::ratios::{Better, Ratios};
 use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 use crate::writer::Writer;
 
@@ -77,7 +78,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start, or cannot be followed.
-pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), BenchError> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<Ratios, BenchError> {
     println!(
         "# Revoke until denied, beside etcd's put until seen\n\n{}",
         machine::description(&options.directory)
@@ -89,9 +90,10 @@ pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Benc
         all.extend(series(options, &clusters, *followers, numbers).await?);
     }
     print_latencies(&all);
+    let ratios = print_ratios(&all);
     print_costs(&all);
     println!("\nload average after: {}", machine::load_average());
-    Ok(())
+    Ok(ratios)
 }
 
 fn start(options: &Options) -> Result<Vec<Cluster>, BenchError> {
@@ -336,6 +338,45 @@ fn print_latencies(all: &[Series<'_>]) {
         .map(|turn| turn.allowed)
         .sum();
     println!("tokens of revoked identities that were still allowed afterwards: {allowed}");
+}
+
+/// Prints ratios to etcd's put until the last watcher has it, round by round.
+fn print_ratios(all: &[Series<'_>]) -> Ratios {
+    let mut ratios = Ratios::default();
+    let mut table = Table::new(&["followers, to", "p50", "p99"]);
+    for pair in all
+        .chunks_exact(2)
+        .filter(|pair| pair[0].followers == pair[1].followers)
+    {
+        let rows: [(&str, Latencies); 2] = [
+            ("token denied", |turn| &turn.asked_to_denied),
+            ("last has it", |turn| &turn.asked_to_last),
+        ];
+        for (to, pick) in rows {
+            let ratio = |quantile: f64| {
+                let rounds = pair[0].turns.iter().zip(&pair[1].turns);
+                Spread::of(rounds.map(|(ours, theirs)| {
+                    let theirs = theirs.asked_to_last.value_at_quantile(quantile).max(1);
+                    pick(ours).value_at_quantile(quantile) as f64 / theirs as f64
+                }))
+            };
+            let figures = [("p50", ratio(0.5)), ("p99", ratio(0.99))];
+            let name = format!("{:>4} {to}", pair[0].followers);
+            let shown = figures.map(|(_, ratio)| format!("{ratio:.2}"));
+            table.row([name].into_iter().chain(shown));
+            for (quantile, ratio) in figures {
+                let name = format!(
+                    "propagation: {} verifiers, {to}, {quantile}",
+                    pair[0].followers
+                );
+                ratios.add(name, ratio, Better::Lower);
+            }
+        }
+    }
+    if all.iter().any(|series| series.cluster.side == Side::Etcd) {
+        table.print("Hessra from asked / etcd from asked until the last has it: below 1 is faster");
+    }
+    ratios
 }
 
 fn print_costs(all: &[Series<'_>]) {

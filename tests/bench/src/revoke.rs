@@ -13,6 +13,7 @@ use crate::fsync::{self, Counting};
 use crate::load::{self, Numbers, Plan, Turn};
 use crate::machine;
 use crate::profile::{self, Recording};
+use crate::ratios::{Better, Ratios};
 use crate::report::{Spread, Table, mebibytes, milliseconds, prose};
 
 /// Options of one run.
@@ -48,7 +49,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// A cluster does not start.
-pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), BenchError> {
+pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<Ratios, BenchError> {
     let clusters = start(options)?;
     println!(
         "# Durable revokes beside etcd puts\n\n{}",
@@ -60,14 +61,15 @@ pub(crate) async fn run(options: &Options, numbers: &Numbers) -> Result<(), Benc
         all.extend(series(options, &clusters, *clients, numbers).await?);
     }
     print_rates(&all);
-    print_ratios(&all);
+    let ratios = print_ratios(&all);
     print_costs(&all);
     count_syncs(options, &clusters, numbers).await;
+    follow_syncs(options, &clusters, numbers).await;
     if options.profile {
         print_profile(options, &clusters, numbers).await;
     }
     println!("\nload average after: {}", machine::load_average());
-    Ok(())
+    Ok(ratios)
 }
 
 /// Starts the clusters, Hessra first. Without etcd the figures of one side are better than none.
@@ -221,7 +223,8 @@ fn print_rates(all: &[Series<'_>]) {
 }
 
 /// Prints ratios round by round, so that a machine that was busy for one round was so for both sides.
-fn print_ratios(all: &[Series<'_>]) {
+fn print_ratios(all: &[Series<'_>]) -> Ratios {
+    let mut ratios = Ratios::default();
     let mut table = Table::new(&["clients", "writes/s", "p50", "p99"]);
     for pair in all
         .chunks_exact(2)
@@ -235,12 +238,17 @@ fn print_ratios(all: &[Series<'_>]) {
         };
         let quantile =
             |quantile: f64| move |turn: &Turn| turn.latencies.value_at_quantile(quantile) as f64;
-        table.row([
-            pair[0].clients.to_string(),
-            format!("{:.2}", ratio(&Turn::rate)),
-            format!("{:.2}", ratio(&quantile(0.5))),
-            format!("{:.2}", ratio(&quantile(0.99))),
-        ]);
+        let clients = pair[0].clients;
+        let figures = [
+            ("writes/s", ratio(&Turn::rate), Better::Higher),
+            ("p50", ratio(&quantile(0.5)), Better::Lower),
+            ("p99", ratio(&quantile(0.99)), Better::Lower),
+        ];
+        let shown = figures.map(|(_, ratio, _)| format!("{ratio:.2}"));
+        table.row([clients.to_string()].into_iter().chain(shown));
+        for (what, ratio, better) in figures {
+            ratios.add(format!("revoke: {clients} clients, {what}"), ratio, better);
+        }
     }
     if all
         .chunks_exact(2)
@@ -248,6 +256,7 @@ fn print_ratios(all: &[Series<'_>]) {
     {
         table.print("Hessra / etcd: writes/s above 1 is faster, latency below 1 is faster");
     }
+    ratios
 }
 
 fn print_costs(all: &[Series<'_>]) {
@@ -343,6 +352,23 @@ async fn count_syncs(options: &Options, clusters: &[Cluster], numbers: &Numbers)
         }
     }
     table.print("Calls that wait for the disk, by strace (rates under strace are lower)");
+}
+
+/// Prints how many calls that wait for the disk a single write waits for, one after the other.
+async fn follow_syncs(options: &Options, clusters: &[Cluster], numbers: &Numbers) {
+    if !fsync::available() {
+        return;
+    }
+    println!();
+    for cluster in clusters {
+        match fsync::series::measure(cluster, &options.directory, numbers).await {
+            Ok(calls) => println!(
+                "  1 client: {calls:.0} calls that wait for the disk follow each other between a write of {} and its answer",
+                cluster.side
+            ),
+            Err(error) => println!("skipped: calls in series are not counted: {error}"),
+        }
+    }
 }
 
 async fn syncs(

@@ -37,6 +37,7 @@ use crate::failure::BenchError;
 use crate::load::histogram;
 use crate::machine;
 use crate::process::own_usage;
+use crate::ratios::{Better, Ratios};
 use crate::report::{Spread, Table, mebibytes};
 
 /// Instant of every check. Any does: no clock is read.
@@ -118,17 +119,18 @@ impl Signer for Key {
 ///
 /// # Errors
 /// A token cannot be made, or a check says no.
-pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
+pub(crate) fn run(options: &Options) -> Result<Ratios, BenchError> {
     println!(
         "# One check, beside biscuit-auth alone\n\n{}",
         machine::description(std::path::Path::new("."))
     );
     println!("load average before: {}", machine::load_average());
     let (before, began) = (own_usage(), Instant::now());
+    let mut ratios = Ratios::default();
     for delegations in &options.delegations {
         let siblings = options.checks + options.checks / 10;
         let mut bench = Bench::new(*delegations, siblings)?;
-        bench.print(options, *delegations)?;
+        bench.print(options, *delegations, &mut ratios)?;
     }
     Strangers::new()?.print(options)?;
     let used = own_usage().since(before);
@@ -138,7 +140,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         mebibytes(used.resident)
     );
     println!("load average after: {}", machine::load_average());
-    Ok(())
+    Ok(ratios)
 }
 
 impl Bench {
@@ -180,7 +182,12 @@ impl Bench {
         })
     }
 
-    fn print(&mut self, options: &Options, delegations: usize) -> Result<(), BenchError> {
+    fn print(
+        &mut self,
+        options: &Options,
+        delegations: usize,
+        ratios: &mut Ratios,
+    ) -> Result<(), BenchError> {
         let mut all: Vec<Vec<Histogram<u64>>> = KINDS.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
             for position in 0..KINDS.len() {
@@ -204,6 +211,10 @@ impl Bench {
             let ratio = Spread::of(pairs.map(|(ours, theirs)| {
                 ours.value_at_quantile(0.5) as f64 / theirs.value_at_quantile(0.5) as f64
             }));
+            if *kind != Kind::Biscuit {
+                let name = format!("verify: {delegations} delegations, {}", self.name(*kind));
+                ratios.add(name, ratio, Better::Lower);
+            }
             table.row([
                 self.name(*kind),
                 format!("{:.1}", quantile(0.5)),

@@ -67,6 +67,30 @@ fn checks_are_measured_beside_biscuit() {
 }
 
 #[test]
+fn a_ratio_that_got_worse_is_named_and_fails_the_command() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let kept = folder.path().join("ratios.toml");
+    let kept = kept.to_str().expect("a path");
+    bench(&["verify", "--short", "--save", "--ratios", kept]);
+    let saved = std::fs::read_to_string(kept).expect("the table");
+    let ratio = "verify: 3 delegations, hessra, 100000 rules, verified before";
+    assert!(saved.contains(ratio), "{saved}");
+    // As if it had been a thousand times faster, which no noise is.
+    let faster = format!("[\"{ratio}\"]\nratio = 0.0000001\nbetter = \"lower\"\n");
+    std::fs::write(kept, faster).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["verify", "--short", "--check", "--ratios", kept])
+        .output()
+        .expect("bench can be run");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(ratio) && said.contains("instead of"),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_endpoint_that_issues_is_measured_and_none_of_its_answers_is_a_refusal() {
     let text = bench(&["issue", "--short"]);
     for kind in ["identity", "authorization", "capability"] {

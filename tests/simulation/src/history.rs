@@ -319,6 +319,8 @@ impl World {
     /// Checks A1: every change that was answered has its record, at every node that did not get it with a snapshot.
     async fn check_records(&self) {
         let journal = self.cluster.journal();
+        // Before the wait: what is answered while it lasts may be applied after it has ended.
+        let answered = journal.answered();
         let caught_up = timeout(RECORDED_WITHIN, self.until_recorded()).await;
         journal.oracle.expect(caught_up.is_ok(), || {
             format!(
@@ -331,7 +333,7 @@ impl World {
         let running = |node: &&Arc<Node>| {
             node.life().is_some() && !node.is_retired() && !node.has_lost_disk()
         };
-        for (request, answered) in journal.answered() {
+        for (request, answered) in answered {
             let request = data_encoding::HEXLOWER.encode(&request.0);
             // A retry may be answered from another entry than the one that had the effect, and the record.
             let index = recorded.iter().find_map(|requests| requests.get(&request));

@@ -85,9 +85,14 @@ impl Driver {
             cache::Reach::Foreign => return Some(self.foreign(view.revision)),
         };
         if changed || self.held.is_none() {
+            let before = self.held.as_ref();
+            let keyring = match before.filter(|before| before.view.keys == view.keys) {
+                Some(before) => Arc::clone(&before.keyring),
+                None => Arc::new(Keyring::from_view(view)),
+            };
             let held = Held {
                 view: view.clone(),
-                keyring: Keyring::from_view(view),
+                keyring,
             };
             self.held = Some(Arc::new(held));
         }
