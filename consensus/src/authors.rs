@@ -254,7 +254,7 @@ async fn check_beside<W: World>(
     while waiting.recv_many(&mut taken, TOGETHER_MAX).await > 0 {
         check_together(&taken, &operators, &alarm);
         taken.clear();
-        // They take about half a millisecond: others have their turn between.
+        // They take about half a millisecond, or two when they are not of Ed25519: others have their turn between.
         tokio::task::yield_now().await;
     }
 }

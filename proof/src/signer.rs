@@ -18,8 +18,11 @@ const TYPE: &str = "hessra-command+jws";
 /// Certificates of a chain: an operator's, and those between it and its authority.
 pub const CHAIN_MAX: usize = 4;
 
-/// Headers whose signers are kept; beyond that all are read anew. A header has 12 KiB at most, and operators are few.
+/// Headers whose signers are kept; beyond that all are read anew. Operators are few.
 const SHARED_MAX: usize = 256;
+
+/// Bytes of the longest header whose signer is kept: no proof that is shown to a node has a longer one.
+const SHARED_BYTES_MAX: usize = 12 * 1024;
 
 /// Signers by the header that they were read of. What is read depends on nothing else.
 static READ: Mutex<BTreeMap<Box<str>, Arc<Signer>>> = Mutex::new(BTreeMap::new());
@@ -139,6 +142,10 @@ impl Signer {
     /// # Errors
     /// As [`Self::read`].
     pub fn shared(header: &str) -> Result<Arc<Self>, SignerError> {
+        // What a member puts into a log entry has no bound of its own.
+        if header.len() > SHARED_BYTES_MAX {
+            return Self::read(header).map(Arc::new);
+        }
         // No code panics while it holds the lock.
         let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(signer) = read().get(header) {

@@ -56,10 +56,12 @@ fn what_no_quorum_confirms_is_shown_with_its_age_and_is_no_success() {
     let at_one = operator
         .clone()
         .with("HESSRA_SERVER", &cluster.node(alone).public);
-    // The node that answers a write has applied it.
     at_one
         .run(["revoke", "urn:hessra:test:x", "--yes", "--wait", "commit"])
         .done();
+    // A write is on a quorum when it is answered; a list that a quorum confirms is applied at the node that gives it.
+    let listed = at_one.run(["revocations", "list"]).done().stdout();
+    assert!(listed.contains("urn:hessra:test:x"), "{listed}");
     for id in cluster.running() {
         if id != alone {
             cluster.kill(id);

@@ -98,15 +98,33 @@ impl Keyring {
         self.keys.is_empty() && self.pinned.is_none()
     }
 
-    /// True when a token that is signed with the key may be believed: the keyring has it, and it is not revoked.
-    pub(crate) fn believes(&self, key: &[u8; 32]) -> bool {
+    /// Standing of the key that a token was verified with, which names its key as `named`: as [`Self::verify`] would find it.
+    pub(crate) fn standing(&self, key: &[u8; 32], named: Option<u32>) -> Standing {
         let is_it =
             |held: &PublicKey| matches!(held, PublicKey::Ed25519(held) if held.to_bytes() == *key);
-        self.pinned.as_ref().is_some_and(is_it)
-            || self
+        if let Some(pinned) = &self.pinned {
+            return match is_it(pinned) {
+                true => Standing::Believed,
+                false => Standing::Unknown,
+            };
+        }
+        let found = match named {
+            Some(id) => self
                 .keys
-                .values()
-                .any(|held| held.state != KeyState::Revoked && is_it(&held.key))
+                .get_key_value(&id)
+                .filter(|(_, held)| is_it(&held.key)),
+            None => self.tried().find(|(_, held)| is_it(&held.key)),
+        };
+        match found {
+            Some((id, held)) if held.state == KeyState::Revoked => Standing::Revoked(*id),
+            Some(_) => Standing::Believed,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// Keys that are tried for a token that names none. The newest ids first: most tokens in use are young.
+    fn tried(&self) -> impl Iterator<Item = (&u32, &Held)> {
+        self.keys.iter().rev().take(TRIED_KEYS_MAX)
     }
 
     /// Verifies every signature of a token.
@@ -146,9 +164,8 @@ impl Keyring {
     }
 
     fn try_all(&self, token: &Token, shown: Option<&Shown<'_>>) -> Result<Signed, DenyReason> {
-        // The newest ids first: most tokens in use are young.
-        let tried = self.keys.iter().rev().take(TRIED_KEYS_MAX);
-        let mut verifying = tried
+        let mut verifying = self
+            .tried()
             .filter_map(|(id, held)| Some((id, held, signed(token, shown, held.key, Some(*id))?)));
         match verifying.next() {
             Some((id, held, _)) if held.state == KeyState::Revoked => {
@@ -158,6 +175,16 @@ impl Keyring {
             None => Err(DenyReason::BadSignature),
         }
     }
+}
+
+/// Standing of a key in a keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Believed,
+    /// Revoked, under this id.
+    Revoked(u32),
+    /// Not found for the token.
+    Unknown,
 }
 
 /// Proof that every signature of a token verifies, and with which key. Made by [`Keyring::verify`] only.
@@ -192,12 +219,16 @@ impl Signed {
 
     /// Id under which a feed knows the key; the one that the token names when the feed does not know it.
     pub(crate) fn id_in(&self, view: &View) -> Option<u32> {
-        let mut known = view.keys.values();
-        known
-            .find(|record| record.purpose == KeyPurpose::Token && record.public_key == self.key)
-            .map(|record| record.id)
-            .or(self.key_id)
+        id_in(view, &self.key).or(self.key_id)
     }
+}
+
+/// Id under which a feed knows a key that signs tokens.
+pub(crate) fn id_in(view: &View, key: &[u8; 32]) -> Option<u32> {
+    let mut known = view.keys.values();
+    known
+        .find(|record| record.purpose == KeyPurpose::Token && record.public_key == *key)
+        .map(|record| record.id)
 }
 
 fn signed(

@@ -41,7 +41,7 @@ impl Signatures {
             return;
         }
         if let Some(mut shelf) = self.0.shelf(&signature.signature) {
-            shelf.put(signature.clone());
+            shelf.put(signature.clone(), |known| known == signature);
         }
     }
 }

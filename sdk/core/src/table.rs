@@ -54,9 +54,16 @@ impl<T> Shelf<T> {
         self.places.iter().flatten().find(|value| is_it(value))
     }
 
-    pub(crate) fn put(&mut self, value: T) {
-        self.places[self.next] = Some(value);
-        self.next = (self.next + 1) % PLACES;
+    /// Puts a value in the place of one that is the same, else of the oldest.
+    pub(crate) fn put(&mut self, value: T, is_same: impl Fn(&T) -> bool) {
+        let same = |place: &Option<T>| place.as_ref().is_some_and(&is_same);
+        match self.places.iter_mut().find(|place| same(place)) {
+            Some(place) => *place = Some(value),
+            None => {
+                self.places[self.next] = Some(value);
+                self.next = (self.next + 1) % PLACES;
+            }
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use biscuit_auth::PublicKey;
 use biscuit_auth::builder::{Check, Convert, Fact, Predicate, Rule, Term};
 use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::format::convert::{
-    proto_check_to_token_check, proto_fact_to_token_fact, proto_rule_to_token_rule,
+    proto_block_to_token_block, proto_check_to_token_check, proto_fact_to_token_fact,
+    proto_rule_to_token_rule,
 };
 use biscuit_auth::format::schema;
 use prost_biscuit::Message;
@@ -30,6 +31,8 @@ pub(crate) struct Block {
     pub checks: Vec<CheckShape>,
     /// Key of a third-party block.
     pub external_key: Option<ThirdPartyKey>,
+    /// True when the library reads the block as a whole: its version is a known one, and has everything that is in it.
+    pub is_known: bool,
 }
 
 impl Block {
@@ -96,6 +99,8 @@ pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenEr
         let mut block = read(&content, table)?;
         let external = external.map(|signature| ThirdPartyKey::read(&signature.public_key));
         block.external_key = external.transpose().map_err(malformed)?;
+        let key = block.external_key.map(|key| key.inner());
+        block.is_known = proto_block_to_token_block(&content, key).is_ok();
         blocks.push(block);
     }
     Ok(blocks)
@@ -120,6 +125,7 @@ fn read(content: &schema::Block, symbols: &SymbolTable) -> Result<Block, TokenEr
         scoped: !content.scope.is_empty(),
         checks: checks.collect::<Result<_, _>>()?,
         external_key: None,
+        is_known: false,
     })
 }
 

@@ -97,7 +97,8 @@ impl RuleShape {
 impl CheckShape {
     pub(crate) fn of(check: &Check) -> Self {
         match check.queries.as_slice() {
-            [query] => Self::of_query(&check.kind, query),
+            // A head with terms asks for more than the body says: one that the body does not bind never holds.
+            [query] if query.head.terms.is_empty() => Self::of_query(&check.kind, query),
             _ => None,
         }
         .unwrap_or_else(|| Self::Other(PolicyCheck::of(check)))

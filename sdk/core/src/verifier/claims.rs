@@ -42,6 +42,10 @@ pub(crate) struct Claims {
     pub root_key: [u8; 32],
     /// Id of the root key as the feed knows it, or else the keyring.
     pub root_key_id: Option<u32>,
+    /// Id of the root key as the keyring has it.
+    pub key_id: Option<u32>,
+    /// Id of the root key as the token names it.
+    pub named_key: Option<u32>,
     pub third_party_keys: Vec<Vec<u8>>,
     pub certificate: Option<[u8; 32]>,
     /// True when a check of the same request may be repeated without signatures and Datalog.
@@ -119,6 +123,8 @@ impl Claims {
             ancestor_ids: facts.parents,
             root_key: *signed.key(),
             root_key_id: view.map_or(signed.key_id(), |view| signed.id_in(view)),
+            key_id: signed.key_id(),
+            named_key: token.root_key_id(),
             third_party_keys: token.signer_keys(),
             certificate: facts.certificate,
             hashed: OnceLock::new(),

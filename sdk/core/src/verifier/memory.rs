@@ -13,11 +13,13 @@ use crate::table::Table;
 
 /// Bytes of the longest token text that is remembered. Origin: four delegations with checks of a holder's own.
 const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the longest request that is remembered: callers of a service choose parts of it.
+const REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Bytes at the end of a token by which it is looked for: its last signature and the secret after it, which no two
 /// tokens have in common.
 const TAIL_BYTES: usize = 96;
 
-/// Size of a memory. A token takes 2 to 12 KiB, a signature 0.5 to 4 KiB.
+/// Size of a memory. A token takes about 3 KiB and 24 at most, with its request; a signature half of one and 4 at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemorySize {
     /// Most tokens, each for one request.
@@ -27,7 +29,7 @@ pub struct MemorySize {
 }
 
 impl Default for MemorySize {
-    /// 2,048 tokens and 4,096 signatures: about 8 MiB.
+    /// 2,048 tokens and 4,096 signatures: about 8 MiB, and 64 at most.
     fn default() -> Self {
         Self {
             tokens: 2_048,
@@ -65,14 +67,17 @@ impl Memory {
 
     /// Remembers that a token has passed a request.
     pub(crate) fn keep(&self, token: &str, request: &Request, claims: &Arc<Claims>) {
-        if token.len() > TEXT_BYTES_MAX {
+        if token.len() > TEXT_BYTES_MAX || request.bytes() > REQUEST_BYTES_MAX {
             return;
         }
+        let checked = Checked {
+            token: token.into(),
+            request: request.clone(),
+            claims: Arc::clone(claims),
+        };
         if let Some(mut shelf) = self.checked.shelf(&(tail(token), request)) {
-            shelf.put(Checked {
-                token: token.into(),
-                request: request.clone(),
-                claims: Arc::clone(claims),
+            shelf.put(checked, |old| {
+                *old.token == *token && old.request == *request
             });
         }
     }

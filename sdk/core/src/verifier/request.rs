@@ -84,6 +84,22 @@ impl Evidence {
         self
     }
 
+    /// Bytes that it takes, about.
+    fn bytes(&self) -> usize {
+        let single = [&self.domain, &self.component, &self.path];
+        let single = single.into_iter().flatten().map(String::len);
+        let nodes = self.nodes.iter().flatten();
+        let nodes = nodes.map(|node| size_of::<ServiceNode>() + node.component.len());
+        let designations = self.designations.iter();
+        let designations = designations.map(|one| of_list(&one.label) + of_list(&one.value));
+        let required = self.required.iter().map(|label| of_list(label));
+        single
+            .chain(nodes)
+            .chain(designations)
+            .chain(required)
+            .sum()
+    }
+
     /// Adds that this verifier is `name`.
     #[must_use]
     pub fn anchor(self, name: impl Into<String>) -> Self {
@@ -100,6 +116,11 @@ pub enum SingleUse {
     /// Passed, and the caller spends every one of [`Verified::to_spend`](crate::Verified::to_spend) in the cluster's
     /// ledger before it permits anything.
     Report,
+}
+
+/// Bytes of a text in a list, with its place there.
+fn of_list(text: &str) -> usize {
+    size_of::<String>() + text.len()
 }
 
 impl Request {
@@ -146,6 +167,33 @@ impl Request {
             resource: resource.into(),
             operation: operation.into(),
             evidence: Evidence::default(),
+        }
+    }
+
+    /// Bytes that it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let name = |name: &Option<Identity>| name.as_ref().map_or(0, |name| name.as_str().len());
+        match self {
+            Self::Identity {
+                expected,
+                purpose,
+                domain,
+            } => {
+                let purpose = purpose.as_ref();
+                let purpose = purpose.map_or(0, |it| it.resource.len() + it.operation.len());
+                let domain = match domain {
+                    DomainClaim::Confirmed(domain) | DomainClaim::Required(domain) => domain.len(),
+                    DomainClaim::OfToken | DomainClaim::Unconfirmed => 0,
+                };
+                name(expected) + purpose + domain
+            }
+            Self::Authorization {
+                subject,
+                resource,
+                operation,
+                evidence,
+            } => name(subject) + resource.len() + operation.len() + evidence.bytes(),
+            Self::Context { excluded } => excluded.iter().map(|label| of_list(label)).sum(),
         }
     }
 

@@ -19,6 +19,7 @@ use super::knowledge::{Knowledge, Now};
 use super::request::Request;
 use super::spend::Spend;
 use super::{age, checks};
+use crate::keyring::{Standing, id_in};
 use crate::reason::Refusal;
 use crate::token::{Refreshed, Session, TokenClass};
 use crate::{DenyReason, UnknownReason};
@@ -64,21 +65,30 @@ pub(super) fn check_offline(
 }
 
 /// Runs the whole check once more, without signatures and Datalog; `None` when that is not enough: the token has checks of
-/// its holder's own making, whose outcome may be another one now, or the keyring has not its key any more.
+/// its holder's own making, whose outcome may be another one now, the keyring has not its key any more, or the feed knows it by
+/// another id.
 pub(super) fn check_again(
     claims: &Arc<Claims>,
     knowledge: &Knowledge<'_>,
     now: Now,
     config: &VerifierConfig,
 ) -> Option<Result<Verified, Refusal>> {
-    if !claims.reusable {
+    let view = knowledge.view;
+    let known_as = view.and_then(|view| id_in(view, &claims.root_key));
+    if !claims.reusable || known_as.or(claims.key_id) != claims.root_key_id {
         return None;
     }
-    let ruled = check_rules(claims, knowledge.view, now.wall, config);
-    if ruled.is_ok() && !knowledge.keyring.believes(&claims.root_key) {
-        return None;
+    match knowledge
+        .keyring
+        .standing(&claims.root_key, claims.named_key)
+    {
+        Standing::Believed => {}
+        Standing::Revoked(key_id) => {
+            return Some(Err(Refusal::Deny(DenyReason::KeyRevoked { key_id })));
+        }
+        Standing::Unknown => return None,
     }
-    let not_denied = ruled
+    let not_denied = check_rules(claims, view, now.wall, config)
         .and_then(|()| claims.check_time(now.wall, config.skew_seconds))
         .map(|()| NotDenied(Arc::clone(claims)))
         .map_err(Refusal::Deny);

@@ -4,7 +4,7 @@ use std::hash::RandomState;
 use std::time::Duration;
 
 use biscuit_auth::format::schema;
-use biscuit_auth::{Algorithm, Biscuit, PublicKey};
+use biscuit_auth::{Algorithm, Biscuit, KeyPair, PrivateKey, PublicKey};
 use data_encoding::BASE64URL;
 use hessra_revocation::*;
 use hessra_sdk_core::*;
@@ -185,6 +185,153 @@ fn no_part_of_a_token_passes_because_another_token_had_it() {
         service.check(&text(&mixed), &Request::bearer(), NOW),
         "bad_signature"
     );
+}
+
+/// The token with one more block of its holder, of this content.
+fn appended(token: &str, content: &schema::Block) -> String {
+    let mut envelope = envelope(token);
+    let Some(schema::proof::Content::NextSecret(secret)) = &envelope.proof.content else {
+        panic!("it is sealed");
+    };
+    let pair =
+        |secret: &[u8]| KeyPair::from(&PrivateKey::from_bytes(secret, Algorithm::Ed25519).unwrap());
+    let (current, next) = (pair(secret), pair(&[9; 32]));
+    let (block, next_key) = (content.encode_to_vec(), next.public().to_proto());
+    let algorithm = next_key.algorithm.to_le_bytes();
+    let message = [block.as_slice(), &algorithm, &next_key.key].concat();
+    envelope.blocks.push(schema::SignedBlock {
+        block,
+        next_key,
+        signature: current.sign(&message).unwrap().to_bytes().to_vec(),
+        external_signature: None,
+        version: None,
+    });
+    envelope.proof.content = Some(schema::proof::Content::NextSecret(vec![9; 32]));
+    text(&envelope)
+}
+
+/// Verdict of the library alone about an identity of alice.
+fn library_permits(token: &str) -> bool {
+    let public = PublicKey::from_bytes(&key().public_key(), Algorithm::Ed25519).unwrap();
+    let time = i64::try_from(NOW.0).unwrap();
+    let builder = biscuit_auth::macros::authorizer!(
+        r#"time({time}); actor("urn:h:alice"); allow if actor("urn:h:alice");"#
+    );
+    Biscuit::from_base64(token, public).is_ok_and(|biscuit| authorizes(builder, &biscuit))
+}
+
+#[test]
+fn what_the_library_does_not_read_or_finds_unmet_is_not_permitted_by_comparing() {
+    let alice = identity("urn:h:alice");
+    let public = PublicKey::from_bytes(&key().public_key(), Algorithm::Ed25519).unwrap();
+    let bounded = Biscuit::from_base64(&alice, public).unwrap();
+    let bounded = bounded.append(biscuit_auth::macros::block!(
+        "check if time($t), $t < 1800003000"
+    ));
+    let bounded = bounded.unwrap().container().to_proto();
+    let content = schema::Block::decode(bounded.blocks[0].block.as_slice()).unwrap();
+    let service = service();
+    let good = appended(&alice, &content);
+    assert_eq!(service.check(&good, &Request::bearer(), NOW), "allow");
+    assert!(library_permits(&good));
+
+    let versions = [None, Some(0), Some(2), Some(7), Some(u32::MAX)];
+    let mut wrong: Vec<schema::Block> = versions
+        .into_iter()
+        .map(|version| schema::Block {
+            version,
+            ..content.clone()
+        })
+        .collect();
+    let key = public.to_proto();
+    wrong.push(schema::Block {
+        public_keys: vec![key.clone(), key],
+        ..content.clone()
+    });
+    // A head that asks for what the body does not bind.
+    let mut unbound = content.clone();
+    unbound.checks[0].queries[0].head.terms = vec![schema::Term {
+        content: Some(schema::term::Content::Variable(1_000)),
+    }];
+    wrong.push(unbound);
+    for content in &wrong {
+        let token = appended(&alice, content);
+        assert!(!library_permits(&token), "{content:?}");
+        for _ in 0..2 {
+            assert_ne!(
+                service.check(&token, &Request::bearer(), NOW),
+                "allow",
+                "{content:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_feed_that_knows_the_key_by_another_id_later_is_asked_about_that_one() {
+    let token = identity("urn:h:alice");
+    let mut service = service();
+    service.feed.view.keys.clear();
+    let pinned = Keyring::from_public_key(&key().public_key()).unwrap();
+    assert_eq!(
+        service.check_with(&token, &Request::bearer(), &pinned, NOW),
+        "allow"
+    );
+    let other = Key::new(99, 1);
+    service
+        .feed
+        .say(Change::Key(other.record(KeyState::Active)));
+    service.feed.revoke(&Target::Key(99), Cutoff::Permanent);
+    for _ in 0..2 {
+        assert_eq!(
+            service.check_with(&token, &Request::bearer(), &pinned, NOW),
+            "revoked"
+        );
+    }
+}
+
+#[test]
+fn a_token_without_a_key_id_is_believed_by_the_keys_that_are_tried_only() {
+    let mut unnamed = envelope(&identity("urn:h:alice"));
+    unnamed.root_key_id = None;
+    let token = text(&unnamed);
+    let service = service();
+    let records: Vec<PublicKeyRecord> = (8..30)
+        .map(|id| Key::new(id, id as u8).record(KeyState::Active))
+        .collect();
+    let own = key().record(KeyState::Active);
+    let few = Keyring::from_records([&own].into_iter().chain(&records[..3]));
+    assert_eq!(
+        service.check_with(&token, &Request::bearer(), &few, NOW),
+        "allow"
+    );
+    let many = Keyring::from_records([&own].into_iter().chain(&records));
+    assert_eq!(
+        service.check_with(&token, &Request::bearer(), &many, NOW),
+        "bad_signature"
+    );
+    let retired = key().record(KeyState::Revoked);
+    let revoked = Keyring::from_records([&retired].into_iter().chain(&records[..3]));
+    assert_eq!(
+        service.check_with(&token, &Request::bearer(), &revoked, NOW),
+        "key_revoked"
+    );
+}
+
+#[test]
+fn a_request_that_is_longer_than_a_memory_keeps_is_answered_all_the_same() {
+    let (token, service) = (identity("urn:h:alice"), service());
+    let long = Request::Identity {
+        expected: None,
+        purpose: Some(Purpose {
+            resource: "r".repeat(60_000),
+            operation: "read".into(),
+        }),
+        domain: DomainClaim::default(),
+    };
+    for _ in 0..2 {
+        assert_eq!(service.check(&token, &long, NOW), "allow");
+    }
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Size of the memory of tokens and signatures that were verified before. Default: about 8 MiB. It holds tokens that
+    /// Size of the memory of tokens and signatures that were verified before. Default: about 8 MiB, and 64 at most. It holds tokens that
     /// were used here; a size of zero keeps none.
     #[must_use]
     pub fn memory(mut self, size: core::MemorySize) -> Self {
