@@ -1,6 +1,7 @@
 //! Block, decoded: its facts, and its rules and checks by meaning.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use biscuit_auth::PublicKey;
 use biscuit_auth::builder::{Check, Convert, Fact, Predicate, Rule, Term};
@@ -99,11 +100,19 @@ pub(super) fn read_all(envelope: &schema::Biscuit) -> Result<Vec<Block>, TokenEr
         let mut block = read(&content, table)?;
         let external = external.map(|signature| ThirdPartyKey::read(&signature.public_key));
         block.external_key = external.transpose().map_err(malformed)?;
-        let key = block.external_key.map(|key| key.inner());
-        block.is_known = proto_block_to_token_block(&content, key).is_ok();
+        // Whether there is a key is asked, not which: one that is a point already saves finding that of each block.
+        let some_key = external_is_there(&block);
+        block.is_known = proto_block_to_token_block(&content, some_key).is_ok();
         blocks.push(block);
     }
     Ok(blocks)
+}
+
+/// Any key for a third-party block; `None` for another one.
+fn external_is_there(block: &Block) -> Option<PublicKey> {
+    static ANY: OnceLock<PublicKey> = OnceLock::new();
+    let key = block.external_key?;
+    Some(*ANY.get_or_init(|| key.inner()))
 }
 
 fn own_symbols(content: &schema::Block) -> Result<SymbolTable, TokenError> {
