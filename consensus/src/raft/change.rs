@@ -141,24 +141,26 @@ impl<W: World> RaftHandle<W> {
         }
         let _paused = pause.begin();
         let deadline = Instant::now() + TRANSFER_TIMEOUT;
-        let handed = timeout_at(deadline, async {
-            self.held_by(self.status().last_index, &[target]).await;
-            self.ask_to_stand(target).await
-        });
-        handed.await.unwrap_or_else(|_| {
+        let _standing_back = StandingBack::begin(self);
+        let handed = timeout_at(deadline, self.ask_to_stand(target)).await;
+        handed.unwrap_or_else(|_| {
             Err(ChangeError::Unavailable(format!(
                 "node {target} did not take over in time. See `hessra status`, then repeat it"
             )))
         })
     }
 
-    /// Asks until the target leads: a first try may meet a voter that is still bound to the old leader.
+    /// Asks until the target leads: a first try may meet a voter that is still bound to the old leader. Before each try the target
+    /// has what this leader has: an entry that was on its way when writes were held back, too.
     async fn ask_to_stand(&self, target: u64) -> Result<(), ChangeError> {
         let member = self.members().nodes.get(&target).cloned();
         let member = member
             .ok_or_else(|| ChangeError::NotFound(format!("no member has node id {target}")))?;
         let peer = self.peer(target, &member);
         loop {
+            if self.is_leader() {
+                self.held_by(self.status().last_index, &[target]).await;
+            }
             let asked = self
                 .world
                 .peers()
@@ -217,5 +219,22 @@ impl<W: World> RaftHandle<W> {
             .copied()
             .filter(|id| *id != self.identity.id && alive(*id));
         others.max_by_key(|id| self.matched_index(*id))
+    }
+}
+
+/// Keeps this node from standing for as long as it hands over, however that ends: with a log of the same length, it would win as
+/// often as the one that is to take over.
+struct StandingBack<'a, W: World>(&'a RaftHandle<W>);
+
+impl<'a, W: World> StandingBack<'a, W> {
+    fn begin(raft: &'a RaftHandle<W>) -> Self {
+        raft.raft.runtime_config().elect(false);
+        Self(raft)
+    }
+}
+
+impl<W: World> Drop for StandingBack<'_, W> {
+    fn drop(&mut self) {
+        self.0.raft.runtime_config().elect(true);
     }
 }
