@@ -50,5 +50,5 @@ pub use request_id::{NotARequestId, RequestId};
 pub use verifier::{Verifier, VerifierBuilder};
 
 pub use hessra_sdk_core::{
-    DomainClaim, Ed25519, Evidence, PolicyChecks, Request, StalenessPolicy, Verdict,
+    DomainClaim, Ed25519, Evidence, MemorySize, PolicyChecks, Request, StalenessPolicy, Verdict,
 };

@@ -3,7 +3,7 @@
 //! Each check that runs here was read before: it costs what [`crate::token::policy`] says. The limits of the library are the second
 //! line; its time limit does not reach into a query.
 //!
-//! Whatever [`super::comparison`] does not find met goes to Datalog, which decides.
+//! Datalog decides whatever [`super::comparison`] does not find met.
 //!
 //! The policy allows by the fact that must hold, never `allow if true`: a token without that fact is not allowed,
 //! however few checks it has.

@@ -170,8 +170,16 @@ impl VerifierBuilder {
         self
     }
 
-    /// Size of the memory of tokens and signatures that were verified before. Default: about 8 MiB, and 64 at most. It holds tokens that
-    /// were used here; a size of zero keeps none.
+    /// Size of the memory of tokens and signatures that were verified before. Default: about 8 MiB, and 64 at most. It holds tokens
+    /// that were used here; a size of zero keeps none:
+    ///
+    /// ```
+    /// use hessra_sdk_rust::{MemorySize, Verifier};
+    /// let builder = Verifier::builder().memory(MemorySize {
+    ///     tokens: 0,
+    ///     signatures: 0,
+    /// });
+    /// ```
     #[must_use]
     pub fn memory(mut self, size: core::MemorySize) -> Self {
         self.memory = size;
