@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hessra_proto::status::{Failure, Reason};
 use hessra_proto::v1::raft::InspectResponse;
-use hessra_sled::{Types, Vote};
+use hessra_sled::{StoreError, Types, Vote};
 use hessra_state::Stamped;
 use openraft::error::RaftError;
 use openraft::raft::{
@@ -93,11 +93,18 @@ impl<W: World> Inbound<W> {
             .append_entries(request)
             .await
             .map_err(stopped)?;
-        raft.stores().holds(match &answer {
-            AppendEntriesResponse::Success => last.map_or(0, |id| id.index),
-            AppendEntriesResponse::PartialSuccess(matching) => matching.map_or(0, |id| id.index),
-            _ => 0,
-        });
+        let matching = match &answer {
+            AppendEntriesResponse::Success => last,
+            AppendEntriesResponse::PartialSuccess(matching) => *matching,
+            _ => None,
+        };
+        let held = matching.map_or(0, |id| id.index);
+        // INVARIANT: openraft took the entries, and this answer is what makes the leader count this node's disk.
+        raft.durability()
+            .through(held)
+            .await
+            .map_err(|error| disk_failed(&error))?;
+        raft.stores().holds(held);
         Ok(answer)
     }
 
@@ -287,6 +294,14 @@ fn out_of_place(sender: u64, message: String) -> Failure {
         "refused entries that do not follow each other"
     );
     Failure::new(Reason::InvalidArgument, message)
+}
+
+fn disk_failed(error: &StoreError) -> Failure {
+    tracing::error!(%error, "the disk did not take what a leader appends");
+    Failure::new(
+        Reason::Unavailable,
+        "the disk of this node has failed. Its log says how",
+    )
 }
 
 fn stopped(error: RaftError<u64>) -> Failure {

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! openraft's types are named here and in the seam only. Five facts about openraft 0.9 shape it:
-//! - a node that led when it stopped leads again when it starts, with a commit index that may be older than what it
-//!   had acknowledged. So such a node confirms nothing until an entry of *this* process has been applied
-//!   ([`RaftHandle::confirm`]);
+//! - it sends an entry only when its own disk has it, and counts itself at once: it is told that an entry is on the disk when
+//!   it is written, and what rests on the disk waits for it ([`hessra_sled::Durability`], [`network`]). A node that led when it
+//!   stopped would lead again when it starts, in the term in which it may have sent more than it has: the store hides that it
+//!   led, and it is elected like any other;
 //! - it cannot hand leadership over: the chosen follower is asked to stand ([`change`]);
 //! - its election timer has one length for the life of a process: [`candidacy`] ends a split vote;
 //! - a leader that wants to send a snapshot to a follower of a higher term may stop for good
@@ -30,7 +31,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use hessra_revocation::Monotonic;
-use hessra_sled::{Answers, Engine, LogId, Member, Parts, Proposal, Published, Remembered, Types};
+use hessra_sled::{
+    Answers, Durability, Engine, LogId, Member, Parts, Proposal, Published, Remembered, Types,
+};
 use hessra_state::{Applied, Start, State};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
 use openraft::storage::RaftLogStorage;
@@ -72,7 +75,7 @@ pub struct RaftHandle<W: World> {
     settings: Arc<RaftSettings>,
     published: watch::Receiver<Arc<Published>>,
     remembered: Arc<dyn Remembered>,
-    restored: Arc<RestoredLeadership>,
+    durability: Durability,
     refusals: Refusals,
     /// True while this leader confirms nothing, for another one to be elected.
     stands_back: Arc<AtomicBool>,
@@ -111,10 +114,10 @@ async fn end_with<R: AsyncRuntime>(stores: Stores, raft: openraft::Raft<Types<R>
     let _ = raft.shutdown().await;
 }
 
-/// The term in which this node led when its process before this one stopped, until that is harmless.
-struct RestoredLeadership {
-    term: Option<u64>,
-    harmless: AtomicBool,
+/// Ends this node when its disk fails: what it appended may never be durable, and openraft takes it for done.
+async fn end_without_disk(stores: Stores, durability: Durability) {
+    let error = durability.failed().await;
+    stores.end(StopReason::failed(error.to_string()));
 }
 
 /// Starts Raft over an opened store.
@@ -138,13 +141,7 @@ pub(crate) async fn start<W: World, E: Engine>(
         async move { keeper.keep(&start).await }.boxed()
     });
     let vote = log.read_vote().await.map_err(|error| storage(&error))?;
-    let led = vote
-        .filter(|vote| vote.is_committed() && vote.leader_id().voted_for() == Some(identity.id))
-        .filter(|_| !is_planted(Plant::RestoredLeaderTrusted));
-    let restored = RestoredLeadership {
-        term: led.map(|vote| vote.leader_id().term),
-        harmless: AtomicBool::new(false),
-    };
+    let durability = log.durability().clone();
     let (published, remembered) = (machine.watch(), machine.remembered());
     let candidacy = Arc::new(Candidacy::default());
     let stored = log.get_log_state().await.map_err(|error| storage(&error))?;
@@ -157,7 +154,7 @@ pub(crate) async fn start<W: World, E: Engine>(
     );
     let refusals = Refusals::default();
     let network = network::Factory::new(
-        (world.clone(), stores.clone()),
+        (world.clone(), stores.clone(), durability.clone()),
         (Arc::clone(&candidacy), refusals.clone()),
         &settings,
     );
@@ -173,6 +170,10 @@ pub(crate) async fn start<W: World, E: Engine>(
         )));
     }
     drop(W::Runtime::spawn(end_with(stores.clone(), raft.clone())));
+    drop(W::Runtime::spawn(end_without_disk(
+        stores.clone(),
+        durability.clone(),
+    )));
     Ok(RaftHandle {
         raft,
         world,
@@ -180,7 +181,7 @@ pub(crate) async fn start<W: World, E: Engine>(
         settings: Arc::new(settings),
         published,
         remembered,
-        restored: Arc::new(restored),
+        durability,
         refusals,
         stands_back: Arc::default(),
         stores,
@@ -238,6 +239,11 @@ impl<W: World> RaftHandle<W> {
     /// Term that this node knows.
     pub(crate) fn term(&self) -> u64 {
         self.raft.metrics().borrow().current_term
+    }
+
+    /// Durability of this node's log.
+    pub(crate) fn durability(&self) -> &Durability {
+        &self.durability
     }
 
     /// Stores of the members.
@@ -462,7 +468,6 @@ impl<W: World> RaftHandle<W> {
         if self.stands_back.load(Ordering::Acquire) {
             return Err(ReadError::NoLeader);
         }
-        self.write_in_restored_term().await?;
         if is_planted(Plant::ConfirmWithoutQuorum) && self.is_leader() {
             return Ok(self.applied_index());
         }
@@ -503,27 +508,6 @@ impl<W: World> RaftHandle<W> {
     pub(crate) fn read_index(&self, index: u64, now: Monotonic) -> ReadIndex {
         let lately = self.askers.lately(self.term(), self.identity.id, now);
         ReadIndex { index, lately }
-    }
-
-    /// A leader that was restored, not elected, may know an older commit index than it had acknowledged before it
-    /// stopped: an entry of this process, once applied, lies above everything of the earlier one.
-    async fn write_in_restored_term(&self) -> Result<(), ReadError> {
-        let Some(term) = self.restored.term else {
-            return Ok(());
-        };
-        if self.restored.harmless.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if self.raft.metrics().borrow().current_term <= term {
-            self.write(Proposal::from(Vec::new()))
-                .await
-                .map_err(|error| match error {
-                    WriteError::Stopped(reason) => ReadError::Stopped(reason),
-                    _ => ReadError::NoLeader,
-                })?;
-        }
-        self.restored.harmless.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// Answers as this node expects them, while the entry is still on its way: for [`Plant::AnswerBeforeCommit`].

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hessra_proto::status::Reason;
-use hessra_sled::{Member, Types, Vote};
+use hessra_sled::{Durability, LogId, Member, Types, Vote};
 use openraft::error::{
     Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError,
     Unreachable,
@@ -21,23 +21,28 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AsyncRuntime, Snapshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::RaftSettings;
 use super::candidacy::Candidacy;
 use super::refusals::Refusals;
 use crate::measurement::Measurement;
 use crate::peers::{Peer, PeerError, Peers as _};
+use crate::plant::{Plant, is_planted};
 use crate::stores::Stores;
 use crate::world::World;
 
 /// Pauses before an unreachable peer is tried again: from short, because a restart takes a second, to two seconds.
 const BACKOFF_MS: [u64; 6] = [50, 100, 200, 400, 800, 2_000];
 
+/// Share of the time that openraft gives an append for which it may wait for this leader's disk.
+const DISK_SHARE: u32 = 4;
+
 /// Makes one [`Network`] per replication stream.
 pub(super) struct Factory<W> {
     world: W,
     stores: Stores,
+    durability: Durability,
     candidacy: Arc<Candidacy>,
     refusals: Refusals,
     snapshot_timeout: Duration,
@@ -45,13 +50,14 @@ pub(super) struct Factory<W> {
 
 impl<W: World> Factory<W> {
     pub(super) fn new(
-        (world, stores): (W, Stores),
+        (world, stores, durability): (W, Stores, Durability),
         (candidacy, refusals): (Arc<Candidacy>, Refusals),
         settings: &RaftSettings,
     ) -> Self {
         Self {
             world,
             stores,
+            durability,
             candidacy,
             refusals,
             snapshot_timeout: settings.snapshot_timeout,
@@ -67,8 +73,10 @@ impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Factory<W> {
             id: target,
             member: member.clone(),
             acknowledged: 0,
+            untold: None,
             world: self.world.clone(),
             stores: self.stores.clone(),
+            durability: self.durability.clone(),
             candidacy: Arc::clone(&self.candidacy),
             refusals: self.refusals.clone(),
             snapshot_timeout: self.snapshot_timeout,
@@ -82,8 +90,11 @@ pub(super) struct Network<W> {
     member: Member,
     /// Log index up to which the peer has acknowledged entries to this stream.
     acknowledged: u64,
+    /// Entry that openraft takes for committed, and that the peer is not told of yet.
+    untold: Option<LogId>,
     world: W,
     stores: Stores,
+    durability: Durability,
     candidacy: Arc<Candidacy>,
     refusals: Refusals,
     snapshot_timeout: Duration,
@@ -103,6 +114,32 @@ impl<W: World> Network<W> {
         }
     }
 
+    /// Newest entry that is committed and may be said to be: openraft counts this leader for an entry that its own disk does not
+    /// have yet. The message that brings nothing else waits for the disk, for a while; one with entries goes at once.
+    async fn tellable(
+        &mut self,
+        committed: Option<LogId>,
+        patience: Option<Duration>,
+    ) -> Option<LogId> {
+        let newest = committed?;
+        if is_planted(Plant::CommitBeforeOwnFsync) {
+            return Some(newest);
+        }
+        if let Some(patience) = patience {
+            // Whether it came in time is asked next.
+            let _ = timeout(patience, self.durability.through(newest.index)).await;
+        }
+        if self.durability.has(newest.index) {
+            self.untold = None;
+            return Some(newest);
+        }
+        let told = self.untold.filter(|id| self.durability.has(id.index));
+        if told.is_some() || self.untold.is_none() {
+            self.untold = Some(newest);
+        }
+        told
+    }
+
     /// Heeds a peer that says why this node is not wanted.
     fn heed(&self, error: PeerError) -> PeerError {
         self.stores.heed(self.id, &error);
@@ -113,15 +150,18 @@ impl<W: World> Network<W> {
 impl<W: World> RaftNetwork<Types<W::Runtime>> for Network<W> {
     async fn append_entries(
         &mut self,
-        request: AppendEntriesRequest<Types<W::Runtime>>,
+        mut request: AppendEntriesRequest<Types<W::Runtime>>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        let is_alone = request.entries.is_empty();
+        let patience = is_alone.then(|| option.hard_ttl() / DISK_SHARE);
+        request.leader_commit = self.tellable(request.leader_commit, patience).await;
         let begun = Instant::now();
         let peers = self.world.peers();
         let sent = last_index(&request);
-        let (term, is_empty) = (request.vote.leader_id().term, request.entries.is_empty());
+        let term = request.vote.leader_id().term;
         let answer = peers.append(&self.peer(), request, option.hard_ttl()).await;
-        if !is_empty {
+        if !is_alone {
             self.refusals.heard(self.id, term, &answer);
         }
         let answer = answer.map_err(|error| rpc_error(self.heed(error)))?;

@@ -134,6 +134,7 @@ async fn store(path: &Path, batch: u64, duration: Duration) -> (Figures, u64) {
         next += batch;
         let started = Instant::now();
         log.blocking_append(entries).await.unwrap();
+        log.durability().through(next - 1).await.unwrap();
         latencies.push(started.elapsed());
         if next % KEPT < batch && next > KEPT {
             let blank = Entry {

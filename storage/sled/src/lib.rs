@@ -45,7 +45,7 @@ pub use engine::{Batch, Done, Engine};
 pub use error::StoreError;
 pub use image::SnapshotImage;
 pub use layout::Space;
-pub use log::{LogReader, LogStore};
+pub use log::{Durability, LogReader, LogStore};
 pub use machine::{MachineImage, Published, Remembered, StateMachine};
 pub use memory::MemoryEngine;
 pub use store::{Parts, Store};

@@ -19,6 +19,8 @@
 //! one flush makes all of it durable. It is several writes instead of one batch because a batch costs sled far
 //! more than a single change (`disk`).
 //!
+//! An append is done when it is written; [`Durability`] says when it is durable, and what waits for that.
+//!
 //! The vote and the start are kept twice, in two spaces: one that went back in time would break Raft, and no chain holds it.
 //!
 //! Purging deletes whole packs only, a bounded number per call, and only once a durable snapshot goes up to there:
@@ -31,6 +33,7 @@
 
 mod cache;
 mod chain;
+mod durability;
 mod ends;
 mod marks;
 mod pack;
@@ -55,6 +58,7 @@ use crate::plant::{Plant, is_planted};
 use crate::settled::Settled;
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
+pub use durability::Durability;
 pub use reader::LogReader;
 pub(crate) use start::read_start;
 pub(crate) use vote::read_vote;
@@ -72,11 +76,22 @@ const PACKS_PER_BATCH: usize = 256;
 pub struct LogStore<E: Engine, R: AsyncRuntime = TokioRuntime> {
     reader: LogReader<E, R>,
     settled: Settled,
+    durability: Durability,
 }
 
 impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
-    pub(crate) fn new(reader: LogReader<E, R>, settled: Settled) -> Self {
-        Self { reader, settled }
+    pub(crate) fn new(reader: LogReader<E, R>, settled: Settled, durability: Durability) -> Self {
+        Self {
+            reader,
+            settled,
+            durability,
+        }
+    }
+
+    /// Durability of what is appended: an append that is done is written only.
+    #[must_use]
+    pub fn durability(&self) -> &Durability {
+        &self.durability
     }
 
     fn engine(&self) -> &E {
@@ -113,7 +128,11 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
         self.reader.memory()
     }
 
-    fn write_entries(&self, entries: impl Iterator<Item = Entry<R>>) -> Result<(), StoreError> {
+    /// Writes entries, and returns the log index of the first of them; `None`: none was left to write.
+    fn write_entries(
+        &self,
+        entries: impl Iterator<Item = Entry<R>>,
+    ) -> Result<Option<u64>, StoreError> {
         let purged = self.memory().chain.purged().map(|id| id.index);
         let encoded: Vec<(Vec<u8>, Entry<R>)> = entries
             // Purged entries were applied: appending one once more changes nothing.
@@ -129,10 +148,11 @@ impl<E: Engine, R: AsyncRuntime> LogStore<E, R> {
             self.engine().write(batch)?;
         }
         memory.chain.take(step);
+        let first = encoded.first().map(|(_, entry)| entry.log_id.index);
         encoded
             .into_iter()
             .for_each(|(bytes, entry)| memory.cache.push(entry, bytes.len()));
-        Ok(())
+        Ok(first)
     }
 
     fn cut(&self, since: u64) -> Result<(), StoreError> {
@@ -197,6 +217,15 @@ fn write_failed(error: StoreError) -> StorageError<u64> {
     error.raft(ErrorSubject::Logs, ErrorVerb::Write)
 }
 
+/// A vote as a start takes it up: no leader goes on in its term. What it sent in it may be more than its disk has, and an entry of
+/// its own would get the place, and the id, of one that a follower holds.
+fn without_leadership(vote: Vote) -> Vote {
+    match vote.leader_id().voted_for() {
+        Some(voted_for) => Vote::new(vote.leader_id().term, voted_for),
+        None => vote,
+    }
+}
+
 fn vote_failed(error: StoreError) -> StorageError<u64> {
     error.raft(ErrorSubject::Vote, ErrorVerb::Write)
 }
@@ -241,7 +270,12 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError<u64>> {
-        read_vote(self.engine()).map_err(|error| error.raft(ErrorSubject::Vote, ErrorVerb::Read))
+        let vote = read_vote(self.engine())
+            .map_err(|error| error.raft(ErrorSubject::Vote, ErrorVerb::Read))?;
+        Ok(match is_planted(Plant::RestoredLeaderTrusted) {
+            true => vote,
+            false => vote.map(without_leadership),
+        })
     }
 
     async fn append<I>(
@@ -255,15 +289,13 @@ impl<E: Engine, R: AsyncRuntime> RaftLogStorage<Types<R>> for LogStore<E, R> {
     {
         let entries = entries.into_iter();
         self.finish_purge().await.map_err(write_failed)?;
-        self.write_entries(entries).map_err(write_failed)?;
-        if is_planted(Plant::AckBeforeFsync) {
-            self.engine().sync(Box::new(drop));
-            callback.log_io_completed(Ok(()));
-            return Ok(());
+        self.durability.room().await.map_err(write_failed)?;
+        if let Some(first) = self.write_entries(entries).map_err(write_failed)? {
+            let (number, durability) = (self.durability.begin(first), self.durability.clone());
+            self.engine()
+                .sync(Box::new(move |outcome| durability.ended(number, outcome)));
         }
-        self.engine().sync(Box::new(move |outcome| {
-            callback.log_io_completed(outcome.map_err(Into::into))
-        }));
+        callback.log_io_completed(Ok(()));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! State machine of openraft: applies in memory, publishes, and keeps snapshots.
 //!
 //! ```text
-//! apply ──▶ Machine in memory ──▶ its state published to readers (a clone, once per applied batch)
+//! apply (what is on this disk) ──▶ Machine in memory ──▶ its state published to readers (a clone, once per applied batch)
 //!              └─ the mark `applied`: how far, and what the history is then
 //! ```
 //!
@@ -30,6 +30,8 @@ use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::image::SnapshotImage;
+use crate::log::Durability;
+use crate::plant::{Plant, is_planted};
 use crate::snapshot::{self, SnapshotStore};
 use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, Types};
 
@@ -40,6 +42,7 @@ pub use readers::{MachineImage, Published, Remembered};
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {
     keeper: Arc<Keeper<E>>,
     snapshots: Arc<SnapshotStore<E>>,
+    durability: Durability,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -52,10 +55,15 @@ pub struct SnapshotBuilder<E: Engine, R: AsyncRuntime = TokioRuntime> {
 }
 
 impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
-    pub(crate) fn new(keeper: Arc<Keeper<E>>, snapshots: Arc<SnapshotStore<E>>) -> Self {
+    pub(crate) fn new(
+        keeper: Arc<Keeper<E>>,
+        snapshots: Arc<SnapshotStore<E>>,
+        durability: Durability,
+    ) -> Self {
         Self {
             keeper,
             snapshots,
+            durability,
             runtime: std::marker::PhantomData,
         }
     }
@@ -70,6 +78,16 @@ impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
     #[must_use]
     pub fn remembered(&self) -> Arc<dyn Remembered> {
         Arc::clone(&self.keeper) as Arc<dyn Remembered>
+    }
+}
+
+impl<E: Engine, R: AsyncRuntime> StateMachine<E, R> {
+    /// Waits until the entries up to `index` are on this disk: a leader counts itself for a commit before they are.
+    async fn on_disk(&self, index: u64) -> Result<(), StoreError> {
+        if is_planted(Plant::CommitBeforeOwnFsync) {
+            return Ok(());
+        }
+        self.durability.through(index).await
     }
 }
 
@@ -88,9 +106,13 @@ impl<E: Engine, R: AsyncRuntime> RaftStateMachine<Types<R>> for StateMachine<E, 
         I: IntoIterator<Item = Entry<R>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        self.keeper
-            .apply(entries)
-            .map_err(|error| error.raft(ErrorSubject::StateMachine, ErrorVerb::Write))
+        let entries: Vec<Entry<R>> = entries.into_iter().collect();
+        let last = entries.last().map_or(0, |entry| entry.log_id.index);
+        let applied = match self.on_disk(last).await {
+            Ok(()) => self.keeper.apply(entries),
+            Err(error) => Err(error),
+        };
+        applied.map_err(|error| error.raft(ErrorSubject::StateMachine, ErrorVerb::Write))
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {

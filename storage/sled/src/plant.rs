@@ -50,7 +50,9 @@ plants! {
     ConfirmWithoutQuorum = "confirm-without-quorum";
     /// A confirmation names the commit index of the confirmation before it.
     StaleCommitIndex = "stale-commit-index";
-    /// A leader that was restored from its own vote confirms reads before an entry of its new life is committed.
+    /// A leader takes what it has sent for committed before its own disk has it.
+    CommitBeforeOwnFsync = "commit-before-own-fsync";
+    /// A leader that is started again goes on leading in its term, with less in its log than it had sent.
     RestoredLeaderTrusted = "restored-leader-trusted";
     /// A linearizable read is answered from the node's own state at once.
     StaleRead = "stale-read";

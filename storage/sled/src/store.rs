@@ -7,7 +7,7 @@ use openraft::AsyncRuntime;
 
 use crate::StoreError;
 use crate::engine::Engine;
-use crate::log::{LogReader, LogStore, read_start, read_vote};
+use crate::log::{Durability, LogReader, LogStore, read_start, read_vote};
 use crate::machine::{Keeper, StateMachine};
 use crate::snapshot::SnapshotStore;
 
@@ -51,7 +51,8 @@ impl Store {
         let keeper = Arc::new(Keeper::open(engine, judge, &snapshots, &log)?);
         // A crash came between an installed snapshot and the purge below it.
         log.hide_below(keeper.settled().upto());
-        let store = LogStore::new(log, keeper.settled().clone());
-        Ok((store, StateMachine::new(keeper, snapshots)))
+        let durability = Durability::default();
+        let store = LogStore::new(log, keeper.settled().clone(), durability.clone());
+        Ok((store, StateMachine::new(keeper, snapshots, durability)))
     }
 }

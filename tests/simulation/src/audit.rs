@@ -166,9 +166,9 @@ impl AuditLog for SimAuditLog {
                 rest.push(checkpoint(&progress));
             }
             let resumes = first.iter().chain(&rest).filter_map(resumes_at).max();
-            tokio::time::sleep(sync_duration() / 2).await;
+            tokio::time::sleep(sync_duration(false) / 2).await;
             disk.append(first);
-            tokio::time::sleep(sync_duration() / 2).await;
+            tokio::time::sleep(sync_duration(false) / 2).await;
             disk.append(rest);
             written.send_modify(|written| {
                 written.next = progress.next;

@@ -1,7 +1,7 @@
 //! One node's disk: the store's own crash-simulating engine, with syncs that take time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hessra_consensus::WriteGuard;
@@ -17,6 +17,8 @@ pub struct Disk {
     /// Copy of the disk as it was when a process on it ended, and the number of its starts by then.
     copy: Mutex<Option<(MemoryEngine, u64)>>,
     about_to_fail: AtomicBool,
+    /// True while every sync takes long.
+    slow: Arc<AtomicBool>,
     /// True while there is too little room for writes, as far as this node knows.
     low: AtomicBool,
 }
@@ -33,6 +35,7 @@ impl Disk {
             engine: Mutex::new(engine),
             copy: Mutex::default(),
             about_to_fail: AtomicBool::default(),
+            slow: Arc::default(),
             low: AtomicBool::default(),
         }
     }
@@ -40,9 +43,11 @@ impl Disk {
     /// Opens the disk for a new life, whose syncs take a few milliseconds, sometimes many.
     pub fn open(&self, process: Process) -> MemoryEngine {
         let mut engine = self.engine.lock().expect("one thread");
+        let slow = Arc::clone(&self.slow);
         *engine = engine.clone().deferring(move |completion| {
+            let slow = slow.load(Ordering::Relaxed);
             process.spawn(async move {
-                tokio::time::sleep(sync_duration()).await;
+                tokio::time::sleep(sync_duration(slow)).await;
                 completion();
             });
         });
@@ -94,6 +99,11 @@ impl Disk {
         self.about_to_fail.load(Ordering::Relaxed)
     }
 
+    /// Makes every sync take long from now on, or as long as usual again.
+    pub fn slow_down(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Relaxed);
+    }
+
     /// Leaves too little room for writes from now on, or enough again.
     pub fn run_low(&self, low: bool) {
         self.low.store(low, Ordering::Relaxed);
@@ -113,12 +123,11 @@ impl WriteGuard for Disk {
 }
 
 /// Duration of one sync.
-pub fn sync_duration() -> Duration {
-    let slow = random().gen_bool(0.02);
-    let millis = if slow {
-        random().gen_range(50..300)
-    } else {
-        random().gen_range(1..6)
+pub fn sync_duration(slow: bool) -> Duration {
+    let millis = match (slow, random().gen_bool(0.02)) {
+        (true, _) => random().gen_range(300..1_200),
+        (false, true) => random().gen_range(50..300),
+        (false, false) => random().gen_range(1..6),
     };
     Duration::from_millis(millis)
 }

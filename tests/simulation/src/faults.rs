@@ -39,6 +39,7 @@ async fn one(world: &Arc<World>) -> &'static str {
         92..94 => fill_an_audit_disk(world),
         94..96 => lose_a_disk(world).await,
         96..98 => set_a_disk_back(world).await,
+        98..99 => lose_power_with_slow_disks(world).await,
         _ => revive_all(world).await,
     }
 }
@@ -201,6 +202,35 @@ async fn lose_a_disk(world: &Arc<World>) -> &'static str {
     tokio::time::sleep(Duration::from_millis(random().gen_range(1_000..3_000))).await;
     cluster.revive(leader.id).await;
     "disk of a member lost"
+}
+
+/// The leader and one follower have slow disks when the power of all goes, and the third one, whose disk is as quick as ever, comes
+/// back last: what it alone had on its disk was promised to nobody.
+async fn lose_power_with_slow_disks(world: &Arc<World>) -> &'static str {
+    let cluster = &world.cluster;
+    let nodes = cluster.nodes();
+    let leader = nodes.iter().find(|node| node.leads());
+    let Some(leader) = leader.filter(|_| nodes.len() == 3) else {
+        return "no leader with a slow disk";
+    };
+    let others: Vec<_> = nodes.iter().filter(|node| node.id != leader.id).collect();
+    let quick = random().gen_range(0..others.len());
+    let slow: Vec<_> = nodes
+        .iter()
+        .filter(|node| node.id != others[quick].id)
+        .collect();
+    slow.iter().for_each(|node| node.disk.slow_down(true));
+    tokio::time::sleep(Duration::from_millis(random().gen_range(100..900))).await;
+    for node in &nodes {
+        node.crash().await;
+    }
+    slow.iter().for_each(|node| node.disk.slow_down(false));
+    for node in &slow {
+        cluster.revive(node.id).await;
+    }
+    tokio::time::sleep(Duration::from_millis(random().gen_range(1_000..3_000))).await;
+    cluster.revive(others[quick].id).await;
+    "power lost while two disks are slow"
 }
 
 /// A disk is put back from a copy, or a second process runs on one, when the other members know a later start: one that

@@ -2,10 +2,9 @@
 
 use hessra_sled::{OpenOptions, SledEngine};
 use openraft::RaftLogReader;
-use openraft::storage::RaftLogStorageExt;
 
 use crate::filesystem::{Tmpfs, cannot_mount};
-use crate::support::{append, block_on, entries, open};
+use crate::support::{append, block_on, entries, open, try_append};
 
 const MEBIBYTES: u32 = 24;
 
@@ -30,7 +29,7 @@ fn a_full_disk_loses_nothing_and_goes_on_once_there_is_room() {
                 warned_at = Some(acknowledged);
             }
             let batch = entries(1, acknowledged + 1..=acknowledged + 200);
-            match log.blocking_append(batch).await {
+            match try_append(&mut log, batch).await {
                 Ok(()) => acknowledged += 200,
                 Err(error) => break error,
             }
@@ -40,7 +39,11 @@ fn a_full_disk_loses_nothing_and_goes_on_once_there_is_room() {
     println!("refused new commands at {warned_at} entries, full at {acknowledged}: {error}");
     assert!(warned_at > 0 && warned_at < acknowledged);
     assert!(engine.failure().is_some(), "the engine has ended");
-    block_on(log.blocking_append(entries(1, acknowledged + 1..=acknowledged + 1))).unwrap_err();
+    block_on(try_append(
+        &mut log,
+        entries(1, acknowledged + 1..=acknowledged + 1),
+    ))
+    .unwrap_err();
     drop((log, _machine, engine));
     disk.resize(MEBIBYTES * 4);
     let (mut log, _machine) = open(SledEngine::open(&path, options()).unwrap()).unwrap();

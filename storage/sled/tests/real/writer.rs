@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hessra_sled::{SledEngine, StoreError, Vote};
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{RaftLogReader, RaftSnapshotBuilder};
 
-use crate::support::{block_on, entries, id, open, open_sled};
+use crate::support::{block_on, entries, id, open, open_sled, try_append};
 
 const DIRECTORY: &str = "HESSRA_TEST_WRITER_DIRECTORY";
 const APPENDS: &str = "HESSRA_TEST_WRITER_APPENDS";
@@ -74,7 +74,7 @@ async fn write(directory: &Path, appends: u64) {
     for round in 1..=appends {
         let batch = entries(1, next..next + 1 + round % 7);
         next += batch.len() as u64;
-        log.blocking_append(batch).await.unwrap();
+        try_append(&mut log, batch).await.unwrap();
         println!("ack {}", next - 1);
         if round % 3 == 0 {
             applied = machine.watch().borrow().applied.map_or(0, |id| id.index);

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use hessra_sled::memory::{Completion, Survival};
 use hessra_sled::{Entry, MemoryEngine, Vote, codec};
 use hessra_state::Machine as Reference;
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{EntryPayload, LogId, RaftLogReader, RaftSnapshotBuilder};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::{Log, Machine, block_on, entries, entry, open};
+use crate::support::{Log, Machine, block_on, entries, entry, open, try_append};
 
 /// Histories per run: about ten seconds.
 const SEEDS: u64 = 250;
@@ -146,7 +146,7 @@ impl World {
                 .push(entry.clone())
         });
         if wait {
-            self.log.blocking_append(batch.clone()).await.unwrap();
+            try_append(&mut self.log, batch.clone()).await.unwrap();
             self.acknowledged
                 .extend(batch.into_iter().map(|entry| (entry.log_id.index, entry)));
             self.settled = self.applied();
@@ -155,7 +155,7 @@ impl World {
         self.slow.store(true, Ordering::Relaxed);
         tokio::select! {
             biased;
-            done = self.log.blocking_append(batch) => panic!("seed {}: {done:?} before it was synced", self.seed),
+            done = try_append(&mut self.log, batch) => panic!("seed {}: {done:?} before it was synced", self.seed),
             () = std::future::ready(()) => {}
         }
         // openraft would wait: the next thing that happens to an append without an answer is a power cut.

@@ -1,11 +1,13 @@
 //! A disk error is not an answer: the call fails, and so does everything after it.
 
-use hessra_sled::memory::{Fault, Survival};
+use std::sync::{Arc, Mutex};
+
+use hessra_sled::memory::{Completion, Fault, Survival};
 use hessra_sled::{Engine, MemoryEngine, Vote};
 use openraft::RaftLogReader;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 
-use crate::support::{append, block_on, entries, fresh_sled, id, open};
+use crate::support::{append, block_on, entries, fresh_sled, id, open, try_append};
 
 #[test]
 fn a_failed_sync_is_told_and_ends_the_store() {
@@ -14,8 +16,8 @@ fn a_failed_sync_is_told_and_ends_the_store() {
         let (mut log, mut machine) = open(engine.clone()).unwrap();
         append(&mut log, entries(1, 1..=5)).await;
         engine.inject(Fault::SyncFails);
-        log.blocking_append(entries(1, 6..=9)).await.unwrap_err();
-        log.blocking_append(entries(1, 10..=12)).await.unwrap_err();
+        try_append(&mut log, entries(1, 6..=9)).await.unwrap_err();
+        try_append(&mut log, entries(1, 10..=12)).await.unwrap_err();
         log.save_vote(&Vote::new(2, 1)).await.unwrap_err();
         machine.apply(entries(1, 1..=3)).await.unwrap_err();
     });
@@ -29,14 +31,50 @@ fn a_failed_sync_is_told_and_ends_the_store() {
 }
 
 #[test]
+fn nothing_is_applied_before_it_is_on_the_disk() {
+    let held: Arc<Mutex<Vec<Completion>>> = Arc::default();
+    let disk = Arc::clone(&held);
+    let engine =
+        MemoryEngine::new(1).deferring(move |completion| disk.lock().unwrap().push(completion));
+    block_on(async {
+        let (mut log, mut machine) = open(engine).unwrap();
+        log.blocking_append(entries(1, 1..=5)).await.unwrap();
+        {
+            let applied = machine.apply(entries(1, 1..=5));
+            tokio::pin!(applied);
+            tokio::select! {
+                biased;
+                _ = &mut applied => panic!("applied what the power may take"),
+                () = tokio::task::yield_now() => {}
+            }
+            let completions = std::mem::take(&mut *held.lock().unwrap());
+            completions.into_iter().for_each(|complete| complete());
+            applied.await.unwrap();
+        }
+        assert_eq!(machine.watch().borrow().applied, Some(id(1, 5)));
+    });
+}
+
+#[test]
+fn a_leader_that_starts_again_does_not_lead_in_its_term() {
+    let engine = MemoryEngine::new(1);
+    block_on(async {
+        let (mut log, _) = open(engine.clone()).unwrap();
+        log.save_vote(&Vote::new_committed(7, 1)).await.unwrap();
+        let (mut log, _) = open(engine.crash(Survival::Nothing)).unwrap();
+        assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(7, 1)));
+    });
+}
+
+#[test]
 fn a_full_disk_is_told_as_such_and_frees_itself_by_a_restart() {
     let engine = MemoryEngine::new(1);
     block_on(async {
         let (mut log, _) = open(engine.clone()).unwrap();
         append(&mut log, entries(1, 1..=5)).await;
         engine.inject(Fault::DiskFull);
-        let error = log.blocking_append(entries(1, 6..=9)).await.unwrap_err();
-        assert!(error.to_string().contains("has room"), "{error}");
+        let error = try_append(&mut log, entries(1, 6..=9)).await.unwrap_err();
+        assert!(error.contains("has room"), "{error}");
         let (mut log, _) = open(engine.crash(Survival::Chance)).unwrap();
         append(&mut log, entries(1, 6..=9)).await;
     });
@@ -72,7 +110,7 @@ fn a_log_with_a_hole_is_refused() {
     block_on(async {
         let (mut log, _) = open(MemoryEngine::new(1)).unwrap();
         append(&mut log, entries(1, 1..=5)).await;
-        log.blocking_append(entries(1, 7..=8)).await.unwrap_err();
+        try_append(&mut log, entries(1, 7..=8)).await.unwrap_err();
     });
 }
 

@@ -2,10 +2,10 @@
 
 use hessra_sled::memory::{Fault, Survival};
 use hessra_sled::{Batch, Engine, MemoryEngine, SnapshotImage, Space, StoreError};
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{RaftLogReader, RaftSnapshotBuilder, Snapshot};
 
-use crate::support::{Types, append, block_on, contents, entries, id, open};
+use crate::support::{Types, append, block_on, contents, entries, id, open, try_append};
 
 /// A leader's snapshot up to `upto`.
 async fn snapshot(upto: u64) -> Snapshot<Types> {
@@ -143,7 +143,7 @@ fn a_log_is_not_appended_beyond_a_snapshot_that_is_not_there_yet() {
         let sent = snapshot(100).await;
         // openraft purges first and installs on another task.
         log.purge(sent.meta.last_log_id.unwrap()).await.unwrap();
-        let appended = log.blocking_append(entries(1, 101..=110));
+        let appended = try_append(&mut log, entries(1, 101..=110));
         tokio::pin!(appended);
         tokio::select! {
             biased;
@@ -201,7 +201,7 @@ fn a_snapshot_that_fails_to_install_wakes_whoever_waits_for_it() {
             .install_snapshot(&sent.meta, Box::new(damaged))
             .await
             .unwrap_err();
-        log.blocking_append(entries(1, 101..=110))
+        try_append(&mut log, entries(1, 101..=110))
             .await
             .unwrap_err();
     });

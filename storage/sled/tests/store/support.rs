@@ -170,7 +170,19 @@ pub(crate) fn init() -> Init {
 }
 
 pub(crate) async fn append<E: Engine>(log: &mut Log<E>, entries: Vec<Entry>) {
-    log.blocking_append(entries).await.unwrap();
+    try_append(log, entries).await.unwrap();
+}
+
+/// Appends, and waits until it is durable: as a follower does before it answers.
+pub(crate) async fn try_append<E: Engine>(
+    log: &mut Log<E>,
+    entries: Vec<Entry>,
+) -> Result<(), String> {
+    let last = entries.last().map_or(0, |entry| entry.log_id.index);
+    let written = log.blocking_append(entries).await;
+    written.map_err(|error| error.to_string())?;
+    let durable = log.durability().through(last).await;
+    durable.map_err(|error| error.to_string())
 }
 
 /// Content that a store serves.
