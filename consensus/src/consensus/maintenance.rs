@@ -25,8 +25,14 @@ const COLLECTIONS_MAX: usize = 50;
 
 impl<W: World> Consensus<W> {
     pub(super) async fn maintain(&self) {
-        // Beside each other: a collection waits as long as any write for a leader that may write, which may be this one's task.
-        tokio::join!(self.keep_leading(), self.collect(), self.purge_log());
+        // Beside each other: what waits for a commit must not hold up what lets another leader be elected.
+        tokio::join!(
+            self.finish_changes(),
+            self.leave_to_another(),
+            self.give_way(),
+            self.collect(),
+            self.purge_log()
+        );
     }
 
     async fn purge_log(&self) {
@@ -37,13 +43,31 @@ impl<W: World> Consensus<W> {
         }
     }
 
-    async fn keep_leading(&self) {
+    async fn finish_changes(&self) {
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
             if self.inner.raft.is_leader() {
                 self.finish_interrupted_change().await;
+            }
+        }
+    }
+
+    async fn leave_to_another(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            if self.inner.raft.is_leader() {
                 self.step_aside().await;
+            }
+        }
+    }
+
+    async fn give_way(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            if self.inner.raft.is_leader() {
                 self.stand_back_if_refused().await;
             }
         }

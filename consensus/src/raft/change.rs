@@ -10,7 +10,7 @@ use std::time::Duration;
 use hessra_sled::Member;
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, RaftError};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::RaftHandle;
 use crate::membership::{Change, ChangeError};
@@ -204,8 +204,13 @@ impl<W: World> RaftHandle<W> {
         };
         tracing::warn!(voters = ?newer, "completed a change of the members that was interrupted");
         // Retained as learners: whether they should go is for a person to say.
-        self.change_membership(ChangeMembers::ReplaceAllVoters(newer.clone()), true)
-            .await
+        let newer = ChangeMembers::ReplaceAllVoters(newer.clone());
+        let done = timeout(CHANGE_TIMEOUT, self.change_membership(newer, true)).await;
+        done.unwrap_or_else(|_| {
+            Err(ChangeError::Unavailable(
+                "a quorum did not confirm it in time".to_owned(),
+            ))
+        })
     }
 
     /// The voter to hand leadership to: the one that is least behind. `None` = there is no other.
