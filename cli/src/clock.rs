@@ -14,3 +14,8 @@ pub(crate) fn unix_milliseconds() -> u64 {
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Wall time, for spans.
+pub(crate) fn system() -> SystemTime {
+    SystemTime::now()
+}

@@ -159,7 +159,8 @@ impl CommandError {
             "retryable": self.retryable,
             "exit_code": self.exit.code(),
             "request_id": self.request_id,
-            "trace_id": null,
+            // The trace of a change is that of its request.
+            "trace_id": self.request_id,
         }})
     }
 }
@@ -214,7 +215,7 @@ mod tests {
         let text = failure.to_json().to_string();
         let expected = json!({"error": {
             "reason": "unavailable", "message": "no node answered", "hint": "start one", "retryable": true,
-            "exit_code": 8, "request_id": "ab", "trace_id": null,
+            "exit_code": 8, "request_id": "ab", "trace_id": "ab",
         }});
         assert_eq!(text, expected.to_string());
     }

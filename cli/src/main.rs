@@ -24,6 +24,7 @@ mod sdk;
 mod signing_key;
 mod store;
 mod tokens;
+mod trace;
 mod until;
 mod verification;
 

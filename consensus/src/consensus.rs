@@ -45,6 +45,7 @@ use crate::proposer::{Origin, Proposer, WriteGuard};
 use crate::raft::{self, NodeIdentity, RaftHandle, RaftSettings};
 use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::{RaftStatus, StopReason};
+use crate::trace::{self, Stage, Step};
 use crate::turns::{self, Turns};
 use crate::world::World;
 
@@ -186,6 +187,7 @@ impl<W: World> Consensus<W> {
         let background = Background(Box::pin(async move {
             tokio::join!(
                 follower.run(log, published),
+                beside.trace_applied(),
                 beside.neighbours().run(),
                 beside.maintain(),
                 beside.be_present(),
@@ -388,11 +390,24 @@ impl<W: World> Consensus<W> {
         origin: Origin,
     ) -> Result<(Proposed, Duration), WriteError> {
         let begun = Instant::now();
+        let world = &self.inner.world;
+        let changes = match origin {
+            Origin::Here if world.is_tracing() => trace::traced(&commands),
+            Origin::Here | Origin::Member => Vec::new(),
+        };
         self.wait_for_changes(&commands, deadline).await;
         let proposer = &self.inner.proposer;
-        let proposed = proposer.enqueue(commands, deadline, origin).await?;
-        let took = begun.elapsed();
-        self.inner.world.measure(Measurement::CommitTook(took));
+        let proposed = proposer.enqueue(commands, deadline, origin).await;
+        if !changes.is_empty() {
+            let index = proposed.as_ref().ok().map(|proposed| proposed.index);
+            world.trace(Step {
+                stage: Stage::Changed { index },
+                changes: &changes,
+                took: (begun, Instant::now()),
+            });
+        }
+        let (proposed, took) = (proposed?, begun.elapsed());
+        world.measure(Measurement::CommitTook(took));
         Ok((proposed, took))
     }
 

@@ -27,6 +27,7 @@ use crate::fence::{Fence, Sender};
 use crate::inspector::Inspector;
 use crate::membership::Change;
 use crate::peers::Proposed;
+use crate::trace::{Stage, Step, TracedChange, of_entry};
 use crate::world::World;
 
 /// Commands in one forwarded batch; members of this version send at most 256 and one more.
@@ -85,6 +86,7 @@ impl<W: World> Inbound<W> {
         self.authors
             .check_members(&self.consensus, from.id, &request)?;
         self.fence.compare_held(from, &request.vote)?;
+        let (begun, brought) = (Instant::now(), self.brought(&request));
         let last = request.entries.last().map(|entry| entry.log_id);
         let last = last.or(request.prev_log_id);
         let raft = self.consensus.raft();
@@ -105,7 +107,28 @@ impl<W: World> Inbound<W> {
             .await
             .map_err(|error| disk_failed(&error))?;
         raft.stores().holds(held);
+        for (index, changes) in brought.iter().filter(|(index, _)| *index <= held) {
+            self.consensus.world().trace(Step {
+                stage: Stage::Appended { index: *index },
+                changes,
+                took: (begun, Instant::now()),
+            });
+            raft.trace_flush(*index, changes);
+        }
         Ok(answer)
+    }
+
+    /// Changes in the entries of an append, when anybody traces them.
+    fn brought(
+        &self,
+        request: &AppendEntriesRequest<Types<W::Runtime>>,
+    ) -> Vec<(u64, Vec<TracedChange>)> {
+        if !self.consensus.world().is_tracing() {
+            return Vec::new();
+        }
+        let entries = request.entries.iter();
+        let changes = entries.map(|entry| (entry.log_id.index, of_entry(entry)));
+        changes.filter(|(_, changes)| !changes.is_empty()).collect()
     }
 
     /// Answers a candidate.

@@ -29,6 +29,7 @@
 //! | [`policies`] | the policy in force, parsed once |
 //! | `author` | whether the author of a command is proved |
 //! | `authors` | what another member brings: its authors are asked before it is acknowledged |
+//! | [`trace`] | steps of a change on its way |
 //! | [`world`], [`measurement`] | the seam to the process around |
 //! | [`plant`] | deliberate bugs for the simulation; none in a release build |
 //!
@@ -59,6 +60,7 @@ pub mod raft;
 mod settings;
 pub mod status;
 mod stores;
+pub mod trace;
 mod turns;
 pub mod world;
 

@@ -29,9 +29,10 @@ use crate::measurement::{Lane, Measurement};
 use crate::pause::WritePause;
 use crate::peers::{Peer, PeerError, Peers as _, Proposed};
 use crate::plant::{Plant, is_planted};
-use crate::raft::RaftHandle;
+use crate::raft::{RaftHandle, Written};
 use crate::settings::{ConsensusSettings, RETRY_PAUSE};
 use crate::status::StopReason;
+use crate::trace::{Stage, Step, TracedChange, traced};
 use crate::turns::{PermissionTurn, Turns, may_permit};
 use crate::world::{World, spawn_until};
 use queue::{Job, Queue, Queues, lane_of};
@@ -130,6 +131,7 @@ impl<W: World> Proposer<W> {
             bytes,
             deadline,
             origin,
+            enqueued: Instant::now(),
             answer,
             _room: room,
         };
@@ -196,6 +198,7 @@ impl<W: World> Batcher<W> {
     async fn deliver(&self, mut jobs: Vec<Job>) {
         let commands: usize = jobs.iter().map(|job| job.commands.len()).sum();
         self.world.measure(Measurement::ProposalSize(commands));
+        self.trace_queued(&jobs);
         let mut sent = false;
         loop {
             jobs = without_expired(jobs, sent);
@@ -211,6 +214,35 @@ impl<W: World> Batcher<W> {
             jobs = without_forwarded(jobs, sent);
             let pause = deadline.min(Instant::now() + RETRY_PAUSE);
             let _ = timeout_at(pause, self.raft.leader_is_not(leader)).await;
+        }
+    }
+
+    fn trace_queued(&self, jobs: &[Job]) {
+        // The member that forwarded has its own queue, and waits for the answer.
+        let own = jobs.iter().filter(|job| job.origin == Origin::Here);
+        for job in own.filter(|_| self.world.is_tracing()) {
+            let changes = traced(&job.commands);
+            self.step(Stage::Queued, &changes, job.enqueued);
+        }
+    }
+
+    /// Takes note of a step that ends now.
+    fn step(&self, stage: Stage<'_>, changes: &[TracedChange], begun: Instant) {
+        if !changes.is_empty() {
+            let took = (begun, Instant::now());
+            self.world.trace(Step {
+                stage,
+                changes,
+                took,
+            });
+        }
+    }
+
+    /// Changes in commands, when anybody traces them.
+    fn changes(&self, commands: &[Stamped]) -> Vec<TracedChange> {
+        match self.world.is_tracing() {
+            true => traced(commands),
+            false => Vec::new(),
         }
     }
 
@@ -254,12 +286,17 @@ impl<W: World> Batcher<W> {
             return Tried::Failed(WriteError::NoRoom(reason));
         }
         let count = commands.len();
+        let (changes, begun) = (self.changes(&commands), Instant::now());
         let written = tokio::select! {
             biased;
             written = self.raft.write(commands.into()) => written,
             () = self.raft.deposed() => return Tried::Again { sent: true },
             () = sleep_until(deadline) => return Tried::Again { sent: true },
         };
+        if let Ok(Written { index, .. }) = written {
+            self.step(Stage::Committed { index }, &changes, begun);
+            self.raft.trace_flush(index, &changes);
+        }
         match written {
             Ok(written) if written.answers.len() == count => Tried::Done(Proposed {
                 answers: written.answers,
@@ -354,6 +391,7 @@ impl<W: World> Batcher<W> {
     /// Forwards to the leader, once.
     async fn forward(&self, leader: &Peer, commands: Vec<Stamped>, deadline: Instant) -> Tried {
         let count = commands.len();
+        let (changes, begun) = (self.changes(&commands), Instant::now());
         let within = FORWARD_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         let answered = tokio::select! {
             biased;
@@ -361,6 +399,8 @@ impl<W: World> Batcher<W> {
             () = self.raft.leader_is_not(Some(leader.id)) => return Tried::Again { sent: true },
             () = sleep_until(Instant::now() + within) => return Tried::Again { sent: true },
         };
+        let stage = Stage::Forwarded { leader: leader.id };
+        self.step(stage, &changes, begun);
         match answered {
             Ok(proposed) if proposed.answers.len() == count => Tried::Done(shifted(proposed)),
             Ok(proposed) => Tried::Failed(miscounted(count, proposed.answers.len())),

@@ -50,6 +50,7 @@ use crate::peers::Peer;
 use crate::plant::{Plant, is_planted};
 use crate::status::{Members, Metrics, RaftStatus, Role, StopReason, matched, members, status};
 use crate::stores::{KeepStart, Stores};
+use crate::trace::{Stage, Step, TracedChange};
 use crate::world::World;
 use candidacy::Candidacy;
 use refusals::Refusals;
@@ -239,6 +240,20 @@ impl<W: World> RaftHandle<W> {
     /// Term that this node knows.
     pub(crate) fn term(&self) -> u64 {
         self.raft.metrics().borrow().current_term
+    }
+
+    /// Takes note of the flush that made an entry durable here, for traces.
+    pub(crate) fn trace_flush(&self, index: u64, changes: &[TracedChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Some(flush) = self.durability.flush_of(index) {
+            self.world.trace(Step {
+                stage: Stage::Flushed { index },
+                changes,
+                took: (flush.written, flush.durable),
+            });
+        }
     }
 
     /// Durability of this node's log.

@@ -10,6 +10,7 @@ use hessra_revocation::{Monotonic, UnixMillis};
 
 use crate::measurement::Measurement;
 use crate::peers::Peers;
+use crate::trace::{Step, TracedChange};
 
 /// World that consensus is given by the process that it runs in. Cheap to clone; all clones are one.
 pub trait World: Clone + Send + Sync + 'static {
@@ -32,6 +33,22 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// Takes note of a figure. Must not block.
     fn measure(&self, measurement: Measurement);
+
+    /// True when steps of changes are taken note of; when not, they are not put together.
+    fn is_tracing(&self) -> bool {
+        false
+    }
+
+    /// True when steps of this change are taken note of: the same on every node, and known from its request alone.
+    fn is_traced(&self, change: &TracedChange) -> bool {
+        let _ = change;
+        self.is_tracing()
+    }
+
+    /// Takes note of a step of a change. Must not block.
+    fn trace(&self, step: Step<'_>) {
+        drop(step);
+    }
 }
 
 /// Runs a task of this world's process until it ends or `stop` is cancelled.

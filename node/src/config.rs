@@ -27,7 +27,7 @@ use crate::seal::{KekRing, KekSource, SealError};
 pub use files::SecretFileError;
 pub use hessra_settings::{ByteSize, Every, Lasting};
 pub use sections::*;
-pub use setting::{FeedAdmits, InitialMember, LogFormat};
+pub use setting::{FeedAdmits, InitialMember, LogFormat, OtlpProtocol};
 
 use check::Rules;
 

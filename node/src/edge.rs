@@ -36,6 +36,13 @@ impl Clock {
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Wall time as the operating system has it, for spans: finer than [`Self::wall`].
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn system(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
     /// Monotonic time since the clock was started. Never goes back, even when the wall clock is set.
     #[must_use]
     pub fn monotonic(&self) -> Monotonic {

@@ -30,7 +30,7 @@ use hessra_sled::SledEngine;
 use crate::audit::Auditor;
 use crate::config::Config;
 use crate::edge::Clock;
-use crate::telemetry::{Collected, Metrics};
+use crate::telemetry::{Collected, Metrics, Traces};
 use crate::world::{Consensus, FeedHub};
 
 pub use bootstrap::BootstrapError;
@@ -77,6 +77,8 @@ impl Node {
         config.check_files()?;
         let material = Material::load(&config)?;
         let clock = Clock::start();
+        let member = (config.cluster.name.as_str(), config.cluster.node_id);
+        let traces = Traces::start(&config.telemetry, member, clock, &metrics)?;
         let listeners = Listeners::open(&config, &material, clock, &metrics).await?;
         let addresses = listeners.addresses();
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
@@ -85,6 +87,7 @@ impl Node {
         let around = Around {
             clock,
             metrics,
+            traces,
             stopping: Arc::clone(&stopping),
         };
         let parts = Parts::start(&config, &material, around, &mut tasks, &stop).await?;
@@ -166,6 +169,7 @@ impl Node {
             warn!("consensus did not stop in time");
         }
         self.auditor.close().await;
+        self.consensus.world().traces.close().await;
         drop(self.store);
         info!("stopped");
     }

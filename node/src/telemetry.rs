@@ -1,9 +1,11 @@
-//! Logs, and the one table of metrics.
+//! Logs, traces, and the one table of metrics.
 //!
 //! Every instrument of a node is a row of the table at the end of this file: field, kind, name, unit, description and,
 //! for a histogram, its buckets. The struct that code records into, the instruments themselves and `docs/metrics.md` are
 //! made from it, so a metric that is not in the table does not exist. A label never carries a subject, a token id, a
 //! revocation id, an address or a verifier id: those are unbounded, and some are secrets.
+
+mod traces;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -19,6 +21,8 @@ use tracing_subscriber::fmt::time::SystemTime as WallTime;
 
 use crate::config::{Log, LogFormat};
 
+pub use traces::{Answered, HTTP_STATUS, RPC_STATUS, RequestSpan, Traces};
+
 /// Filter for libraries. They speak of their own affairs at `info`, and are heard at `warn` unless the filter names
 /// them.
 const QUIET: &str = "openraft=warn,sled=warn,hyper=warn,h2=warn,rustls=warn,tonic=warn,tower=warn";
@@ -31,6 +35,8 @@ const LOG_VARIABLE: &str = "HESSRA_LOG";
 pub enum TelemetryError {
     #[error("`{filter}` is no log filter: {reason}. Write `info` or `info,hessra_consensus=debug`")]
     Filter { filter: String, reason: String },
+    #[error("`telemetry.otlp_endpoint` is `{endpoint}`: {reason}")]
+    Collector { endpoint: String, reason: String },
     #[error("metrics cannot be collected: {0}")]
     Metrics(String),
 }
@@ -271,6 +277,7 @@ instruments! {
     raft_append_duration: histogram "hessra.raft.append.duration", "s", SECONDS, "Sending entries to one peer until its answer.";
     store_size: gauge "hessra.store.size", "By", NONE, "Bytes of the data directory's store.";
     store_free: gauge "hessra.store.free", "By", NONE, "Bytes free on the file system of the data directory.";
+    telemetry_spans: counter "hessra.telemetry.spans", "{span}", NONE, "Spans for the collector, by `outcome` (sent, lost).";
     process_memory: gauge "hessra.process.memory", "By", NONE, "Resident memory.";
     process_descriptors: gauge "hessra.process.descriptors", "{descriptor}", NONE, "Open file descriptors.";
     process_start: gauge "hessra.process.start", "s", NONE, "Unix time at which this process started.";

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use openraft::TokioRuntime;
 
+use hessra_consensus::trace::{Step, TracedChange};
 use hessra_consensus::{Measurement, World};
 use hessra_revocation::{Monotonic, UnixMillis};
 
 use crate::edge::{Clock, random_16};
 use crate::peers::PeerClients;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// Consensus of a node.
 pub type Consensus = hessra_consensus::Consensus<NodeWorld>;
@@ -25,6 +26,7 @@ pub struct NodeWorld {
     pub clock: Clock,
     pub peers: Arc<PeerClients>,
     pub metrics: Arc<Metrics>,
+    pub traces: Traces,
 }
 
 impl World for NodeWorld {
@@ -49,5 +51,17 @@ impl World for NodeWorld {
 
     fn measure(&self, measurement: Measurement) {
         self.metrics.record(measurement);
+    }
+
+    fn is_tracing(&self) -> bool {
+        self.traces.are_on()
+    }
+
+    fn is_traced(&self, change: &TracedChange) -> bool {
+        self.traces.has(change)
+    }
+
+    fn trace(&self, step: Step<'_>) {
+        self.traces.step(&step);
     }
 }

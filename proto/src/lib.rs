@@ -7,6 +7,7 @@ pub mod convert;
 pub mod node_state;
 pub mod statement;
 pub mod status;
+pub mod trace;
 
 pub use convert::{
     Acknowledgement, ConvertError, Greeting, VerifierId, VerifierMessage, to_downstream,

@@ -242,6 +242,7 @@ fn a_delta_has_one_entry_for_each_of_its_revisions() {
             to,
             entries,
             checkpoint,
+            traces: Vec::new(),
         };
         assert!(matches!(
             refused(wrap(feed::downstream::Message::Delta(delta))),

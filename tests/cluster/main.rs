@@ -31,6 +31,7 @@ mod rules_of_resources;
 mod single_use;
 mod stores;
 mod strangers;
+mod traces;
 mod two_persons;
 mod verifiers;
 mod walk_through;

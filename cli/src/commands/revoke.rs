@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{CommandError, Outcome};
 use crate::output::{Console, timestamp};
+use crate::trace::CommandTrace;
 use crate::{knowledge, until};
 
 use containment::{Containment, Wait};
@@ -61,7 +62,32 @@ pub(super) async fn run(
         return preview::dry_run(&authority, console, &target, request).await;
     }
     approve(&authority, console, &target, arguments, &request).await?;
-    let answer = commit(&authority, request, request_id).await?;
+    let trace = CommandTrace::begin(console, "hessra revoke", request_id);
+    let outcome = carry_out(
+        context,
+        &authority,
+        console,
+        arguments,
+        (target, request, request_id),
+    )
+    .await;
+    let failure = outcome
+        .as_ref()
+        .err()
+        .map(|failure| failure.reason.as_ref());
+    trace.end(console, failure).await;
+    outcome
+}
+
+/// Makes the revocation durable, and waits as long as asked for.
+async fn carry_out(
+    context: &Context,
+    authority: &Authority,
+    console: Console,
+    arguments: &RevokeArguments,
+    (target, request, request_id): (RevocationTarget, RevokeRequest, RequestId),
+) -> Outcome {
+    let answer = commit(authority, request, request_id).await?;
     if let Some(pending) = &answer.pending {
         return waits(console, pending);
     }
@@ -71,7 +97,7 @@ pub(super) async fn run(
         item,
         answer,
     };
-    let outcome = follow(&authority, console, arguments, &committed).await;
+    let outcome = follow(authority, console, arguments, &committed).await;
     let revision = committed.item.revision;
     knowledge::learn(context, |view| view.revision.0 >= revision).await;
     outcome

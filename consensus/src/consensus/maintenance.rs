@@ -14,6 +14,7 @@ use crate::clocks::{self, ClockState};
 use crate::measurement::Measurement;
 use crate::membership::Change;
 use crate::plant::{Plant, is_planted};
+use crate::trace::{Stage, Step};
 use crate::world::World;
 
 /// An interrupted change of the members is completed within about so long.
@@ -33,6 +34,26 @@ impl<W: World> Consensus<W> {
             self.collect(),
             self.purge_log()
         );
+    }
+
+    /// Takes note of what is applied, for traces.
+    pub(super) async fn trace_applied(&self) {
+        if !self.inner.world.is_tracing() {
+            return;
+        }
+        let mut published = self.inner.raft.watch();
+        let mut last = published.borrow().applied.map_or(0, |id| id.index);
+        while published.changed().await.is_ok() {
+            for entry in self.inner.raft.remembered().recent(last) {
+                last = entry.index;
+                let changes: Vec<_> = entry.changes.iter().map(|(change, _)| *change).collect();
+                self.inner.world.trace(Step {
+                    stage: Stage::Applied { index: entry.index },
+                    changes: &changes,
+                    took: entry.applied,
+                });
+            }
+        }
     }
 
     async fn purge_log(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hessra_proto::status::Failure;
 use hessra_proto::{Greeting, VerifierId};
-use hessra_revocation::Monotonic;
+use hessra_revocation::{Monotonic, Revision};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,8 @@ pub(super) struct Connection {
     blocked_since: AtomicU64,
     /// Tick + 1 before which everything was confirmed that the stream was given; 0 = it was given nothing.
     confirmed: AtomicU64,
+    /// Newest revision that was acknowledged.
+    acknowledged: AtomicU64,
     held: Mutex<Held>,
 }
 
@@ -65,6 +67,7 @@ impl Connection {
             evicted: CancellationToken::new(),
             blocked_since: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
             held: Mutex::new(Held {
                 seat: Some(seat),
                 unread: None,
@@ -101,6 +104,14 @@ impl Connection {
 
     pub(super) fn is_enrolled(&self) -> bool {
         self.standing == Standing::Enrolled
+    }
+
+    /// True when no revision as new as this one was acknowledged on this stream before.
+    pub(super) fn is_news(&self, acknowledged: Revision) -> bool {
+        let before = self
+            .acknowledged
+            .fetch_max(acknowledged.0, Ordering::AcqRel);
+        before < acknowledged.0
     }
 
     pub(super) fn evicted(&self) -> &CancellationToken {

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hessra_proto::to_downstream;
+use hessra_proto::trace::NAMED_MAX;
+use hessra_proto::v1::feed::downstream::Message;
 use hessra_revocation::follower::Event;
 use hessra_revocation::publisher::{Cursor, DELTA_ENTRIES_MAX, Frame, ResetReason, Step};
 use hessra_revocation::{
@@ -16,14 +18,18 @@ use hessra_revocation::{
 use hessra_state::State;
 use prost::Message as _;
 use prost::bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{CheckpointSigner, FeedSettings, NotServing};
 use crate::confirmer::Began;
 use crate::plant::{Plant, is_planted};
+use crate::trace::TracedChange;
 
 /// Roots remembered for comparing acknowledgements: at one frame per 5 ms more than twenty seconds, several times
 /// what a live subscriber needs to acknowledge.
 const ROOTS_MAX: usize = 4_096;
+/// Frames whose changes are remembered for the acknowledgements that close their traces.
+const TRACED_MAX: usize = 1_024;
 /// Ticks on the wire are the monotonic clock plus about 8,900 years. Only differences of ticks of one node mean anything,
 /// and so the tick 0 of a node that never confirmed its quorum lies before everything any verifier has seen. Counted
 /// from the start of the process it would claim knowledge as of that start, which a node without a quorum has not.
@@ -45,6 +51,18 @@ pub(super) struct FrameLog {
     signed: Option<(Revision, Option<Began>, SignedCheckpoint)>,
     /// State roots of published revisions, and when they were published.
     roots: VecDeque<(Revision, Hash, Monotonic)>,
+    /// Frames with changes that are traced.
+    traced: VecDeque<Arc<TracedFrame>>,
+}
+
+/// Changes of one frame, for traces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TracedFrame {
+    /// Newest revision of the frame.
+    pub(super) to: Revision,
+    pub(super) changes: Vec<TracedChange>,
+    /// Beginning and end of making it.
+    pub(super) made: (Instant, Instant),
 }
 
 /// The place of a subscriber in the frame log.
@@ -88,6 +106,7 @@ impl FrameLog {
             confirmed: None,
             signed: None,
             roots: VecDeque::new(),
+            traced: VecDeque::new(),
         }
     }
 
@@ -125,7 +144,9 @@ impl FrameLog {
         state: &Arc<State>,
         now: Monotonic,
         followed: bool,
+        changes: &[TracedChange],
     ) -> Result<(), NotServing> {
+        let begun = Instant::now();
         let (head, revision) = (self.publisher.head(), state.view().revision);
         let same_feed = self.state.as_ref().is_some_and(|known| {
             let feed = |state: &State| (state.view().feed_id, state.view().epoch);
@@ -148,9 +169,12 @@ impl FrameLog {
             self.roots.clear();
         }
         let frame = match goes_on && followed {
-            true => delta(state, head.next(), checkpoint),
+            true => delta(state, head.next(), checkpoint, changes),
             false => None,
         };
+        if frame.is_some() {
+            self.note_traced(revision, changes, begun);
+        }
         if frame.is_none_or(|frame| self.publisher.push(frame).is_err()) {
             self.restart(revision);
         }
@@ -164,6 +188,29 @@ impl FrameLog {
     fn restart(&mut self, head: Revision) {
         self.publisher = Publisher::new(head, self.settings.frames_max, self.settings.bytes_max);
         self.generation += 1;
+    }
+
+    fn note_traced(&mut self, to: Revision, changes: &[TracedChange], begun: Instant) {
+        if changes.is_empty() {
+            return;
+        }
+        if self.traced.len() == TRACED_MAX {
+            self.traced.pop_front();
+        }
+        self.traced.push_back(Arc::new(TracedFrame {
+            to,
+            changes: changes.to_vec(),
+            made: (begun, Instant::now()),
+        }));
+    }
+
+    /// The frame that ends with a revision, when it has changes that are traced.
+    pub(super) fn traced(&self, to: Revision) -> Option<Arc<TracedFrame>> {
+        let newest = self.traced.iter().rev();
+        newest
+            .take_while(|frame| frame.to >= to)
+            .find(|frame| frame.to == to)
+            .cloned()
     }
 
     fn remember(&mut self, revision: Revision, root: Hash, now: Monotonic) {
@@ -265,7 +312,7 @@ impl FrameLog {
         let Ok((checkpoint, _)) = self.signed(&state) else {
             return Next::Wait;
         };
-        match delta(&state, from, checkpoint) {
+        match delta(&state, from, checkpoint, &[]) {
             // Keys changed since: a hello says which of them it believes, and is answered accordingly.
             Some(_) if changes_keys(&state, from) => Next::Reset(ResetReason::Slow),
             Some(frame) => {
@@ -298,6 +345,16 @@ pub(super) fn encode(event: Event) -> Bytes {
     Bytes::from(message.encode_to_vec())
 }
 
+/// A delta, encoded for the wire with the traces of its changes.
+fn encode_traced(delta: Event, changes: &[TracedChange]) -> Bytes {
+    let mut message = to_downstream(delta).expect("only events that a node sends are encoded");
+    if let Some(Message::Delta(delta)) = &mut message.message {
+        let traces = changes.iter().take(NAMED_MAX);
+        delta.traces = traces.map(|change| change.request.0.to_vec()).collect();
+    }
+    Bytes::from(message.encode_to_vec())
+}
+
 /// True when there is a key among the entries from a revision on.
 fn changes_keys(state: &State, from: Revision) -> bool {
     let keys = state.keys().values();
@@ -309,6 +366,7 @@ pub(super) fn delta(
     state: &State,
     from: Revision,
     checkpoint: SignedCheckpoint,
+    changes: &[TracedChange],
 ) -> Option<Frame<Bytes>> {
     let entries = state.history().entries_from(from, DELTA_ENTRIES_MAX + 1)?;
     if entries.is_empty() || entries.len() > DELTA_ENTRIES_MAX {
@@ -316,12 +374,13 @@ pub(super) fn delta(
     }
     let to = state.view().revision;
     let entries = entries.iter().map(|bytes| bytes.to_vec()).collect();
-    let bytes = encode(Event::Delta {
+    let event = Event::Delta {
         from,
         to,
         entries,
         checkpoint,
-    });
+    };
+    let bytes = encode_traced(event, changes);
     Some(Frame {
         from,
         to,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::claim::{Claim, Standing, admitted, standing};
-use super::frames::{FrameLog, Next, Position, Published, encode, on_the_wire};
+use super::frames::{FrameLog, Next, Position, Published, TracedFrame, encode, on_the_wire};
 use super::seats::{Seat, Seats};
 use super::unread::Unread;
 use super::{CheckpointSigner, FeedSettings, NotServing, Subscribers};
@@ -33,6 +33,7 @@ use crate::measurement::{HeartbeatOutcome, Measurement};
 use crate::neighbours::Neighbour;
 use crate::plant::{Plant, is_planted};
 use crate::policies::Policies;
+use crate::trace::{Stage, Step, TracedChange};
 use crate::world::{World, spawn_until};
 
 /// Pause between a heartbeat and one that was asked for: a storm of verifiers that connect costs twenty confirmations a
@@ -428,12 +429,58 @@ impl<W: World> FeedHub<W> {
         }
         let followed = self.inner.changed.receiver_count() > 0;
         let before = frames.head();
-        frames.advance(&state, self.world().monotonic(), followed)?;
+        let changes = self.changes_between(before, state.view().revision);
+        frames.advance(&state, self.world().monotonic(), followed, &changes)?;
         if frames.head() != before {
+            self.trace_published(frames.traced(frames.head()).as_deref());
             self.world()
                 .measure(Measurement::Published(frames.head().0));
         }
         Ok(())
+    }
+
+    /// Changes that are traced, after one revision up to another.
+    fn changes_between(&self, after: Revision, upto: Revision) -> Vec<TracedChange> {
+        if after >= upto || !self.world().is_tracing() {
+            return Vec::new();
+        }
+        let recent = self.inner.consensus.raft().remembered().recent(0);
+        let changes = recent.iter().flat_map(|entry| entry.changes.iter());
+        let within = changes.filter(|(_, revision)| *revision > after && *revision <= upto);
+        let changes = within.map(|(change, _)| *change);
+        changes
+            .filter(|change| self.world().is_traced(change))
+            .collect()
+    }
+
+    fn trace_published(&self, frame: Option<&TracedFrame>) {
+        if let Some(frame) = frame {
+            self.world().trace(Step {
+                stage: Stage::Published {
+                    revision: frame.to.0,
+                },
+                changes: &frame.changes,
+                took: frame.made,
+            });
+        }
+    }
+
+    /// Takes note that a verifier has acknowledged a frame, for the traces of its changes.
+    pub(super) fn trace_delivered(&self, revision: Revision, verifier: &str) {
+        if !self.world().is_tracing() {
+            return;
+        }
+        let Some(frame) = self.frames().traced(revision) else {
+            return;
+        };
+        self.world().trace(Step {
+            stage: Stage::Delivered {
+                revision: revision.0,
+                verifier,
+            },
+            changes: &frame.changes,
+            took: (frame.made.1, Instant::now()),
+        });
     }
 
     /// Answers a hello that was read at `tick`.

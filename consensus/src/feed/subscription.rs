@@ -312,7 +312,7 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             // An up-to-date verifier learns at once that it is.
             return Some(Ok(encode(Event::Heartbeat(checkpoint))));
         }
-        Some(Ok(match delta(&state, from, checkpoint) {
+        Some(Ok(match delta(&state, from, checkpoint, &[]) {
             Some(frame) => frame.bytes,
             None => {
                 self.phase = Phase::Over;
@@ -401,6 +401,10 @@ impl<W: World, S: Upstream> Subscription<W, S> {
             Ok(VerifierMessage::Ack(ack)) => {
                 let published = self.hub.published(ack.revision);
                 let subscribers = self.hub.subscribers();
+                if connection.is_news(ack.revision) {
+                    self.hub
+                        .trace_delivered(ack.revision, connection.verifier().as_str());
+                }
                 match subscribers.acknowledge(connection, &ack, published) {
                     Acknowledged::Fine | Acknowledged::Differs { alarm: false } => Some(()),
                     Acknowledged::Differs { alarm: true } => {

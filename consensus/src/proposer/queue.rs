@@ -49,6 +49,7 @@ pub(super) struct Job {
     pub(super) bytes: usize,
     pub(super) deadline: Instant,
     pub(super) origin: Origin,
+    pub(super) enqueued: Instant,
     pub(super) answer: oneshot::Sender<Result<Proposed, WriteError>>,
     pub(super) _room: OwnedSemaphorePermit,
 }

@@ -71,6 +71,7 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// `Audit` for operators, `Feed` for verifiers.
 pub fn router(parts: GrpcParts) -> Router {
     let auditor = parts.auditor.clone();
+    let traces = parts.consensus.world().traces.clone();
     let door = FeedDoor::new(
         parts.consensus.clone(),
         parts.policies.clone(),
@@ -81,7 +82,7 @@ pub fn router(parts: GrpcParts) -> Router {
     routes(service.clone(), feed, auditor.clone())
         .into_axum_router()
         .layer(from_fn_with_state(service, door::asked))
-        .layer(from_fn_with_state(auditor, middleware::grpc))
+        .layer(from_fn_with_state((auditor, traces), middleware::grpc))
 }
 
 fn routes(service: AuthorityService, feed: FeedService, auditor: Auditor) -> Routes {

@@ -41,7 +41,7 @@ use super::middleware;
 use crate::audit::Auditor;
 use crate::issuer::{Issuer, Ledger};
 use crate::problem::{Kind, Problem};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 pub use document::openapi;
 pub use shared::not_found;
@@ -66,7 +66,7 @@ pub fn router(
     ledger: Ledger,
     auditor: Auditor,
     settings: HttpsSettings,
-    metrics: Arc<Metrics>,
+    (metrics, traces): (Arc<Metrics>, Traces),
 ) -> Router {
     let (routes, document) = document::routes().split_for_parts();
     let shared = Shared {
@@ -84,6 +84,6 @@ pub fn router(
             Problem::new(Kind::Method, "method", "this path takes another method")
         })
         .layer(DefaultBodyLimit::max(settings.body_bytes_max))
-        .layer(from_fn_with_state(auditor, middleware::https))
+        .layer(from_fn_with_state((auditor, traces), middleware::https))
         .with_state(shared)
 }

@@ -19,21 +19,24 @@ use hessra_audit::{Actor, Event, Outcome, Record};
 use hessra_consensus::audit::AuditError;
 use hessra_proto::status::{Failure, Reason};
 use http::{HeaderMap, StatusCode};
+use opentelemetry::trace::FutureExt as _;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::audit::Auditor;
 use crate::problem::{Kind, Problem};
 use crate::request::{Noted, RequestContext};
+use crate::telemetry::{Answered, HTTP_STATUS, RPC_STATUS, Traces};
 use crate::tls::{CallerAddress, PeerCertificate};
 
 /// Middleware around the HTTPS paths.
 pub(super) async fn https(
-    State(auditor): State<Auditor>,
+    State((auditor, traces)): State<(Auditor, Traces)>,
     request: Request,
     next: Next,
 ) -> Response {
     let witnessed = seen_through(async move {
-        let (noted, response) = answered(request, next).await;
+        let (noted, response) = answered(request, next, &traces, over_https).await;
         let Some(record) = decided(&auditor, noted, &response) else {
             return response;
         };
@@ -46,9 +49,13 @@ pub(super) async fn https(
 }
 
 /// Middleware around the gRPC services.
-pub(super) async fn grpc(State(auditor): State<Auditor>, request: Request, next: Next) -> Response {
+pub(super) async fn grpc(
+    State((auditor, traces)): State<(Auditor, Traces)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let witnessed = seen_through(async move {
-        let (noted, response) = answered(request, next).await;
+        let (noted, response) = answered(request, next, &traces, over_grpc).await;
         let Some(record) = denied(&auditor, noted, &response) else {
             return response;
         };
@@ -79,11 +86,48 @@ fn broken() -> Problem {
 }
 
 /// Answers with a context, and says what was noted in it.
-async fn answered(mut request: Request, next: Next) -> (Noted, Response) {
-    let context = RequestContext::new(first_notes(&request));
+async fn answered(
+    mut request: Request,
+    next: Next,
+    traces: &Traces,
+    outcome: fn(&Response) -> Answered,
+) -> (Noted, Response) {
+    let span = traces.request(request.headers(), request.uri().path(), Instant::now());
+    let mut notes = first_notes(&request);
+    if let Some(span) = &span {
+        notes.trace_id = span.trace_id();
+    }
+    let context = RequestContext::new(notes);
     request.extensions_mut().insert(context.clone());
-    let response = next.run(request).await;
+    let response = match &span {
+        Some(span) => next.run(request).with_context(span.context()).await,
+        None => next.run(request).await,
+    };
+    if let Some(span) = span {
+        traces.answered(span, &outcome(&response));
+    }
     (context.noted(), response)
+}
+
+fn over_https(response: &Response) -> Answered {
+    let status = response.status();
+    Answered {
+        attribute: HTTP_STATUS,
+        code: status.as_u16().to_string(),
+        is_refusal: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+        is_failure: status.is_server_error(),
+    }
+}
+
+fn over_grpc(response: &Response) -> Answered {
+    let status = Status::from_header_map(response.headers());
+    let code = status.map_or(Code::Ok, |status| status.code());
+    Answered {
+        attribute: RPC_STATUS,
+        code: format!("{code:?}"),
+        is_refusal: matches!(code, Code::Unauthenticated | Code::PermissionDenied),
+        is_failure: matches!(code, Code::Internal | Code::Unavailable | Code::DataLoss),
+    }
 }
 
 fn first_notes(request: &Request) -> Noted {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hessra_settings::{ByteSize, Every, Faults, Lasting, Section};
 use toml::{Table, Value};
 
-use super::setting::{FeedAdmits, InitialMember, LogFormat, Ranged, Setting};
+use super::setting::{FeedAdmits, InitialMember, LogFormat, OtlpProtocol, Ranged, Setting};
 use super::table::{Documented, Row, SectionTable};
 use crate::seal::KekSource;
 
@@ -26,6 +26,7 @@ config! {
     raft: RaftTiming;
     feed: FeedTiming;
     log: Log;
+    telemetry: Telemetry;
 }
 
 section! {
@@ -288,5 +289,19 @@ section! {
         level: String = "info".to_owned();
         /// `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.
         format: LogFormat = LogFormat::Auto;
+    }
+}
+
+section! {
+    /// Traces for an OpenTelemetry collector.
+    Telemetry {
+        /// A collector beside this node: `http://127.0.0.1:4317`. It is sent spans without TLS, which name requests, log
+        /// indexes and verifiers, and speaks TLS to the rest. Empty: nothing is traced.
+        otlp_endpoint: String = String::new();
+        /// `grpc` (usual port 4317), or `http` (protobuf, usual port 4318).
+        otlp_protocol: OtlpProtocol = OtlpProtocol::Grpc;
+        /// Of 1,000 requests that no caller wants traced, so many are. A revoke, and a refusal, always is. The same on
+        /// every member.
+        traces_per_mille: u32 = 100, in 0..=1_000;
     }
 }

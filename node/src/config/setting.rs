@@ -159,6 +159,10 @@ impl Words for LogFormat {
     ];
 }
 
+impl Words for OtlpProtocol {
+    const WORDS: &'static [(&'static str, Self)] = &[("grpc", Self::Grpc), ("http", Self::Http)];
+}
+
 impl Words for FeedAdmits {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("proved", Self(Admits::Proved)),
@@ -235,6 +239,14 @@ pub struct InitialMember {
 /// Callers that the feed serves beside the verifiers of the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedAdmits(pub Admits);
+
+/// Protocol of a collector (OTLP 1.x): gRPC, or protobuf over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum OtlpProtocol {
+    Grpc,
+    Http,
+}
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

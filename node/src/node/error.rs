@@ -10,6 +10,7 @@ use crate::audit::{FolderError, NodeKeyError};
 use crate::config::{ConfigError, SecretFileError};
 use crate::join::JoinSecretError;
 use crate::seal::SealError;
+use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
 
 /// Error of a node that does not run.
@@ -19,6 +20,8 @@ pub enum NodeError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Secret(#[from] SecretFileError),
     #[error(transparent)]

@@ -267,7 +267,10 @@ fn public_router(config: &Config, parts: &Parts) -> Result<Router, NodeError> {
         Ledger::new(parts.consensus.clone()),
         parts.auditor.clone(),
         https_settings(config)?,
-        Arc::clone(&parts.metrics),
+        (
+            Arc::clone(&parts.metrics),
+            parts.consensus.world().traces.clone(),
+        ),
     );
     let router = grpc.fallback(https::not_found).merge(https);
     Ok(Places::new(place_limits(&config.limits), &parts.metrics).around(router))

@@ -34,7 +34,7 @@ use crate::keys::{KeyManagement, published_for_min};
 use crate::peers::PeerClients;
 use crate::policy::Policies;
 use crate::signer::Keyholder;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 
 /// Folder in the data directory for the copy of the followed repository. It can be removed at any time.
@@ -61,6 +61,7 @@ pub(super) struct Parts {
 pub(super) struct Around {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
     pub(super) stopping: Arc<AtomicBool>,
 }
 
@@ -84,6 +85,7 @@ impl Parts {
         let Around {
             clock,
             metrics,
+            traces,
             stopping,
         } = around;
         let store = open_store(config)?;
@@ -116,6 +118,7 @@ impl Parts {
                 material.join_secret.clone(),
             )),
             metrics: Arc::clone(&metrics),
+            traces,
         };
         let setup = Setup {
             identity,

@@ -44,7 +44,7 @@ use crate::keys::rotation::Schedule;
 use crate::peers::PeerClients;
 use crate::policy::Policies;
 use crate::seal::{KekRing, MemoryKek, create_file};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::tls::{PeerCertificate, node_urn};
 use crate::world::{Consensus, FeedHub, Inspector, NodeWorld};
 use hessra_consensus::NodeFacts;
@@ -348,6 +348,7 @@ impl Cluster {
             clock: self.clock,
             peers: Arc::new(PeerClients::new(&identity, dialer, Some(secret.clone()))),
             metrics: Arc::clone(&metrics),
+            traces: Traces::off(),
         };
         let setup = Setup {
             identity,

@@ -57,6 +57,7 @@ pub fn to_downstream(event: Event) -> Option<feed::Downstream> {
             to: to.0,
             entries,
             checkpoint: Some(checkpoint.into()),
+            traces: Vec::new(),
         }),
         Event::Heartbeat(checkpoint) => Message::Heartbeat(feed::Heartbeat {
             checkpoint: Some(checkpoint.into()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hessra_proto::as_of::{AS_OF_KEY, AsOf};
 use hessra_proto::statement::{PROOF_KEY, bytes_digest};
+use hessra_proto::trace::traceparent;
 use hessra_proto::v1;
 use hessra_proto::v1::authority_client::AuthorityClient;
 use hessra_revocation::{Checkpoint, FeedId};
@@ -68,6 +69,7 @@ macro_rules! signed_rpcs {
                     let proof = self.prove(&request).await?;
                     self.ask(Repeat::$repeat, request, |channel, mut request| {
                         proved(&mut request, proof.as_ref());
+                        traced(&mut request, &id);
                         async move { client!($client, channel).$rpc(request).await }
                     })
                     .await
@@ -431,5 +433,13 @@ rpcs! { AuthorityClient:
 fn proved<Q>(request: &mut tonic::Request<Q>, proof: Option<&MetadataValue<Ascii>>) {
     if let Some(proof) = proof {
         request.metadata_mut().insert(PROOF_KEY, proof.clone());
+    }
+}
+
+/// Names the trace of a change, which is that of its request id.
+fn traced<Q>(request: &mut tonic::Request<Q>, id: &RequestId) {
+    // Hexadecimal digits and dashes are metadata.
+    if let Ok(parent) = traceparent(&id.0).parse() {
+        request.metadata_mut().insert("traceparent", parent);
     }
 }

@@ -194,11 +194,13 @@ impl Driver {
                     Err(_) => return Err(silent(limit)),
                     Ok(message) => message?.ok_or_else(closed)?,
                 };
+            let traced = Traced::of(&message);
             let event = understood(message);
             self.look_at(&event);
             if let Some(ended) = self.step(event, &acks) {
                 return Ok(ended);
             }
+            traced.applied(&self.plan.verifier_id);
         }
     }
 
@@ -240,6 +242,40 @@ impl Driver {
             Freshness { as_of: None, .. } => SILENCE_FIRST,
         }
     }
+}
+
+/// Traces of the changes in a message.
+#[cfg(feature = "otel")]
+struct Traced(Option<(Vec<Vec<u8>>, u64, std::time::SystemTime)>);
+
+#[cfg(feature = "otel")]
+impl Traced {
+    fn of(message: &feed::Downstream) -> Self {
+        let Some(feed::downstream::Message::Delta(delta)) = &message.message else {
+            return Self(None);
+        };
+        let traced = (!delta.traces.is_empty()).then(|| delta.traces.clone());
+        Self(traced.map(|traces| (traces, delta.to, std::time::SystemTime::now())))
+    }
+
+    fn applied(self, verifier: &VerifierId) {
+        if let Some((traces, revision, received)) = self.0 {
+            crate::otel::applied(&traces, verifier.as_str(), revision, received);
+        }
+    }
+}
+
+/// Traces of the changes in a message, which nobody asked for in this build.
+#[cfg(not(feature = "otel"))]
+struct Traced;
+
+#[cfg(not(feature = "otel"))]
+impl Traced {
+    fn of(_: &feed::Downstream) -> Self {
+        Self
+    }
+
+    fn applied(self, _: &VerifierId) {}
 }
 
 /// Event of a message. One that cannot be read goes to the follower too: it decides where to go.

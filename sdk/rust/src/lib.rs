@@ -27,6 +27,8 @@ pub mod identity;
 mod just_in_time;
 mod keeper;
 pub mod knowledge;
+#[cfg(feature = "otel")]
+mod otel;
 mod readings;
 mod request_id;
 mod signing;
@@ -52,3 +54,8 @@ pub use verifier::{Verifier, VerifierBuilder};
 pub use hessra_sdk_core::{
     DomainClaim, Ed25519, Evidence, MemorySize, PolicyChecks, Request, StalenessPolicy, Verdict,
 };
+
+/// Ids of the trace of a change, from the id of its request.
+pub mod trace {
+    pub use hessra_proto::trace::{Root, SpanId, TraceId, span_id, traceparent};
+}

@@ -58,7 +58,7 @@ use crate::plant::{Plant, is_planted};
 use crate::settled::Settled;
 use crate::{Entry, LogId, StoreError, Types, Vote, codec};
 
-pub use durability::Durability;
+pub use durability::{Durability, Flush};
 pub use reader::LogReader;
 pub(crate) use start::read_start;
 pub(crate) use vote::read_vote;

@@ -18,6 +18,7 @@ mod mark;
 mod memory;
 mod opening;
 mod readers;
+mod recent;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ use crate::{Answers, Entry, LogId, SnapshotMeta, StoreError, StoredMembership, T
 
 pub(crate) use keeper::Keeper;
 pub use readers::{MachineImage, Published, Remembered};
+pub use recent::{RecentEntry, TracedChange};
 
 /// State machine of openraft.
 pub struct StateMachine<E: Engine, R: AsyncRuntime = TokioRuntime> {

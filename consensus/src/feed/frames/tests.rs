@@ -112,7 +112,7 @@ impl World {
 
     fn publish_to(&mut self, followed: bool) -> Result<(), NotServing> {
         let state = Arc::new(self.state.state().clone());
-        self.frames.advance(&state, Monotonic(5), followed)
+        self.frames.advance(&state, Monotonic(5), followed, &[])
     }
 
     fn next(&mut self, position: &mut Position) -> Option<Event> {

@@ -3,7 +3,7 @@
 use hessra_proto::v1;
 use hessra_proto::v1::audit_client::AuditClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, proved};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, proved, traced};
 use crate::ClientError;
 
 signed_rpcs! { AuditClient:

@@ -5,7 +5,7 @@ use hessra_proto::v1;
 use hessra_proto::v1::approvals_client::ApprovalsClient;
 use hessra_proto::v1::keys_client::KeysClient;
 
-use super::{ANSWER_BYTES_MAX, Authority, Repeat, proved};
+use super::{ANSWER_BYTES_MAX, Authority, Repeat, proved, traced};
 use crate::ClientError;
 
 rpcs! { KeysClient:

@@ -9,12 +9,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::StoreError;
 use crate::plant::{Plant, is_planted};
 
 /// Appends that may be written and not yet durable. A leader has two entries under way; the rest is for members and retries.
 const PENDING_MAX: usize = 64;
+
+/// Flushes that ended and are remembered.
+const ENDED_KEPT: usize = 64;
 
 /// Durability of one log. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +32,8 @@ struct Flushes {
     /// Number of the newest append that is durable, with all before it.
     durable: u64,
     pending: VecDeque<Pending>,
+    /// The newest flushes that ended.
+    ended: VecDeque<Flush>,
     failure: Option<StoreError>,
 }
 
@@ -37,6 +43,17 @@ struct Pending {
     number: u64,
     /// Log index of its first entry.
     first: u64,
+    written: Instant,
+}
+
+/// Append that is durable: when it was written, and when the disk had it. For traces and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush {
+    first: u64,
+    /// Instant at which it was written.
+    pub written: Instant,
+    /// Instant at which the disk had it.
+    pub durable: Instant,
 }
 
 impl Durability {
@@ -55,7 +72,12 @@ impl Durability {
         self.0.send_modify(|flushes| {
             flushes.written += 1;
             number = flushes.written;
-            flushes.pending.push_back(Pending { number, first });
+            let written = Instant::now();
+            flushes.pending.push_back(Pending {
+                number,
+                first,
+                written,
+            });
         });
         if is_planted(Plant::AckBeforeFsync) {
             self.ended(number, Ok(()));
@@ -68,7 +90,7 @@ impl Durability {
         self.0.send_modify(|flushes| match outcome {
             Ok(()) => {
                 flushes.durable = flushes.durable.max(number);
-                flushes.pending.retain(|pending| pending.number > number);
+                flushes.end_up_to(number, Instant::now());
             }
             Err(error) => drop(flushes.failure.get_or_insert(error)),
         });
@@ -88,6 +110,18 @@ impl Durability {
     pub fn has(&self, index: u64) -> bool {
         let flushes = self.0.borrow();
         flushes.durable >= flushes.number_of(index)
+    }
+
+    /// The flush that made the entry at `index` durable, if it ended lately.
+    #[must_use]
+    pub fn flush_of(&self, index: u64) -> Option<Flush> {
+        let flushes = self.0.borrow();
+        let newest = flushes
+            .ended
+            .iter()
+            .rev()
+            .find(|flush| flush.first <= index);
+        newest.copied()
     }
 
     /// Resolves with the error with which the disk failed.
@@ -113,6 +147,22 @@ impl Durability {
 }
 
 impl Flushes {
+    fn end_up_to(&mut self, number: u64, durable: Instant) {
+        while let Some(pending) = self
+            .pending
+            .pop_front_if(|pending| pending.number <= number)
+        {
+            if self.ended.len() == ENDED_KEPT {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(Flush {
+                first: pending.first,
+                written: pending.written,
+                durable,
+            });
+        }
+    }
+
     /// Number of the append that must be durable for the entry at `index` to be. What was truncated and appended anew is in the
     /// newest append that begins at or below it.
     fn number_of(&self, index: u64) -> u64 {

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hessra_state::{Applied, Judge, RequestId, Stamped, State};
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::mark::Reached;
 use super::memory::{Memory, believe};
 use super::opening::opened;
 use super::readers::{MachineImage, Published, Remembered};
+use super::recent::{Recent, RecentEntry};
 use crate::engine::Engine;
 use crate::image::SnapshotImage;
 use crate::log::LogReader;
@@ -24,6 +26,7 @@ pub(crate) struct Keeper<E> {
     memory: Mutex<Memory>,
     published: watch::Sender<Arc<Published>>,
     settled: Settled,
+    recent: Recent,
 }
 
 impl<E: Engine> Keeper<E> {
@@ -43,6 +46,7 @@ impl<E: Engine> Keeper<E> {
             published: watch::Sender::new(Arc::new(memory.published())),
             memory: Mutex::new(memory),
             settled: Settled::new(snapshot),
+            recent: Recent::default(),
         })
     }
 
@@ -72,7 +76,7 @@ impl<E: Engine> Keeper<E> {
                 let mut memory = self.memory();
                 let answers = entries
                     .into_iter()
-                    .map(|entry| memory.apply(entry))
+                    .map(|entry| self.apply_one(&mut memory, entry))
                     .collect::<Result<_, _>>()?;
                 (answers, memory.published())
             };
@@ -81,6 +85,21 @@ impl<E: Engine> Keeper<E> {
             self.published.send_replace(Arc::new(published));
             Ok(answers)
         })
+    }
+
+    fn apply_one<R: AsyncRuntime>(
+        &self,
+        memory: &mut Memory,
+        entry: Entry<R>,
+    ) -> Result<Answers, StoreError> {
+        let (index, begun) = (entry.log_id.index, Instant::now());
+        let (answers, changes) = memory.apply(entry)?;
+        self.recent.note(RecentEntry {
+            index,
+            changes,
+            applied: (begun, Instant::now()),
+        });
+        Ok(answers)
     }
 
     /// Replaces the state by a received snapshot; it is durable when this returns.
@@ -167,6 +186,10 @@ impl<E: Engine> Remembered for Keeper<E> {
             (memory.machine.freeze(), Arc::clone(memory.judge()))
         };
         frozen.foresee(commands, &*judge)
+    }
+
+    fn recent(&self, after: u64) -> Vec<Arc<RecentEntry>> {
+        self.recent.since(after)
     }
 
     fn image(&self) -> MachineImage {

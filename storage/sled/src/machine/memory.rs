@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use hessra_revocation::Revision;
 use hessra_state::{Applied, InvalidRecords, Judge, Machine, Record, Stamped, supported};
 use openraft::{AsyncRuntime, EntryPayload};
 
 use super::readers::Published;
+use super::recent::TracedChange;
 use crate::image::SnapshotImage;
 use crate::plant::{Plant, is_planted};
 use crate::snapshot::{self, Contents};
@@ -43,10 +45,11 @@ impl Memory {
         }
     }
 
+    /// Applies one entry. Answers its commands, and names the operators' changes in it with the revision after each.
     pub(super) fn apply<R: AsyncRuntime>(
         &mut self,
         entry: Entry<R>,
-    ) -> Result<Answers, StoreError> {
+    ) -> Result<(Answers, Vec<(TracedChange, Revision)>), StoreError> {
         let id = entry.log_id;
         if self
             .applied
@@ -57,13 +60,20 @@ impl Memory {
                 id.index
             )));
         }
+        let mut changes = Vec::new();
         let answers = match entry.payload {
             EntryPayload::Blank => Answers::default(),
             EntryPayload::Normal(Proposal(commands)) => Answers(
                 commands
                     .iter()
-                    .map(|stamped| self.command(stamped, id))
-                    .collect::<Result<_, _>>()?,
+                    .map(|stamped| {
+                        let answer = self.command(stamped, id)?;
+                        if let Some(change) = TracedChange::of(stamped) {
+                            changes.push((change, self.machine.state().view().revision));
+                        }
+                        Ok(answer)
+                    })
+                    .collect::<Result<_, StoreError>>()?,
             ),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(id), membership);
@@ -71,7 +81,7 @@ impl Memory {
             }
         };
         self.applied = Some(id);
-        Ok(answers)
+        Ok((answers, changes))
     }
 
     fn command(&mut self, stamped: &Stamped, id: LogId) -> Result<Applied, StoreError> {

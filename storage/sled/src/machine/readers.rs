@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hessra_state::{Applied, Frozen, Judge, RequestId, Stamped, State};
 
+use super::recent::RecentEntry;
 use crate::{LogId, StoredMembership};
 
 /// State after an applied batch. To see what changed, compare revisions with [`State::history`].
@@ -41,4 +42,7 @@ pub trait Remembered: Send + Sync {
 
     /// Whole state machine as of the newest applied batch.
     fn image(&self) -> MachineImage;
+
+    /// Entries after a log index in which operators changed something: those that were applied lately.
+    fn recent(&self, after: u64) -> Vec<Arc<RecentEntry>>;
 }
