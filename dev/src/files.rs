@@ -69,7 +69,7 @@ pub(crate) fn make(layout: &Layout, recipe: &impl NodeFiles) -> Result<(), DevEr
             true => Purpose::Operator(&urn),
             false => Purpose::Client(&urn),
         };
-        public.issue(&directory.join("clients"), name, name, &purpose)?;
+        public.issue(&directory.join("clients"), name, name, purpose)?;
     }
     for name in ["kek", "join-secret"] {
         let secret = directory.join(name);
@@ -97,14 +97,14 @@ fn node_files(
         &directory,
         "server",
         &format!("node {} public", node.id),
-        &Purpose::Server,
+        Purpose::Server,
     )?;
     let urn = recipe.member_urn(node.id);
     cluster.issue(
         &directory,
         "peer",
         &format!("node {} peer", node.id),
-        &Purpose::Member(&urn),
+        Purpose::Member(&urn),
     )?;
     let file = directory.join("node.toml");
     if file.exists() {

@@ -11,11 +11,14 @@
 //! way to run in production: all keys lie in one directory. So a node that is built for production does not link it.
 //!
 //! Files that only a node can write (its settings, its key-encryption key) are asked of it: [`NodeFiles`].
+//!
+//! [`init`] makes the files of a real cluster, and runs nothing: it is here because certificates are made here.
 
 mod certificates;
 mod children;
 mod error;
 mod files;
+pub mod init;
 mod layout;
 mod write;
 

@@ -127,8 +127,9 @@ impl Config {
         }
     }
 
-    fn paths_mut(&mut self) -> [&mut PathBuf; 15] {
+    fn paths_mut(&mut self) -> [&mut PathBuf; 16] {
         [
+            &mut self.cluster.join_secret,
             &mut self.storage.path,
             &mut self.public_tls.certificate,
             &mut self.public_tls.key,

@@ -8,11 +8,13 @@
 //! | `lifetime` | when a connection must end |
 //! | [`trust`] | certificate and authorities of a port, replaced while it runs |
 //! | [`peer`] | dials members and checks that each is the member it should be |
+//! | [`inspect`] | what a certificate says, and what is wrong with it in its place |
 //!
 //! Client certificates are requested on the public port and demanded on the peer port; a certificate that does not check
 //! ends the handshake on both. Sessions are never resumed: every connection proves its certificate anew. A connection ends with
 //! its certificate, and when the CA of it is taken out of the bundle.
 
+pub mod inspect;
 mod lifetime;
 pub mod listener;
 pub mod material;

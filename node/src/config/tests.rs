@@ -169,9 +169,14 @@ fn a_secret_that_every_user_can_read_is_refused_by_name() {
 fn relative_paths_are_relative_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("node.toml");
-    std::fs::write(&settings, LEAST).unwrap();
+    let text = LEAST.replace("node_id", "join_secret = \"join-secret\"\nnode_id");
+    std::fs::write(&settings, text).unwrap();
     let config = Config::load(&settings).unwrap();
     assert_eq!(config.storage.path, directory.path().join("data"));
+    assert_eq!(
+        config.cluster.join_secret,
+        directory.path().join("join-secret")
+    );
     assert_eq!(
         config.public_tls.server_ca,
         PathBuf::new(),

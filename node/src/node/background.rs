@@ -22,14 +22,13 @@ use crate::conditions::{Code, Noticed};
 use crate::policy::Policies;
 use crate::signer::Keyholder;
 use crate::telemetry::Metrics;
+use crate::tls::inspect::ENDS_SOON_SECONDS;
 use crate::tls::material::Fingerprint;
 use crate::tls::{TlsError, TlsFiles, ends_at};
 use crate::world::{Consensus, Inspector};
 
 /// Time between looks at the files. Certificates are replaced days before they end.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
-/// Time before its end at which a certificate is a condition: two weeks, as in `hessra doctor`.
-const ENDS_SOON_SECONDS: u64 = 14 * 24 * 60 * 60;
 /// Time between samples. Prometheus scrapes every 15 s at most often in practice.
 const SAMPLE: Duration = Duration::from_secs(5);
 /// Time between samples of consensus. A change of the leader is seen, and counted, within about so long.

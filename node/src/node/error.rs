@@ -59,6 +59,11 @@ pub enum NodeError {
         cluster: String,
         id: u64,
     },
+    #[error("`{path}`, named by `peer_tls.certificate`, is heard by no member: {fault}")]
+    OtherAuthority {
+        path: std::path::PathBuf,
+        fault: crate::tls::inspect::Fault,
+    },
     #[error("signals cannot be received: {0}")]
     Signals(String),
     #[error("this node has stopped: {0}")]

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use hessra_proof::Checker;
+use hessra_revocation::UnixMillis;
 
 use super::bootstrap;
 use super::error::NodeError;
 use crate::config::Config;
+use crate::edge::Clock;
 use crate::join::JoinSecret;
 use crate::signer::Keyholder;
-use crate::tls::{PeerCertificate, PeerTls, PortTls, TlsFiles};
+use crate::tls::inspect::{Fault, Needed, Port, check_chain};
+use crate::tls::{PeerCertificate, PeerTls, PortTls, TlsFiles, node_urn};
 
 /// Material that was read. The TLS configurations are replaced in place when their files change.
 pub(super) struct Material {
@@ -30,6 +33,7 @@ impl Material {
         let keys = Keyholder::new(config.keks()?);
         let (public_files, peer_files) = tls_files(config);
         own_certificate(config, &peer_files)?;
+        own_authority(config, &peer_files, Clock::start().wall())?;
         Ok(Self {
             keys,
             join_secret: join_secret(config)?,
@@ -91,5 +95,30 @@ fn own_certificate(config: &Config, files: &TlsFiles) -> Result<(), NodeError> {
             .unwrap_or_else(|| "no node".to_owned()),
         cluster: config.cluster.name.clone(),
         id: config.cluster.node_id,
+    })
+}
+
+/// Checks that the certificate is of the cluster's CA, for the same reason. One that has ended is a condition and no reason
+/// not to start: the next one is read without a restart.
+fn own_authority(config: &Config, files: &TlsFiles, now: UnixMillis) -> Result<(), NodeError> {
+    let checked = check_chain(
+        &files.chain()?,
+        &files.authorities()?,
+        Port::Peer,
+        now.seconds().0,
+    );
+    let Err(error) = checked else {
+        return Ok(());
+    };
+    let needed = Needed {
+        uri: Some(node_urn(&config.cluster.name, config.cluster.node_id)),
+        host: None,
+    };
+    let authorities = files.authority.display().to_string();
+    Fault::of_chain(&error, authorities, &needed).map_or(Ok(()), |fault| {
+        Err(NodeError::OtherAuthority {
+            path: files.certificate.clone(),
+            fault,
+        })
     })
 }

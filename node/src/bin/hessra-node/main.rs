@@ -1,7 +1,10 @@
 //! `hessra-node`: runs one authority node, or a local cluster to try things on.
 
+mod certificate;
 #[cfg(feature = "dev")]
 mod dev;
+#[cfg(feature = "dev")]
+mod init;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +73,20 @@ enum Command {
         #[arg(long, conflicts_with = "restart")]
         prepare: bool,
     },
+    /// Make the files of a real cluster: CAs, certificates, secrets, settings of each machine, operators. Run it where the CAs
+    /// are kept, see docs/operations.md.
+    #[cfg(feature = "dev")]
+    Init(init::InitArguments),
+    /// Not in this program, which has no certificate maker: `cargo build --release -p hessra-node` makes one that has it.
+    #[cfg(not(feature = "dev"))]
+    #[command(disable_help_flag = true)]
+    Init {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        any: Vec<std::ffi::OsString>,
+    },
+    /// Look at certificates, and renew them.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// Look at settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -106,7 +123,7 @@ fn main() -> ExitCode {
     }));
     debug_assert!(hooked.is_ok(), "nothing sets a handler before main");
     match execute(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(report) => {
             eprintln!("{report:?}");
             ExitCode::FAILURE
@@ -114,8 +131,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> miette::Result<()> {
-    match command {
+fn execute(command: Command) -> miette::Result<ExitCode> {
+    let done = match command {
+        Command::Certificate(command) => return certificate::execute(command),
+        #[cfg(feature = "dev")]
+        Command::Init(arguments) => init::execute(arguments),
+        #[cfg(not(feature = "dev"))]
+        Command::Init { any: _ } => Err(no_certificate_maker()),
         Command::Run {
             config,
             #[cfg(feature = "dev")]
@@ -158,7 +180,16 @@ fn execute(command: Command) -> miette::Result<()> {
             );
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "dev"))]
+fn no_certificate_maker() -> miette::Report {
+    miette::miette!(
+        "this hessra-node is built for production and makes no certificates. Run the command where the CAs are kept, with the \
+         program of `cargo build --release -p hessra-node`"
+    )
 }
 
 fn run(path: &std::path::Path) -> miette::Result<()> {
