@@ -203,10 +203,8 @@ impl Peers<TokioRuntime> for PeerClients {
         let request = wire::ReadIndexRequest {
             cluster_id: self.cluster_id.clone(),
         };
-        let answered = self
-            .calls(to)
-            .read_index(self.ask(to, request, timeout))
-            .await;
+        let mut client = self.calls(to);
+        let answered = within(timeout, client.read_index(self.ask(to, request, timeout))).await;
         let wire::ReadIndexResponse {
             index,
             leads_for_ms,
@@ -257,9 +255,20 @@ impl Peers<TokioRuntime> for PeerClients {
             cluster_id: self.cluster_id.clone(),
             verifiers,
         };
-        let answered = self.calls(to).inspect(self.ask(to, request, timeout)).await;
+        let mut client = self.calls(to);
+        let answered = within(timeout, client.inspect(self.ask(to, request, timeout))).await;
         Ok(answered.map_err(failed)?.into_inner())
     }
+}
+
+/// Waits for an answer, and for the connection that it needs: the time-out of a request begins only when there is one, and a
+/// machine that is gone without a word is connected to for seconds. For questions, which may be given up at any moment.
+async fn within<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let answered = tokio::time::timeout(timeout, call).await;
+    answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
 }
 
 fn failed(status: Status) -> PeerError {
