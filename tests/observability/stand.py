@@ -55,8 +55,11 @@ def replaced(text, *pairs):
 class Program:
     """A process of ours, ended by its id."""
 
+    every = []
+
     def __init__(self, command, log, environment=None, stdin=None):
         self.log = log
+        self.every.append(self)
         self.process = subprocess.Popen(
             [str(part) for part in command], stdout=open(log, "a"), stderr=subprocess.STDOUT, env=environment, stdin=stdin)
 
@@ -96,8 +99,10 @@ class Cluster:
     def follow_repository(self):
         repository = self.work / "policy.git"
         repository.mkdir()
-        for name in ("clients.toml", "resources.toml"):
-            shutil.copy(self.directory / name, repository / name)
+        # Not what the nodes start with: so the leader applies the commit, and knows which one it applied.
+        clients = replaced((self.directory / "clients.toml").read_text(), ('    { name = "mail", operations = ["send"] },\n', ""))
+        (repository / "clients.toml").write_text(clients)
+        shutil.copy(self.directory / "resources.toml", repository / "resources.toml")
         identity = ["-c", "user.name=policy", "-c", "user.email=policy@example.com", "-c", "commit.gpgsign=false"]
         for arguments in (["init", "--quiet", "--initial-branch=main"], ["add", "."], [*identity, "commit", "--quiet", "--message=policy"]):
             subprocess.run(["git", "-C", str(repository), *arguments], check=True)
@@ -188,9 +193,7 @@ class Cluster:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             connection.recv(64)
 
-    def stop(self):
-        for program in self.programs.values():
-            program.stop()
+    def unmount(self):
         if self.mounted:
             subprocess.run(["umount", "--lazy", str(self.mounted)], check=False)
 
@@ -267,11 +270,10 @@ class Watch:
             (EXAMPLES / "prometheus.yml").read_text(), *targets, ("_interval: 15s", "_interval: 1s"), ("127.0.0.1:9093", f"127.0.0.1:{self.alerts_port}")))
         (folder / "alertmanager.yml").write_text(replaced(
             (EXAMPLES / "alertmanager.yml").read_text(), ("127.0.0.1:9095", f"127.0.0.1:{self.pager.server_port}"), ("group_wait: 10s", "group_wait: 1s")))
-        self.programs = [
-            Program(["prometheus-alertmanager", f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={work / 'alerts'}",
-                     f"--web.listen-address=127.0.0.1:{self.alerts_port}", "--cluster.listen-address="], work / "alertmanager.log"),
-            Program(["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'series'}",
-                     f"--web.listen-address=127.0.0.1:{self.port}"], work / "prometheus.log")]
+        Program(["prometheus-alertmanager", f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={work / 'alerts'}",
+                 f"--web.listen-address=127.0.0.1:{self.alerts_port}", "--cluster.listen-address="], work / "alertmanager.log")
+        Program(["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'series'}",
+                 f"--web.listen-address=127.0.0.1:{self.port}"], work / "prometheus.log")
         for name, port in (("prometheus", self.port), ("alertmanager", self.alerts_port)):
             wait(30, f"{name} is ready, see {work / name}.log", lambda: self.is_ready(port))
 
@@ -301,11 +303,6 @@ class Watch:
 
     def arrived(self):
         return json.loads(get(f"http://127.0.0.1:{self.alerts_port}/api/v2/alerts"))
-
-    def stop(self):
-        for program in self.programs:
-            program.stop()
-        self.pager.shutdown()
 
 
 def hurried(rules, factor):
