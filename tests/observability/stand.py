@@ -21,15 +21,16 @@ EXAMPLES = ROOT / "deploy" / "observability" / "prometheus"
 FAKETIME = pathlib.Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
-def wait(seconds, what, good, pause=0.25):
-    """What `good` returns, as soon as it is true."""
+def wait(seconds, what, good, pause=0.25, log=None):
+    """What `good` returns, as soon as it is true. Otherwise the end of a log says why."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         value = good()
         if value:
             return value
         time.sleep(pause)
-    raise SystemExit(f"not within {seconds} s: {what}")
+    end = log.read_text()[-2000:] if log else ""
+    raise SystemExit(f"not within {seconds} s: {what}\n{end}")
 
 
 def get(url):
@@ -148,7 +149,7 @@ class Cluster:
 
     def wait_ready(self, *nodes):
         for node in nodes:
-            wait(60, f"node {node} is ready, see {self.programs[node].log}", lambda: self.ready(node))
+            wait(60, f"node {node} is ready", lambda: self.ready(node), log=self.programs[node].log)
 
     def served(self, node):
         """Names of the metrics that a node serves."""
@@ -183,7 +184,7 @@ class Cluster:
                        "HESSRA_CA": str(self.directory / "ca.crt"), "HESSRA_CERT": f"{client}.crt", "HESSRA_KEY": f"{client}.key",
                        "HESSRA_VERIFIER_ID": name, "HESSRA_STATE_DIR": str(self.work / f"verifier-{name}")}
         program = Program([self.binaries / "examples" / "verifier_probe"], self.work / f"verifier-{name}.log", environment, subprocess.PIPE)
-        wait(30, f"the verifier {name} is fresh, see {program.log}", lambda: '"standing":"fresh"' in program.log.read_text())
+        wait(30, f"the verifier {name} is fresh", lambda: '"standing":"fresh"' in program.log.read_text(), log=program.log)
         return program
 
     def knock(self, node):
@@ -275,7 +276,7 @@ class Watch:
         Program(["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'series'}",
                  f"--web.listen-address=127.0.0.1:{self.port}"], work / "prometheus.log")
         for name, port in (("prometheus", self.port), ("alertmanager", self.alerts_port)):
-            wait(30, f"{name} is ready, see {work / name}.log", lambda: self.is_ready(port))
+            wait(30, f"{name} is ready", lambda: self.is_ready(port), log=work / f"{name}.log")
 
     @staticmethod
     def is_ready(port):
