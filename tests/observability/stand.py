@@ -184,7 +184,13 @@ class Cluster:
                        "HESSRA_CA": str(self.directory / "ca.crt"), "HESSRA_CERT": f"{client}.crt", "HESSRA_KEY": f"{client}.key",
                        "HESSRA_VERIFIER_ID": name, "HESSRA_STATE_DIR": str(self.work / f"verifier-{name}")}
         program = Program([self.binaries / "examples" / "verifier_probe"], self.work / f"verifier-{name}.log", environment, subprocess.PIPE)
-        wait(30, f"the verifier {name} is fresh", lambda: '"standing":"fresh"' in program.log.read_text(), log=program.log)
+
+        def fresh():
+            # Unasked it tells of changes only, and it may have become fresh before it listened for them.
+            program.process.stdin.write(b"status\n")
+            program.process.stdin.flush()
+            return '"standing":"fresh"' in program.log.read_text()
+        wait(30, f"the verifier {name} is fresh", fresh, log=program.log)
         return program
 
     def knock(self, node):
