@@ -47,7 +47,7 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// Takes note of a step of a change. Must not block.
     fn trace(&self, step: Step<'_>) {
-        drop(step);
+        let _ = step;
     }
 }
 

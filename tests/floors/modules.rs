@@ -59,6 +59,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "turns",
             "status",
             "measurement",
+            "trace",
             "settings",
             "plant",
         ],
